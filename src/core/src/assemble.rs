@@ -1,0 +1,251 @@
+//! Builds a [`Snapshot`] from what the ports read, and decides what of it can
+//! be relied on: lost pages, counts that disagree, names that join nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::action::ActionState;
+use crate::history::History;
+use crate::ids::{GroupName, InstanceId, LedgerId, NodeName};
+use crate::policy::ClusterPolicy;
+use crate::snapshot::{
+    Activity, ClusterDescription, FenceSight, GroupDescription, GroupFreeze, GroupView,
+    InstanceStatus, ListedNode, Listing, ListingFault, NodeListing, NodeView, SchedulerNode,
+    SchedulerSight, SeenFence, Snapshot, Witness, Workload, WorkloadSource,
+};
+use crate::units::{NodeCount, Time};
+
+/// Everything the ports read of one cluster in one tick.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reads {
+    /// Before the first read began.
+    pub begun_at: Time,
+    /// After the last read ended.
+    pub taken_at: Time,
+    /// DescribeCluster, or what went wrong.
+    pub description: Result<ClusterDescription, Arc<str>>,
+    /// All pages of ListClusterNodes, or what went wrong.
+    pub listing: Result<NodeListing, Arc<str>>,
+    /// The scheduler, or what went wrong; `None` if the policy names none.
+    pub workload: Option<Result<Workload, Arc<str>>>,
+    /// What the metrics say; a node that is missing here has none.
+    pub activity: BTreeMap<InstanceId, Witness<Activity>>,
+    /// Single-node reads, made on purpose.
+    pub described: BTreeMap<InstanceId, InstanceStatus>,
+}
+
+/// Builds the snapshot. `ledger` tells our fences from others'.
+pub fn assemble(
+    reads: Reads,
+    policy: &ClusterPolicy,
+    history: &History,
+    ledger: &LedgerId,
+) -> Snapshot {
+    let Reads { begun_at, taken_at, description, listing, workload, activity, described } = reads;
+    let (state, descriptions) = match description {
+        Ok(ClusterDescription { state, groups }) => (Some(state), groups),
+        Err(_) => (None, BTreeMap::new()),
+    };
+    let (listing, listed) = judge_listing(listing, &descriptions);
+    let (source, scheduler_nodes, pending) = match workload {
+        None => (WorkloadSource::NotConfigured, BTreeMap::new(), None),
+        Some(Err(why)) => (WorkloadSource::Failed { why }, BTreeMap::new(), None),
+        Some(Ok(workload)) if workload.nodes.is_empty() && !listed.is_empty() => {
+            (WorkloadSource::Empty, BTreeMap::new(), None)
+        }
+        Some(Ok(workload)) => {
+            let fresh = begun_at.since(workload.at) <= policy.timing.fresh_for
+                && workload.at.since(taken_at) <= policy.timing.clock_tolerance;
+            let nodes = by_name(workload.nodes, fresh.then_some(workload.at), workload.at, ledger);
+            (WorkloadSource::Complete, nodes, Some(workload.pending))
+        }
+    };
+    let owners = owners(&listed);
+    let fences = seen_fences(&scheduler_nodes, &owners);
+    let mut by_group: BTreeMap<GroupName, Vec<NodeView>> = BTreeMap::new();
+    for node in listed {
+        let described_running = described.get(&node.id) == Some(&InstanceStatus::Running);
+        let scheduler = match node.name.as_ref().map(|name| (name, owners.get(name))) {
+            None => Witness::Absent,
+            Some((name, Some(Owner::One(_)))) => {
+                scheduler_nodes.get(name).map_or(Witness::Absent, |seen| seen.sight.clone())
+            }
+            Some((_, Some(Owner::Several) | None)) => Witness::Partial,
+        };
+        let activity = activity.get(&node.id).copied().unwrap_or(Witness::Absent);
+        by_group.entry(node.group.clone()).or_default().push(NodeView {
+            id: node.id,
+            launched: node.launched,
+            status: node.status,
+            name: node.name,
+            image: node.image,
+            health: node.health,
+            protected: node.protected,
+            scheduler,
+            activity,
+            described_running,
+        });
+    }
+    let groups = descriptions
+        .into_iter()
+        .map(|(name, description)| {
+            let mut nodes = by_group.remove(&name).unwrap_or_default();
+            nodes.sort_by_key(|node| node.id);
+            let freeze = group_freeze(&name, &description, &nodes, history);
+            let view = GroupView { description, freeze, nodes, pending: pending.clone() };
+            (name, view)
+        })
+        .collect();
+    Snapshot {
+        cluster: policy.cluster.clone(),
+        begun_at,
+        taken_at,
+        state,
+        listing,
+        workload: source,
+        groups,
+        fences,
+    }
+}
+
+fn judge_listing(
+    listing: Result<NodeListing, Arc<str>>,
+    descriptions: &BTreeMap<GroupName, GroupDescription>,
+) -> (Listing, Vec<ListedNode>) {
+    let listing = match listing {
+        Err(why) => return (Listing::Lost(ListingFault::Failed { why }), vec![]),
+        Ok(listing) => listing,
+    };
+    let mut seen = BTreeSet::new();
+    let twice = listing.nodes.iter().find(|node| !seen.insert(node.id)).map(|node| node.id);
+    let counted: NodeCount = descriptions.values().map(|d| d.current).sum();
+    let verdict = if let Some(id) = twice {
+        Listing::Lost(ListingFault::Duplicate { id })
+    } else if !listing.complete {
+        Listing::Lost(ListingFault::PagesMissing)
+    } else if listing.nodes.is_empty() && counted > NodeCount::ZERO {
+        Listing::Lost(ListingFault::Empty { counted })
+    } else {
+        Listing::Complete
+    };
+    let nodes = if twice.is_some() { vec![] } else { listing.nodes };
+    (verdict, nodes)
+}
+
+/// One scheduler node, by its name.
+struct Seen {
+    sight: Witness<SchedulerSight>,
+    fence: FenceSight,
+}
+
+/// Scheduler nodes by name; a name that comes twice is of no use.
+fn by_name(
+    nodes: Vec<SchedulerNode>,
+    fresh: Option<Time>,
+    at: Time,
+    ledger: &LedgerId,
+) -> BTreeMap<NodeName, Seen> {
+    let mut seen: BTreeMap<NodeName, Seen> = BTreeMap::new();
+    for node in nodes {
+        let fence = match &node.drained {
+            None => FenceSight::Clear,
+            Some(reason) => FenceSight::of_reason(reason, ledger),
+        };
+        let sight = match fresh {
+            None => Witness::Stale { at },
+            Some(at) => Witness::Fresh {
+                at,
+                value: SchedulerSight {
+                    condition: node.condition,
+                    claims: node.claims,
+                    fence: fence.clone(),
+                },
+            },
+        };
+        seen.entry(node.name)
+            .and_modify(|first| first.sight = Witness::Partial)
+            .or_insert(Seen { sight, fence });
+    }
+    seen
+}
+
+/// Which listed instance bears a name.
+enum Owner {
+    One(InstanceId),
+    Several,
+}
+
+fn owners(listed: &[ListedNode]) -> BTreeMap<NodeName, Owner> {
+    let mut owners = BTreeMap::new();
+    // An instance that is shutting down may still bear the name that its
+    // replacement has taken over.
+    for node in listed.iter().filter(|n| n.status != InstanceStatus::ShuttingDown) {
+        if let Some(name) = &node.name {
+            owners
+                .entry(name.clone())
+                .and_modify(|owner| *owner = Owner::Several)
+                .or_insert(Owner::One(node.id));
+        }
+    }
+    for node in listed.iter().filter(|n| n.status == InstanceStatus::ShuttingDown) {
+        if let Some(name) = &node.name {
+            owners.entry(name.clone()).or_insert(Owner::One(node.id));
+        }
+    }
+    owners
+}
+
+fn seen_fences(
+    nodes: &BTreeMap<NodeName, Seen>,
+    owners: &BTreeMap<NodeName, Owner>,
+) -> Vec<SeenFence> {
+    let trimtabs = nodes.iter().filter(|(_, seen)| match seen.fence {
+        FenceSight::Ours { .. } | FenceSight::Foreign { .. } => true,
+        FenceSight::Clear | FenceSight::Recovery | FenceSight::Person { .. } => false,
+    });
+    trimtabs
+        .map(|(name, seen)| SeenFence {
+            name: name.clone(),
+            instance: match owners.get(name) {
+                Some(Owner::One(id)) => Some(*id),
+                Some(Owner::Several) | None => None,
+            },
+            fence: seen.fence.clone(),
+        })
+        .collect()
+}
+
+/// Freezes a group whose counts disagree or that is being scaled, unless our
+/// own deletions explain it node by node: a node we asked for may still be
+/// listed or not, and may still be counted or not.
+fn group_freeze(
+    name: &GroupName,
+    description: &GroupDescription,
+    nodes: &[NodeView],
+    history: &History,
+) -> Option<GroupFreeze> {
+    let listed = NodeCount::of(nodes.len());
+    let is_listed = |id: &InstanceId| nodes.binary_search_by_key(id, |n| n.id).is_ok();
+    let (mut still_listed, mut unlisted) = (NodeCount::ZERO, NodeCount::ZERO);
+    let asked = history.actions.values().filter(|a| a.group == *name).filter(|a| match a.state {
+        ActionState::Asking { .. } | ActionState::Asked { .. } => true,
+        ActionState::Marked { .. }
+        | ActionState::Fencing { .. }
+        | ActionState::Settling { .. }
+        | ActionState::Releasing { .. }
+        | ActionState::Ended { .. } => false,
+    });
+    let gone = history.gone.iter().filter(|g| g.group == *name).map(|g| g.node);
+    for id in asked.map(|a| a.node).chain(gone) {
+        *if is_listed(&id) { &mut still_listed } else { &mut unlisted } += NodeCount(1);
+    }
+    let explained = listed.less(still_listed)..=listed + unlisted;
+    let GroupDescription { current, target, .. } = *description;
+    if !explained.contains(&current) {
+        return Some(GroupFreeze::CountsDisagree { listed, current });
+    }
+    if current != target && !explained.contains(&target) {
+        return Some(GroupFreeze::Scaling { current, target });
+    }
+    None
+}

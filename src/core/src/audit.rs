@@ -1,0 +1,697 @@
+//! The audit: nothing is done that it has not approved.
+//!
+//! It imports data only and shares no code with the planner, so that a mistake
+//! there is caught here (a test checks the imports). Where the planner counts
+//! in one pass, the audit counts anew; where the planner does interval
+//! arithmetic on keep windows, the audit steps through the minutes; where the
+//! planner keeps a monotone queue, the audit walks the samples.
+//!
+//! [`approve`] makes the only [`ApprovedPlan`]s: marks and releases, never a
+//! delete. [`clear`] makes the only [`ClearedBatch`]es, and the delete port
+//! takes nothing else.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use crate::action::ActionState;
+use crate::history::{History, OpenAction};
+use crate::ids::{ActionId, BatchId, ClusterName, GroupName, InstanceId};
+use crate::plan::{Mark, Plan, Release};
+use crate::policy::{
+    BATCH_LIMIT, Capacity, ClusterPolicy, GroupPolicy, KeepWindow, Regain, TimerChoice,
+    UtilizationRule, WitnessKind,
+};
+use crate::snapshot::{
+    Activity, ClusterStatus, Condition, Eligible, FenceSight, GroupView, Identity, InstanceStatus,
+    Listing, NodeView, PendingJob, Provisioning, Role, Snapshot, Witness, WorkloadSource,
+};
+use crate::units::{MilliGpus, NodeCount, Span, Time, UsdPerHour};
+
+/// A plan that may be carried out.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ApprovedPlan {
+    marks: Vec<Mark>,
+    releases: Vec<Release>,
+}
+
+impl ApprovedPlan {
+    /// Nodes to begin with.
+    pub fn marks(&self) -> &[Mark] {
+        &self.marks
+    }
+
+    /// Actions to take back.
+    pub fn releases(&self) -> &[Release] {
+        &self.releases
+    }
+}
+
+/// What a plan does that it may not. Each is a bug of ours, not of the world.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// The node or group concerned.
+    pub subject: String,
+    /// What is wrong.
+    pub rule: Rule,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {:?}", self.subject, self.rule)
+    }
+}
+
+/// The rules a plan is held to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rule {
+    /// Made under the policy in force, for this cluster and instant.
+    Current,
+    /// Nothing is stopped, frozen, unread or under way in the cluster.
+    ClusterCalm,
+    /// Named in the policy, a worker group, calm, counts explained.
+    GroupCalm,
+    /// Metered, priced, declared, to be had again.
+    WorthIt,
+    /// Listed once, Running, the same node, not under way already.
+    SameNode,
+    /// Positive, fresh evidence that nothing lays claim to it.
+    Evidence,
+    /// Not protected, cooling down, too young or busy lately.
+    LeftAlone,
+    /// Spare all through the idle timer, spares and queue left out.
+    Surplus,
+    /// The group's and the cluster's floor.
+    Floor,
+    /// Batch, hour, day and share.
+    Budget,
+    /// Not more at once than may be believed.
+    MassChange,
+    /// Only open, revocable actions are taken back.
+    Revocable,
+}
+
+/// Approves a plan.
+///
+/// # Errors
+/// Everything it does that it may not; nothing of it may then be carried out.
+pub fn approve(
+    plan: Plan,
+    snapshot: &Snapshot,
+    policy: &ClusterPolicy,
+    history: &History,
+    now: Time,
+) -> Result<ApprovedPlan, Vec<Violation>> {
+    let mut auditor = Auditor { snapshot, policy, history, now, violations: vec![] };
+    auditor.check_plan(&plan);
+    let Plan { marks, releases, .. } = plan;
+    if auditor.violations.is_empty() {
+        Ok(ApprovedPlan { marks, releases })
+    } else {
+        Err(auditor.violations)
+    }
+}
+
+struct Auditor<'a> {
+    snapshot: &'a Snapshot,
+    policy: &'a ClusterPolicy,
+    history: &'a History,
+    now: Time,
+    violations: Vec<Violation>,
+}
+
+impl Auditor<'_> {
+    fn demand(&mut self, holds: bool, subject: impl fmt::Display, rule: Rule) {
+        if !holds {
+            self.violations.push(Violation { subject: subject.to_string(), rule });
+        }
+    }
+
+    fn check_plan(&mut self, plan: &Plan) {
+        let current = plan.policy == self.policy.hash
+            && plan.cluster == self.policy.cluster
+            && self.snapshot.cluster == plan.cluster
+            && plan.made_at == self.now;
+        self.demand(current, &plan.cluster, Rule::Current);
+        let by_id: BTreeMap<ActionId, &OpenAction> =
+            self.history.actions.values().map(|action| (action.id, action)).collect();
+        for release in &plan.releases {
+            let action = by_id.get(&release.action);
+            let revocable = action.is_some_and(|action| {
+                action.node == release.node && is_short_of_asking(&action.state)
+            });
+            self.demand(revocable, release.node, Rule::Revocable);
+        }
+        if plan.marks.is_empty() {
+            return;
+        }
+        let calm = cluster_is_calm(self.snapshot, self.policy, self.history)
+            && plan.freeze.is_none();
+        self.demand(calm, &plan.cluster, Rule::ClusterCalm);
+        let mut groups: BTreeMap<&GroupName, Vec<&Mark>> = BTreeMap::new();
+        let mut ids = BTreeSet::new();
+        for mark in &plan.marks {
+            self.demand(ids.insert(mark.node), mark.node, Rule::SameNode);
+            groups.entry(&mark.group).or_default().push(mark);
+        }
+        for (name, marks) in &groups {
+            let (Some(view), Some(group)) =
+                (self.snapshot.groups.get(*name), self.policy.groups.get(*name))
+            else {
+                self.demand(false, name, Rule::GroupCalm);
+                continue;
+            };
+            self.check_group(name, view, group, marks);
+        }
+        self.check_cluster(&groups);
+    }
+
+    fn check_group(
+        &mut self,
+        name: &GroupName,
+        view: &GroupView,
+        group: &GroupPolicy,
+        marks: &[&Mark],
+    ) {
+        self.demand(group_is_calm(view), name, Rule::GroupCalm);
+        self.demand(is_worth_it(view, group), name, Rule::WorthIt);
+        for mark in marks {
+            let Some(node) = find(view, mark.node) else {
+                self.demand(false, mark.node, Rule::SameNode);
+                continue;
+            };
+            let same = node.status == InstanceStatus::Running
+                && has_identity(node, &mark.identity)
+                && !self.history.actions.contains_key(&mark.node);
+            self.demand(same, mark.node, Rule::SameNode);
+            let idle = is_idle(node, &FenceSight::Clear, self.policy, group);
+            self.demand(idle, mark.node, Rule::Evidence);
+            let alone = self.is_free_to_go(name, node, group);
+            self.demand(alone, mark.node, Rule::LeftAlone);
+        }
+        let going = NodeCount::of(marks.len());
+        let fits = self.surplus(name, view, group).is_some_and(|surplus| going <= surplus);
+        self.demand(fits, name, Rule::Surplus);
+        let live = count_live(view, self.history, self.policy, group);
+        let floor = highest_floor(group, self.now) + group.min_idle_nodes;
+        self.demand(going + floor <= live, name, Rule::Floor);
+        self.demand(self.is_in_budget(name, group, going), name, Rule::Budget);
+    }
+
+    fn check_cluster(&mut self, groups: &BTreeMap<&GroupName, Vec<&Mark>>) {
+        let mut live = NodeCount::ZERO;
+        let mut listed = NodeCount::ZERO;
+        for (name, group) in &self.policy.groups {
+            if let Some(view) = self.snapshot.groups.get(name) {
+                live += count_live(view, self.history, self.policy, group);
+                listed += NodeCount::of(view.nodes.len());
+            }
+        }
+        let going = NodeCount::of(groups.values().map(Vec::len).sum());
+        let cluster = &self.policy.cluster;
+        self.demand(going + self.policy.min_nodes <= live, cluster, Rule::Floor);
+        let believable = !self.policy.mass_change.is_exceeded(going, listed);
+        self.demand(believable, cluster, Rule::MassChange);
+    }
+
+    /// Not protected, cooling down, too young or busy lately.
+    fn is_free_to_go(&self, name: &GroupName, node: &NodeView, group: &GroupPolicy) -> bool {
+        let cool = self.history.cooldowns.get(&node.id).is_none_or(|until| *until <= self.now);
+        let state = self.history.groups.get(name);
+        let idle_since = state.and_then(|s| s.members.get(&node.id)).and_then(|m| m.idle_since);
+        cool && !is_protected(node, group)
+            && self.now.since(node.launched) >= group.min_age
+            && idle_since.is_some_and(|since| self.now.since(since) >= group.post_job_grace)
+    }
+
+    /// Nodes spare all through the idle timer, less spares and certain demand;
+    /// `None` while samples do not cover it.
+    fn surplus(&self, name: &GroupName, view: &GroupView, group: &GroupPolicy) -> Option<NodeCount> {
+        let state = self.history.groups.get(name)?;
+        let tau = match group.timer {
+            TimerChoice::Fixed(tau) => tau,
+            TimerChoice::BreakEven => break_even(group)?,
+        };
+        let start = self.now - tau;
+        let first = state.runs.front()?;
+        let last = state.runs.back()?;
+        if first.from > start || last.to != self.now {
+            return None;
+        }
+        // A run's value holds until the next run begins.
+        let ends = state.runs.iter().skip(1).map(|run| run.from).chain([Time(i64::MAX)]);
+        let in_window = state.runs.iter().zip(ends).filter(|(_, end)| *end > start);
+        let least = in_window
+            .map(|(run, _)| {
+                let free = run.counts.idle.0.saturating_sub(run.counts.queued.0);
+                i64::from(free) + run.departed as i64
+            })
+            .min()?;
+        let spare = least - last.departed as i64;
+        let queue = view.pending.as_deref().unwrap_or(&[]);
+        let idle_now = last.counts.idle.0;
+        let certain = certain_demand(queue, group, self.now);
+        let spare_now = i64::from(idle_now) - i64::from(certain);
+        let spare = spare.min(spare_now) - i64::from(group.min_idle_nodes.0);
+        Some(NodeCount(u32::try_from(spare.max(0)).unwrap_or(u32::MAX)))
+    }
+
+    fn is_in_budget(&self, name: &GroupName, group: &GroupPolicy, going: NodeCount) -> bool {
+        let open: Vec<_> =
+            self.history.actions.values().filter(|action| action.group == *name).collect();
+        let uncharged = open.iter().filter(|a| is_short_of_asking(&a.state)).count();
+        let within = |window: Span, limit: NodeCount| {
+            let spent = self
+                .history
+                .charges
+                .iter()
+                .filter(|c| c.group == *name && self.now.since(c.at) <= window)
+                .count();
+            spent + uncharged + going.get() <= limit.get()
+        };
+        let size = group.size.0 as usize;
+        let leaving = open.len() + going.get();
+        let share_of_size = group.budgets.leaving.of_rounded_down(group.size).get();
+        let small_group = usize::from(group.budgets.leaving > Default::default() && size > 0);
+        going <= group.budgets.per_batch.min(BATCH_LIMIT)
+            && within(Span::hours(1), group.budgets.per_hour)
+            && within(Span::hours(24), group.budgets.per_day)
+            && leaving <= share_of_size.max(small_group)
+    }
+}
+
+/// A delete request that may be sent: one cluster, one group, at most 99
+/// fenced (or twice looked at) and clean nodes, and a time by which it is void.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClearedBatch {
+    id: BatchId,
+    cluster: ClusterName,
+    group: GroupName,
+    nodes: Vec<InstanceId>,
+    look_begun_at: Time,
+    expires_at: Time,
+}
+
+impl ClearedBatch {
+    /// Its id in the ledger.
+    pub fn id(&self) -> BatchId {
+        self.id
+    }
+
+    /// The cluster the nodes are in.
+    pub fn cluster(&self) -> &ClusterName {
+        &self.cluster
+    }
+
+    /// The group the nodes are in.
+    pub fn group(&self) -> &GroupName {
+        &self.group
+    }
+
+    /// The nodes to delete: 1 to 99, no id twice.
+    pub fn nodes(&self) -> &[InstanceId] {
+        &self.nodes
+    }
+
+    /// When the look behind it began.
+    pub fn look_begun_at(&self) -> Time {
+        self.look_begun_at
+    }
+
+    /// From when on it may not be sent any more.
+    pub fn expires_at(&self) -> Time {
+        self.expires_at
+    }
+}
+
+/// What became of the actions offered for one request.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Clearance {
+    /// The request, if any action was cleared.
+    pub batch: Option<ClearedBatch>,
+    /// Actions that have to wait, and for what.
+    pub waiting: Vec<(ActionId, Rule)>,
+}
+
+/// Clears settled actions of one group for one request, from the reads of this
+/// very tick and under the policy in force.
+pub fn clear(
+    id: BatchId,
+    group_name: &GroupName,
+    snapshot: &Snapshot,
+    policy: &ClusterPolicy,
+    history: &History,
+    now: Time,
+) -> Clearance {
+    let settled: Vec<&OpenAction> = history
+        .actions
+        .values()
+        .filter(|a| a.group == *group_name && settled_until(&a.state).is_some())
+        .collect();
+    let wait_all = |rule| Clearance {
+        batch: None,
+        waiting: settled.iter().map(|action| (action.id, rule)).collect(),
+    };
+    let (Some(view), Some(group)) =
+        (snapshot.groups.get(group_name), policy.groups.get(group_name))
+    else {
+        return wait_all(Rule::GroupCalm);
+    };
+    let fresh = now.since(snapshot.begun_at) <= policy.timing.guard && now >= snapshot.begun_at;
+    if !fresh || snapshot.cluster != policy.cluster {
+        return wait_all(Rule::Current);
+    }
+    if !cluster_is_calm(snapshot, policy, history) || !is_our_turn(group_name, snapshot, history) {
+        return wait_all(Rule::ClusterCalm);
+    }
+    if !group_is_calm(view) {
+        return wait_all(Rule::GroupCalm);
+    }
+    if !is_worth_it(view, group) {
+        return wait_all(Rule::WorthIt);
+    }
+    let live = count_live(view, history, policy, group);
+    let floor = highest_floor(group, now) + group.min_idle_nodes;
+    let cluster_live: NodeCount = policy
+        .groups
+        .iter()
+        .filter_map(|(name, group)| Some((snapshot.groups.get(name)?, group)))
+        .map(|(view, group)| count_live(view, history, policy, group))
+        .sum();
+    if live < floor || cluster_live < policy.min_nodes {
+        return wait_all(Rule::Floor);
+    }
+    let room = room_in_budgets(group_name, group, history, now);
+    let mut nodes = vec![];
+    let mut waiting = vec![];
+    for action in settled {
+        match clearance(action, view, snapshot, policy, group) {
+            Some(rule) => waiting.push((action.id, rule)),
+            None if nodes.len() >= room.get() => waiting.push((action.id, Rule::Budget)),
+            None => nodes.push(action.node),
+        }
+    }
+    let batch = (!nodes.is_empty()).then(|| ClearedBatch {
+        id,
+        cluster: policy.cluster.clone(),
+        group: group_name.clone(),
+        nodes,
+        look_begun_at: snapshot.begun_at,
+        expires_at: snapshot.begun_at + policy.timing.guard,
+    });
+    Clearance { batch, waiting }
+}
+
+/// What keeps one settled action from being cleared, if anything does.
+fn clearance(
+    action: &OpenAction,
+    view: &GroupView,
+    snapshot: &Snapshot,
+    policy: &ClusterPolicy,
+    group: &GroupPolicy,
+) -> Option<Rule> {
+    let settled = settled_until(&action.state)?;
+    if snapshot.begun_at < settled || action.policy != policy.hash {
+        return Some(Rule::Current);
+    }
+    let Some(node) = find(view, action.node) else {
+        return Some(Rule::SameNode);
+    };
+    if node.status != InstanceStatus::Running || !has_identity(node, &action.identity) {
+        return Some(Rule::SameNode);
+    }
+    let fence = FenceSight::Ours { action: action.id };
+    if !is_idle(node, &fence, policy, group) || !is_second_look(node, action, policy) {
+        return Some(Rule::Evidence);
+    }
+    is_protected(node, group).then_some(Rule::LeftAlone)
+}
+
+/// Without a scheduler the second look counts by the datapoints' own stamps:
+/// every one of them must be younger than the settle time's end.
+fn is_second_look(node: &NodeView, action: &OpenAction, policy: &ClusterPolicy) -> bool {
+    match policy.witness {
+        WitnessKind::Scheduler => action.terms.fenced,
+        WitnessKind::MetricsOnly => match &node.activity {
+            Witness::Fresh { value, .. } => {
+                settled_until(&action.state).is_some_and(|until| value.to >= until)
+            }
+            Witness::Absent | Witness::Stale { .. } | Witness::Partial => false,
+        },
+    }
+}
+
+/// Classic clusters take one request at a time, continuous ones one a group.
+fn is_our_turn(group: &GroupName, snapshot: &Snapshot, history: &History) -> bool {
+    let provisioning = snapshot.state.as_ref().map(|state| state.provisioning);
+    let in_flight = history.actions.values().filter(|action| match action.state {
+        ActionState::Asking { .. } | ActionState::Asked { .. } => true,
+        ActionState::Marked { .. }
+        | ActionState::Fencing { .. }
+        | ActionState::Settling { .. }
+        | ActionState::Releasing { .. }
+        | ActionState::Ended { .. } => false,
+    });
+    match provisioning {
+        Some(Provisioning::Classic) | None => in_flight.count() == 0,
+        Some(Provisioning::Continuous) => {
+            !in_flight.into_iter().any(|a| a.group == *group && is_asking(&a.state))
+        }
+    }
+}
+
+fn room_in_budgets(
+    name: &GroupName,
+    group: &GroupPolicy,
+    history: &History,
+    now: Time,
+) -> NodeCount {
+    let spent = |window: Span| {
+        let recent =
+            history.charges.iter().filter(|c| c.group == *name && now.since(c.at) <= window);
+        NodeCount::of(recent.count())
+    };
+    let hour = group.budgets.per_hour.less(spent(Span::hours(1)));
+    let day = group.budgets.per_day.less(spent(Span::hours(24)));
+    hour.min(day).min(group.budgets.per_batch).min(BATCH_LIMIT)
+}
+
+fn settled_until(state: &ActionState) -> Option<Time> {
+    match state {
+        ActionState::Settling { until } => Some(*until),
+        ActionState::Marked { .. }
+        | ActionState::Fencing { .. }
+        | ActionState::Asking { .. }
+        | ActionState::Asked { .. }
+        | ActionState::Releasing { .. }
+        | ActionState::Ended { .. } => None,
+    }
+}
+
+fn is_asking(state: &ActionState) -> bool {
+    match state {
+        ActionState::Asking { .. } => true,
+        ActionState::Marked { .. }
+        | ActionState::Fencing { .. }
+        | ActionState::Settling { .. }
+        | ActionState::Asked { .. }
+        | ActionState::Releasing { .. }
+        | ActionState::Ended { .. } => false,
+    }
+}
+
+fn is_short_of_asking(state: &ActionState) -> bool {
+    match state {
+        ActionState::Marked { .. } | ActionState::Fencing { .. } | ActionState::Settling { .. } => {
+            true
+        }
+        ActionState::Asking { .. }
+        | ActionState::Asked { .. }
+        | ActionState::Releasing { .. }
+        | ActionState::Ended { .. } => false,
+    }
+}
+
+fn cluster_is_calm(snapshot: &Snapshot, policy: &ClusterPolicy, history: &History) -> bool {
+    let source = match policy.witness {
+        WitnessKind::Scheduler => snapshot.workload == WorkloadSource::Complete,
+        WitnessKind::MetricsOnly => match snapshot.workload {
+            WorkloadSource::NotConfigured | WorkloadSource::Complete => true,
+            WorkloadSource::Failed { .. } | WorkloadSource::Empty => false,
+        },
+    };
+    let recovering = || {
+        snapshot.groups.values().flat_map(|group| &group.nodes).any(|node| match &node.scheduler {
+            Witness::Fresh { value, .. } => value.fence == FenceSight::Recovery,
+            Witness::Absent | Witness::Stale { .. } | Witness::Partial => false,
+        })
+    };
+    let state = snapshot.state.as_ref().is_some_and(|state| {
+        state.status == ClusterStatus::InService
+            && !state.rival_autoscaler
+            && !state.software_update
+            && (state.provisioning == Provisioning::Continuous || !recovering())
+    });
+    source
+        && state
+        && snapshot.listing == Listing::Complete
+        && history.stop.is_none()
+        && history.freeze.is_none()
+}
+
+fn group_is_calm(view: &GroupView) -> bool {
+    view.description.role == Role::Worker && view.description.calm && view.freeze.is_none()
+}
+
+fn is_worth_it(view: &GroupView, group: &GroupPolicy) -> bool {
+    let metered = match group.capacity {
+        Capacity::OnDemand | Capacity::Spot => true,
+        Capacity::TrainingPlan | Capacity::Reserved => false,
+    };
+    let to_be_had = match group.regain {
+        Regain::Plentiful | Regain::Scarce { accepted_risk: Some(_) } => true,
+        Regain::Scarce { accepted_risk: None } => false,
+    };
+    metered
+        && to_be_had
+        && view.description.capacity.is_none_or(|seen| seen == group.capacity)
+        && group.price.is_some_and(|price| price > UsdPerHour::ZERO)
+        && group.boot.is_some()
+        && group.node_local_data.is_some()
+}
+
+/// A group's nodes are in the order of their ids.
+fn find(view: &GroupView, id: InstanceId) -> Option<&NodeView> {
+    let place = view.nodes.binary_search_by_key(&id, |node| node.id).ok()?;
+    view.nodes.get(place)
+}
+
+fn is_protected(node: &NodeView, group: &GroupPolicy) -> bool {
+    node.protected || group.protected.iter().any(|id| *id == node.id)
+}
+
+fn has_identity(node: &NodeView, identity: &Identity) -> bool {
+    node.launched == identity.launched && node.name == identity.name
+}
+
+/// Positive, fresh evidence that nothing lays claim to a node, and that
+/// exactly this fence is on it.
+fn is_idle(
+    node: &NodeView,
+    fence: &FenceSight,
+    policy: &ClusterPolicy,
+    group: &GroupPolicy,
+) -> bool {
+    let by_scheduler = match &node.scheduler {
+        Witness::Fresh { value, .. } => {
+            value.condition == Condition::Up && value.claims.is_empty() && value.fence == *fence
+        }
+        Witness::Absent | Witness::Stale { .. } | Witness::Partial => false,
+    };
+    let by_metrics = |rule: &UtilizationRule| match &node.activity {
+        Witness::Fresh { value, .. } => is_quiet(value, rule),
+        Witness::Absent | Witness::Stale { .. } | Witness::Partial => false,
+    };
+    match (policy.witness, &group.utilization) {
+        (WitnessKind::Scheduler, None) => by_scheduler,
+        (WitnessKind::Scheduler, Some(rule)) => by_scheduler && by_metrics(rule),
+        (WitnessKind::MetricsOnly, Some(rule)) => by_metrics(rule),
+        (WitnessKind::MetricsOnly, None) => false,
+    }
+}
+
+fn is_quiet(activity: &Activity, rule: &UtilizationRule) -> bool {
+    activity.utilization < rule.idle_below
+        && activity.memory < rule.idle_below
+        && activity.to.since(activity.from) + rule.period >= rule.window
+}
+
+/// Nodes that can be counted on: Running, not on their way out, and either
+/// claimed or free for sure.
+fn count_live(
+    view: &GroupView,
+    history: &History,
+    policy: &ClusterPolicy,
+    group: &GroupPolicy,
+) -> NodeCount {
+    let live = view.nodes.iter().filter(|node| {
+        let running = node.status == InstanceStatus::Running;
+        if !running || history.actions.contains_key(&node.id) {
+            return false;
+        }
+        match policy.witness {
+            WitnessKind::Scheduler => match &node.scheduler {
+                Witness::Fresh { value, .. } => {
+                    value.condition == Condition::Up && value.fence == FenceSight::Clear
+                }
+                Witness::Absent | Witness::Stale { .. } | Witness::Partial => false,
+            },
+            WitnessKind::MetricsOnly => match (&node.activity, &group.utilization) {
+                (Witness::Fresh { value, .. }, Some(rule)) => {
+                    let active = value.utilization >= rule.idle_below
+                        || value.memory >= rule.idle_below;
+                    active || is_quiet(value, rule)
+                }
+                (_, _) => false,
+            },
+        }
+    });
+    NodeCount::of(live.count())
+}
+
+/// The highest floor of any minute from now until the look-ahead ends. Windows
+/// open and close on whole minutes, so stepping through them misses nothing.
+fn highest_floor(group: &GroupPolicy, now: Time) -> NodeCount {
+    let base = group.min_nodes.of(group.size);
+    let opens = |window: &&KeepWindow| {
+        let minute = Span::mins(1);
+        let last = now + group.lookahead;
+        let next_whole = Time((now.0.div_euclid(minute.0) + 1) * minute.0);
+        let minutes = std::iter::successors(Some(next_whole), |at| Some(*at + minute));
+        window.is_open(now) || minutes.take_while(|at| *at <= last).any(|at| window.is_open(at))
+    };
+    group.keep_windows.iter().filter(opens).map(|w| w.min_nodes.of(group.size)).fold(base, Ord::max)
+}
+
+/// T* = b + e + λb + (φ + risk)/p, reckoned in whole milliseconds.
+fn break_even(group: &GroupPolicy) -> Option<Span> {
+    let price = group.price.filter(|price| price.0 > 0)?;
+    let boot = group.boot?;
+    let risk = match group.regain {
+        Regain::Scarce { accepted_risk: Some(risk) } => risk.0,
+        Regain::Scarce { accepted_risk: None } | Regain::Plentiful => 0,
+    };
+    let extra_usd = i128::from(group.wake_failure_cost.0) + i128::from(risk);
+    let hour_ms = i128::from(Span::hours(1).0);
+    let extra = extra_usd * hour_ms / i128::from(price.0);
+    let waiting = i128::from(boot.0) * i128::from(group.delay_value.0) / 10;
+    let total = i128::from(boot.0) + i128::from(group.billed_after_delete.0) + waiting + extra;
+    Some(Span(i64::try_from(total).unwrap_or(i64::MAX / 8)))
+}
+
+/// Nodes that waiting jobs need however well they are packed: whole nodes as
+/// asked, and shared GPUs added up. Never more than the packed count.
+fn certain_demand(pending: &[PendingJob], group: &GroupPolicy, now: Time) -> u32 {
+    let (mut whole, mut shared) = (0u64, 0u64);
+    for job in pending {
+        let eligible = match job.eligible {
+            Eligible::Now => true,
+            Eligible::At(at) => at <= now,
+            Eligible::Held => false,
+        };
+        let here = group.partitions.is_empty()
+            || job.partitions.iter().any(|p| group.partitions.contains(p));
+        let fits = job.nodes <= group.size
+            && job.gpus.0 <= group.gpus_per_node.0.saturating_mul(group.size.0);
+        if !eligible || !here || !fits {
+            continue;
+        }
+        if job.nodes > NodeCount(1) || job.gpus == MilliGpus(0) {
+            whole += u64::from(job.nodes.0.max(1));
+        } else {
+            shared += u64::from(job.gpus.0);
+        }
+    }
+    let per_node = u64::from(group.gpus_per_node.0);
+    let nodes = whole + if per_node == 0 { 0 } else { shared.div_ceil(per_node) };
+    u32::try_from(nodes.min(u64::from(group.size.0))).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,57 @@
+//! How many nodes may still go in a time. The tightest budget counts.
+
+use crate::action::ActionState;
+use crate::history::History;
+use crate::ids::GroupName;
+use crate::plan::Bound;
+use crate::policy::{BATCH_LIMIT, GroupPolicy};
+use crate::snapshot::Provisioning;
+use crate::units::{NodeCount, Span, Time};
+
+/// What every budget of a group still allows, each with its name. Actions that
+/// are open but not charged yet count as spent.
+pub fn remaining(
+    name: &GroupName,
+    policy: &GroupPolicy,
+    history: &History,
+    provisioning: Provisioning,
+    now: Time,
+) -> [(NodeCount, Bound); 4] {
+    let (mut uncharged, mut open) = (NodeCount::ZERO, NodeCount::ZERO);
+    for action in history.actions.values().filter(|a| a.group == *name) {
+        match action.state {
+            ActionState::Ended { .. } => continue,
+            ActionState::Marked { .. }
+            | ActionState::Fencing { .. }
+            | ActionState::Settling { .. } => uncharged += NodeCount(1),
+            ActionState::Asking { .. }
+            | ActionState::Asked { .. }
+            | ActionState::Releasing { .. } => {}
+        }
+        open += NodeCount(1);
+    }
+    let spent = |window| history.charged(name, window, now) + uncharged;
+    let budgets = &policy.budgets;
+    let batch = budgets.per_batch.min(BATCH_LIMIT);
+    // A classic cluster takes one request at a time: no more is fenced than
+    // the next one carries.
+    let in_line = match provisioning {
+        Provisioning::Classic => uncharged,
+        Provisioning::Continuous => NodeCount::ZERO,
+    };
+    let leaving = leaving_limit(policy);
+    [
+        (batch.less(in_line), Bound::BatchBudget),
+        (budgets.per_hour.less(spent(Span::hours(1))), Bound::HourBudget),
+        (budgets.per_day.less(spent(Span::hours(24))), Bound::DayBudget),
+        (leaving.less(open), Bound::LeavingBudget),
+    ]
+}
+
+/// Most nodes of a group on their way out at the same time: the share of the
+/// declared size, rounded down, but at least one unless the share is zero.
+fn leaving_limit(policy: &GroupPolicy) -> NodeCount {
+    let share = policy.budgets.leaving;
+    let least = share.of_rounded_up(policy.size).min(NodeCount(1));
+    share.of_rounded_down(policy.size).max(least)
+}

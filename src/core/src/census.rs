@@ -1,0 +1,291 @@
+//! Counting: every listed worker of a named group gets one class, and the
+//! group's sample is what was counted.
+//!
+//! A read that is not whole is no sample at all: it ends the windows (S3)
+//! instead of counting unread nodes as something they may not be.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::demand;
+use crate::history::{FreezeReason, History, MassTurn};
+use crate::ids::{GroupName, InstanceId};
+use crate::plan::{Doubt, Impairment, KeepReason, Usage};
+use crate::policy::{ClusterPolicy, GroupPolicy, UtilizationRule, WitnessKind};
+use crate::rule::{Class, Counts, Member, Sample};
+use crate::snapshot::{
+    Activity, Condition, FenceSight, GroupView, InstanceStatus, Listing, NodeView, Role, Snapshot,
+    Witness, WorkloadSource,
+};
+use crate::units::{NodeCount, Time};
+
+/// What one snapshot counted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Census {
+    /// When.
+    pub at: Time,
+    /// Each named group.
+    pub groups: BTreeMap<GroupName, GroupCensus>,
+    /// A change between the last sample and this one that is too large to be
+    /// believed.
+    pub mass_change: Option<FreezeReason>,
+}
+
+/// What one snapshot counted in one group.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GroupCensus {
+    /// The sample.
+    pub sample: Sample,
+    /// What is to be remembered of each node.
+    pub members: BTreeMap<InstanceId, Member>,
+}
+
+/// Why a snapshot is not a sample.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Gap {
+    /// The cluster or its nodes could not be read whole.
+    Nodes,
+    /// The scheduler could not be read whole.
+    Workload(WorkloadSource),
+}
+
+/// A node's class, and the words for it unless it is simply idle.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Classified {
+    /// The class.
+    pub class: Class,
+    /// Why not idle.
+    pub why: Option<KeepReason>,
+}
+
+/// Counts a snapshot.
+///
+/// # Errors
+/// When it is not a sample; the caller then ends every group's window.
+pub fn take(snapshot: &Snapshot, policy: &ClusterPolicy, history: &History) -> Result<Census, Gap> {
+    if snapshot.state.is_none() || snapshot.listing != Listing::Complete {
+        return Err(Gap::Nodes);
+    }
+    match (&snapshot.workload, policy.witness) {
+        (WorkloadSource::Complete, _) | (WorkloadSource::NotConfigured, WitnessKind::MetricsOnly) => {}
+        (other, _) => return Err(Gap::Workload(other.clone())),
+    }
+    let mut groups = BTreeMap::new();
+    let mut turns = Turns::default();
+    for (name, group_policy) in &policy.groups {
+        let Some(view) = snapshot.groups.get(name) else { continue };
+        if view.description.role != Role::Worker {
+            continue;
+        }
+        let counted = count_group(snapshot, policy, history, name, group_policy, view, &mut turns);
+        groups.insert(name.clone(), counted);
+    }
+    let mass_change = turns.too_many(policy);
+    Ok(Census { at: snapshot.taken_at, groups, mass_change })
+}
+
+/// Nodes that turned into something since the last sample.
+#[derive(Default)]
+struct Turns {
+    listed: NodeCount,
+    idle: NodeCount,
+    unknown: NodeCount,
+    gone: NodeCount,
+}
+
+impl Turns {
+    fn too_many(&self, policy: &ClusterPolicy) -> Option<FreezeReason> {
+        let kinds = [
+            (MassTurn::Gone, self.gone),
+            (MassTurn::Unknown, self.unknown),
+            (MassTurn::Idle, self.idle),
+        ];
+        let (turned, changed) = kinds
+            .into_iter()
+            .find(|(_, changed)| policy.mass_change.is_exceeded(*changed, self.listed))?;
+        Some(FreezeReason::MassChange { turned, changed, listed: self.listed })
+    }
+}
+
+fn count_group(
+    snapshot: &Snapshot,
+    policy: &ClusterPolicy,
+    history: &History,
+    name: &GroupName,
+    group_policy: &GroupPolicy,
+    view: &GroupView,
+    turns: &mut Turns,
+) -> GroupCensus {
+    let at = snapshot.taken_at;
+    let before = history.groups.get(name);
+    let watched = before
+        .and_then(|state| state.last_sample())
+        .is_some_and(|last| at.since(last) <= policy.timing.max_gap());
+    let mut counts = Counts {
+        busy: NodeCount::ZERO,
+        idle: NodeCount::ZERO,
+        unknown: NodeCount::ZERO,
+        arriving: NodeCount::ZERO,
+        leaving: NodeCount::ZERO,
+        impaired: NodeCount::ZERO,
+        queued: NodeCount::ZERO,
+    };
+    let mut members = BTreeMap::new();
+    let mut departed = before.map_or(0, |state| state.departed);
+    for node in &view.nodes {
+        let member = before.and_then(|state| state.members.get(&node.id));
+        let open = history.actions.contains_key(&node.id);
+        let class = classify(node, open, member, policy.witness, group_policy).class;
+        *match class {
+            Class::Leaving => &mut counts.leaving,
+            Class::Impaired => &mut counts.impaired,
+            Class::Arriving => &mut counts.arriving,
+            Class::Unknown => &mut counts.unknown,
+            Class::Busy => &mut counts.busy,
+            Class::Idle => &mut counts.idle,
+        } += NodeCount(1);
+        if let Some(member) = member {
+            if member.class.is_working() && !class.is_working() {
+                departed += 1;
+            }
+            let was_known = matches!(member.class, Class::Busy | Class::Idle);
+            if watched && member.class == Class::Busy && class == Class::Idle {
+                turns.idle += NodeCount(1);
+            }
+            if watched && was_known && class == Class::Unknown {
+                turns.unknown += NodeCount(1);
+            }
+        }
+        let idle_since = (class == Class::Idle).then(|| match member {
+            Some(Member { idle_since: Some(since), .. }) if watched => *since,
+            Some(_) | None => at,
+        });
+        let joined =
+            member.is_some_and(|m| m.joined) || !matches!(node.scheduler, Witness::Absent);
+        members.insert(node.id, Member { class, idle_since, joined });
+    }
+    if let Some(state) = before {
+        for (id, member) in &state.members {
+            if members.contains_key(id) || !member.class.is_working() {
+                continue;
+            }
+            departed += 1;
+            let ours = history.actions.contains_key(id) || history.gone.iter().any(|g| g.node == *id);
+            if watched && !ours {
+                turns.gone += NodeCount(1);
+            }
+        }
+        if watched {
+            turns.listed += NodeCount::of(state.members.len());
+        }
+    }
+    let largest = before.map_or(NodeCount::ZERO, |s| s.largest).max(NodeCount::of(view.nodes.len()));
+    counts.queued = view
+        .pending
+        .as_ref()
+        .map_or(NodeCount::ZERO, |jobs| demand::queued(jobs, group_policy, largest, at));
+    GroupCensus { sample: Sample { at, counts, departed }, members }
+}
+
+/// The class of one node, first match wins.
+pub fn classify(
+    node: &NodeView,
+    open_action: bool,
+    member: Option<&Member>,
+    witness: WitnessKind,
+    policy: &GroupPolicy,
+) -> Classified {
+    let of = |class, why| Classified { class, why: Some(why) };
+    if open_action || node.status == InstanceStatus::ShuttingDown {
+        return of(Class::Leaving, KeepReason::ShuttingDown);
+    }
+    if let Some(impairment) = impairment(node) {
+        return of(Class::Impaired, KeepReason::Impaired(impairment));
+    }
+    let arriving = || of(Class::Arriving, KeepReason::Arriving(node.status.clone()));
+    let unknown = |doubt| of(Class::Unknown, KeepReason::Unknown(doubt));
+    match &node.status {
+        InstanceStatus::Running => {}
+        InstanceStatus::Unrecognised(status) => {
+            return unknown(Doubt::StatusUnrecognised(Arc::clone(status)));
+        }
+        InstanceStatus::Pending
+        | InstanceStatus::SystemUpdating
+        | InstanceStatus::DeepHealthCheck
+        | InstanceStatus::Failure
+        | InstanceStatus::ShuttingDown => return arriving(),
+    }
+    match witness {
+        WitnessKind::Scheduler => match &node.scheduler {
+            Witness::Absent if member.is_some_and(|m| m.joined) => unknown(Doubt::SchedulerLost),
+            Witness::Absent => arriving(),
+            Witness::Stale { .. } => unknown(Doubt::SchedulerStale),
+            Witness::Partial => unknown(Doubt::SchedulerPartial),
+            Witness::Fresh { value, .. } => match (value.condition, value.claims.first()) {
+                (Condition::Joining, _) => arriving(),
+                (Condition::Up | Condition::Down, Some(claim)) => {
+                    of(Class::Busy, KeepReason::Busy(claim.clone()))
+                }
+                (Condition::Up | Condition::Down, None) => {
+                    Classified { class: Class::Idle, why: None }
+                }
+            },
+        },
+        WitnessKind::MetricsOnly => match (&policy.utilization, &node.activity) {
+            (None, _) | (_, Witness::Absent) => unknown(Doubt::MetricsAbsent),
+            (_, Witness::Stale { .. }) => unknown(Doubt::MetricsStale),
+            (_, Witness::Partial) => unknown(Doubt::MetricsPartial),
+            (Some(rule), Witness::Fresh { value, .. }) => match activity_objection(value, rule) {
+                None => Classified { class: Class::Idle, why: None },
+                Some(why @ KeepReason::Active(_)) => of(Class::Busy, why),
+                Some(why) => of(Class::Unknown, why),
+            },
+        },
+    }
+}
+
+fn impairment(node: &NodeView) -> Option<Impairment> {
+    if node.status == InstanceStatus::Failure {
+        return Some(Impairment::Failed);
+    }
+    let sight = node.scheduler.fresh()?;
+    match &sight.fence {
+        FenceSight::Recovery => return Some(Impairment::InRecovery),
+        FenceSight::Person { reason } => return Some(Impairment::Drained(Arc::clone(reason))),
+        FenceSight::Foreign { .. } | FenceSight::Ours { .. } => return Some(Impairment::StrayFence),
+        FenceSight::Clear => {}
+    }
+    (sight.condition == Condition::Down).then_some(Impairment::Down)
+}
+
+/// What speaks against calling these metrics idle: work, or too short a run.
+pub fn activity_objection(activity: &Activity, rule: &UtilizationRule) -> Option<KeepReason> {
+    if activity.utilization >= rule.idle_below || activity.memory >= rule.idle_below {
+        return Some(KeepReason::Active(Usage {
+            utilization: activity.utilization,
+            memory: activity.memory,
+            idle_below: rule.idle_below,
+        }));
+    }
+    let covers = activity.to.since(activity.from) + rule.period >= rule.window;
+    (!covers).then_some(KeepReason::Unknown(Doubt::MetricsPartial))
+}
+
+impl History {
+    /// Takes a census in.
+    pub fn fold(&mut self, census: &Census, policy: &ClusterPolicy) {
+        for (name, counted) in &census.groups {
+            let state = self.groups.entry(name.clone()).or_default();
+            state.fold(counted.sample, policy.timing.max_gap());
+            state.members = counted.members.clone();
+            state.largest = state.largest.max(NodeCount::of(counted.members.len()));
+        }
+    }
+
+    /// Ends every window: what was watched is in doubt.
+    pub fn end_windows(&mut self) {
+        for state in self.groups.values_mut() {
+            state.end_window();
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! Which nodes may be chosen at all. Each guard says no with a reason, and the
+//! order of the guards is the order in which a person would ask.
+
+use crate::census::{activity_objection, classify};
+use crate::history::History;
+use crate::ids::GroupName;
+use crate::plan::{Doubt, KeepReason};
+use crate::policy::{ClusterPolicy, GroupPolicy, Regain, WitnessKind};
+use crate::rule::{Class, Member};
+use crate::snapshot::{
+    ClusterStatus, GroupView, Listing, NodeView, Provisioning, Role, Snapshot, Witness,
+    WorkloadSource,
+};
+use crate::units::Time;
+
+/// Why nothing of the whole cluster may be chosen, if so.
+pub fn cluster_objection(
+    snapshot: &Snapshot,
+    policy: &ClusterPolicy,
+    history: &History,
+) -> Option<KeepReason> {
+    if let Some(stop) = &history.stop {
+        return Some(KeepReason::Stopped(stop.clone()));
+    }
+    if let Some(freeze) = &history.freeze {
+        return Some(KeepReason::Frozen(freeze.clone()));
+    }
+    let Some(state) = &snapshot.state else { return Some(KeepReason::ClusterUnread) };
+    if let Listing::Lost(fault) = &snapshot.listing {
+        return Some(KeepReason::ListingLost(fault.clone()));
+    }
+    match (&snapshot.workload, policy.witness) {
+        (WorkloadSource::Complete, _)
+        | (WorkloadSource::NotConfigured, WitnessKind::MetricsOnly) => {}
+        (source, _) => return Some(KeepReason::WorkloadUnread(source.clone())),
+    }
+    // A classic cluster shows `Updating` while our own request runs; then
+    // nothing new is begun either.
+    if state.status != ClusterStatus::InService {
+        return Some(KeepReason::ClusterNotReady(state.status.clone()));
+    }
+    if state.software_update {
+        return Some(KeepReason::SoftwareUpdate);
+    }
+    if state.rival_autoscaler {
+        return Some(KeepReason::RivalAutoscaler);
+    }
+    if state.provisioning == Provisioning::Classic && recovery_under_way(snapshot) {
+        return Some(KeepReason::RecoveryUnderWay);
+    }
+    None
+}
+
+fn recovery_under_way(snapshot: &Snapshot) -> bool {
+    let mut nodes = snapshot.groups.values().flat_map(|group| &group.nodes);
+    nodes.any(|node| {
+        node.scheduler
+            .fresh()
+            .is_some_and(|sight| sight.fence == crate::snapshot::FenceSight::Recovery)
+    })
+}
+
+/// Why nothing of one group may be chosen, if so.
+pub fn group_objection(view: &GroupView, policy: &GroupPolicy) -> Option<KeepReason> {
+    let description = &view.description;
+    match description.role {
+        Role::Worker => {}
+        role @ (Role::Controller | Role::Login) => return Some(KeepReason::ControlRole(role)),
+    }
+    if let Some(freeze) = &view.freeze {
+        return Some(KeepReason::GroupFrozen(freeze.clone()));
+    }
+    if !description.calm {
+        return Some(KeepReason::GroupNotCalm);
+    }
+    if let Some(seen) = description.capacity
+        && seen != policy.capacity
+    {
+        return Some(KeepReason::CapacityContradicts { declared: policy.capacity, seen });
+    }
+    if !policy.capacity.is_metered() {
+        return Some(KeepReason::PaidAnyway(policy.capacity));
+    }
+    if policy.price.is_none() {
+        return Some(KeepReason::PriceUnknown);
+    }
+    if policy.boot.is_none() {
+        return Some(KeepReason::BootUnknown);
+    }
+    if policy.regain == (Regain::Scarce { accepted_risk: None }) {
+        return Some(KeepReason::ScarceCapacity);
+    }
+    if policy.node_local_data.is_none() {
+        return Some(KeepReason::NodeLocalDataUndeclared);
+    }
+    None
+}
+
+/// Why one node may not be chosen, if so; otherwise since when it is idle.
+///
+/// # Errors
+/// The first guard that says no.
+pub fn node_objection(
+    node: &NodeView,
+    group: &GroupName,
+    policy: &ClusterPolicy,
+    group_policy: &GroupPolicy,
+    history: &History,
+    now: Time,
+) -> Result<Time, KeepReason> {
+    let member: Option<&Member> = history.groups.get(group).and_then(|s| s.members.get(&node.id));
+    let classified = classify(node, false, member, policy.witness, group_policy);
+    if classified.class != Class::Idle {
+        return Err(classified.why.unwrap_or(KeepReason::Unknown(Doubt::SchedulerPartial)));
+    }
+    if node.protected || group_policy.protected.contains(&node.id) {
+        return Err(KeepReason::Protected);
+    }
+    if let Some(until) = history.cooldowns.get(&node.id).filter(|until| **until > now) {
+        return Err(KeepReason::CoolingDown { until: *until });
+    }
+    let old_enough = node.launched + group_policy.min_age;
+    if old_enough > now {
+        return Err(KeepReason::TooYoung { until: old_enough });
+    }
+    let Some(idle_since) = member.and_then(|m| m.idle_since) else {
+        return Err(KeepReason::RecentlyBusy { until: now + group_policy.post_job_grace });
+    };
+    let grace_over = idle_since + group_policy.post_job_grace;
+    if grace_over > now {
+        return Err(KeepReason::RecentlyBusy { until: grace_over });
+    }
+    if let Some(rule) = &group_policy.utilization {
+        let objection = match &node.activity {
+            Witness::Absent => Some(KeepReason::Unknown(Doubt::MetricsAbsent)),
+            Witness::Stale { .. } => Some(KeepReason::Unknown(Doubt::MetricsStale)),
+            Witness::Partial => Some(KeepReason::Unknown(Doubt::MetricsPartial)),
+            Witness::Fresh { value, .. } => activity_objection(value, rule),
+        };
+        if let Some(why) = objection {
+            return Err(why);
+        }
+    }
+    Ok(idle_since)
+}

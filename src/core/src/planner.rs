@@ -1,0 +1,317 @@
+//! `plan`: how many nodes may go, then which.
+//!
+//! Pure: the same snapshot, policy, history and instant give the same plan,
+//! whatever the order of the input. The history must have taken in the census
+//! of this very snapshot.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use crate::action::{ActionState, ReleaseReason};
+use crate::budgets;
+use crate::demand;
+use crate::eligibility::{cluster_objection, group_objection, node_objection};
+use crate::floors;
+use crate::history::{FreezeReason, History, MassTurn, OpenAction};
+use crate::ids::{GroupName, InstanceId};
+use crate::plan::{
+    Bound, Evidence, GroupFigures, KeepReason, Mark, NodeVerdict, Plan, Release, Verdict,
+};
+use crate::policy::{ClusterPolicy, GroupPolicy};
+use crate::ranking::Rank;
+use crate::rule::{GroupState, Timer, WakeCost, wake_cost};
+use crate::snapshot::{GroupView, NodeView, Provisioning, Snapshot};
+use crate::units::{NodeCount, Span, Time, UsdPerHour};
+
+/// Plans one cluster.
+pub fn plan(snapshot: &Snapshot, policy: &ClusterPolicy, history: &History, now: Time) -> Plan {
+    let mut plan = Plan {
+        cluster: snapshot.cluster.clone(),
+        made_at: now,
+        policy: policy.hash.clone(),
+        marks: vec![],
+        releases: vec![],
+        freeze: None,
+        verdicts: vec![],
+        figures: BTreeMap::new(),
+    };
+    let objection = cluster_objection(snapshot, policy, history);
+    let live = |name: &GroupName| newest_live(history, name);
+    let cluster_live: NodeCount = policy.groups.keys().map(live).sum();
+    let mut cluster_spare = cluster_live.less(policy.min_nodes);
+
+    for (name, group_policy) in dearest_first(policy) {
+        let Some(view) = snapshot.groups.get(name) else { continue };
+        let group = Group {
+            name,
+            view,
+            policy: group_policy,
+            history,
+            state: history.groups.get(name),
+            cost: wake_cost(group_policy),
+            now,
+        };
+        let mut figures = group.figures();
+        let releases = group.releases(&mut figures, snapshot);
+        let objection = objection.clone().or_else(|| group_objection(view, group_policy));
+        let (marks, verdicts) = match objection {
+            Some(why) => (vec![], group.verdicts_all(&why, &releases)),
+            None => group.choose(policy, snapshot, cluster_spare, &releases, &mut figures),
+        };
+        cluster_spare = cluster_spare.less(NodeCount::of(marks.len()));
+        plan.marks.extend(marks);
+        plan.releases.extend(releases);
+        plan.verdicts.extend(verdicts);
+        plan.figures.insert(name.clone(), figures);
+    }
+    for (name, view) in &snapshot.groups {
+        if !policy.groups.contains_key(name) {
+            plan.verdicts.extend(view.nodes.iter().map(|node| NodeVerdict {
+                node: node.id,
+                group: name.clone(),
+                verdict: Verdict::Keep(KeepReason::GroupNotNamed),
+            }));
+        }
+    }
+    stop_if_too_many(&mut plan, snapshot, policy);
+    plan
+}
+
+/// Groups in the order in which they may use the cluster's spare nodes.
+fn dearest_first(policy: &ClusterPolicy) -> Vec<(&GroupName, &GroupPolicy)> {
+    let mut groups: Vec<_> = policy.groups.iter().collect();
+    groups.sort_by_key(|(name, group)| {
+        (Reverse(group.price.unwrap_or(UsdPerHour::ZERO)), (*name).clone())
+    });
+    groups
+}
+
+fn newest_live(history: &History, name: &GroupName) -> NodeCount {
+    let newest = history.groups.get(name).and_then(|state| state.runs.back());
+    newest.map_or(NodeCount::ZERO, |run| run.counts.live())
+}
+
+/// A plan that wants more than may be believed marks nothing and freezes (S7).
+fn stop_if_too_many(plan: &mut Plan, snapshot: &Snapshot, policy: &ClusterPolicy) {
+    let named = snapshot.groups.iter().filter(|(name, _)| policy.groups.contains_key(*name));
+    let listed: NodeCount = named.map(|(_, view)| NodeCount::of(view.nodes.len())).sum();
+    let changed = NodeCount::of(plan.marks.len());
+    if policy.mass_change.is_exceeded(changed, listed) {
+        let why = FreezeReason::MassChange { turned: MassTurn::Marked, changed, listed };
+        let freeze = crate::history::Freeze { at: plan.made_at, why: why.clone() };
+        for verdict in &mut plan.verdicts {
+            if matches!(verdict.verdict, Verdict::Mark(_)) {
+                verdict.verdict = Verdict::Keep(KeepReason::Frozen(freeze.clone()));
+            }
+        }
+        plan.marks.clear();
+        for figures in plan.figures.values_mut() {
+            figures.marks = NodeCount::ZERO;
+        }
+        plan.freeze = Some(why);
+    }
+}
+
+/// One group and everything a decision about it needs.
+struct Group<'a> {
+    name: &'a GroupName,
+    view: &'a GroupView,
+    policy: &'a GroupPolicy,
+    history: &'a History,
+    state: Option<&'a GroupState>,
+    cost: Option<WakeCost>,
+    now: Time,
+}
+
+impl Group<'_> {
+    fn figures(&self) -> GroupFigures {
+        let newest = self.state.and_then(|state| state.runs.back());
+        let tau = self.tau();
+        let surplus = tau.and_then(|tau| self.state?.surplus(tau, self.now));
+        GroupFigures {
+            counts: newest.map(|run| run.counts),
+            covered_since: self.state.and_then(GroupState::covered_since),
+            tau,
+            cost: self.cost,
+            surplus,
+            upcoming: self.upcoming(tau),
+            spares: self.policy.min_idle_nodes,
+            floor: floors::floor(self.policy, self.now),
+            candidates: NodeCount::ZERO,
+            marks: NodeCount::ZERO,
+            bound: None,
+            wanted_back: NodeCount::ZERO,
+        }
+    }
+
+    fn tau(&self) -> Option<Span> {
+        let cost = self.cost?;
+        let empty = GroupState::default();
+        Some(self.policy.timer.tau(self.state.unwrap_or(&empty), &cost, self.now))
+    }
+
+    /// V; a look further ahead than τ tells nothing of use.
+    fn upcoming(&self, tau: Option<Span>) -> NodeCount {
+        let (Some(pending), Some(tau)) = (&self.view.pending, tau) else { return NodeCount::ZERO };
+        let largest = self.state.map_or(NodeCount::ZERO, |state| state.largest);
+        let lookahead = self.policy.queue_lookahead.min(tau);
+        demand::upcoming(pending, self.policy, largest, self.now, lookahead)
+    }
+
+    fn open_actions(&self) -> impl Iterator<Item = &OpenAction> {
+        self.history.actions.values().filter(|action| action.group == *self.name)
+    }
+
+    /// Actions to take back: as many as floor or demand miss, newest first.
+    fn releases(&self, figures: &mut GroupFigures, snapshot: &Snapshot) -> Vec<Release> {
+        // Only a sample of this very instant counts as a shortage.
+        let newest = self.state.and_then(|state| state.runs.back());
+        let Some(run) = newest.filter(|run| run.to == snapshot.taken_at) else { return vec![] };
+        let live = run.counts.live();
+        let below_floor = figures.floor.less(live);
+        let unmet = (run.counts.queued + figures.upcoming).less(run.counts.idle);
+        let wanted = below_floor.max(unmet);
+        let why = if below_floor >= unmet { ReleaseReason::Floor } else { ReleaseReason::Demand };
+        let coming = self.open_actions().filter(|a| is_releasing(&a.state)).count();
+        figures.wanted_back = wanted.less(NodeCount::of(coming));
+        let mut revocable: Vec<_> =
+            self.open_actions().filter(|action| action.state.is_revocable()).collect();
+        revocable.sort_by_key(|action| Reverse((action.marked_at, action.id)));
+        revocable
+            .into_iter()
+            .take(figures.wanted_back.get())
+            .map(|action| Release { action: action.id, node: action.node, why: why.clone() })
+            .collect()
+    }
+
+    /// Chooses the nodes that go, and says of every other why it stays.
+    fn choose(
+        &self,
+        policy: &ClusterPolicy,
+        snapshot: &Snapshot,
+        cluster_spare: NodeCount,
+        releases: &[Release],
+        figures: &mut GroupFigures,
+    ) -> (Vec<Mark>, Vec<NodeVerdict>) {
+        let mut candidates: Vec<(Rank, &NodeView, Time)> = vec![];
+        let mut verdicts: BTreeMap<InstanceId, Verdict> = BTreeMap::new();
+        for node in &self.view.nodes {
+            if let Some(verdict) = self.leaving(node, releases) {
+                verdicts.insert(node.id, verdict);
+                continue;
+            }
+            let judged =
+                node_objection(node, self.name, policy, self.policy, self.history, self.now);
+            match judged {
+                Ok(idle_since) => {
+                    candidates.push((Rank::of(node, self.policy), node, idle_since));
+                }
+                Err(why) => {
+                    verdicts.insert(node.id, Verdict::Keep(why));
+                }
+            }
+        }
+        candidates.sort_by(|(a, ..), (b, ..)| a.cmp(b));
+        figures.candidates = NodeCount::of(candidates.len());
+        let provisioning = snapshot.state.as_ref().map(|state| state.provisioning);
+        let provisioning = provisioning.unwrap_or(Provisioning::Classic);
+        let (count, bound) = self.how_many(figures, provisioning, cluster_spare);
+        figures.marks = count;
+        figures.bound = bound;
+
+        let mut marks = vec![];
+        for (place, (_, node, idle_since)) in candidates.into_iter().enumerate() {
+            let verdict = match (figures.surplus, figures.tau, self.cost, bound) {
+                (Some(surplus), Some(tau), Some(cost), _) if place < count.get() => {
+                    let WakeCost { price, wake, .. } = cost;
+                    let evidence = Evidence { idle_since, surplus, tau, price, wake };
+                    marks.push(Mark {
+                        node: node.id,
+                        group: self.name.clone(),
+                        identity: node.identity(),
+                        evidence,
+                    });
+                    Verdict::Mark(evidence)
+                }
+                (None, tau, ..) => Verdict::Keep(KeepReason::WindowOpen {
+                    covered_since: figures.covered_since,
+                    tau: tau.unwrap_or(Span::FOREVER),
+                }),
+                (.., bound) => {
+                    Verdict::Keep(KeepReason::Enough(bound.unwrap_or(Bound::Surplus)))
+                }
+            };
+            verdicts.insert(node.id, verdict);
+        }
+        let verdicts = verdicts.into_iter().map(|(node, verdict)| NodeVerdict {
+            node,
+            group: self.name.clone(),
+            verdict,
+        });
+        (marks, verdicts.collect())
+    }
+
+    /// How many may go, and what kept it from being more.
+    fn how_many(
+        &self,
+        figures: &GroupFigures,
+        provisioning: Provisioning,
+        cluster_spare: NodeCount,
+    ) -> (NodeCount, Option<Bound>) {
+        let Some(surplus) = figures.surplus else { return (NodeCount::ZERO, Some(Bound::Surplus)) };
+        let live = newest_live(self.history, self.name);
+        // The order breaks ties: the first of equal bounds is the one named.
+        let mut bounds = vec![
+            (surplus.less(figures.spares + figures.upcoming), Bound::Surplus),
+            (live.less(figures.floor), Bound::Floor),
+            (cluster_spare, Bound::ClusterFloor),
+        ];
+        bounds.extend(budgets::remaining(
+            self.name,
+            self.policy,
+            self.history,
+            provisioning,
+            self.now,
+        ));
+        bounds.push((figures.candidates, Bound::Candidates));
+        let tightest = bounds.into_iter().min_by_key(|(count, _)| *count);
+        tightest.map_or((NodeCount::ZERO, None), |(count, bound)| (count, Some(bound)))
+    }
+
+    /// The word on a node that has an open action, if it has one.
+    fn leaving(&self, node: &NodeView, releases: &[Release]) -> Option<Verdict> {
+        let action = self.history.actions.get(&node.id)?;
+        let release = releases.iter().find(|release| release.action == action.id);
+        Some(match release {
+            Some(release) => Verdict::Release(release.why.clone()),
+            None => Verdict::Leaving { state: action.state.name().into() },
+        })
+    }
+
+    /// The same reason for every node without an action.
+    fn verdicts_all(&self, why: &KeepReason, releases: &[Release]) -> Vec<NodeVerdict> {
+        let verdict = |node| {
+            self.leaving(node, releases).unwrap_or_else(|| Verdict::Keep(why.clone()))
+        };
+        let nodes = self.view.nodes.iter();
+        nodes
+            .map(|node| NodeVerdict {
+                node: node.id,
+                group: self.name.clone(),
+                verdict: verdict(node),
+            })
+            .collect()
+    }
+}
+
+fn is_releasing(state: &ActionState) -> bool {
+    match state {
+        ActionState::Releasing { .. } => true,
+        ActionState::Marked { .. }
+        | ActionState::Fencing { .. }
+        | ActionState::Settling { .. }
+        | ActionState::Asking { .. }
+        | ActionState::Asked { .. }
+        | ActionState::Ended { .. } => false,
+    }
+}

@@ -1,0 +1,303 @@
+//! The count rule: how many nodes a group can spare.
+//!
+//! A group's idle *count* is watched, not its nodes: whichever nodes the
+//! scheduler happens to leave idle, `k` of them were spare for τ exactly when
+//! the idle count never fell below `k` during τ. With R the number of nodes
+//! that ever left the group's working set,
+//!
+//! ```text
+//! surplus(t) = min over s in [t-τ, t] of (free(s) + R(s)) - R(t)
+//! ```
+//!
+//! and 0 unless samples cover the window. R keeps the rule from deleting twice
+//! on counts that are older than its own deletions: on a clean curve the group
+//! follows x - max d exactly (a property test demands it).
+//!
+//! [`GroupState`] is a fold over [`Sample`]s, O(1) amortised each; the daemon,
+//! the meters to come and the backtester use this one.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::InstanceId;
+use crate::policy::{GroupPolicy, Regain, TimerChoice};
+use crate::units::{NodeCount, Span, Time, Usd, UsdPerHour};
+
+/// What one sample counted in one group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Nodes something lays claim to.
+    pub busy: NodeCount,
+    /// Nodes nothing lays claim to.
+    pub idle: NodeCount,
+    /// Nodes whose witness is missing, stale or partial.
+    pub unknown: NodeCount,
+    /// Nodes on their way in.
+    pub arriving: NodeCount,
+    /// Nodes on their way out.
+    pub leaving: NodeCount,
+    /// Nodes that are of no use now.
+    pub impaired: NodeCount,
+    /// Nodes that fitting pending jobs would take now, packed (q).
+    pub queued: NodeCount,
+}
+
+impl Counts {
+    /// Nodes that can be counted on: busy and idle ones.
+    pub fn live(&self) -> NodeCount {
+        self.busy + self.idle
+    }
+
+    /// Idle nodes that no pending job would take.
+    pub fn free(&self) -> NodeCount {
+        self.idle.less(self.queued)
+    }
+
+    /// Nodes in use, perhaps in use, or about to be.
+    pub fn demand(&self) -> NodeCount {
+        self.busy + self.unknown + self.queued
+    }
+}
+
+/// One sample of one group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sample {
+    /// When it was taken.
+    pub at: Time,
+    /// What it counted.
+    pub counts: Counts,
+    /// How many nodes ever left {Busy, Idle, Unknown} by any way other than
+    /// into each other, up to and including this sample (R).
+    pub departed: u64,
+}
+
+impl Sample {
+    /// free(s) + R(s), what the window's minimum is taken of.
+    fn level(&self) -> i64 {
+        i64::from(self.counts.free().0) + i64::try_from(self.departed).unwrap_or(i64::MAX / 2)
+    }
+}
+
+/// A run of samples that counted the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SampleRun {
+    /// The first sample's time.
+    pub from: Time,
+    /// The last sample's time.
+    pub to: Time,
+    /// What they counted.
+    pub counts: Counts,
+    /// R of all of them.
+    pub departed: u64,
+}
+
+/// What is remembered of one node of the working set between samples.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// The class it was last seen in.
+    pub class: Class,
+    /// Since when it was Idle in every sample, if it is.
+    pub idle_since: Option<Time>,
+    /// Whether its scheduler ever knew it: a node that was known and is not
+    /// any more is Unknown, one that never was has not joined yet.
+    pub joined: bool,
+}
+
+/// The classes of design section 4, first match wins.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub enum Class {
+    /// An open action, or ShuttingDown.
+    Leaving,
+    /// Failed, down, drained by others or in recovery.
+    Impaired,
+    /// Pending, health check, updating, rebooting, not joined yet.
+    Arriving,
+    /// A witness of the count is missing, stale or partial.
+    Unknown,
+    /// Something lays claim to it.
+    Busy,
+    /// Nothing does.
+    Idle,
+}
+
+impl Class {
+    /// Whether it belongs to the set whose departures R counts.
+    pub const fn is_working(self) -> bool {
+        match self {
+            Self::Unknown | Self::Busy | Self::Idle => true,
+            Self::Leaving | Self::Impaired | Self::Arriving => false,
+        }
+    }
+
+    /// The class in one lower-case word.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Leaving => "leaving",
+            Self::Impaired => "impaired",
+            Self::Arriving => "arriving",
+            Self::Unknown => "unknown",
+            Self::Busy => "busy",
+            Self::Idle => "idle",
+        }
+    }
+}
+
+/// What is remembered of one group.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct GroupState {
+    /// The nodes of the last sample.
+    pub members: BTreeMap<InstanceId, Member>,
+    /// Samples of the unbroken window, newest last.
+    pub runs: VecDeque<SampleRun>,
+    /// The most workers ever listed.
+    pub largest: NodeCount,
+    /// R.
+    pub departed: u64,
+    /// Suffix minima of free + R: times ascending, levels strictly ascending.
+    minima: VecDeque<(Time, i64)>,
+}
+
+impl GroupState {
+    /// How far back samples are kept: longer than any timer in use.
+    pub const HORIZON: Span = Span::hours(24);
+
+    /// Takes in the next sample. One that lies further than `max_gap` behind
+    /// the last, or not after it, starts a new window.
+    pub fn fold(&mut self, sample: Sample, max_gap: Span) {
+        if let Some(last) = self.runs.back()
+            && (sample.at.since(last.to) > max_gap || sample.at < last.to)
+        {
+            self.end_window();
+        }
+        self.departed = sample.departed;
+        match self.runs.back_mut() {
+            Some(run) if run.counts == sample.counts && run.departed == sample.departed => {
+                run.to = sample.at;
+            }
+            Some(_) | None => self.runs.push_back(SampleRun {
+                from: sample.at,
+                to: sample.at,
+                counts: sample.counts,
+                departed: sample.departed,
+            }),
+        }
+        let level = sample.level();
+        while self.minima.back().is_some_and(|(_, back)| *back >= level) {
+            self.minima.pop_back();
+        }
+        self.minima.push_back((sample.at, level));
+        let oldest = sample.at - Self::HORIZON;
+        while self.runs.front().is_some_and(|run| run.to < oldest) {
+            self.runs.pop_front();
+        }
+        while self.minima.get(1).is_some_and(|(at, _)| *at <= oldest) {
+            self.minima.pop_front();
+        }
+    }
+
+    /// Forgets the samples: nobody watched, or what was seen is in doubt. R
+    /// stays, and so do the members, but none of them is idle since any time.
+    pub fn end_window(&mut self) {
+        self.runs.clear();
+        self.minima.clear();
+        for member in self.members.values_mut() {
+            member.idle_since = None;
+        }
+    }
+
+    /// Since when samples follow one another without a gap.
+    pub fn covered_since(&self) -> Option<Time> {
+        self.runs.front().map(|run| run.from)
+    }
+
+    /// The newest sample's time.
+    pub fn last_sample(&self) -> Option<Time> {
+        self.runs.back().map(|run| run.to)
+    }
+
+    /// How many nodes were spare all through `[now - tau, now]`, over and
+    /// above those that left meanwhile; `None` while samples do not cover
+    /// that window.
+    pub fn surplus(&self, tau: Span, now: Time) -> Option<NodeCount> {
+        let start = now - tau;
+        if tau.is_forever() || self.covered_since()? > start || self.last_sample()? != now {
+            return None;
+        }
+        // A sample holds until the next one, so the last one at or before the
+        // window's start is in force there.
+        let after = self.minima.partition_point(|(at, _)| *at <= start);
+        let (_, level) = self.minima.get(after.saturating_sub(1))?;
+        let departed = i64::try_from(self.departed).unwrap_or(i64::MAX / 2);
+        let surplus = (level - departed).max(0);
+        Some(NodeCount(u32::try_from(surplus).unwrap_or(u32::MAX)))
+    }
+}
+
+/// What deleting and bringing back one node of a group costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WakeCost {
+    /// Price of a node.
+    pub price: UsdPerHour,
+    /// What one wake costs (β).
+    pub wake: Usd,
+    /// The idle time that costs as much as a wake (T*); for ever when the node
+    /// is paid for anyway.
+    pub break_even: Span,
+}
+
+/// Wake cost and break-even time of a group
+/// (`algorithms.md` section 1: β = p(b + e) + λpb + φ, T* = β/p), rounded up to
+/// the millisecond; `None` while price or boot time is unknown.
+pub fn wake_cost(policy: &GroupPolicy) -> Option<WakeCost> {
+    let price = if policy.capacity.is_metered() { policy.price? } else { UsdPerHour::ZERO };
+    let boot = policy.boot?;
+    let paid = boot + policy.billed_after_delete + policy.delay_value.of(boot);
+    let risk = match policy.regain {
+        Regain::Plentiful => Usd::ZERO,
+        Regain::Scarce { accepted_risk } => accepted_risk.unwrap_or(Usd::ZERO),
+    };
+    let extra = policy.wake_failure_cost + risk;
+    let wake = price.over(paid) + extra;
+    let break_even = if price == UsdPerHour::ZERO {
+        Span::FOREVER
+    } else {
+        let extra_ms = (i128::from(extra.0) * 3_600_000).div_ceil_by(i128::from(price.0));
+        paid + Span(i64::try_from(extra_ms).unwrap_or(Span::FOREVER.0))
+    };
+    Some(WakeCost { price, wake, break_even })
+}
+
+/// Division that rounds up, for non-negative numbers.
+trait DivCeilBy {
+    fn div_ceil_by(self, by: Self) -> Self;
+}
+
+impl DivCeilBy for i128 {
+    fn div_ceil_by(self, by: Self) -> Self {
+        (self + by - 1) / by
+    }
+}
+
+/// Finds the idle timer τ of a group. A learned timer will be one more of these.
+pub trait Timer {
+    /// τ now, from what the group's past shows and what a wake costs.
+    fn tau(&self, state: &GroupState, cost: &WakeCost, now: Time) -> Span;
+}
+
+impl Timer for TimerChoice {
+    fn tau(&self, _: &GroupState, cost: &WakeCost, _: Time) -> Span {
+        match self {
+            // A node that is paid for anyway is not deleted for money, however
+            // short the timer.
+            Self::Fixed(_) if cost.break_even.is_forever() => Span::FOREVER,
+            Self::Fixed(tau) => *tau,
+            Self::BreakEven => cost.break_even,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

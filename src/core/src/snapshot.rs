@@ -1,0 +1,524 @@
+//! One observation of one cluster: what was read, as data.
+//!
+//! *Absent*, *stale*, *partial* and *zero* are four different things here, and
+//! only a fresh reading can ever lead to a deletion. A snapshot is made by
+//! [`crate::assemble::assemble`] and never changed afterwards.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{
+    ActionId, ClusterName, GroupName, InstanceId, JobId, LedgerId, NodeName, PartitionName,
+};
+use crate::policy::Capacity;
+use crate::units::{MilliGpus, NodeCount, Share, Time};
+
+/// Everything one tick read of one cluster.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Snapshot {
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// Before the first read of this tick began. A look made from this
+    /// snapshot began then.
+    pub begun_at: Time,
+    /// After the last read of this tick ended.
+    pub taken_at: Time,
+    /// The cluster as a whole; `None` when it could not be described.
+    pub state: Option<ClusterState>,
+    /// Whether the node listing can be relied on.
+    pub listing: Listing,
+    /// Whether the scheduler's answer can be relied on.
+    pub workload: WorkloadSource,
+    /// The cluster's instance groups, named in the policy or not.
+    pub groups: BTreeMap<GroupName, GroupView>,
+    /// Every fence with a trimtab reason that the scheduler shows.
+    pub fences: Vec<SeenFence>,
+}
+
+/// The cluster as a whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterState {
+    /// SageMaker's `ClusterStatus`.
+    pub status: ClusterStatus,
+    /// How the cluster provisions.
+    pub provisioning: Provisioning,
+    /// Another autoscaler is switched on (`AutoScaling.Mode = Enable`).
+    pub rival_autoscaler: bool,
+    /// A software update is under way in some group.
+    pub software_update: bool,
+}
+
+/// SageMaker's `ClusterStatus`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ClusterStatus {
+    /// Ready for changes.
+    InService,
+    /// Being created.
+    Creating,
+    /// An operation is running.
+    Updating,
+    /// Software is being updated.
+    SystemUpdating,
+    /// An operation is being undone.
+    RollingBack,
+    /// Being deleted.
+    Deleting,
+    /// Failed.
+    Failed,
+    /// A status this build does not know.
+    Unrecognised(Arc<str>),
+}
+
+/// `NodeProvisioningMode`: absent is classic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Provisioning {
+    /// One cluster-level operation at a time.
+    Classic,
+    /// Groups scale by themselves.
+    Continuous,
+}
+
+/// Whether the node listing is whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Listing {
+    /// Every page was read, no id came twice.
+    Complete,
+    /// It cannot be relied on, and nothing may be deleted from it.
+    Lost(ListingFault),
+}
+
+/// Why a listing cannot be relied on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ListingFault {
+    /// The read failed.
+    Failed {
+        /// What the API or the transport said.
+        why: Arc<str>,
+    },
+    /// A page could not be had.
+    PagesMissing,
+    /// One id came twice.
+    Duplicate {
+        /// That id.
+        id: InstanceId,
+    },
+    /// No node at all, though the cluster is said to have some.
+    Empty {
+        /// What DescribeCluster counts.
+        counted: NodeCount,
+    },
+}
+
+/// Whether the scheduler's answer is whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WorkloadSource {
+    /// The policy names no scheduler.
+    NotConfigured,
+    /// Read whole, and it knows nodes.
+    Complete,
+    /// It could not be read.
+    Failed {
+        /// What it said.
+        why: Arc<str>,
+    },
+    /// It answered, and knew no node at all: a scheduler that has just
+    /// restarted answers so with exit status 0.
+    Empty,
+}
+
+/// One instance group.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GroupView {
+    /// What DescribeCluster says of it.
+    pub description: GroupDescription,
+    /// Why nothing may be deleted from it now, if so.
+    pub freeze: Option<GroupFreeze>,
+    /// Its nodes, in the order of their ids.
+    pub nodes: Vec<NodeView>,
+    /// Jobs that wait in its partitions; `None` when the queue was not read.
+    pub pending: Option<Vec<PendingJob>>,
+}
+
+/// What DescribeCluster says of a group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupDescription {
+    /// What its nodes are for.
+    pub role: Role,
+    /// `CurrentCount`.
+    pub current: NodeCount,
+    /// `TargetCount`.
+    pub target: NodeCount,
+    /// The group is in service and runs no operation of its own.
+    pub calm: bool,
+    /// How its capacity is paid for, where the API shows it.
+    pub capacity: Option<Capacity>,
+}
+
+/// What a group's nodes are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Role {
+    /// Runs jobs.
+    Worker,
+    /// Runs the scheduler; never touched whatever the policy says.
+    Controller,
+    /// People log in there; never touched whatever the policy says.
+    Login,
+}
+
+/// Why nothing may be deleted from a group now. It thaws by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum GroupFreeze {
+    /// The listing and DescribeCluster disagree, and our own deletions do not
+    /// explain it node by node.
+    CountsDisagree {
+        /// Nodes listed.
+        listed: NodeCount,
+        /// `CurrentCount`.
+        current: NodeCount,
+    },
+    /// Somebody is scaling it.
+    Scaling {
+        /// `CurrentCount`.
+        current: NodeCount,
+        /// `TargetCount`.
+        target: NodeCount,
+    },
+}
+
+/// One node.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NodeView {
+    /// Its instance id.
+    pub id: InstanceId,
+    /// When it was launched.
+    pub launched: Time,
+    /// SageMaker's status.
+    pub status: InstanceStatus,
+    /// The scheduler's name for it, if one could be joined without doubt.
+    pub name: Option<NodeName>,
+    /// Its image release, compared as text.
+    pub image: Option<Arc<str>>,
+    /// Health, 0 worst to 100 best.
+    pub health: u8,
+    /// It must not be touched.
+    pub protected: bool,
+    /// What the scheduler says of it.
+    pub scheduler: Witness<SchedulerSight>,
+    /// What its metrics say of it.
+    pub activity: Witness<Activity>,
+    /// DescribeClusterNode, asked on purpose this tick, said Running.
+    pub described_running: bool,
+}
+
+impl NodeView {
+    /// What must still hold at the delete for this to be the same node (S9).
+    pub fn identity(&self) -> Identity {
+        Identity { launched: self.launched, name: self.name.clone() }
+    }
+}
+
+/// What identifies a node besides its id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// When it was launched.
+    pub launched: Time,
+    /// The scheduler's name for it.
+    pub name: Option<NodeName>,
+}
+
+/// SageMaker's `ClusterInstanceStatus`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum InstanceStatus {
+    /// Healthy and registered; the only status to choose from.
+    Running,
+    /// Being provisioned or rebooted.
+    Pending,
+    /// Provisioning failed.
+    Failure,
+    /// Terminating.
+    ShuttingDown,
+    /// Its image is being patched.
+    SystemUpdating,
+    /// Deep health checks run.
+    DeepHealthCheck,
+    /// A status this build does not know.
+    Unrecognised(Arc<str>),
+}
+
+/// One source's word on one node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Witness<T> {
+    /// The source does not know the node.
+    Absent,
+    /// The newest word is older than it may be.
+    Stale {
+        /// How old.
+        at: Time,
+    },
+    /// Some of what was asked for is missing.
+    Partial,
+    /// A word that counts.
+    Fresh {
+        /// When the source said it; for a metric the datapoint's own stamp.
+        at: Time,
+        /// The word.
+        value: T,
+    },
+}
+
+impl<T> Witness<T> {
+    /// The word, if it counts.
+    pub fn fresh(&self) -> Option<&T> {
+        match self {
+            Self::Fresh { value, .. } => Some(value),
+            Self::Absent | Self::Stale { .. } | Self::Partial => None,
+        }
+    }
+}
+
+/// What the scheduler says of one node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SchedulerSight {
+    /// Whether it can run jobs.
+    pub condition: Condition,
+    /// Everything that lays claim to it; empty means purely idle.
+    pub claims: Vec<Claim>,
+    /// Who keeps new jobs off it.
+    pub fence: FenceSight,
+}
+
+/// Whether the scheduler can use a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Condition {
+    /// It answers.
+    Up,
+    /// It was set down or does not answer.
+    Down,
+    /// It is being rebooted or has not joined yet.
+    Joining,
+}
+
+/// Something that lays claim to a node. Whatever is not purely idle is one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Claim {
+    /// A job runs on it.
+    Running(JobId),
+    /// A job on it is ending, epilog included.
+    Completing(JobId),
+    /// A job on it is suspended.
+    Suspended(JobId),
+    /// A job is being started on it, prolog included.
+    Configuring(JobId),
+    /// The scheduler has planned a job on it.
+    Planned,
+    /// A reservation covers it.
+    Reserved,
+    /// A state this build does not know.
+    Unrecognised(Arc<str>),
+}
+
+impl fmt::Display for Claim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Running(job) => write!(f, "runs job {job}"),
+            Self::Completing(job) => write!(f, "job {job} is ending on it"),
+            Self::Suspended(job) => write!(f, "job {job} is suspended on it"),
+            Self::Configuring(job) => write!(f, "job {job} is starting on it"),
+            Self::Planned => f.write_str("a job is planned on it"),
+            Self::Reserved => f.write_str("a reservation covers it"),
+            Self::Unrecognised(state) => write!(f, "the scheduler calls it `{state}`"),
+        }
+    }
+}
+
+/// Who keeps new jobs off a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FenceSight {
+    /// Nobody.
+    Clear,
+    /// This ledger, for this action.
+    Ours {
+        /// The action named in the reason.
+        action: ActionId,
+    },
+    /// Another trimtab.
+    Foreign {
+        /// Its ledger.
+        ledger: LedgerId,
+    },
+    /// HyperPod's own recovery (a reason that begins with `Action:`).
+    Recovery,
+    /// Somebody else, with this reason.
+    Person {
+        /// The reason given.
+        reason: Arc<str>,
+    },
+}
+
+/// The text put before every fence's reason.
+const FENCE_PREFIX: &str = "trimtab:";
+/// HyperPod's recovery drains nodes with reasons that begin like this.
+const RECOVERY_PREFIX: &str = "Action:";
+
+/// The reason our fence carries: `trimtab:<ledger>:<action>`.
+pub fn fence_reason(ledger: &LedgerId, action: ActionId) -> String {
+    format!("{FENCE_PREFIX}{ledger}:{action}")
+}
+
+impl FenceSight {
+    /// Whose fence a drain with this reason is. A reason that begins like ours
+    /// but does not parse is somebody else's: hands off.
+    pub fn of_reason(reason: &str, ours: &LedgerId) -> Self {
+        if reason.starts_with(RECOVERY_PREFIX) {
+            return Self::Recovery;
+        }
+        let parsed = reason.strip_prefix(FENCE_PREFIX).and_then(|rest| {
+            let (ledger, action) = rest.split_once(':')?;
+            Some((ledger.parse::<LedgerId>().ok()?, action.parse::<u64>().ok()?))
+        });
+        match parsed {
+            Some((ledger, action)) if ledger == *ours => Self::Ours { action: ActionId(action) },
+            Some((ledger, _)) => Self::Foreign { ledger },
+            None => Self::Person { reason: reason.into() },
+        }
+    }
+}
+
+/// A trimtab fence that the scheduler shows, ours or another's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeenFence {
+    /// The scheduler's name for the node.
+    pub name: NodeName,
+    /// The instance that bears this name now, if one is listed.
+    pub instance: Option<InstanceId>,
+    /// Whose it is.
+    pub fence: FenceSight,
+}
+
+/// What a node's metrics say, all series together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Activity {
+    /// Highest utilization of any processor in the window.
+    pub utilization: Share,
+    /// Highest share of memory in use in the window.
+    pub memory: Share,
+    /// Stamp of the first datapoint of an unbroken run up to `to`.
+    pub from: Time,
+    /// Stamp of the newest datapoint.
+    pub to: Time,
+}
+
+/// A job that waits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PendingJob {
+    /// Its id.
+    pub id: JobId,
+    /// Partitions it may run in.
+    pub partitions: Vec<PartitionName>,
+    /// Nodes it asks for; more than one means whole nodes.
+    pub nodes: NodeCount,
+    /// GPUs it asks for in all; zero for a job that takes whole nodes.
+    pub gpus: MilliGpus,
+    /// From when on it could run.
+    pub eligible: Eligible,
+}
+
+/// From when on a waiting job could run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Eligible {
+    /// It waits for nodes only.
+    Now,
+    /// Not before this time.
+    At(Time),
+    /// Held by somebody: it holds nothing.
+    Held,
+}
+
+/// What the ports read of a node in a listing.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ListedNode {
+    /// Its instance id.
+    pub id: InstanceId,
+    /// Its group.
+    pub group: GroupName,
+    /// When it was launched.
+    pub launched: Time,
+    /// SageMaker's status.
+    pub status: InstanceStatus,
+    /// The scheduler's name for it, derived from its private DNS name.
+    pub name: Option<NodeName>,
+    /// Its image release.
+    pub image: Option<Arc<str>>,
+    /// Health, 0 worst to 100 best.
+    pub health: u8,
+    /// Marked as protected by a tag or label.
+    pub protected: bool,
+}
+
+/// A listing as read, all pages together.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NodeListing {
+    /// Whether the last page was reached.
+    pub complete: bool,
+    /// What was listed, in any order.
+    pub nodes: Vec<ListedNode>,
+}
+
+/// DescribeCluster as read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClusterDescription {
+    /// The cluster as a whole.
+    pub state: ClusterState,
+    /// Its groups.
+    pub groups: BTreeMap<GroupName, GroupDescription>,
+}
+
+/// One node as the scheduler tells it, its fence still a bare reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SchedulerNode {
+    /// The scheduler's name.
+    pub name: NodeName,
+    /// Whether it can run jobs.
+    pub condition: Condition,
+    /// Everything that lays claim to it.
+    pub claims: Vec<Claim>,
+    /// The reason it is drained for; `None` when it is not drained.
+    pub drained: Option<Arc<str>>,
+}
+
+/// The scheduler's whole answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Workload {
+    /// When the scheduler said it.
+    pub at: Time,
+    /// Its nodes.
+    pub nodes: Vec<SchedulerNode>,
+    /// Its queue.
+    pub pending: Vec<PendingJob>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_our_own_well_formed_reason_is_our_fence() {
+        let ours: LedgerId = "0f3a-77".parse().expect("valid");
+        let theirs: LedgerId = "aaaa-11".parse().expect("valid");
+        let reason = fence_reason(&ours, ActionId(7));
+        assert_eq!(reason, "trimtab:0f3a-77:7");
+        assert_eq!(FenceSight::of_reason(&reason, &ours), FenceSight::Ours { action: ActionId(7) });
+        assert_eq!(
+            FenceSight::of_reason(&reason, &theirs),
+            FenceSight::Foreign { ledger: ours.clone() }
+        );
+        assert_eq!(FenceSight::of_reason("Action:Replace", &ours), FenceSight::Recovery);
+        for odd in ["trimtab:0f3a-77:", "trimtab:0f3a-77:7 and more", "trimtab", "bad fan", ""] {
+            let sight = FenceSight::of_reason(odd, &ours);
+            assert!(matches!(sight, FenceSight::Person { .. }), "{odd}: {sight:?}");
+        }
+    }
+}

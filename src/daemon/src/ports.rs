@@ -1,0 +1,288 @@
+//! Everything the daemon needs from outside, in our own words.
+//!
+//! An implementation talks to AWS, to Slurm, or to the simulated world; the
+//! tick cannot tell which. Reads fail with [`ReadError`]. A call that changes
+//! something ends in one of three ways (done, refused, no answer), and each is
+//! a value: the third is never mistaken for one of the others.
+//!
+//! A world that only observes is wired without [`Writers`].
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use trimtab_core::audit::ClearedBatch;
+use trimtab_core::history::FreezeReason;
+use trimtab_core::ids::{ActionId, ClusterName, GroupName, InstanceId, LedgerId, NodeName};
+use trimtab_core::action::Notice;
+use trimtab_core::snapshot::{
+    Activity, ClusterDescription, InstanceStatus, NodeListing, Witness, Workload,
+};
+use trimtab_core::units::{Span, Time, UsdPerHour};
+
+/// Why something could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// The service asked us to slow down.
+    #[error("throttled by {0}")]
+    Throttled(Arc<str>),
+    /// No answer in time.
+    #[error("no answer from {0}")]
+    NoAnswer(Arc<str>),
+    /// The service said no.
+    #[error("refused: {0}")]
+    Refused(Arc<str>),
+    /// The answer made no sense.
+    #[error("unreadable answer: {0}")]
+    Unreadable(Arc<str>),
+}
+
+/// Reads clusters, groups and nodes.
+#[async_trait]
+pub trait ClusterRead: Send + Sync {
+    /// The cluster and its groups (DescribeCluster).
+    async fn describe(&self, cluster: &ClusterName) -> Result<ClusterDescription, ReadError>;
+
+    /// All nodes, all pages (ListClusterNodes).
+    async fn list_nodes(&self, cluster: &ClusterName) -> Result<NodeListing, ReadError>;
+
+    /// One node by its id (DescribeClusterNode); `None` if there is none.
+    async fn describe_node(
+        &self,
+        cluster: &ClusterName,
+        node: InstanceId,
+    ) -> Result<Option<InstanceStatus>, ReadError>;
+}
+
+/// How a delete request ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DeleteOutcome {
+    /// HTTP 200: a word on every node. A node without one counts as unanswered.
+    Answered {
+        /// Nodes that are being deleted.
+        accepted: Vec<InstanceId>,
+        /// Nodes that are not, with the API's code.
+        failed: Vec<(InstanceId, Arc<str>)>,
+    },
+    /// The whole request was refused, for sure without having acted.
+    Refused {
+        /// What the API said.
+        why: Arc<str>,
+    },
+    /// No answer, or one that leaves open whether it acted.
+    NoAnswer {
+        /// What happened instead.
+        why: Arc<str>,
+    },
+}
+
+/// Deletes nodes. The only way to end a node's life in this program.
+#[async_trait]
+pub trait ClusterWrite: Send + Sync {
+    /// Sends the request once, without retry.
+    async fn delete_nodes(&self, batch: &ClearedBatch) -> DeleteOutcome;
+}
+
+/// Reads the scheduler: nodes, claims, fences, queue.
+#[async_trait]
+pub trait WorkloadRead: Send + Sync {
+    /// Everything about one cluster's scheduler.
+    async fn read(&self, cluster: &ClusterName) -> Result<Workload, ReadError>;
+}
+
+/// A node to fence or to release.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FenceOrder {
+    /// The scheduler's name for it.
+    pub name: NodeName,
+    /// The action it is for, part of the reason.
+    pub action: ActionId,
+}
+
+/// Keeps new jobs off nodes, and takes that back. Running jobs go on.
+#[async_trait]
+pub trait Fence: Send + Sync {
+    /// Drains these nodes with our reason, several in one call. A node that
+    /// somebody else has drained is left as it is.
+    async fn fence(
+        &self,
+        cluster: &ClusterName,
+        ledger: &LedgerId,
+        orders: &[FenceOrder],
+    ) -> Result<(), ReadError>;
+
+    /// Takes exactly these fences off; a node whose reason is another one, or
+    /// none, is left as it is.
+    async fn release(
+        &self,
+        cluster: &ClusterName,
+        ledger: &LedgerId,
+        orders: &[FenceOrder],
+    ) -> Result<(), ReadError>;
+}
+
+/// Reads what nodes' metrics say.
+#[async_trait]
+pub trait Utilization: Send + Sync {
+    /// The highest utilization and memory use of each node over the window,
+    /// with the datapoints' own stamps. A node that is missing from the answer
+    /// has no metrics.
+    async fn read(
+        &self,
+        cluster: &ClusterName,
+        nodes: &[InstanceId],
+        window: Span,
+    ) -> Result<BTreeMap<InstanceId, Witness<Activity>>, ReadError>;
+}
+
+/// What a node costs where the policy does not say.
+pub trait Prices: Send + Sync {
+    /// The price of a node of this group; `None` if it is not known.
+    fn price(&self, cluster: &ClusterName, group: &GroupName) -> Option<UsdPerHour>;
+}
+
+/// The two clocks of a machine.
+pub trait Clock: Send + Sync {
+    /// The wall clock: for windows, stamps and the ledger.
+    fn now(&self) -> Time;
+
+    /// A clock that never steps: for durations only.
+    fn monotonic(&self) -> Span;
+}
+
+/// Why the loop woke up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ring {
+    /// The schedule says so.
+    Schedule,
+    /// An open action's deadline has come.
+    Deadline,
+    /// Neither rang for too long.
+    Backstop,
+    /// The program is to stop.
+    Stop,
+}
+
+/// What the loop sleeps on.
+#[async_trait]
+pub trait Doorbell: Send {
+    /// Sleeps until the schedule, this deadline or a stop.
+    async fn next(&mut self, deadline: Option<Time>) -> Ring;
+}
+
+/// Whether a person lets us act.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Switch {
+    /// Nobody says no.
+    On,
+    /// Somebody does.
+    Paused {
+        /// By what and why.
+        why: Arc<str>,
+    },
+}
+
+/// Reads the pause file. The ledger's own switch is read beside it.
+pub trait Switches: Send + Sync {
+    /// Whether we may act in this cluster.
+    ///
+    /// # Errors
+    /// When it cannot be told; that stops, too.
+    fn read(&self, cluster: &ClusterName) -> Result<Switch, ReadError>;
+}
+
+/// Holding of the right to be the one that acts.
+pub trait Lease: Send + Sync {
+    /// Whether we hold it now with enough time left, and its generation.
+    ///
+    /// # Errors
+    /// Why not.
+    fn hold(&self) -> Result<u64, ReadError>;
+}
+
+/// A program that is asked before nodes are deleted, after they settled.
+#[async_trait]
+pub trait Gate: Send + Sync {
+    /// Whether these nodes may go.
+    ///
+    /// # Errors
+    /// Why not; nothing of the batch is then deleted.
+    async fn ask(
+        &self,
+        cluster: &ClusterName,
+        group: &GroupName,
+        nodes: &[InstanceId],
+    ) -> Result<(), Arc<str>>;
+}
+
+/// Something a person should know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notification {
+    /// About one action.
+    Action {
+        /// The action.
+        action: ActionId,
+        /// Its node.
+        node: InstanceId,
+        /// What.
+        notice: Notice,
+    },
+    /// The cluster froze until a person clears it.
+    Frozen {
+        /// Why.
+        why: FreezeReason,
+    },
+    /// A group has been frozen by its counts or a scaling for too long.
+    GroupFrozenLong {
+        /// The group.
+        group: GroupName,
+        /// For how long.
+        for_how_long: Span,
+    },
+    /// The audit refused a plan: a bug of ours.
+    PlanRefused {
+        /// What it found.
+        violations: Vec<String>,
+    },
+    /// Fences of another trimtab are here.
+    ForeignFences {
+        /// Its ledger.
+        ledger: LedgerId,
+    },
+}
+
+/// Tells a person. Never on the critical path: it may not fail.
+pub trait Notifier: Send + Sync {
+    /// Passes a notification on.
+    fn notify(&self, cluster: &ClusterName, at: Time, notification: &Notification);
+}
+
+/// The ports that change something. Observe mode has none.
+pub struct Writers {
+    /// Deletes nodes.
+    pub cluster: Arc<dyn ClusterWrite>,
+    /// Fences nodes; `None` where there is no scheduler.
+    pub fence: Option<Arc<dyn Fence>>,
+}
+
+/// All ports of one daemon.
+pub struct Ports {
+    /// Reads clusters.
+    pub cluster: Arc<dyn ClusterRead>,
+    /// Reads the scheduler; `None` where there is none.
+    pub workload: Option<Arc<dyn WorkloadRead>>,
+    /// Reads metrics; `None` where the policy asks for none.
+    pub utilization: Option<Arc<dyn Utilization>>,
+    /// The clocks.
+    pub clock: Arc<dyn Clock>,
+    /// The pause file.
+    pub switches: Arc<dyn Switches>,
+    /// The lease.
+    pub lease: Arc<dyn Lease>,
+    /// The gate, if there is one.
+    pub gate: Option<Arc<dyn Gate>>,
+    /// Tells people.
+    pub notifier: Arc<dyn Notifier>,
+    /// Changes things; `None` in observe mode.
+    pub writers: Option<Writers>,
+}
