@@ -480,9 +480,7 @@ fn marked(terms: &Terms, since: Time, event: &Event) -> (ActionState, Vec<Effect
                 }
                 match fence {
                     FenceLook::Clear => (ActionState::Fencing { since: at }, vec![Effect::Fence]),
-                    FenceLook::Ours => {
-                        (ActionState::Settling { until: at + terms.settle }, vec![])
-                    }
+                    FenceLook::Ours => (ActionState::Settling { until: at + terms.settle }, vec![]),
                     FenceLook::NotOurs => (ActionState::Ended { end: End::FenceLost, at }, vec![]),
                     FenceLook::Unread => (ActionState::Marked { since }, vec![]),
                 }
@@ -554,10 +552,8 @@ fn settling(terms: &Terms, until: Time, event: &Event) -> (ActionState, Vec<Effe
                     // The fence was seen before, so somebody took it away or
                     // put theirs in its place: hands off.
                     FenceLook::Clear | FenceLook::NotOurs if terms.fenced => return lose_fence(at),
-                    FenceLook::Clear
-                    | FenceLook::NotOurs
-                    | FenceLook::Ours
-                    | FenceLook::Unread => {}
+                    FenceLook::Clear | FenceLook::NotOurs | FenceLook::Ours | FenceLook::Unread => {
+                    }
                 }
                 match objection(status, work) {
                     Some(why) => release(terms, why, at),
@@ -683,9 +679,7 @@ impl Asked {
                 let why = ReleaseReason::RefusedByApi(why.clone());
                 release(terms, why, at)
             }
-            Answer::NoAnswer
-                if described_running && at.since(since) >= terms.confirm_running =>
-            {
+            Answer::NoAnswer if described_running && at.since(since) >= terms.confirm_running => {
                 release(terms, ReleaseReason::NeverLeft, at)
             }
             Answer::NoAnswer | Answer::Accepted => self.stay(),

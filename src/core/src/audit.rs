@@ -144,8 +144,8 @@ impl Auditor<'_> {
         if plan.marks.is_empty() {
             return;
         }
-        let calm = cluster_is_calm(self.snapshot, self.policy, self.history)
-            && plan.freeze.is_none();
+        let calm =
+            cluster_is_calm(self.snapshot, self.policy, self.history) && plan.freeze.is_none();
         self.demand(calm, &plan.cluster, Rule::ClusterCalm);
         let mut groups: BTreeMap<&GroupName, Vec<&Mark>> = BTreeMap::new();
         let mut ids = BTreeSet::new();
@@ -225,7 +225,12 @@ impl Auditor<'_> {
 
     /// Nodes spare all through the idle timer, less spares and certain demand;
     /// `None` while samples do not cover it.
-    fn surplus(&self, name: &GroupName, view: &GroupView, group: &GroupPolicy) -> Option<NodeCount> {
+    fn surplus(
+        &self,
+        name: &GroupName,
+        view: &GroupView,
+        group: &GroupPolicy,
+    ) -> Option<NodeCount> {
         let state = self.history.groups.get(name)?;
         let tau = match group.timer {
             TimerChoice::Fixed(tau) => tau,
@@ -566,7 +571,7 @@ fn find(view: &GroupView, id: InstanceId) -> Option<&NodeView> {
 }
 
 fn is_protected(node: &NodeView, group: &GroupPolicy) -> bool {
-    node.protected || group.protected.iter().any(|id| *id == node.id)
+    node.protected || group.protected.contains(&node.id)
 }
 
 fn has_identity(node: &NodeView, identity: &Identity) -> bool {
@@ -627,8 +632,8 @@ fn count_live(
             },
             WitnessKind::MetricsOnly => match (&node.activity, &group.utilization) {
                 (Witness::Fresh { value, .. }, Some(rule)) => {
-                    let active = value.utilization >= rule.idle_below
-                        || value.memory >= rule.idle_below;
+                    let active =
+                        value.utilization >= rule.idle_below || value.memory >= rule.idle_below;
                     active || is_quiet(value, rule)
                 }
                 (_, _) => false,

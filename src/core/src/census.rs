@@ -67,7 +67,8 @@ pub fn take(snapshot: &Snapshot, policy: &ClusterPolicy, history: &History) -> R
         return Err(Gap::Nodes);
     }
     match (&snapshot.workload, policy.witness) {
-        (WorkloadSource::Complete, _) | (WorkloadSource::NotConfigured, WitnessKind::MetricsOnly) => {}
+        (WorkloadSource::Complete, _)
+        | (WorkloadSource::NotConfigured, WitnessKind::MetricsOnly) => {}
         (other, _) => return Err(Gap::Workload(other.clone())),
     }
     let mut groups = BTreeMap::new();
@@ -156,12 +157,11 @@ fn count_group(
                 turns.unknown += NodeCount(1);
             }
         }
-        let idle_since = (class == Class::Idle).then(|| match member {
+        let idle_since = (class == Class::Idle).then_some(match member {
             Some(Member { idle_since: Some(since), .. }) if watched => *since,
             Some(_) | None => at,
         });
-        let joined =
-            member.is_some_and(|m| m.joined) || !matches!(node.scheduler, Witness::Absent);
+        let joined = member.is_some_and(|m| m.joined) || !matches!(node.scheduler, Witness::Absent);
         members.insert(node.id, Member { class, idle_since, joined });
     }
     if let Some(state) = before {
@@ -170,7 +170,8 @@ fn count_group(
                 continue;
             }
             departed += 1;
-            let ours = history.actions.contains_key(id) || history.gone.iter().any(|g| g.node == *id);
+            let ours =
+                history.actions.contains_key(id) || history.gone.iter().any(|g| g.node == *id);
             if watched && !ours {
                 turns.gone += NodeCount(1);
             }
@@ -179,7 +180,8 @@ fn count_group(
             turns.listed += NodeCount::of(state.members.len());
         }
     }
-    let largest = before.map_or(NodeCount::ZERO, |s| s.largest).max(NodeCount::of(view.nodes.len()));
+    let largest =
+        before.map_or(NodeCount::ZERO, |s| s.largest).max(NodeCount::of(view.nodes.len()));
     counts.queued = view
         .pending
         .as_ref()
@@ -252,7 +254,9 @@ fn impairment(node: &NodeView) -> Option<Impairment> {
     match &sight.fence {
         FenceSight::Recovery => return Some(Impairment::InRecovery),
         FenceSight::Person { reason } => return Some(Impairment::Drained(Arc::clone(reason))),
-        FenceSight::Foreign { .. } | FenceSight::Ours { .. } => return Some(Impairment::StrayFence),
+        FenceSight::Foreign { .. } | FenceSight::Ours { .. } => {
+            return Some(Impairment::StrayFence);
+        }
         FenceSight::Clear => {}
     }
     (sight.condition == Condition::Down).then_some(Impairment::Down)

@@ -10,8 +10,7 @@ use crate::units::{NodeCount, Time};
 pub fn floor(policy: &GroupPolicy, now: Time) -> NodeCount {
     let until = now + policy.lookahead;
     let ahead = policy.keep_windows.iter().filter(|w| w.opens_within(now, until));
-    let highest = ahead
-        .map(|w| w.min_nodes.of(policy.size))
-        .fold(policy.min_nodes.of(policy.size), Ord::max);
+    let highest =
+        ahead.map(|w| w.min_nodes.of(policy.size)).fold(policy.min_nodes.of(policy.size), Ord::max);
     highest + policy.min_idle_nodes
 }

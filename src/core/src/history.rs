@@ -181,6 +181,12 @@ impl History {
         NodeCount::of(self.charges.iter().filter(recent).count())
     }
 
+    /// A history with the same group states and nothing else, to fold into
+    /// while the old ones stay in force.
+    pub fn clone_groups(&self) -> Self {
+        Self { groups: self.groups.clone(), ..Self::default() }
+    }
+
     /// Drops what can no longer matter.
     pub fn forget(&mut self, now: Time) {
         self.charges.retain(|c| now.since(c.at) <= Span::hours(24));

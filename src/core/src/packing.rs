@@ -45,11 +45,7 @@ impl Need {
             return Footprint::Part(self.gpus);
         }
         // A job of 2 nodes and 32 GPUs does not fit on 2 nodes of 8: take 4.
-        Footprint::Whole(
-            self.nodes
-                .max(NodeCount(by_gpus))
-                .clamp(NodeCount(1), JOB_NODES_MAX),
-        )
+        Footprint::Whole(self.nodes.max(NodeCount(by_gpus)).clamp(NodeCount(1), JOB_NODES_MAX))
     }
 }
 
@@ -185,10 +181,7 @@ pub fn nodes_for(jobs: impl IntoIterator<Item = Need>, gpus_per_node: MilliGpus)
     // How many shared nodes have so much free: their numbers do not matter.
     let mut shared: BTreeMap<MilliGpus, u32> = BTreeMap::new();
     for gpus in parts {
-        let best = shared
-            .range(gpus..)
-            .next()
-            .map(|(free, count)| (*free, *count));
+        let best = shared.range(gpus..).next().map(|(free, count)| (*free, *count));
         let free = match best {
             Some((free, 1)) => {
                 shared.remove(&free);
@@ -203,9 +196,7 @@ pub fn nodes_for(jobs: impl IntoIterator<Item = Need>, gpus_per_node: MilliGpus)
                 gpus_per_node
             }
         };
-        *shared
-            .entry(MilliGpus(free.0.saturating_sub(gpus.0)))
-            .or_default() += 1;
+        *shared.entry(MilliGpus(free.0.saturating_sub(gpus.0))).or_default() += 1;
     }
     nodes
 }
@@ -219,17 +210,11 @@ mod tests {
     const EIGHT: MilliGpus = MilliGpus::whole(8);
 
     fn gpus(milli: u32) -> Need {
-        Need {
-            nodes: NodeCount(1),
-            gpus: MilliGpus(milli),
-        }
+        Need { nodes: NodeCount(1), gpus: MilliGpus(milli) }
     }
 
     fn nodes(count: u32) -> Need {
-        Need {
-            nodes: NodeCount(count),
-            gpus: MilliGpus::whole(count.saturating_mul(8)),
-        }
+        Need { nodes: NodeCount(count), gpus: MilliGpus::whole(count.saturating_mul(8)) }
     }
 
     #[test]
@@ -252,18 +237,10 @@ mod tests {
         packer.free(0);
         packer.free(1);
         assert_eq!(packer.place(3, gpus(8_000)), [0]);
-        assert_eq!(
-            packer.place(4, nodes(2)),
-            [1, 3],
-            "freed nodes before new ones"
-        );
+        assert_eq!(packer.place(4, nodes(2)), [1, 3], "freed nodes before new ones");
         packer.free(3);
         packer.place(5, gpus(7_000));
-        assert_eq!(
-            packer.place(6, gpus(1_000)),
-            [0],
-            "nodes 0 and 2 are as full"
-        );
+        assert_eq!(packer.place(6, gpus(1_000)), [0], "nodes 0 and 2 are as full");
     }
 
     #[test]
@@ -272,41 +249,16 @@ mod tests {
             (gpus(9_000), EIGHT, 2),
             (gpus(8_000), EIGHT, 1),
             (nodes(3), EIGHT, 3),
-            (
-                Need {
-                    nodes: NodeCount(2),
-                    gpus: MilliGpus(100),
-                },
-                EIGHT,
-                2,
-            ),
-            (
-                Need {
-                    nodes: NodeCount(2),
-                    gpus: MilliGpus::whole(32),
-                },
-                EIGHT,
-                4,
-            ),
+            (Need { nodes: NodeCount(2), gpus: MilliGpus(100) }, EIGHT, 2),
+            (Need { nodes: NodeCount(2), gpus: MilliGpus::whole(32) }, EIGHT, 4),
             (gpus(0), EIGHT, 1),
-            (
-                Need {
-                    nodes: NodeCount(0),
-                    gpus: MilliGpus(0),
-                },
-                EIGHT,
-                1,
-            ),
+            (Need { nodes: NodeCount(0), gpus: MilliGpus(0) }, EIGHT, 1),
             (gpus(4_000), MilliGpus(0), 1),
             (nodes(5), MilliGpus(0), 5),
             (nodes(u32::MAX), EIGHT, JOB_NODES_MAX.0),
         ] {
             let mut packer = Packer::new(per_node);
-            assert_eq!(
-                packer.place(1, need).len(),
-                NodeCount(want).get(),
-                "{need:?}"
-            );
+            assert_eq!(packer.place(1, need).len(), NodeCount(want).get(), "{need:?}");
             assert_eq!(packer.busy(), NodeCount(want), "{need:?}");
             assert_eq!(nodes_for([need], per_node), NodeCount(want), "{need:?}");
         }
@@ -328,23 +280,15 @@ mod tests {
     fn a_queue_is_packed_largest_first() {
         let queue = [2_000, 6_000, 2_000, 6_000, 460, 460].map(gpus);
         assert_eq!(nodes_for(queue, EIGHT), NodeCount(3));
-        assert_eq!(
-            nodes_for(queue.into_iter().chain([nodes(4)]), EIGHT),
-            NodeCount(7)
-        );
+        assert_eq!(nodes_for(queue.into_iter().chain([nodes(4)]), EIGHT), NodeCount(7));
         assert_eq!(nodes_for([], EIGHT), NodeCount::ZERO);
-        assert_eq!(
-            nodes_for(vec![nodes(u32::MAX); 50_000], EIGHT),
-            NodeCount::UNBOUNDED
-        );
+        assert_eq!(nodes_for(vec![nodes(u32::MAX); 50_000], EIGHT), NodeCount::UNBOUNDED);
     }
 
     fn any_need() -> impl Strategy<Value = Need> {
         let gpus = prop_oneof![0u32..=1_000, (0u32..=20).prop_map(|whole| whole * 1_000)];
-        (0u32..=3, gpus).prop_map(|(nodes, gpus)| Need {
-            nodes: NodeCount(nodes),
-            gpus: MilliGpus(gpus),
-        })
+        (0u32..=3, gpus)
+            .prop_map(|(nodes, gpus)| Need { nodes: NodeCount(nodes), gpus: MilliGpus(gpus) })
     }
 
     proptest! {

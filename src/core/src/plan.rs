@@ -13,8 +13,7 @@ use crate::ids::{ActionId, ClusterName, GroupName, InstanceId, PolicyHash};
 use crate::policy::Capacity;
 use crate::rule::{Counts, WakeCost};
 use crate::snapshot::{
-    Claim, ClusterStatus, GroupFreeze, Identity, InstanceStatus, ListingFault, Role,
-    WorkloadSource,
+    Claim, ClusterStatus, GroupFreeze, Identity, InstanceStatus, ListingFault, Role, WorkloadSource,
 };
 use crate::units::{NodeCount, Share, Span, Time, Usd, UsdPerHour};
 
@@ -402,7 +401,9 @@ impl fmt::Display for KeepReason {
                 usage.utilization, usage.memory, usage.idle_below
             ),
             Self::Protected => f.write_str("it is protected"),
-            Self::CoolingDown { until } => write!(f, "it was handed back; left alone until {until}"),
+            Self::CoolingDown { until } => {
+                write!(f, "it was handed back; left alone until {until}")
+            }
             Self::TooYoung { until } => write!(f, "it is too young until {until}"),
             Self::RecentlyBusy { until } => write!(f, "it was busy lately; kept until {until}"),
             Self::WindowOpen { covered_since: Some(since), tau } => {

@@ -237,9 +237,7 @@ impl Group<'_> {
                     covered_since: figures.covered_since,
                     tau: tau.unwrap_or(Span::FOREVER),
                 }),
-                (.., bound) => {
-                    Verdict::Keep(KeepReason::Enough(bound.unwrap_or(Bound::Surplus)))
-                }
+                (.., bound) => Verdict::Keep(KeepReason::Enough(bound.unwrap_or(Bound::Surplus))),
             };
             verdicts.insert(node.id, verdict);
         }
@@ -290,9 +288,8 @@ impl Group<'_> {
 
     /// The same reason for every node without an action.
     fn verdicts_all(&self, why: &KeepReason, releases: &[Release]) -> Vec<NodeVerdict> {
-        let verdict = |node| {
-            self.leaving(node, releases).unwrap_or_else(|| Verdict::Keep(why.clone()))
-        };
+        let verdict =
+            |node| self.leaving(node, releases).unwrap_or_else(|| Verdict::Keep(why.clone()));
         let nodes = self.view.nodes.iter();
         nodes
             .map(|node| NodeVerdict {

@@ -105,9 +105,7 @@ pub struct Member {
 }
 
 /// The classes of design section 4, first match wins.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Class {
     /// An open action, or ShuttingDown.
     Leaving,
@@ -156,7 +154,9 @@ pub struct GroupState {
     pub largest: NodeCount,
     /// R.
     pub departed: u64,
-    /// Suffix minima of free + R: times ascending, levels strictly ascending.
+    /// Suffix minima of free + R: the lowest level of every window that starts
+    /// at or after the entry's time and before the next entry's. Times and
+    /// levels both ascend strictly.
     minima: VecDeque<(Time, i64)>,
 }
 
@@ -185,10 +185,11 @@ impl GroupState {
             }),
         }
         let level = sample.level();
-        while self.minima.back().is_some_and(|(_, back)| *back >= level) {
-            self.minima.pop_back();
+        let mut from = sample.at;
+        while let Some((reaches_back, _)) = self.minima.pop_back_if(|(_, back)| *back >= level) {
+            from = reaches_back;
         }
-        self.minima.push_back((sample.at, level));
+        self.minima.push_back((from, level));
         let oldest = sample.at - Self::HORIZON;
         while self.runs.front().is_some_and(|run| run.to < oldest) {
             self.runs.pop_front();

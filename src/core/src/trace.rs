@@ -41,10 +41,7 @@ pub struct TraceJob {
 impl TraceJob {
     /// What it asks for.
     pub const fn need(&self) -> Need {
-        Need {
-            nodes: self.nodes,
-            gpus: self.gpus,
-        }
+        Need { nodes: self.nodes, gpus: self.gpus }
     }
 }
 
@@ -124,11 +121,7 @@ pub fn parse_jobs(text: &str) -> Result<Vec<TraceJob>, TraceError> {
         let start = row.seconds("start_s", start)?;
         let ends = row.seconds("end_s", end)?;
         if ends < start {
-            return Err(row.wrong(
-                "end_s",
-                end,
-                format!("at or after its start_s, {start_text}"),
-            ));
+            return Err(row.wrong("end_s", end, format!("at or after its start_s, {start_text}")));
         }
         jobs.push(TraceJob {
             submit: row.seconds("submit_s", submit)?.min(start),
@@ -161,25 +154,17 @@ pub fn parse_curves(text: &str) -> Result<Vec<NodeCurve>, TraceError> {
             total: row.nodes("nodes_total", total, NodeCount::ZERO)?,
         };
         if point.busy > point.total {
-            return Err(row.wrong(
-                "nodes_busy",
-                busy,
-                format!("at most its nodes_total, {total}"),
-            ));
+            return Err(row.wrong("nodes_busy", busy, format!("at most its nodes_total, {total}")));
         }
-        curves
-            .entry(names.name(&row, partition)?)
-            .or_default()
-            .push(point);
+        curves.entry(names.name(&row, partition)?).or_default().push(point);
     }
     let curve = |(partition, mut rows): (_, Vec<CurvePoint>)| {
         rows.sort_by_key(|point| point.at);
         let mut points: Vec<CurvePoint> = Vec::with_capacity(rows.len());
         for (i, point) in rows.iter().enumerate() {
             let holds = rows.get(i + 1).is_none_or(|next| next.at > point.at);
-            let changes = points
-                .last()
-                .is_none_or(|p| (p.busy, p.total) != (point.busy, point.total));
+            let changes =
+                points.last().is_none_or(|p| (p.busy, p.total) != (point.busy, point.total));
             if holds && changes {
                 points.push(*point);
             }
@@ -250,10 +235,7 @@ fn rows<'t, const N: usize>(
     let mut lines = text.strip_prefix('\u{feff}').unwrap_or(text).lines();
     let header = lines.next().unwrap_or_default().trim();
     if header != expected {
-        return Err(TraceError::Header {
-            found: excerpt(header),
-            expected,
-        });
+        return Err(TraceError::Header { found: excerpt(header), expected });
     }
     let numbered = (2..).zip(lines).filter(|(_, text)| !text.trim().is_empty());
     Ok(numbered.map(|(line, text)| {
@@ -268,23 +250,14 @@ fn rows<'t, const N: usize>(
         if found == N {
             Ok(Row { line, fields })
         } else {
-            Err(TraceError::Fields {
-                line,
-                found,
-                expected: N,
-            })
+            Err(TraceError::Fields { line, found, expected: N })
         }
     }))
 }
 
 impl<const N: usize> Row<'_, N> {
     fn wrong(&self, column: &'static str, value: &str, expected: String) -> TraceError {
-        TraceError::Value {
-            line: self.line,
-            column,
-            value: excerpt(value),
-            expected,
-        }
+        TraceError::Value { line: self.line, column, value: excerpt(value), expected }
     }
 
     /// A number of thousandths, rounded to the nearest one.
@@ -374,10 +347,8 @@ mod tests {
     fn demand(rows: &str, gpus_per_node: u32) -> String {
         let jobs = jobs(rows).expect("a table");
         let curve = demand_curve(&jobs, MilliGpus::whole(gpus_per_node));
-        let points: Vec<String> = curve
-            .iter()
-            .map(|(at, busy)| format!("{}:{busy}", at.as_secs()))
-            .collect();
+        let points: Vec<String> =
+            curve.iter().map(|(at, busy)| format!("{}:{busy}", at.as_secs())).collect();
         points.join(" ")
     }
 
@@ -385,10 +356,7 @@ mod tests {
     fn jobs_come_by_submit_and_row() {
         let jobs = jobs("9,9,12,2,16,b\r\n\n 3 , 4.5, 1e300,1,0.46,a\n9,7,7,1,0.0001,a\n");
         let jobs = jobs.expect("a table");
-        let times: Vec<_> = jobs
-            .iter()
-            .map(|j| (j.submit.0, j.start.0, j.end))
-            .collect();
+        let times: Vec<_> = jobs.iter().map(|j| (j.submit.0, j.start.0, j.end)).collect();
         assert_eq!(
             times,
             [
@@ -399,10 +367,7 @@ mod tests {
         );
         let gpus: Vec<_> = jobs.iter().map(|job| job.gpus.0).collect();
         assert_eq!(gpus, [460, 1, 16_000]);
-        assert_eq!(
-            (jobs[2].nodes, jobs[2].partition.as_str()),
-            (NodeCount(2), "b")
-        );
+        assert_eq!((jobs[2].nodes, jobs[2].partition.as_str()), (NodeCount(2), "b"));
     }
 
     #[test]
@@ -427,19 +392,11 @@ mod tests {
             let error = jobs(rows).expect_err(rows).to_string();
             assert!(error.starts_with(want), "{error}");
         }
-        let e = parse_jobs(CURVE_HEADER)
-            .expect_err("another kind")
-            .to_string();
-        assert_eq!(
-            e,
-            format!("line 1 is `{CURVE_HEADER}`, expected the header `{JOB_HEADER}`")
-        );
+        let e = parse_jobs(CURVE_HEADER).expect_err("another kind").to_string();
+        assert_eq!(e, format!("line 1 is `{CURVE_HEADER}`, expected the header `{JOB_HEADER}`"));
         assert!(parse_curves("").is_err());
         let e = curves("0,a,3,2").expect_err("more than all").to_string();
-        assert_eq!(
-            e,
-            "line 2, column nodes_busy: `3` is not at most its nodes_total, 2"
-        );
+        assert_eq!(e, "line 2, column nodes_busy: `3` is not at most its nodes_total, 2");
     }
 
     #[test]
@@ -447,9 +404,7 @@ mod tests {
         let curves = curves("60,b,1,4\n0,b,1,4\n0,a,0,2\n90,b,3,4\n90,b,2,4").expect("a table");
         let points = |i: usize| {
             let points = curves[i].points.iter();
-            points
-                .map(|p| (p.at.as_secs(), p.busy.0, p.total.0))
-                .collect::<Vec<_>>()
+            points.map(|p| (p.at.as_secs(), p.busy.0, p.total.0)).collect::<Vec<_>>()
         };
         assert_eq!(points(0), [(0, 0, 2)]);
         assert_eq!(points(1), [(0, 1, 4), (90, 2, 4)]);
@@ -459,19 +414,9 @@ mod tests {
 
     #[test]
     fn demand_is_packed_and_ends_come_before_starts() {
-        assert_eq!(
-            demand("0,5,9,1,4,a\n1,5,20,1,4,a\n2,6,9,1,4,a", 8),
-            "5:1 6:2 9:1 20:0"
-        );
-        assert_eq!(
-            demand("0,0,10,2,16,a\n0,10,20,2,16,a", 8),
-            "0:2 20:0",
-            "no gap, no peak"
-        );
-        assert_eq!(
-            demand("0,0,10,1,20,a\n0,3,3,1,8,a\n0,4,1e300,1,0.5,a", 8),
-            "0:3 4:4 10:1"
-        );
+        assert_eq!(demand("0,5,9,1,4,a\n1,5,20,1,4,a\n2,6,9,1,4,a", 8), "5:1 6:2 9:1 20:0");
+        assert_eq!(demand("0,0,10,2,16,a\n0,10,20,2,16,a", 8), "0:2 20:0", "no gap, no peak");
+        assert_eq!(demand("0,0,10,1,20,a\n0,3,3,1,8,a\n0,4,1e300,1,0.5,a", 8), "0:3 4:4 10:1");
         assert_eq!(demand("0,0,10,1,0,a\n0,2,10,3,0,a", 0), "0:1 2:4 10:0");
         assert_eq!(demand("", 8), "");
     }

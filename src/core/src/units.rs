@@ -162,9 +162,7 @@ impl fmt::Debug for Span {
 }
 
 /// An amount of money in millionths of a US dollar; may be negative.
-#[derive(
-    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Usd(pub i64);
 
@@ -217,7 +215,7 @@ impl fmt::Display for Usd {
         let whole = (cents / 100).to_string();
         let mut grouped = String::new();
         for (i, digit) in whole.chars().enumerate() {
-            if i > 0 && (whole.len() - i) % 3 == 0 {
+            if i > 0 && (whole.len() - i).is_multiple_of(3) {
                 grouped.push(',');
             }
             grouped.push(digit);
@@ -233,9 +231,7 @@ impl fmt::Debug for Usd {
 }
 
 /// A price in millionths of a US dollar per hour; never negative once parsed.
-#[derive(
-    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct UsdPerHour(pub i64);
 
@@ -274,9 +270,7 @@ impl fmt::Debug for UsdPerHour {
 }
 
 /// A number of nodes. Subtraction stops at zero: there is no negative node.
-#[derive(
-    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct NodeCount(pub u32);
 

@@ -140,9 +140,7 @@ impl Weekdays {
 /// two digits, up to `24:00`.
 fn time_of_day(text: &str) -> Option<i64> {
     let digits = |at: std::ops::Range<usize>| {
-        let part = text
-            .get(at)
-            .filter(|part| part.bytes().all(|b| b.is_ascii_digit()))?;
+        let part = text.get(at).filter(|part| part.bytes().all(|b| b.is_ascii_digit()))?;
         part.parse::<i64>().ok()
     };
     let (hours, minutes) = (digits(0..2)?, digits(3..5)?);
@@ -185,8 +183,8 @@ pub struct KeepWindow {
     /// What is kept while it is open.
     pub min_nodes: Amount,
     days: Weekdays,
-    /// Both in milliseconds after midnight of the day on which it begins; the
-    /// end is more than a day later where it runs over midnight.
+    /// Both in milliseconds of wall time after midnight of the day on which it
+    /// begins; the end is above 24 hours where it runs over midnight.
     starts: i64,
     ends: i64,
     zone: TimeZone,
@@ -216,9 +214,7 @@ impl KeepWindow {
         let ends = time_of_day(&spec.to)
             .ok_or_else(|| wrong("to", &spec.to, "a time of day, `00:00` to `24:00`"))?;
         if starts == ends {
-            return Err(WindowError::NeverOpen {
-                value: spec.from.clone(),
-            });
+            return Err(WindowError::NeverOpen { value: spec.from.clone() });
         }
         let ends = if ends < starts { ends + DAY_MS } else { ends };
         let zone = TimeZoneDatabase::bundled().get(&spec.zone).ok();
@@ -230,14 +226,7 @@ impl KeepWindow {
         if spec.min_nodes.of(NodeCount::UNBOUNDED) == NodeCount::ZERO {
             return Err(WindowError::KeepsNothing);
         }
-        Ok(Self {
-            min_nodes: spec.min_nodes,
-            days,
-            starts,
-            ends,
-            zone,
-            spec: spec.clone(),
-        })
+        Ok(Self { min_nodes: spec.min_nodes, days, starts, ends, zone, spec: spec.clone() })
     }
 
     /// Whether it is open at this instant. Cheap: one look-up of the zone's
@@ -274,9 +263,7 @@ impl KeepWindow {
         let today = self.wall(at).day();
         let mut openings = self.openings(today - DAYS_AROUND, today + DAYS_TO_CHANGE);
         if !self.is_open(at) {
-            return openings
-                .map(|opening| opening.opens)
-                .find(|opens| *opens > at);
+            return openings.map(|opening| opening.opens).find(|opens| *opens > at);
         }
         // One day's opening may touch or overlap the next one's.
         let mut closes = at;
@@ -332,9 +319,7 @@ impl KeepWindow {
         self.zone
             .following(timestamp(skipped.at(after)))
             .find(|transition| transition.offset() == after)
-            .map_or(skipped.at(before), |transition| {
-                Time(transition.timestamp().as_millisecond())
-            })
+            .map_or(skipped.at(before), |transition| Time(transition.timestamp().as_millisecond()))
     }
 }
 
@@ -348,23 +333,14 @@ impl TryFrom<WindowSpec> for KeepWindow {
 
 impl From<KeepWindow> for WindowSpec {
     fn from(window: KeepWindow) -> Self {
-        Self {
-            min_nodes: window.min_nodes,
-            ..window.spec
-        }
+        Self { min_nodes: window.min_nodes, ..window.spec }
     }
 }
 
 impl fmt::Display for KeepWindow {
     /// As a report says it: `mon-fri 08:00 to 19:00 America/New_York`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let WindowSpec {
-            days,
-            from,
-            to,
-            zone,
-            min_nodes: _,
-        } = &self.spec;
+        let WindowSpec { days, from, to, zone, min_nodes: _ } = &self.spec;
         f.pad(&format!("{days} {from} to {to} {zone}"))
     }
 }
@@ -374,11 +350,7 @@ fn within_calendar(at: Time) -> Time {
 }
 
 fn timestamp(at: Time) -> Timestamp {
-    let beyond = if at < Time(0) {
-        Timestamp::MIN
-    } else {
-        Timestamp::MAX
-    };
+    let beyond = if at < Time(0) { Timestamp::MIN } else { Timestamp::MAX };
     Timestamp::from_millisecond(at.0).unwrap_or(beyond)
 }
 
@@ -390,36 +362,28 @@ mod tests {
 
     use super::*;
 
-    const NEW_YORK: &str = "America/New_York";
-    const AMSTERDAM: &str = "Europe/Amsterdam";
-
-    fn spec(days: &str, from: &str, to: &str, zone: &str) -> WindowSpec {
-        let [days, from, to, zone] = [days, from, to, zone].map(str::to_owned);
-        WindowSpec {
-            days,
-            from,
-            to,
-            zone,
-            min_nodes: Amount::Nodes(NodeCount(16)),
-        }
+    /// As a window's `Display` says it: `mon-fri 08:00 to 19:00 UTC`.
+    fn spec(text: &str) -> WindowSpec {
+        let mut words = text.split(' ').map(str::to_owned);
+        let mut word = || words.next().unwrap_or_default();
+        let (days, from, _, to, zone) = (word(), word(), word(), word(), word());
+        let min_nodes = Amount::Nodes(NodeCount(16));
+        WindowSpec { days, from, to, zone, min_nodes }
     }
 
-    fn window(days: &str, from: &str, to: &str, zone: &str) -> KeepWindow {
-        KeepWindow::parse(&spec(days, from, to, zone)).expect("a window")
+    fn window(text: &str) -> KeepWindow {
+        KeepWindow::parse(&spec(text)).expect("a window")
     }
 
     fn at(text: &str) -> Time {
-        Time(
-            text.parse::<Timestamp>()
-                .expect("RFC 3339")
-                .as_millisecond(),
-        )
+        Time(text.parse::<Timestamp>().expect("RFC 3339").as_millisecond())
     }
 
     /// The openings, one `from/to` each, are all there are between the first
     /// and the last, to the millisecond, as all three questions see it.
     #[track_caller]
-    fn check(window: &KeepWindow, openings: &[&str]) {
+    fn check(text: &str, openings: &[&str]) {
+        let window = window(text);
         let edges: Vec<Time> = openings.iter().flat_map(|o| o.split('/').map(at)).collect();
         let before = |time: Time| Time(time.0 - 1);
         for pair in edges.chunks_exact(2) {
@@ -447,147 +411,85 @@ mod tests {
             "2026-07-10T12:00Z/2026-07-10T23:00Z",
             "2026-07-13T12:00Z/2026-07-13T23:00Z",
         ];
-        check(
-            &window("mon-fri", "08:00", "19:00", NEW_YORK),
-            &office_hours,
-        );
-        let whole_days = [
-            "2026-07-11T00:00Z/2026-07-12T00:00Z",
-            "2026-07-13T00:00Z/2026-07-14T00:00Z",
-        ];
-        check(&window("Sat , mon", "00:00", "24:00", "UTC"), &whole_days);
+        check("mon-fri 08:00 to 19:00 America/New_York", &office_hours);
+        let whole_days =
+            ["2026-07-11T00:00Z/2026-07-12T00:00Z", "2026-07-13T00:00Z/2026-07-14T00:00Z"];
+        check("Sat,mon 00:00 to 24:00 UTC", &whole_days);
         // A night belongs to the day on which it begins.
         let nights = [
             "2026-07-11T20:00Z/2026-07-12T04:00Z",
             "2026-07-12T20:00Z/2026-07-13T04:00Z",
             "2026-07-17T20:00Z/2026-07-18T04:00Z",
         ];
-        check(&window("fri-sun", "22:00", "06:00", AMSTERDAM), &nights);
+        check("fri-sun 22:00 to 06:00 Europe/Amsterdam", &nights);
     }
 
     #[test]
     fn clocks_that_jump_over_an_edge_put_it_on_the_jump() {
-        let over_the_start = [
-            "2026-03-01T07:30Z/2026-03-01T10:00Z",
-            "2026-03-08T07:00Z/2026-03-08T09:00Z",
-        ];
-        check(&window("sun", "02:30", "05:00", NEW_YORK), &over_the_start);
+        let over_the_start =
+            ["2026-03-01T07:30Z/2026-03-01T10:00Z", "2026-03-08T07:00Z/2026-03-08T09:00Z"];
+        check("sun 02:30 to 05:00 America/New_York", &over_the_start);
         let over_the_end = ["2026-03-29T00:00Z/2026-03-29T01:00Z"];
-        check(&window("sun", "01:00", "02:30", AMSTERDAM), &over_the_end);
-        let closed_on_the_29th = [
-            "2026-03-22T01:10Z/2026-03-22T01:50Z",
-            "2026-04-05T00:10Z/2026-04-05T00:50Z",
-        ];
-        check(
-            &window("sun", "02:10", "02:50", AMSTERDAM),
-            &closed_on_the_29th,
-        );
+        check("sun 01:00 to 02:30 Europe/Amsterdam", &over_the_end);
+        let closed_on_the_29th =
+            ["2026-03-22T01:10Z/2026-03-22T01:50Z", "2026-04-05T00:10Z/2026-04-05T00:50Z"];
+        check("sun 02:10 to 02:50 Europe/Amsterdam", &closed_on_the_29th);
     }
 
     #[test]
     fn clocks_that_go_back_keep_it_open_through_both_passes() {
-        for (window, opening) in [
-            (
-                window("sun", "00:00", "01:30", NEW_YORK),
-                "2026-11-01T04:00Z/2026-11-01T06:30Z",
-            ),
-            (
-                window("sun", "01:30", "05:00", NEW_YORK),
-                "2026-11-01T05:30Z/2026-11-01T10:00Z",
-            ),
-            (
-                window("sat", "20:00", "01:00", NEW_YORK),
-                "2026-11-01T00:00Z/2026-11-01T05:00Z",
-            ),
-            (
-                window("sun", "02:15", "02:45", AMSTERDAM),
-                "2026-10-25T00:15Z/2026-10-25T01:45Z",
-            ),
+        for (text, opening) in [
+            ("sun 00:00 to 01:30 America/New_York", "2026-11-01T04:00Z/2026-11-01T06:30Z"),
+            ("sun 01:30 to 05:00 America/New_York", "2026-11-01T05:30Z/2026-11-01T10:00Z"),
+            ("sat 20:00 to 01:00 America/New_York", "2026-11-01T00:00Z/2026-11-01T05:00Z"),
+            ("sun 02:15 to 02:45 Europe/Amsterdam", "2026-10-25T00:15Z/2026-10-25T01:45Z"),
         ] {
-            check(&window, &[opening]);
+            check(text, &[opening]);
         }
     }
 
     #[test]
     fn a_window_without_end_never_changes() {
-        let always = window("daily", "00:00", "24:00", NEW_YORK);
+        let always = window("daily 00:00 to 24:00 America/New_York");
         assert_eq!(always.next_change(at("2026-03-08T00:00:00Z")), None);
         for time in [Time(i64::MIN), Time(0), Time(i64::MAX)] {
             assert!(always.is_open(time) && always.opens_within(time, Time(i64::MIN)));
-            window("mon", "10:00", "11:00", NEW_YORK).next_change(time);
+            window("mon 10:00 to 11:00 America/New_York").next_change(time);
         }
     }
 
     #[test]
     fn specs_that_are_wrong_or_do_nothing_are_refused() {
-        for (refused, want) in [
-            (
-                spec("", "08:00", "19:00", "UTC"),
-                "days = \"\" is not a list of weekdays",
-            ),
-            (
-                spec("mon-", "08:00", "19:00", "UTC"),
-                "days = \"mon-\" is not",
-            ),
-            (
-                spec("mon", "8:00", "19:00", "UTC"),
-                "from = \"8:00\" is not a time",
-            ),
-            (spec("mon", "24:00", "19:00", "UTC"), "`00:00` to `23:59`"),
-            (
-                spec("mon", "08:00", "24:01", "UTC"),
-                "to = \"24:01\" is not a time",
-            ),
-            (spec("mon", "08:00", "+9:30", "UTC"), "to = \"+9:30\""),
-            (
-                spec("mon", "08:00", "1\u{e9}:00", "UTC"),
-                "`00:00` to `24:00`",
-            ),
-            (spec("mon", "08:00", "19:60", "UTC"), "to = \"19:60\""),
-            (
-                spec("mon", "08:00", "08:00", "UTC"),
-                "from and to are both \"08:00\"",
-            ),
-            (
-                spec("mon", "08:00", "19:00", "Mars/Base"),
-                "zone = \"Mars/Base\" is not",
-            ),
-            (
-                spec("mon", "08:00", "19:00", "Etc/Unknown"),
-                "zone = \"Etc/Unknown\"",
-            ),
+        for case in [
+            " 08:00 to 19:00 UTC => days = \"\" is not a list of weekdays; write `mon-fri`",
+            "mon- 08:00 to 19:00 UTC => days = \"mon-\" is not",
+            "mon 8:00 to 19:00 UTC => from = \"8:00\" is not a time of day, `00:00` to `23:59`",
+            "mon 24:00 to 19:00 UTC => from = \"24:00\" is not",
+            "mon 08:00 to 24:01 UTC => to = \"24:01\" is not a time of day, `00:00` to `24:00`",
+            "mon 08:00 to +9:30 UTC => to = \"+9:30\" is not",
+            "mon 08:00 to 1\u{e9}:00 UTC => to = \"1\u{e9}:00\" is not",
+            "mon 08:00 to 19:60 UTC => to = \"19:60\" is not",
+            "mon 08:00 to 08:00 UTC => from and to are both \"08:00\", so it would never be open",
+            "mon 08:00 to 19:00 Mars/Base => zone = \"Mars/Base\" is not a known time zone",
+            "mon 08:00 to 19:00 Etc/Unknown => zone = \"Etc/Unknown\" is not",
         ] {
-            let error = KeepWindow::parse(&refused).expect_err(want).to_string();
-            assert!(error.contains(want), "{error}");
+            let (refused, want) = case.split_once(" => ").expect("two parts");
+            let error = KeepWindow::parse(&spec(refused)).expect_err(want).to_string();
+            assert!(error.starts_with(want), "{error}");
         }
-        for none in [
-            Amount::Nodes(NodeCount(0)),
-            Amount::ShareOfSize(Share::default()),
-        ] {
-            let nothing = WindowSpec {
-                min_nodes: none,
-                ..spec("mon", "08:00", "19:00", "UTC")
-            };
+        for none in [Amount::Nodes(NodeCount(0)), Amount::ShareOfSize(Share::default())] {
+            let nothing = WindowSpec { min_nodes: none, ..spec("mon 08:00 to 19:00 UTC") };
             assert_eq!(KeepWindow::parse(&nothing), Err(WindowError::KeepsNothing));
         }
     }
 
     #[test]
     fn windows_are_stored_as_written_and_checked_when_read() {
-        let window = window("mon-fri", "08:00", "19:00", NEW_YORK);
-        assert_eq!(
-            window.to_string(),
-            "mon-fri 08:00 to 19:00 America/New_York"
-        );
+        let window = window("mon-fri 08:00 to 19:00 America/New_York");
+        assert_eq!(window.to_string(), "mon-fri 08:00 to 19:00 America/New_York");
         let text = serde_json::to_string(&window).expect("plain data");
-        assert!(
-            text.contains(r#""zone":"America/New_York","min_nodes":{"nodes":16}"#),
-            "{text}"
-        );
-        assert_eq!(
-            serde_json::from_str::<KeepWindow>(&text).expect("as written"),
-            window
-        );
+        assert!(text.contains(r#""zone":"America/New_York","min_nodes":{"nodes":16}"#), "{text}");
+        assert_eq!(serde_json::from_str::<KeepWindow>(&text).expect("as written"), window);
         assert!(serde_json::from_str::<KeepWindow>(&text.replace("19:00", "08:00")).is_err());
     }
 
@@ -600,10 +502,10 @@ mod tests {
 
     /// Zones and instants at which their clocks do something odd.
     const ODD_CLOCKS: [(&str, &str); 9] = [
-        (NEW_YORK, "2026-03-08T07:00:00Z"),
-        (NEW_YORK, "2026-11-01T06:00:00Z"),
-        (AMSTERDAM, "2026-03-29T01:00:00Z"),
-        (AMSTERDAM, "2026-10-25T01:00:00Z"),
+        ("America/New_York", "2026-03-08T07:00:00Z"),
+        ("America/New_York", "2026-11-01T06:00:00Z"),
+        ("Europe/Amsterdam", "2026-03-29T01:00:00Z"),
+        ("Europe/Amsterdam", "2026-10-25T01:00:00Z"),
         ("Australia/Lord_Howe", "2026-04-04T15:00:00Z"), // back by half an hour
         ("America/St_Johns", "2009-11-01T02:31:00Z"),    // from 00:01 to the day before
         ("America/Havana", "2026-11-01T05:00:00Z"),      // back to midnight
@@ -628,7 +530,7 @@ mod tests {
             let names = (0..7).filter(|day| days & (1 << day) != 0).map(|day| DAY_NAMES[day]);
             let clock = |minutes: u16| format!("{:02}:{:02}", minutes / 60, minutes % 60);
             let names = names.collect::<Vec<_>>().join(",");
-            let window = window(&names, &clock(from), &clock(to), zone);
+            let window = window(&format!("{names} {} to {} {zone}", clock(from), clock(to)));
             let minute = |number: i64| at(jump) + crate::units::Span::mins(number);
 
             let mut seen: BTreeMap<_, (i64, i64)> = BTreeMap::new();

@@ -56,7 +56,8 @@ fn nodes_that_left_are_not_counted_a_second_time() {
 
 #[test]
 fn reserved_capacity_is_never_worth_deleting() {
-    let policy = GroupPolicy { capacity: crate::policy::Capacity::Reserved, ..crate::fixture::group() };
+    let policy =
+        GroupPolicy { capacity: crate::policy::Capacity::Reserved, ..crate::fixture::group() };
     let cost = wake_cost(&policy).expect("price and boot are known");
     assert!(cost.break_even.is_forever());
     let state = GroupState::default();

@@ -1,0 +1,665 @@
+//! The driver: one cluster's daemon, tick by tick.
+//!
+//! ```text
+//! observe ─► count ─► follow ─► sweep ─► plan ─► audit ─► begin ─► finish
+//! ```
+//! No tick waits. Every step of an action is committed to the ledger before
+//! its effect runs, and memory is changed only after the commit, so a failed
+//! write leaves both as they were and ends the tick.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use trimtab_core::action::{
+    self, ActionState, Answer, Effect, End, Event, EventKind, Notice, ReleaseReason, Terms,
+};
+use trimtab_core::audit::{self, ApprovedPlan, Violation};
+use trimtab_core::census::{self, Gap};
+use trimtab_core::history::{Freeze, Gone, History, OpenAction, Stop};
+use trimtab_core::ids::{ActionId, GroupName, InstanceId, LedgerId, TickId};
+use trimtab_core::plan::{Mark, Plan};
+use trimtab_core::planner;
+use trimtab_core::policy::{ClusterPolicy, WitnessKind};
+use trimtab_core::snapshot::{FenceSight, Listing, Snapshot, WorkloadSource};
+use trimtab_core::units::{NodeCount, Span, Time};
+
+use crate::executor::{self, Sent};
+use crate::look::look;
+use crate::observe::observe;
+use crate::ports::{
+    Decision, FenceOrder, Ledger, LedgerError, Notification, Observation, Ports, Ring, Switch,
+    Transition,
+};
+
+/// A group frozen for longer than this is reported (design section 1).
+const GROUP_FREEZE_REPORTED_AFTER: Span = Span::hours(1);
+
+/// Whether a tick may begin new actions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Intent {
+    /// Plan, begin, follow.
+    Act,
+    /// Only follow what is open (`run --once` after its plan).
+    FollowOnly,
+}
+
+/// What one tick saw, decided and did.
+#[derive(Debug, Clone)]
+pub struct TickReport {
+    /// Its id in the ledger.
+    pub tick: TickId,
+    /// Why the loop woke up.
+    pub ring: Ring,
+    /// What was read.
+    pub snapshot: Snapshot,
+    /// What was decided.
+    pub plan: Plan,
+    /// What the audit found wrong with it; then nothing of it was done.
+    pub violations: Vec<Violation>,
+    /// Delete requests that were sent, and how they ended.
+    pub sent: Vec<Sent>,
+    /// Actions that ended in this tick.
+    pub ended: Vec<(InstanceId, End)>,
+    /// Actions still open after it.
+    pub open: usize,
+}
+
+/// One cluster's daemon.
+pub struct Driver {
+    ports: Ports,
+    ledger: Arc<dyn Ledger>,
+    ledger_id: LedgerId,
+    policy: ClusterPolicy,
+    history: History,
+    clocks: Option<(Time, Span)>,
+    clock_veto: Option<ReleaseReason>,
+    frozen_since: BTreeMap<GroupName, Time>,
+    notified: BTreeSet<(ActionId, Notice)>,
+    foreign_notified: bool,
+}
+
+/// What is to happen to one action.
+type Happening = (InstanceId, EventKind);
+
+impl Driver {
+    /// Takes up where the ledger left off: whatever was short of the delete
+    /// call is taken back, whatever may have been sent is looked at first.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read or written.
+    pub async fn start(
+        ports: Ports,
+        ledger: Arc<dyn Ledger>,
+        policy: ClusterPolicy,
+    ) -> Result<Self, LedgerError> {
+        let now = ports.clock.now();
+        let history = ledger.load(&policy.cluster, now, policy.timing.max_gap())?;
+        let ledger_id = ledger.id();
+        let mut driver = Self {
+            ports,
+            ledger,
+            ledger_id,
+            policy,
+            history,
+            clocks: None,
+            clock_veto: None,
+            frozen_since: BTreeMap::new(),
+            notified: BTreeSet::new(),
+            foreign_notified: false,
+        };
+        if driver.ports.writers.is_some() {
+            let open = driver.history.actions.keys();
+            let started = open.map(|node| (*node, EventKind::Started)).collect();
+            driver.advance(started, now).await?;
+        }
+        Ok(driver)
+    }
+
+    /// What is known from before.
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// The policy in force.
+    pub fn policy(&self) -> &ClusterPolicy {
+        &self.policy
+    }
+
+    /// The earliest deadline of an open action that lies ahead.
+    pub fn deadline(&self) -> Option<Time> {
+        let last = self.clocks.map(|(at, _)| at);
+        let deadlines = self.history.actions.values().filter_map(|a| a.state.deadline(&a.terms));
+        deadlines.filter(|at| last.is_none_or(|last| *at > last)).min()
+    }
+
+    /// One tick.
+    ///
+    /// # Errors
+    /// When the ledger could not be written: what had not been committed was
+    /// not done.
+    pub async fn tick(&mut self, ring: Ring, intent: Intent) -> Result<TickReport, LedgerError> {
+        self.read_controls()?;
+        let snapshot = observe(&self.ports, &self.policy, &self.history, &self.ledger_id).await;
+        let now = snapshot.taken_at;
+        self.check_clocks(&snapshot);
+        self.history.forget(now);
+        let tick = self.count(&snapshot, ring)?;
+        self.check_foreign_fences(&snapshot);
+        self.report_long_freezes(&snapshot);
+
+        let mut ended = vec![];
+        if self.ports.writers.is_some() {
+            ended = self.follow(&snapshot).await?;
+            self.sweep(&snapshot).await;
+        }
+        let plan = planner::plan(&snapshot, &self.policy, &self.history, now);
+        let approved = audit::approve(plan.clone(), &snapshot, &self.policy, &self.history, now);
+        let (approved, violations) = match approved {
+            Ok(approved) => (Some(approved), vec![]),
+            Err(violations) => (None, violations),
+        };
+        if !violations.is_empty() {
+            let violations = violations.iter().map(ToString::to_string).collect();
+            self.notify(now, &Notification::PlanRefused { violations });
+        }
+        let approved = approved.filter(|_| intent == Intent::Act && self.ports.writers.is_some());
+        self.begin(tick, &plan, approved, &snapshot).await?;
+        let sent = match self.ports.writers {
+            Some(_) => self.finish(&snapshot).await?,
+            None => vec![],
+        };
+        let open = self.history.actions.len();
+        Ok(TickReport { tick, ring, snapshot, plan, violations, sent, ended, open })
+    }
+
+    /// Takes back whatever is short of the delete call, and looks once whether
+    /// the fences are gone. Called at SIGTERM.
+    ///
+    /// # Errors
+    /// When the ledger could not be written.
+    pub async fn shut_down(&mut self) -> Result<(), LedgerError> {
+        if self.ports.writers.is_none() || self.history.actions.is_empty() {
+            return Ok(());
+        }
+        let why = ReleaseReason::Vetoed("trimtab is stopping".into());
+        let open = self.history.actions.keys();
+        let vetoes = open.map(|node| (*node, EventKind::Veto(why.clone()))).collect();
+        self.advance(vetoes, self.ports.clock.now()).await?;
+        let snapshot = observe(&self.ports, &self.policy, &self.history, &self.ledger_id).await;
+        self.look_at_all(&snapshot).await?;
+        Ok(())
+    }
+
+    /// Reads what a person or another daemon may have set meanwhile.
+    fn read_controls(&mut self) -> Result<(), LedgerError> {
+        self.history.stop = self.stop();
+        if let Some(freeze) = &self.history.freeze
+            && self.ledger.freeze_cleared(&self.policy.cluster, freeze.at)?
+        {
+            self.history.freeze = None;
+            // What was counted before the freeze is what caused it.
+            self.history.end_windows();
+        }
+        Ok(())
+    }
+
+    /// Why nothing may be done now, if so. Read anew before every batch.
+    fn stop(&self) -> Option<Stop> {
+        let cluster = &self.policy.cluster;
+        match self.ports.switches.read(cluster) {
+            Ok(Switch::On) => {}
+            Ok(Switch::Paused { why }) => return Some(Stop::Paused { why }),
+            Err(why) => return Some(Stop::SwitchUnreadable { why: why.to_string().into() }),
+        }
+        match self.ledger.read_switch(cluster) {
+            Ok(Switch::On) => {}
+            Ok(Switch::Paused { why }) => return Some(Stop::Paused { why }),
+            Err(why) => return Some(Stop::SwitchUnreadable { why: why.to_string().into() }),
+        }
+        match self.ports.lease.hold() {
+            Ok(_) => None,
+            Err(why) => Some(Stop::NoLease { why: why.to_string().into() }),
+        }
+    }
+
+    /// A wall clock that stepped voids what was watched, and keeps budgets by
+    /// the clock that does not step (S20).
+    fn check_clocks(&mut self, snapshot: &Snapshot) {
+        let (now, monotonic) = (snapshot.taken_at, self.ports.clock.monotonic());
+        if let Some((wall_before, monotonic_before)) = self.clocks {
+            let step = now.since(wall_before) - (monotonic - monotonic_before);
+            if step.0.abs() > self.policy.timing.clock_tolerance.0 {
+                self.history.end_windows();
+                for charge in &mut self.history.charges {
+                    charge.at = charge.at + step;
+                }
+                let why = ReleaseReason::Vetoed(format!("the wall clock stepped by {step}").into());
+                self.clock_veto = Some(why);
+            }
+        }
+        self.clocks = Some((now, monotonic));
+    }
+
+    /// Counts, folds and commits what was counted. A read that is not a sample
+    /// ends the windows.
+    fn count(&mut self, snapshot: &Snapshot, ring: Ring) -> Result<TickId, LedgerError> {
+        let mut counted = self.history.clone_groups();
+        let (mut gap, mut freeze) = (None, None);
+        match census::take(snapshot, &self.policy, &self.history) {
+            Ok(census) => {
+                counted.fold(&census, &self.policy);
+                if let Some(why) = census.mass_change.filter(|_| self.history.freeze.is_none()) {
+                    freeze = Some(Freeze { at: snapshot.taken_at, why });
+                }
+            }
+            Err(why) => {
+                counted.end_windows();
+                gap = Some(match why {
+                    Gap::Nodes => "the cluster or its nodes could not be read whole",
+                    Gap::Workload(_) => "the scheduler could not be read whole",
+                });
+            }
+        }
+        let tick = self.ledger.record_observation(&Observation {
+            cluster: &self.policy.cluster,
+            at: snapshot.taken_at,
+            begun_at: snapshot.begun_at,
+            ring,
+            gap,
+            groups: &counted.groups,
+            freeze: freeze.as_ref(),
+        })?;
+        self.history.groups = counted.groups;
+        if let Some(freeze) = freeze {
+            self.notify(snapshot.taken_at, &Notification::Frozen { why: freeze.why.clone() });
+            self.history.freeze = Some(freeze);
+        }
+        Ok(tick)
+    }
+
+    /// A fence of another trimtab stops us here until a person adopts it.
+    fn check_foreign_fences(&mut self, snapshot: &Snapshot) {
+        let foreign = snapshot.fences.iter().find_map(|seen| match &seen.fence {
+            FenceSight::Foreign { ledger } => Some(ledger.clone()),
+            FenceSight::Clear
+            | FenceSight::Ours { .. }
+            | FenceSight::Recovery
+            | FenceSight::Person { .. } => None,
+        });
+        let Some(ledger) = foreign else { return };
+        if !self.foreign_notified {
+            self.foreign_notified = true;
+            let notification = Notification::ForeignFences { ledger: ledger.clone() };
+            self.notify(snapshot.taken_at, &notification);
+        }
+        if self.history.stop.is_none() {
+            self.history.stop = Some(Stop::ForeignFences { ledger });
+        }
+    }
+
+    fn report_long_freezes(&mut self, snapshot: &Snapshot) {
+        let now = snapshot.taken_at;
+        for (name, view) in &snapshot.groups {
+            if view.freeze.is_none() || !self.policy.groups.contains_key(name) {
+                self.frozen_since.remove(name);
+                continue;
+            }
+            let since = *self.frozen_since.entry(name.clone()).or_insert(now);
+            let for_how_long = now.since(since);
+            // Told once when the hour is over, and again every hour.
+            let hours = |span: Span| span.0.max(0) / GROUP_FREEZE_REPORTED_AFTER.0;
+            if hours(for_how_long) > hours(for_how_long - self.policy.timing.tick) {
+                self.ports.notifier.notify(
+                    &self.policy.cluster,
+                    now,
+                    &Notification::GroupFrozenLong { group: name.clone(), for_how_long },
+                );
+            }
+        }
+    }
+
+    /// Brings every open action as far as this tick's reads allow.
+    async fn follow(&mut self, snapshot: &Snapshot) -> Result<Vec<(InstanceId, End)>, LedgerError> {
+        let mut vetoes = vec![];
+        let clock_veto = self.clock_veto.take();
+        for (node, action) in &self.history.actions {
+            // Its outcome could not be written, so nobody knows it.
+            if let ActionState::Asking { .. } = action.state {
+                vetoes.push((*node, EventKind::Answered(Answer::NoAnswer)));
+            }
+            if self.history.stop.is_some() {
+                vetoes.push((*node, EventKind::Paused));
+            }
+            if self.history.freeze.is_some() {
+                let why = ReleaseReason::Vetoed("the cluster is frozen".into());
+                vetoes.push((*node, EventKind::Veto(why)));
+            }
+            if let Some(why) = &clock_veto {
+                vetoes.push((*node, EventKind::Veto(why.clone())));
+            }
+        }
+        let mut ended = self.advance(vetoes, snapshot.taken_at).await?;
+        ended.extend(self.look_at_all(snapshot).await?);
+        Ok(ended)
+    }
+
+    async fn look_at_all(
+        &mut self,
+        snapshot: &Snapshot,
+    ) -> Result<Vec<(InstanceId, End)>, LedgerError> {
+        let mut happenings = vec![];
+        for (node, action) in &self.history.actions {
+            let look = look(action, snapshot, &self.policy);
+            happenings.push((*node, EventKind::Look(look)));
+            happenings.push((*node, EventKind::Deadline));
+        }
+        self.advance(happenings, snapshot.taken_at).await
+    }
+
+    /// Takes off fences of ours that no open action accounts for, and those
+    /// that sit on an instance they were not meant for (S17). Where nothing can
+    /// be read, nothing is taken off.
+    async fn sweep(&self, snapshot: &Snapshot) {
+        if snapshot.listing != Listing::Complete
+            || snapshot.workload != WorkloadSource::Complete
+            || snapshot.state.is_none()
+        {
+            return;
+        }
+        let stray = snapshot.fences.iter().filter_map(|seen| match seen.fence {
+            FenceSight::Ours { action } => {
+                // A name without an instance is a deleted node's: HyperPod
+                // prunes it, and nothing can run there.
+                let instance = seen.instance?;
+                let open = self.history.actions.get(&instance).map(|open| open.id);
+                let order = FenceOrder { name: seen.name.clone(), action };
+                (open != Some(action)).then_some(order)
+            }
+            FenceSight::Clear
+            | FenceSight::Foreign { .. }
+            | FenceSight::Recovery
+            | FenceSight::Person { .. } => None,
+        });
+        let orders: Vec<FenceOrder> = stray.collect();
+        self.release_fences(&orders).await;
+    }
+
+    /// Commits what was decided, then fences what was marked and hands back
+    /// what was released.
+    async fn begin(
+        &mut self,
+        tick: TickId,
+        plan: &Plan,
+        approved: Option<ApprovedPlan>,
+        snapshot: &Snapshot,
+    ) -> Result<(), LedgerError> {
+        let at = snapshot.taken_at;
+        let (marks, releases) = match &approved {
+            Some(approved) => (approved.marks(), approved.releases()),
+            None => (&[][..], &[][..]),
+        };
+        let mut opened = vec![];
+        if !marks.is_empty() {
+            let first = self.ledger.reserve_actions(NodeCount::of(marks.len()))?;
+            let ids = (first.0..).map(ActionId);
+            opened = marks.iter().zip(ids).map(|(mark, id)| self.open(mark, id, at)).collect();
+        }
+        let mut happenings: Vec<Happening> = vec![];
+        for release in releases {
+            happenings.push((release.node, EventKind::Veto(release.why.clone())));
+        }
+        for action in &opened {
+            happenings.push((action.node, EventKind::Look(look(action, snapshot, &self.policy))));
+        }
+        let freeze = plan.freeze.clone().map(|why| Freeze { at, why });
+        let freeze = freeze.filter(|_| self.history.freeze.is_none());
+
+        let mut actions = self.history.actions.clone();
+        actions.extend(opened.iter().map(|action| (action.node, action.clone())));
+        let steps = take_steps(&actions, happenings, at);
+        self.ledger.record_decision(&Decision {
+            tick,
+            cluster: &self.policy.cluster,
+            at,
+            verdicts: &plan.verdicts,
+            figures: &plan.figures,
+            freeze: freeze.as_ref(),
+            opened: &opened,
+            transitions: &steps.transitions,
+        })?;
+        self.history.actions = actions;
+        if let Some(freeze) = freeze {
+            self.notify(at, &Notification::Frozen { why: freeze.why.clone() });
+            self.history.freeze = Some(freeze);
+        }
+        self.settle(steps, at).await?;
+        Ok(())
+    }
+
+    fn open(&self, mark: &Mark, id: ActionId, at: Time) -> OpenAction {
+        let fenced = self.policy.witness == WitnessKind::Scheduler;
+        let period = self.policy.groups.get(&mark.group).and_then(|group| group.utilization);
+        let timing = &self.policy.timing;
+        // Without a fence the second look must rest on datapoints stamped at
+        // least one period after the mark.
+        let settle = match period {
+            Some(rule) if !fenced => timing.settle.max(rule.period),
+            Some(_) | None => timing.settle,
+        };
+        OpenAction {
+            id,
+            group: mark.group.clone(),
+            node: mark.node,
+            identity: mark.identity.clone(),
+            marked_at: at,
+            state: ActionState::Marked { since: at },
+            terms: Terms::new(timing, fenced, settle),
+            evidence: mark.evidence,
+            policy: self.policy.hash.clone(),
+        }
+    }
+
+    /// Deletes what has settled and was looked at clean: clears, asks gate and
+    /// switches, commits the request with its charges, sends it once, and
+    /// commits the answer.
+    async fn finish(&mut self, snapshot: &Snapshot) -> Result<Vec<Sent>, LedgerError> {
+        let mut sent = vec![];
+        let groups: Vec<GroupName> = self.policy.groups.keys().cloned().collect();
+        for group in groups {
+            let settled = self.history.actions.values().any(|action| {
+                action.group == group && matches!(action.state, ActionState::Settling { .. })
+            });
+            if !settled {
+                continue;
+            }
+            if let Some(one) = self.finish_group(&group, snapshot).await? {
+                sent.push(one);
+            }
+        }
+        Ok(sent)
+    }
+
+    async fn finish_group(
+        &mut self,
+        group: &GroupName,
+        snapshot: &Snapshot,
+    ) -> Result<Option<Sent>, LedgerError> {
+        let now = self.ports.clock.now();
+        // Cleared under a trial id first: ids are only used up by requests.
+        let trial = trimtab_core::ids::BatchId(0);
+        let trial = audit::clear(trial, group, snapshot, &self.policy, &self.history, now);
+        let Some(trial) = trial.batch else { return Ok(None) };
+        if let Some(gate) = &self.ports.gate
+            && let Err(why) = gate.ask(&self.policy.cluster, group, trial.nodes()).await
+        {
+            let why = ReleaseReason::Vetoed(format!("gate: {why}").into());
+            let vetoes = trial.nodes().iter().map(|node| (*node, EventKind::Veto(why.clone())));
+            self.advance(vetoes.collect(), now).await?;
+            return Ok(None);
+        }
+        // The last look at the switches: nothing but the commit lies between
+        // it and the call. What was settled is taken back at the next tick.
+        self.history.stop = self.stop().or(self.history.stop.take());
+        let now = self.ports.clock.now();
+        let id = self.ledger.reserve_batch()?;
+        let cleared = audit::clear(id, group, snapshot, &self.policy, &self.history, now);
+        let Some(batch) = cleared.batch else { return Ok(None) };
+        let Some(writers) = &self.ports.writers else { return Ok(None) };
+        let writer = Arc::clone(&writers.cluster);
+        let Some(committed) = executor::commit(&*self.ledger, &mut self.history, &batch, now)?
+        else {
+            return Ok(None);
+        };
+        let sent = executor::send(&*writer, &*self.ports.clock, committed).await;
+        executor::record(&*self.ledger, &mut self.history, &sent, self.ports.clock.now())?;
+        Ok(Some(sent))
+    }
+
+    /// Takes steps, commits them, then runs their effects.
+    async fn advance(
+        &mut self,
+        happenings: Vec<Happening>,
+        at: Time,
+    ) -> Result<Vec<(InstanceId, End)>, LedgerError> {
+        let steps = take_steps(&self.history.actions, happenings, at);
+        if !steps.transitions.is_empty() {
+            self.ledger.record_transitions(&self.policy.cluster, &steps.transitions, None)?;
+        }
+        self.settle(steps, at).await
+    }
+
+    /// Puts committed steps into memory and runs their effects.
+    async fn settle(
+        &mut self,
+        steps: Steps,
+        at: Time,
+    ) -> Result<Vec<(InstanceId, End)>, LedgerError> {
+        let (mut fence, mut release) = (vec![], vec![]);
+        for (node, effect) in &steps.effects {
+            let Some(action) = self.history.actions.get(node) else { continue };
+            let order = || {
+                let name = action.identity.name.clone()?;
+                Some(FenceOrder { name, action: action.id })
+            };
+            match effect {
+                Effect::Fence => fence.extend(order()),
+                Effect::Release => release.extend(order()),
+                Effect::Notify(notice) => {
+                    let (id, notice) = (action.id, *notice);
+                    if self.notified.insert((id, notice)) {
+                        let about = Notification::Action { action: id, node: *node, notice };
+                        self.ports.notifier.notify(&self.policy.cluster, at, &about);
+                    }
+                }
+                // Only `finish_group` clears, and it sends by itself.
+                Effect::Delete(_) => {}
+            }
+        }
+        let ended = self.put(&steps, at)?;
+        self.release_fences(&release).await;
+        if let Some(port) = self.fence_port()
+            && !fence.is_empty()
+        {
+            // A fence that fails does not show, and runs into its time limit.
+            let asked = port.fence(&self.policy.cluster, &self.ledger_id, &fence).await;
+            if let Err(why) = asked {
+                tracing::warn!(cluster = %self.policy.cluster, %why, "fencing failed");
+            }
+        }
+        Ok(ended)
+    }
+
+    fn put(&mut self, steps: &Steps, at: Time) -> Result<Vec<(InstanceId, End)>, LedgerError> {
+        let mut ended = vec![];
+        for step in &steps.transitions {
+            let Some(action) = self.history.actions.get_mut(&step.node) else { continue };
+            action.state = step.state.clone();
+            let ActionState::Ended { end, .. } = &step.state else { continue };
+            ended.push((step.node, end.clone()));
+            let id = action.id;
+            let group = action.group.clone();
+            self.history.actions.remove(&step.node);
+            self.notified.retain(|(action, _)| *action != id);
+            if *end == End::Gone {
+                self.history.gone.push(Gone { node: step.node, group, at });
+            } else if wants_cooldown(end) {
+                let until = at + self.policy.timing.cooldown;
+                self.history.cooldowns.insert(step.node, until);
+                self.ledger.record_cooldown(&self.policy.cluster, step.node, until)?;
+            }
+        }
+        Ok(ended)
+    }
+
+    fn fence_port(&self) -> Option<&dyn crate::ports::Fence> {
+        self.ports.writers.as_ref()?.fence.as_deref()
+    }
+
+    async fn release_fences(&self, orders: &[FenceOrder]) {
+        let Some(port) = self.fence_port().filter(|_| !orders.is_empty()) else { return };
+        // A release that fails is asked for again at the next look.
+        if let Err(why) = port.release(&self.policy.cluster, &self.ledger_id, orders).await {
+            tracing::warn!(cluster = %self.policy.cluster, %why, "releasing failed");
+        }
+    }
+
+    fn notify(&self, at: Time, notification: &Notification) {
+        self.ports.notifier.notify(&self.policy.cluster, at, notification);
+    }
+}
+
+/// Steps taken in thought: what changed, and what to do once that is durable.
+struct Steps {
+    transitions: Vec<Transition>,
+    effects: Vec<(InstanceId, Effect)>,
+}
+
+/// Steps every action through what happened to it, in order. A step that
+/// changes nothing is not a transition, but its effects still count.
+fn take_steps(
+    actions: &BTreeMap<InstanceId, OpenAction>,
+    happenings: Vec<Happening>,
+    at: Time,
+) -> Steps {
+    let mut steps = Steps { transitions: vec![], effects: vec![] };
+    let mut states: BTreeMap<InstanceId, ActionState> = BTreeMap::new();
+    for (node, kind) in happenings {
+        let Some(open) = actions.get(&node) else { continue };
+        let before = states.remove(&node).unwrap_or_else(|| open.state.clone());
+        let event = Event { at, kind };
+        let (after, effects) = action::step(&open.terms, before.clone(), &event);
+        steps.effects.extend(effects.into_iter().map(|effect| (node, effect)));
+        if after != before {
+            steps.transitions.push(Transition {
+                action: open.id,
+                node,
+                event,
+                state: after.clone(),
+            });
+        }
+        states.insert(node, after);
+    }
+    steps
+}
+
+/// A node that was handed back is left alone for a while, unless it was for a
+/// reason of ours that says nothing about the node.
+fn wants_cooldown(end: &End) -> bool {
+    match end {
+        End::Released(ReleaseReason::Paused | ReleaseReason::Restarted) | End::Gone => false,
+        End::Released(
+            ReleaseReason::Claimed(_)
+            | ReleaseReason::Active
+            | ReleaseReason::StatusChanged(_)
+            | ReleaseReason::Vanished
+            | ReleaseReason::Demand
+            | ReleaseReason::Floor
+            | ReleaseReason::Vetoed(_)
+            | ReleaseReason::TimedOut
+            | ReleaseReason::RefusedByApi(_)
+            | ReleaseReason::NeverLeft,
+        )
+        | End::FenceLost
+        | End::Replaced => true,
+    }
+}

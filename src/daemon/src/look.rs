@@ -1,0 +1,101 @@
+//! Look: what one snapshot says of one node that is on its way out.
+
+use trimtab_core::action::{FenceLook, Look, Sight, Work};
+use trimtab_core::census::activity_objection;
+use trimtab_core::history::OpenAction;
+use trimtab_core::plan::KeepReason;
+use trimtab_core::policy::{ClusterPolicy, GroupPolicy, WitnessKind};
+use trimtab_core::snapshot::{
+    Condition, FenceSight, Listing, NodeView, SchedulerSight, Snapshot, Witness, WorkloadSource,
+};
+
+/// Looks at one action's node.
+pub fn look(action: &OpenAction, snapshot: &Snapshot, policy: &ClusterPolicy) -> Look {
+    Look { begun_at: snapshot.begun_at, sight: sight(action, snapshot, policy) }
+}
+
+fn sight(action: &OpenAction, snapshot: &Snapshot, policy: &ClusterPolicy) -> Sight {
+    if snapshot.state.is_none() || snapshot.listing != Listing::Complete {
+        return Sight::Unread;
+    }
+    let mut nodes = snapshot.groups.values().flat_map(|group| &group.nodes);
+    let Some(node) = nodes.find(|node| node.id == action.node) else {
+        return absent(action, snapshot);
+    };
+    let is_same = node.identity() == action.identity;
+    if !is_same && !action.state.is_asked() {
+        return Sight::Replaced;
+    }
+    Sight::Present {
+        status: node.status.clone(),
+        fence: fence(action, node),
+        work: work(node, policy, policy.groups.get(&action.group)),
+        described_running: node.described_running,
+    }
+}
+
+fn absent(action: &OpenAction, snapshot: &Snapshot) -> Sight {
+    let Some(name) = &action.identity.name else {
+        return Sight::Absent { fence: FenceLook::Unread };
+    };
+    let mut nodes = snapshot.groups.values().flat_map(|group| &group.nodes);
+    if nodes.any(|node| node.name.as_ref() == Some(name)) {
+        return Sight::Replaced;
+    }
+    let ours = FenceSight::Ours { action: action.id };
+    let seen = snapshot.fences.iter().find(|fence| fence.name == *name);
+    let fence = match (&snapshot.workload, seen) {
+        (WorkloadSource::Complete, Some(seen)) if seen.fence == ours => FenceLook::Ours,
+        (WorkloadSource::Complete, Some(_)) => FenceLook::NotOurs,
+        (WorkloadSource::Complete, None) => FenceLook::Clear,
+        (WorkloadSource::NotConfigured, _) => FenceLook::Clear,
+        (WorkloadSource::Failed { .. } | WorkloadSource::Empty, _) => FenceLook::Unread,
+    };
+    Sight::Absent { fence }
+}
+
+fn fence(action: &OpenAction, node: &NodeView) -> FenceLook {
+    let Some(sight) = node.scheduler.fresh() else { return FenceLook::Unread };
+    match &sight.fence {
+        FenceSight::Clear => FenceLook::Clear,
+        FenceSight::Ours { action: of } if *of == action.id => FenceLook::Ours,
+        FenceSight::Ours { .. }
+        | FenceSight::Foreign { .. }
+        | FenceSight::Recovery
+        | FenceSight::Person { .. } => FenceLook::NotOurs,
+    }
+}
+
+/// Every witness must say that nothing lays claim to the node; one that says
+/// something does is enough.
+fn work(node: &NodeView, policy: &ClusterPolicy, group: Option<&GroupPolicy>) -> Work {
+    let by_scheduler = match policy.witness {
+        WitnessKind::MetricsOnly => Work::None,
+        WitnessKind::Scheduler => node.scheduler.fresh().map_or(Work::Unread, claimed),
+    };
+    let by_metrics = match (group.and_then(|g| g.utilization), &node.activity) {
+        (None, _) if policy.witness == WitnessKind::Scheduler => Work::None,
+        (Some(rule), Witness::Fresh { value, .. }) => match activity_objection(value, &rule) {
+            None => Work::None,
+            Some(KeepReason::Active(_)) => Work::Active,
+            Some(_) => Work::Unread,
+        },
+        (_, Witness::Fresh { .. } | Witness::Absent | Witness::Stale { .. } | Witness::Partial) => {
+            Work::Unread
+        }
+    };
+    match (by_scheduler, by_metrics) {
+        (claimed @ Work::Claimed(_), _) | (_, claimed @ Work::Claimed(_)) => claimed,
+        (Work::Active, _) | (_, Work::Active) => Work::Active,
+        (Work::Unread, _) | (_, Work::Unread) => Work::Unread,
+        (Work::None, Work::None) => Work::None,
+    }
+}
+
+fn claimed(sight: &SchedulerSight) -> Work {
+    match (sight.claims.first(), sight.condition) {
+        (Some(claim), _) => Work::Claimed(claim.clone()),
+        (None, Condition::Up) => Work::None,
+        (None, Condition::Down | Condition::Joining) => Work::Unread,
+    }
+}
