@@ -1,1 +1,6 @@
-//! Harness shared by the cross-crate tests.
+//! What the cross-crate tests share: generated worlds and the checks that hold
+//! in all of them.
+
+pub mod properties;
+pub mod random;
+pub mod worlds;

@@ -1,1 +1,5 @@
-//! placeholder
+//! Tests across crates.
+
+mod plan_properties;
+mod search;
+mod tidy;

@@ -36,7 +36,7 @@ use crate::units::{Span, Time};
 pub const ABSENCES_TO_BE_GONE: u8 = 2;
 
 /// Where an action stands.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ActionState {
     /// The intent is in the ledger; nothing was done yet.
     Marked {
@@ -90,7 +90,7 @@ pub enum ActionState {
 }
 
 /// How an action ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum End {
     /// The node was deleted.
     Gone,
@@ -103,7 +103,7 @@ pub enum End {
 }
 
 /// What the API said of a node.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Answer {
     /// It is being deleted.
     Accepted,
@@ -122,7 +122,7 @@ pub enum Answer {
 }
 
 /// Why a node was handed back.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ReleaseReason {
     /// Something laid claim to it.
     Claimed(Claim),

@@ -277,7 +277,7 @@ impl Auditor<'_> {
         let leaving = open.len() + going.get();
         let share_of_size = group.budgets.leaving.of_rounded_down(group.size).get();
         let small_group = usize::from(group.budgets.leaving > Default::default() && size > 0);
-        going <= group.budgets.per_batch.min(BATCH_LIMIT)
+        uncharged + going.get() <= group.budgets.per_batch.min(BATCH_LIMIT).get()
             && within(Span::hours(1), group.budgets.per_hour)
             && within(Span::hours(24), group.budgets.per_day)
             && leaving <= share_of_size.max(small_group)
@@ -524,11 +524,21 @@ fn cluster_is_calm(snapshot: &Snapshot, policy: &ClusterPolicy, history: &Histor
             WorkloadSource::Failed { .. } | WorkloadSource::Empty => false,
         },
     };
+    let lost = |name: &GroupName, id: &InstanceId| {
+        let member = history.groups.get(name).and_then(|state| state.members.get(id));
+        member.is_some_and(|member| member.joined)
+    };
     let recovering = || {
-        snapshot.groups.values().flat_map(|group| &group.nodes).any(|node| match &node.scheduler {
-            Witness::Fresh { value, .. } => value.fence == FenceSight::Recovery,
-            Witness::Absent | Witness::Stale { .. } | Witness::Partial => false,
-        })
+        let mut nodes = snapshot
+            .groups
+            .iter()
+            .flat_map(|(name, view)| view.nodes.iter().map(move |node| (name, node)));
+        policy.witness == WitnessKind::Scheduler
+            && nodes.any(|(name, node)| match &node.scheduler {
+                Witness::Fresh { value, .. } => value.fence == FenceSight::Recovery,
+                Witness::Absent => lost(name, &node.id),
+                Witness::Stale { .. } | Witness::Partial => true,
+            })
     };
     let state = snapshot.state.as_ref().is_some_and(|state| {
         state.status == ClusterStatus::InService

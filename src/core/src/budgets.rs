@@ -5,7 +5,6 @@ use crate::history::History;
 use crate::ids::GroupName;
 use crate::plan::Bound;
 use crate::policy::{BATCH_LIMIT, GroupPolicy};
-use crate::snapshot::Provisioning;
 use crate::units::{NodeCount, Span, Time};
 
 /// What every budget of a group still allows, each with its name. Actions that
@@ -14,7 +13,6 @@ pub fn remaining(
     name: &GroupName,
     policy: &GroupPolicy,
     history: &History,
-    provisioning: Provisioning,
     now: Time,
 ) -> [(NodeCount, Bound); 4] {
     let (mut uncharged, mut open) = (NodeCount::ZERO, NodeCount::ZERO);
@@ -33,15 +31,10 @@ pub fn remaining(
     let spent = |window| history.charged(name, window, now) + uncharged;
     let budgets = &policy.budgets;
     let batch = budgets.per_batch.min(BATCH_LIMIT);
-    // A classic cluster takes one request at a time: no more is fenced than
-    // the next one carries.
-    let in_line = match provisioning {
-        Provisioning::Classic => uncharged,
-        Provisioning::Continuous => NodeCount::ZERO,
-    };
+    // No more is fenced than the next request carries.
     let leaving = leaving_limit(policy);
     [
-        (batch.less(in_line), Bound::BatchBudget),
+        (batch.less(uncharged), Bound::BatchBudget),
         (budgets.per_hour.less(spent(Span::hours(1))), Bound::HourBudget),
         (budgets.per_day.less(spent(Span::hours(24))), Bound::DayBudget),
         (leaving.less(open), Bound::LeavingBudget),

@@ -166,10 +166,11 @@ fn count_group(
     }
     if let Some(state) = before {
         for (id, member) in &state.members {
-            if members.contains_key(id) || !member.class.is_working() {
+            let was_here = member.class.is_working() || member.class == Class::Unknown;
+            if members.contains_key(id) || !was_here {
                 continue;
             }
-            departed += 1;
+            departed += u64::from(member.class.is_working());
             let ours =
                 history.actions.contains_key(id) || history.gone.iter().any(|g| g.node == *id);
             if watched && !ours {

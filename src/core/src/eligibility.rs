@@ -8,7 +8,7 @@ use crate::plan::{Doubt, KeepReason};
 use crate::policy::{ClusterPolicy, GroupPolicy, Regain, WitnessKind};
 use crate::rule::{Class, Member};
 use crate::snapshot::{
-    ClusterStatus, GroupView, Listing, NodeView, Provisioning, Role, Snapshot, Witness,
+    ClusterStatus, FenceSight, GroupView, Listing, NodeView, Provisioning, Role, Snapshot, Witness,
     WorkloadSource,
 };
 use crate::units::Time;
@@ -45,18 +45,25 @@ pub fn cluster_objection(
     if state.rival_autoscaler {
         return Some(KeepReason::RivalAutoscaler);
     }
-    if state.provisioning == Provisioning::Classic && recovery_under_way(snapshot) {
+    if state.provisioning == Provisioning::Classic
+        && policy.witness == WitnessKind::Scheduler
+        && recovery_under_way(snapshot, history)
+    {
         return Some(KeepReason::RecoveryUnderWay);
     }
     None
 }
 
-fn recovery_under_way(snapshot: &Snapshot) -> bool {
-    let mut nodes = snapshot.groups.values().flat_map(|group| &group.nodes);
-    nodes.any(|node| {
-        node.scheduler
-            .fresh()
-            .is_some_and(|sight| sight.fence == crate::snapshot::FenceSight::Recovery)
+/// Whether a node is being recovered, or may be: of a node that its scheduler
+/// once knew and does not show now, nobody can tell.
+fn recovery_under_way(snapshot: &Snapshot, history: &History) -> bool {
+    snapshot.groups.iter().any(|(name, view)| {
+        let members = history.groups.get(name).map(|state| &state.members);
+        view.nodes.iter().any(|node| match &node.scheduler {
+            Witness::Fresh { value, .. } => value.fence == FenceSight::Recovery,
+            Witness::Stale { .. } | Witness::Partial => true,
+            Witness::Absent => members.and_then(|m| m.get(&node.id)).is_some_and(|m| m.joined),
+        })
     })
 }
 

@@ -338,7 +338,9 @@ impl fmt::Display for KeepReason {
             Self::RivalAutoscaler => {
                 f.write_str("another autoscaler is on (AutoScaling.Mode = Enable)")
             }
-            Self::RecoveryUnderWay => f.write_str("a node of the cluster is being recovered"),
+            Self::RecoveryUnderWay => {
+                f.write_str("a node of this classic cluster is, or may be, being recovered")
+            }
             Self::GroupNotNamed => f.write_str("the policy does not name its group"),
             Self::ControlRole(role) => write!(f, "it is a {role:?} node"),
             Self::GroupFrozen(GroupFreeze::CountsDisagree { listed, current }) => write!(

@@ -20,7 +20,7 @@ use crate::plan::{
 use crate::policy::{ClusterPolicy, GroupPolicy};
 use crate::ranking::Rank;
 use crate::rule::{GroupState, Timer, WakeCost, wake_cost};
-use crate::snapshot::{GroupView, NodeView, Provisioning, Snapshot};
+use crate::snapshot::{GroupView, NodeView, Snapshot};
 use crate::units::{NodeCount, Span, Time, UsdPerHour};
 
 /// Plans one cluster.
@@ -56,7 +56,7 @@ pub fn plan(snapshot: &Snapshot, policy: &ClusterPolicy, history: &History, now:
         let objection = objection.clone().or_else(|| group_objection(view, group_policy));
         let (marks, verdicts) = match objection {
             Some(why) => (vec![], group.verdicts_all(&why, &releases)),
-            None => group.choose(policy, snapshot, cluster_spare, &releases, &mut figures),
+            None => group.choose(policy, cluster_spare, &releases, &mut figures),
         };
         cluster_spare = cluster_spare.less(NodeCount::of(marks.len()));
         plan.marks.extend(marks);
@@ -188,7 +188,6 @@ impl Group<'_> {
     fn choose(
         &self,
         policy: &ClusterPolicy,
-        snapshot: &Snapshot,
         cluster_spare: NodeCount,
         releases: &[Release],
         figures: &mut GroupFigures,
@@ -213,9 +212,7 @@ impl Group<'_> {
         }
         candidates.sort_by(|(a, ..), (b, ..)| a.cmp(b));
         figures.candidates = NodeCount::of(candidates.len());
-        let provisioning = snapshot.state.as_ref().map(|state| state.provisioning);
-        let provisioning = provisioning.unwrap_or(Provisioning::Classic);
-        let (count, bound) = self.how_many(figures, provisioning, cluster_spare);
+        let (count, bound) = self.how_many(figures, cluster_spare);
         figures.marks = count;
         figures.bound = bound;
 
@@ -253,7 +250,6 @@ impl Group<'_> {
     fn how_many(
         &self,
         figures: &GroupFigures,
-        provisioning: Provisioning,
         cluster_spare: NodeCount,
     ) -> (NodeCount, Option<Bound>) {
         let Some(surplus) = figures.surplus else { return (NodeCount::ZERO, Some(Bound::Surplus)) };
@@ -264,13 +260,7 @@ impl Group<'_> {
             (live.less(figures.floor), Bound::Floor),
             (cluster_spare, Bound::ClusterFloor),
         ];
-        bounds.extend(budgets::remaining(
-            self.name,
-            self.policy,
-            self.history,
-            provisioning,
-            self.now,
-        ));
+        bounds.extend(budgets::remaining(self.name, self.policy, self.history, self.now));
         bounds.push((figures.candidates, Bound::Candidates));
         let tightest = bounds.into_iter().min_by_key(|(count, _)| *count);
         tightest.map_or((NodeCount::ZERO, None), |(count, bound)| (count, Some(bound)))

@@ -3,7 +3,7 @@
 //! A group's idle *count* is watched, not its nodes: whichever nodes the
 //! scheduler happens to leave idle, `k` of them were spare for τ exactly when
 //! the idle count never fell below `k` during τ. With R the number of nodes
-//! that ever left the group's working set,
+//! that ever left {Busy, Idle} other than into each other,
 //!
 //! ```text
 //! surplus(t) = min over s in [t-τ, t] of (free(s) + R(s)) - R(t)
@@ -67,8 +67,8 @@ pub struct Sample {
     pub at: Time,
     /// What it counted.
     pub counts: Counts,
-    /// How many nodes ever left {Busy, Idle, Unknown} by any way other than
-    /// into each other, up to and including this sample (R).
+    /// How many nodes ever left {Busy, Idle} by any way other than into each
+    /// other, up to and including this sample (R).
     pub departed: u64,
 }
 
@@ -122,11 +122,13 @@ pub enum Class {
 }
 
 impl Class {
-    /// Whether it belongs to the set whose departures R counts.
+    /// Whether it belongs to the set whose departures R counts. A node that
+    /// turns Unknown may have left for good, so it counts as departed: with
+    /// less data the rule must not spare more nodes than with all of it.
     pub const fn is_working(self) -> bool {
         match self {
-            Self::Unknown | Self::Busy | Self::Idle => true,
-            Self::Leaving | Self::Impaired | Self::Arriving => false,
+            Self::Busy | Self::Idle => true,
+            Self::Unknown | Self::Leaving | Self::Impaired | Self::Arriving => false,
         }
     }
 

@@ -230,7 +230,7 @@ pub struct Identity {
 }
 
 /// SageMaker's `ClusterInstanceStatus`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum InstanceStatus {
     /// Healthy and registered; the only status to choose from.
     Running,
@@ -302,7 +302,7 @@ pub enum Condition {
 }
 
 /// Something that lays claim to a node. Whatever is not purely idle is one.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Claim {
     /// A job runs on it.
     Running(JobId),

@@ -1,0 +1,164 @@
+//! Text to a tree of values, each with the place it was written at.
+//!
+//! The tree is what later stages read, and they do not care how many files it
+//! came from: layers can be merged into one tree whose values keep their own
+//! origins. Nothing is converted here; `7.9`, `true` and `"8"` stay what they
+//! are, so that the reader can refuse them.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::problem::{Origin, Place, Problem};
+
+/// As much of a value as a report shows.
+const SHOWN_CHARS: usize = 60;
+
+/// A value and where it was written.
+#[derive(Debug, Clone)]
+pub(super) struct Node {
+    pub(super) origin: Origin,
+    /// As written, cut to one line; of a table, its header.
+    pub(super) written: String,
+    pub(super) value: Value,
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Value {
+    Text(String),
+    Integer(i64),
+    /// An integer of more than 64 bits.
+    HugeInteger,
+    /// May be infinite or not a number.
+    Float(f64),
+    Boolean(bool),
+    Datetime,
+    List(Vec<Node>),
+    Table(BTreeMap<String, KeyValue>),
+}
+
+/// One entry of a table.
+#[derive(Debug, Clone)]
+pub(super) struct KeyValue {
+    /// Where the key was written.
+    pub(super) key: Origin,
+    pub(super) node: Node,
+}
+
+/// Reads a text.
+///
+/// # Errors
+/// One problem for each line that is not TOML.
+pub(super) fn read(source: &Arc<str>, text: &str) -> Result<Node, Vec<Problem>> {
+    let lines = Lines::new(source, text);
+    let (table, errors) = DeTable::parse_recoverable(text);
+    if errors.is_empty() {
+        let value = lines.table(table.get_ref());
+        let origin = Origin { source: Arc::clone(source), place: None };
+        return Ok(Node { origin, written: String::new(), value });
+    }
+    // What follows the first error of a line is mostly an echo of it.
+    let mut by_line = BTreeMap::new();
+    let mut errors: Vec<_> =
+        errors.iter().map(|e| (e.span().map_or(0, |span| span.start), e.message())).collect();
+    errors.sort_unstable();
+    for (start, message) in errors {
+        let origin = lines.origin(start);
+        let line = origin.place.map_or(0, |place| place.line);
+        by_line.entry(line).or_insert_with(|| Problem {
+            origin,
+            key: String::new(),
+            value: None,
+            what: format!("is not TOML: {message}"),
+            instead: format!("the line reads: {}", cut(lines.line_at(start).trim())),
+        });
+    }
+    Err(by_line.into_values().collect())
+}
+
+/// Finds the place of an offset.
+struct Lines<'a> {
+    source: &'a Arc<str>,
+    text: &'a str,
+    /// Offset of each line's first byte.
+    starts: Vec<usize>,
+}
+
+impl<'a> Lines<'a> {
+    fn new(source: &'a Arc<str>, text: &'a str) -> Self {
+        let breaks = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+        let starts = [0].into_iter().chain(breaks.map(|(at, _)| at + 1)).collect();
+        Self { source, text, starts }
+    }
+
+    /// The line's number from 0, and the offset of its first byte.
+    fn line(&self, offset: usize) -> (usize, usize) {
+        let number = self.starts.partition_point(|start| *start <= offset).saturating_sub(1);
+        (number, self.starts.get(number).copied().unwrap_or(0))
+    }
+
+    fn line_at(&self, offset: usize) -> &'a str {
+        let (_, start) = self.line(offset);
+        self.text.get(start..).and_then(|rest| rest.lines().next()).unwrap_or("")
+    }
+
+    fn origin(&self, offset: usize) -> Origin {
+        let (number, start) = self.line(offset);
+        let before = self.text.get(start..offset).unwrap_or("");
+        let count = |n: usize| u32::try_from(n + 1).unwrap_or(u32::MAX);
+        let place = Place { line: count(number), column: count(before.chars().count()) };
+        Origin { source: Arc::clone(self.source), place: Some(place) }
+    }
+
+    fn written(&self, span: Range<usize>) -> String {
+        cut(self.text.get(span).unwrap_or(""))
+    }
+
+    fn node(&self, value: &Spanned<DeValue<'_>>) -> Node {
+        Node {
+            origin: self.origin(value.span().start),
+            written: self.written(value.span()),
+            value: self.value(value.get_ref()),
+        }
+    }
+
+    fn value(&self, value: &DeValue<'_>) -> Value {
+        match value {
+            DeValue::String(text) => Value::Text(text.to_string()),
+            DeValue::Integer(integer) => {
+                match i64::from_str_radix(integer.as_str(), integer.radix()) {
+                    Ok(number) => Value::Integer(number),
+                    Err(_) => Value::HugeInteger,
+                }
+            }
+            // What TOML calls a float, Rust parses, but for `+nan`; no number
+            // at all is refused by every reader.
+            DeValue::Float(float) => Value::Float(float.as_str().parse().unwrap_or(f64::NAN)),
+            DeValue::Boolean(boolean) => Value::Boolean(*boolean),
+            DeValue::Datetime(_) => Value::Datetime,
+            DeValue::Array(array) => {
+                Value::List(array.iter().map(|item| self.node(item)).collect())
+            }
+            DeValue::Table(table) => self.table(table),
+        }
+    }
+
+    fn table(&self, table: &DeTable<'_>) -> Value {
+        let entry = |(key, value): (&Spanned<_>, &Spanned<_>)| {
+            let key: &Spanned<std::borrow::Cow<'_, str>> = key;
+            let at = self.origin(key.span().start);
+            (key.get_ref().to_string(), KeyValue { key: at, node: self.node(value) })
+        };
+        Value::Table(table.iter().map(entry).collect())
+    }
+}
+
+/// The first line, and not too much of it.
+fn cut(text: &str) -> String {
+    let line = text.lines().next().unwrap_or("");
+    let shown: String = line.chars().take(SHOWN_CHARS).collect();
+    if shown.len() < text.trim_end().len() { shown + "…" } else { shown }
+}

@@ -1,0 +1,466 @@
+//! What one value may be, whatever the others say.
+//!
+//! Nothing is coerced: a count is a whole number, a duration is a text with a
+//! unit, a share of the size is a text with a percent sign. Whoever wrote
+//! `min_nodes = "8"` may have meant something else than 8.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use trimtab_core::ids::{ClusterName, GroupName, InstanceId, ParseIdError, PartitionName};
+use trimtab_core::policy::{
+    Amount, Capacity, Factor, NodeLocalData, Prefer, TimerChoice, WitnessKind,
+};
+use trimtab_core::units::{NodeCount, Share, Span, Usd, UsdPerHour};
+
+use super::document::Value;
+use super::read::{Refusal, Scalar};
+use super::schedule::Schedule;
+use super::settings::{AccountId, EndpointUrl, Mode, Preset, Region, RoleArn};
+use super::suggest;
+
+/// No duration of this program is longer; it keeps sums far from overflow.
+const LONGEST_DAYS: i64 = 366;
+
+/// More dollars than any wake costs.
+const MOST_DOLLARS: f64 = 1_000_000.0;
+
+/// Milliseconds of each unit, largest first.
+const UNITS: [(&str, i64); 4] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)];
+
+fn text<'a>(value: &'a Value, wanted: &str, example: &str) -> Result<&'a str, Refusal> {
+    match value {
+        Value::Text(text) => Ok(text),
+        Value::Integer(_)
+        | Value::HugeInteger
+        | Value::Float(_)
+        | Value::Boolean(_)
+        | Value::Datetime
+        | Value::List(_)
+        | Value::Table(_) => {
+            Err(Refusal::kind(value, wanted, format!("write a text in quotes, such as {example}")))
+        }
+    }
+}
+
+/// A text without further rules.
+impl Scalar for String {
+    fn parse(value: &Value) -> Result<Self, Refusal> {
+        text(value, "a text", "\"mon-fri\"").map(str::to_owned)
+    }
+}
+
+impl Scalar for u32 {
+    fn parse(value: &Value) -> Result<Self, Refusal> {
+        let wanted = "a whole number";
+        match value {
+            Value::Integer(number) if *number < 0 => {
+                Err(Refusal::new("is less than 0", "write 0 or more"))
+            }
+            Value::Integer(number) => Self::try_from(*number).map_err(|_| too_large()),
+            Value::HugeInteger => Err(too_large()),
+            Value::Text(text) => {
+                let instead = match text.trim().parse::<Self>() {
+                    Ok(number) => format!("write {number}, without quotes"),
+                    Err(_) => "write a whole number, such as 8".to_owned(),
+                };
+                Err(Refusal::kind(value, wanted, instead))
+            }
+            Value::Float(number) => Err(Refusal::kind(value, wanted, whole_neighbours(*number))),
+            Value::Boolean(_) | Value::Datetime | Value::List(_) | Value::Table(_) => {
+                Err(Refusal::kind(value, wanted, "write a whole number, such as 8"))
+            }
+        }
+    }
+}
+
+fn too_large() -> Refusal {
+    Refusal::new("is far too large", format!("write at most {}", u32::MAX))
+}
+
+fn whole_neighbours(number: f64) -> String {
+    let in_range = (0.0..1e9).contains(&number);
+    match (number.floor(), number.ceil()) {
+        (below, above) if in_range && below == above => format!("write {below}"),
+        (below, above) if in_range => format!("write {below} or {above}"),
+        _ => "write a whole number, such as 8".to_owned(),
+    }
+}
+
+impl Scalar for NodeCount {
+    fn parse(value: &Value) -> Result<Self, Refusal> {
+        u32::parse(value).map(Self)
+    }
+}
+
+/// A number of nodes, or a share of the declared size.
+impl Scalar for Amount {
+    fn parse(value: &Value) -> Result<Self, Refusal> {
+        let instead = "write a number of nodes, such as 8, or a share of the size, such as \"25%\"";
+        let Value::Text(text) = value else {
+            return NodeCount::parse(value)
+                .map(Self::Nodes)
+                .map_err(|refusal| Refusal { instead: instead.to_owned(), ..refusal });
+        };
+        let Some(percent) = text.strip_suffix('%') else {
+            return Err(match text.trim().parse::<u32>() {
+                Ok(number) => Refusal::new(
+                    "is a text without a percent sign",
+                    format!("write {number} for nodes, or \"{number}%\" for a share of the size"),
+                ),
+                Err(_) => Refusal::new("is neither a number of nodes nor a share", instead),
+            });
+        };
+        let plain = percent.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+        let number = percent.parse().ok().filter(|_| plain);
+        let number = number
+            .ok_or_else(|| Refusal::new("is not a number before the percent sign", instead))?;
+        share(number).map(Self::ShareOfSize)
+    }
+}
+
+fn share(percent: f64) -> Result<Share, Refusal> {
+    let share = Share::try_from_percent(percent)
+        .ok_or_else(|| Refusal::new("is not between 0 and 100 percent", "write 0 to 100"))?;
+    if has_more_digits_than(percent, 100.0) {
+        let instead = format!("write {}", (percent * 100.0).round() / 100.0);
+        return Err(Refusal::new("has more than two digits after the point", instead));
+    }
+    Ok(share)
+}
+
+/// Whether rounding to this part of one would change what was written.
+fn has_more_digits_than(number: f64, parts: f64) -> bool {
+    ((number * parts).round() - number * parts).abs() > 1e-6
+}
+
+/// A finite number, whole or not.
+fn number(value: &Value, example: &str) -> Result<f64, Refusal> {
+    let instead = format!("write a number, such as {example}");
+    match value {
+        // Above 2^53 it is inexact, and out of every range here anyway.
+        Value::Integer(number) => Ok(*number as f64),
+        Value::Float(number) if number.is_finite() => Ok(*number),
+        Value::Float(_) => Err(Refusal::new("is not a finite number", instead)),
+        Value::HugeInteger => Err(Refusal::new("is far too large", instead)),
+        Value::Text(_)
+        | Value::Boolean(_)
+        | Value::Datetime
+        | Value::List(_)
+        | Value::Table(_) => Err(Refusal::kind(value, "a number", instead)),
+    }
+}
+
+/// Percent, for keys that end in `percent`.
+impl Scalar for Share {
+    fn parse(value: &Value) -> Result<Self, Refusal> {
+        share(number(value, "25, for 25 percent")?)
+    }
+}
+
+impl Scalar for Usd {
+    fn parse(value: &Value) -> Result<Self, Refusal> {
+        let dollars = number(value, "12.50")?;
+        if !(0.0..=MOST_DOLLARS).contains(&dollars) {
+            let what = format!("is not between 0 and {MOST_DOLLARS} dollars");
+            return Err(Refusal::new(what, "write dollars, such as 12.50"));
+        }
+        Ok(Self::from_dollars(dollars))
+    }
+}
+
+impl Scalar for UsdPerHour {
+    fn parse(value: &Value) -> Result<Self, Refusal> {
+        let instead = "write the dollars an hour of one node, such as 3.06";
+        Self::try_from_dollars(number(value, "3.06")?)
+            .ok_or_else(|| Refusal::new("is not between 0 and 10000 dollars an hour", instead))
+    }
+}
+
+impl Scalar for Factor {
+    fn parse(value: &Value) -> Result<Self, Refusal> {
+        let factor = number(value, "1.5")?;
+        if has_more_digits_than(factor, 10.0) {
+            let what = "has more than one digit after the point";
+            return Err(Refusal::new(what, "write it in tenths, such as 1.5"));
+        }
+        Self::try_from_factor(factor)
+            .ok_or_else(|| Refusal::new("is not between 0 and 100", "write a factor, such as 1.5"))
+    }
+}
+
+impl Scalar for Span {
+    fn parse(value: &Value) -> Result<Self, Refusal> {
+        let text = match value {
+            Value::Text(text) => text,
+            Value::Integer(n) => {
+                let instead = format!("write the unit with it: \"{n}s\", \"{n}m\" or \"{n}h\"");
+                return Err(Refusal::new("is a number without a unit", instead));
+            }
+            Value::HugeInteger
+            | Value::Float(_)
+            | Value::Boolean(_)
+            | Value::Datetime
+            | Value::List(_)
+            | Value::Table(_) => {
+                let instead = "write a text such as \"45m\", \"1h 30m\" or \"90s\"";
+                return Err(Refusal::kind(value, "a duration", instead));
+            }
+        };
+        duration(text).map_err(|what| {
+            Refusal::new(
+                what,
+                "write whole numbers with units d, h, m, s, largest first: \"45m\", \"1h 30m\"",
+            )
+        })
+    }
+}
+
+fn duration(text: &str) -> Result<Span, &'static str> {
+    let mut rest = text;
+    let mut units = UNITS.iter();
+    let mut total: i64 = 0;
+    if text.is_empty() {
+        return Err("is empty, not a duration");
+    }
+    while !rest.is_empty() {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, after) = rest.split_at(digits);
+        let Some(unit) = after.get(..1).filter(|_| digits > 0) else {
+            return Err(if after.is_empty() { "is a number without a unit" } else { "is not a duration" });
+        };
+        let Some((_, ms)) = units.find(|(name, _)| *name == unit) else {
+            let known = UNITS.iter().any(|(name, _)| *name == unit);
+            return Err(if known { "does not have its units largest first" } else { "is not a duration" });
+        };
+        // At most ten digits, so that no product overflows.
+        let number = number.parse::<u32>().map_err(|_| "is longer than a year")?;
+        total = total.saturating_add(i64::from(number).saturating_mul(*ms));
+        let next = after.get(1..).unwrap_or("");
+        rest = next.strip_prefix(' ').filter(|rest| !rest.is_empty()).unwrap_or(next);
+        if rest.starts_with(' ') {
+            return Err("is not a duration");
+        }
+    }
+    if total > LONGEST_DAYS * 86_400_000 {
+        return Err("is longer than a year");
+    }
+    Ok(Span::millis(total))
+}
+
+impl Scalar for TimerChoice {
+    fn parse(value: &Value) -> Result<Self, Refusal> {
+        match value {
+            Value::Text(text) if text == "break-even" => Ok(Self::BreakEven),
+            other => Span::parse(other).map(Self::Fixed).map_err(|refusal| Refusal {
+                instead: "write \"break-even\", or a duration such as \"20m\"".to_owned(),
+                ..refusal
+            }),
+        }
+    }
+}
+
+impl Scalar for Schedule {
+    fn parse(value: &Value) -> Result<Self, Refusal> {
+        let text = text(value, "a schedule", "\"0 */2 * * * *\"")?;
+        let instead = "write six cron fields in UTC, such as \"0 */2 * * * *\" for every two \
+                       minutes; numbers, names, `*`, ranges, lists and steps";
+        Self::parse(text).map_err(|what| Refusal::new(what, instead))
+    }
+}
+
+/// A path that means the same file for the daemon and every command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct AbsolutePath(pub(super) PathBuf);
+
+impl Scalar for AbsolutePath {
+    fn parse(value: &Value) -> Result<Self, Refusal> {
+        let path = Path::new(text(value, "a path", "\"/var/lib/trimtab/trimtab.db\"")?);
+        if !path.is_absolute() {
+            let what = "does not begin with `/`, so it would be another file for each directory \
+                        trimtab is started in";
+            return Err(Refusal::new(what, "write the whole path"));
+        }
+        Ok(Self(path.to_owned()))
+    }
+}
+
+/// A value parsed from a text by its own type.
+macro_rules! parsed {
+    ($($type:ty, $wanted:literal, $example:literal, $instead:literal;)+) => {$(
+        impl Scalar for $type {
+            fn parse(value: &Value) -> Result<Self, Refusal> {
+                let text = text(value, $wanted, $example)?;
+                Self::from_str(text).map_err(|ParseIdError { wanted, .. }| {
+                    Refusal::new(format!("is not {wanted}"), $instead)
+                })
+            }
+        }
+    )+};
+}
+parsed! {
+    ClusterName, "a cluster's name", "\"research\"", "write it as SageMaker shows it";
+    GroupName, "a group's name", "\"workers\"", "write it as SageMaker shows it";
+    PartitionName, "a partition's name", "\"gpu\"", "write it as `sinfo` shows it";
+    InstanceId, "an instance id", "\"i-0123456789abcdef0\"", "write it as SageMaker shows it";
+    Region, "a region", "\"us-west-2\"", "write its code, such as \"us-west-2\"";
+    AccountId, "an account id", "\"123456789012\"", "write all 12 digits, in quotes";
+    RoleArn, "a role's ARN", "\"arn:aws:iam::123456789012:role/trimtab\"",
+        "write it as `arn:aws:iam::ACCOUNT:role/NAME`";
+    EndpointUrl, "a URL", "\"http://127.0.0.1:4010\"",
+        "write scheme, host and port only; `http` is for this machine, others take `https`";
+    InstanceType, "an instance type", "\"ml.g5.12xlarge\"", "write it as SageMaker shows it";
+}
+
+/// An instance type of SageMaker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct InstanceType(String);
+
+impl InstanceType {
+    /// Whether it belongs to a family that cannot be counted on to come back:
+    /// p4, p5, p6 and trn are sold out for weeks at a time.
+    pub(super) fn is_scarce(&self) -> bool {
+        ["ml.p4", "ml.p5", "ml.p6", "ml.trn"].iter().any(|family| self.0.starts_with(family))
+    }
+}
+
+impl FromStr for InstanceType {
+    type Err = ParseIdError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let is_word = |word: &str| {
+            !word.is_empty()
+                && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        };
+        match text.split('.').collect::<Vec<_>>().as_slice() {
+            ["ml", family, size] if is_word(family) && is_word(size) => Ok(Self(text.to_owned())),
+            _ => Err(ParseIdError {
+                text: text.to_owned(),
+                wanted: "an instance type, such as `ml.g5.12xlarge`",
+            }),
+        }
+    }
+}
+
+impl fmt::Display for InstanceType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// How the file says that capacity can be had again; the accepted risk is a
+/// key of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RegainWord {
+    Plentiful,
+    Scarce,
+}
+
+/// What kind of scheduler the file names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SchedulerKind {
+    Slurm,
+    Kubernetes,
+    Simulated,
+    None,
+}
+
+/// What kind of metrics source the file names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SourceKind {
+    Cloudwatch,
+    Simulated,
+}
+
+/// A value that is one of a few words.
+macro_rules! words {
+    ($($type:ty { $($word:literal => $value:expr,)+ })+) => {$(
+        impl Scalar for $type {
+            fn parse(value: &Value) -> Result<Self, Refusal> {
+                let all = [$($word),+];
+                let choice = choice(&all);
+                match text(value, "a word", all.first().copied().unwrap_or_default()) {
+                    $(Ok($word) => Ok($value),)+
+                    Ok(other) => {
+                        let what = match suggest::nearest(other, all) {
+                            Some(near) => format!("is not a word used here; did you mean \"{near}\"?"),
+                            None => "is not a word used here".to_owned(),
+                        };
+                        Err(Refusal::new(what, choice))
+                    }
+                    Err(refusal) => Err(Refusal { instead: choice, ..refusal }),
+                }
+            }
+        }
+    )+};
+}
+words! {
+    Mode { "observe" => Self::Observe, "enforce" => Self::Enforce, }
+    Capacity {
+        "on-demand" => Self::OnDemand,
+        "spot" => Self::Spot,
+        "training-plan" => Self::TrainingPlan,
+        "reserved" => Self::Reserved,
+    }
+    RegainWord { "plentiful" => Self::Plentiful, "scarce" => Self::Scarce, }
+    NodeLocalData { "disposable" => Self::Disposable, "gate" => Self::Gate, }
+    Prefer { "oldest" => Self::Oldest, "newest" => Self::Newest, }
+    WitnessKind { "scheduler" => Self::Scheduler, "metrics-only" => Self::MetricsOnly, }
+    SchedulerKind {
+        "slurm" => Self::Slurm,
+        "simulated" => Self::Simulated,
+        "none" => Self::None,
+        "kubernetes" => Self::Kubernetes,
+    }
+    SourceKind { "cloudwatch" => Self::Cloudwatch, "simulated" => Self::Simulated, }
+    Preset { "cwagent-nvidia" => Self::CwagentNvidia, }
+}
+
+/// `write "a", "b" or "c"`
+fn choice(words: &[&str]) -> String {
+    let quoted: Vec<String> = words.iter().map(|word| format!("\"{word}\"")).collect();
+    match quoted.split_last() {
+        Some((last, [])) => format!("write {last}"),
+        Some((last, others)) => format!("write {} or {last}", others.join(", ")),
+        None => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_units_and_come_largest_first() {
+        for (text, span) in [
+            ("45m", Span::mins(45)),
+            ("1h 30m", Span::mins(90)),
+            ("1h30m", Span::mins(90)),
+            ("90s", Span::secs(90)),
+            ("0s", Span::ZERO),
+            ("7d", Span::hours(168)),
+            ("1d 2h 3m 4s", Span::secs(93_784)),
+        ] {
+            assert_eq!(duration(text), Ok(span), "{text}");
+        }
+        for text in [
+            "", " ", "45", "m", "1.5h", "-5m", "+5m", "5 m", "5m ", " 5m", "5m  3s", "3s 5m",
+            "5m 5m", "5w", "5ms", "5M", "½h", "٣m", "4294967296s", "99999999999999999999d", "400d",
+        ] {
+            assert!(duration(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn amounts_are_nodes_or_percent_texts() {
+        let parse = |text: &str| Amount::parse(&Value::Text(text.to_owned()));
+        let quarter = Share::try_from_percent(25.0).expect("in range");
+        assert_eq!(parse("25%"), Ok(Amount::ShareOfSize(quarter)));
+        assert_eq!(parse("100%"), Ok(Amount::ShareOfSize(Share::ALL)));
+        assert_eq!(Amount::parse(&Value::Integer(8)), Ok(Amount::Nodes(NodeCount(8))));
+        for text in ["25", "101%", "-1%", "%", "25 %", "1e1%", "nan%", "inf%", "33.333%", "half"] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
+}

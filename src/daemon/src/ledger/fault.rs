@@ -1,0 +1,109 @@
+//! What can go wrong inside, and what an operator is told about it.
+
+use std::fmt;
+
+use rusqlite::ErrorCode;
+
+use crate::ports::LedgerError;
+
+/// What went wrong, before it is known to whom it is told.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// SQLite said no.
+    Sqlite(rusqlite::Error),
+    /// A row holds what this build cannot read.
+    Row {
+        table: &'static str,
+        row: String,
+        column: &'static str,
+        why: String,
+    },
+    /// What was asked for contradicts what is written: a bug of ours.
+    Refused(String),
+}
+
+/// What an operator can do about an error of SQLite.
+const ADVICE: [(ErrorCode, &str); 9] = [
+    (
+        ErrorCode::DiskFull,
+        "the disk or the quota is full: free space on its file system; nothing is done meanwhile",
+    ),
+    (
+        ErrorCode::ReadOnly,
+        "it cannot be written: is its file system mounted read-only, or does it belong to another user?",
+    ),
+    (
+        ErrorCode::CannotOpen,
+        "it cannot be opened: the file, its directory and the `-wal` and `-shm` files beside it \
+         must be readable and writable for this user (the one that trimtab runs as)",
+    ),
+    (
+        ErrorCode::PermissionDenied,
+        "this user may not open it: use the one that trimtab runs as",
+    ),
+    (
+        ErrorCode::DatabaseBusy,
+        "another process keeps it locked: end any `sqlite3` shell or backup that is at it \
+         (`fuser -v` on the file names them)",
+    ),
+    (
+        ErrorCode::DatabaseLocked,
+        "another connection keeps it locked; it is tried again at the next tick",
+    ),
+    (
+        ErrorCode::DatabaseCorrupt,
+        "the file is damaged: stop trimtab, keep a copy, then restore a backup or recover it with \
+         `sqlite3 FILE .recover`",
+    ),
+    (
+        ErrorCode::NotADatabase,
+        "the file is not a ledger: check `[state] path`, and move the file aside if it is damaged",
+    ),
+    (
+        ErrorCode::SystemIoFailure,
+        "the disk failed: look into the kernel's log before anything else",
+    ),
+];
+
+impl Fault {
+    /// The same as the port knows it.
+    pub(super) fn at(self, path: &str, what: &'static str) -> LedgerError {
+        LedgerError { path: path.to_owned(), what, why: self.to_string() }
+    }
+
+    /// SQLite's own code, if it was SQLite.
+    pub(super) fn code(&self) -> Option<ErrorCode> {
+        match self {
+            Self::Sqlite(why) => why.sqlite_error_code(),
+            Self::Row { .. } | Self::Refused(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(why) => {
+                let code = why.sqlite_error_code();
+                let advice = ADVICE.iter().find(|(known, _)| Some(*known) == code);
+                match advice {
+                    Some((_, advice)) => write!(f, "{why}; {advice}"),
+                    None => why.fmt(f),
+                }
+            }
+            Self::Row { table, row, column, why } => write!(
+                f,
+                "table {table}, row {row}, column {column}: {why}; it was damaged or written by \
+                 another build: stop trimtab, keep a copy, then mend that row with `sqlite3` or \
+                 restore a backup"
+            ),
+            Self::Refused(why) => f.write_str(why),
+        }
+    }
+}
+
+impl From<rusqlite::Error> for Fault {
+    fn from(why: rusqlite::Error) -> Self {
+        Self::Sqlite(why)
+    }
+}

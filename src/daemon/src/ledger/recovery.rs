@@ -1,0 +1,161 @@
+//! What a daemon knows again after a restart.
+//!
+//! The group states are folded anew from the stored runs, so that a window
+//! that was not broken goes on as if there had been no restart: a run's samples
+//! counted the same, so its first and its last one stand for all of them.
+
+use rusqlite::Connection;
+use rusqlite::params;
+use trimtab_core::history::{Charge, Freeze, GONE_EXPLAINS, Gone, History, OpenAction};
+use trimtab_core::ids::{ActionId, ClusterName};
+use trimtab_core::rule::{GroupState, Sample};
+use trimtab_core::units::{Span, Time};
+
+use super::fault::Fault;
+use super::memory::{ClusterMemory, GroupMemory};
+use super::stored::{self, Cells};
+
+/// How long a charge counts: the longest budget is a day's.
+const CHARGES_COUNT: Span = Span::hours(24);
+
+/// Everything known of a cluster, at `now`.
+pub(super) fn load(
+    conn: &Connection,
+    known: &ClusterMemory,
+    cluster: &ClusterName,
+    now: Time,
+    max_gap: Span,
+) -> Result<History, Fault> {
+    let mut history = History::default();
+    for (name, group) in &known.groups {
+        let mut state = group_state(conn, group)?;
+        let last = state.last_sample();
+        // A clock that was set back says nothing about how long we were away.
+        if last.is_some_and(|last| now.since(last) > max_gap || now < last) {
+            state.end_window();
+        }
+        history.groups.insert(name.clone(), state);
+    }
+    for action in open_actions(conn, cluster)? {
+        history.actions.insert(action.node, action);
+    }
+    history.charges = charges(conn, cluster, now)?;
+    history.cooldowns = stored::rows(
+        conn,
+        "cooldown",
+        "SELECT node, until FROM cooldown WHERE cluster = ?1 AND until > ?2",
+        params![cluster.as_str(), now.0],
+        |cells| Ok((cells.parsed("node")?, cells.time("until")?)),
+    )?
+    .into_iter()
+    .collect();
+    history.freeze = stored::first_row(
+        conn,
+        "freeze",
+        "SELECT id, at, why FROM freeze WHERE cluster = ?1 AND cleared_at IS NULL
+         ORDER BY at LIMIT 1",
+        [cluster.as_str()],
+        |cells| Ok(Freeze { at: cells.time("at")?, why: cells.json("why")? }),
+    )?;
+    history.gone = gone(conn, cluster, now)?;
+    Ok(history)
+}
+
+/// A group's state as it was when its last sample was written.
+fn group_state(conn: &Connection, group: &GroupMemory) -> Result<GroupState, Fault> {
+    let mut state = GroupState::default();
+    if let Some((_, newest)) = &group.newest {
+        let oldest = newest.to - GroupState::HORIZON;
+        // All runs that end within the horizon: those that begin there, and
+        // the one before, which may reach into it.
+        let runs = stored::rows(
+            conn,
+            "sample_run",
+            "SELECT * FROM sample_run
+             WHERE instance_group = ?1 AND window_no = ?2 AND since >= coalesce(
+                 (SELECT max(since) FROM sample_run
+                  WHERE instance_group = ?1 AND window_no = ?2 AND since <= ?3), ?3)
+             ORDER BY id",
+            params![group.row, group.window, oldest.0],
+            |cells| cells.run(),
+        )?;
+        for run in runs.iter().filter(|run| run.to >= oldest) {
+            for at in [run.from, run.to] {
+                let sample = Sample { at, counts: run.counts, departed: run.departed };
+                // Whether they belong together was decided when they were
+                // written, under the policy of that time.
+                state.fold(sample, Span::FOREVER);
+            }
+        }
+    }
+    state.members = group.members.clone();
+    state.largest = group.largest;
+    state.departed = group.departed;
+    Ok(state)
+}
+
+fn open_actions(conn: &Connection, cluster: &ClusterName) -> Result<Vec<OpenAction>, Fault> {
+    stored::rows(
+        conn,
+        "action",
+        "SELECT a.*, g.name AS group_name
+         FROM action a JOIN instance_group g ON g.id = a.instance_group
+         WHERE g.cluster = ?1 AND a.ended_at IS NULL
+         ORDER BY a.id",
+        [cluster.as_str()],
+        action,
+    )
+}
+
+/// Reads an action; the query joins its group's name as `group_name`.
+pub(super) fn action(cells: &Cells<'_>) -> Result<OpenAction, Fault> {
+    Ok(OpenAction {
+        id: ActionId(cells.whole("id")?),
+        group: cells.parsed("group_name")?,
+        node: cells.parsed("node")?,
+        identity: cells.json("identity")?,
+        marked_at: cells.time("marked_at")?,
+        state: cells.json("state")?,
+        terms: cells.json("terms")?,
+        evidence: cells.json("evidence")?,
+        policy: cells.parsed("policy")?,
+    })
+}
+
+fn charges(conn: &Connection, cluster: &ClusterName, now: Time) -> Result<Vec<Charge>, Fault> {
+    stored::rows(
+        conn,
+        "charge",
+        "SELECT c.action, c.at, g.name
+         FROM charge c JOIN instance_group g ON g.id = c.instance_group
+         WHERE g.cluster = ?1 AND c.at >= ?2
+         ORDER BY c.at, c.action",
+        params![cluster.as_str(), (now - CHARGES_COUNT).0],
+        |cells| {
+            Ok(Charge {
+                at: cells.time("at")?,
+                group: cells.parsed("name")?,
+                action: ActionId(cells.whole("action")?),
+            })
+        },
+    )
+}
+
+fn gone(conn: &Connection, cluster: &ClusterName, now: Time) -> Result<Vec<Gone>, Fault> {
+    stored::rows(
+        conn,
+        "action",
+        "SELECT a.id, a.node, a.ended_at, g.name
+         FROM action a JOIN instance_group g ON g.id = a.instance_group
+         WHERE g.cluster = ?1 AND a.ended_how = 'gone' AND a.ended_at >= ?2
+         ORDER BY a.ended_at, a.id",
+        params![cluster.as_str(), (now - GONE_EXPLAINS).0],
+        |cells| {
+            Ok(Gone {
+                node: cells.parsed("node")?,
+                group: cells.parsed("name")?,
+                at: cells.time("ended_at")?,
+            })
+        },
+    )
+}

@@ -1,0 +1,250 @@
+//! The tables, and how an older file is brought up to date.
+//!
+//! Times are milliseconds since 1970, spans and money are integers, and what
+//! has a shape of its own (a state, a verdict, evidence) is JSON, so that an
+//! operator can read everything with the `sqlite3` shell.
+//!
+//! A migration is never edited once it was shipped: a change is one more entry
+//! at the end of [`MIGRATIONS`].
+
+use rusqlite::{Connection, TransactionBehavior, params};
+use trimtab_core::ids::LedgerId;
+use trimtab_core::units::Time;
+
+use super::fault::Fault;
+
+/// Marks a SQLite file as ours ("trim" in ASCII): another program's database
+/// is refused instead of being filled with our tables.
+pub(super) const APPLICATION_ID: i32 = 0x7472_696d;
+
+/// The schema this build writes.
+pub(super) const VERSION: i32 = MIGRATIONS.len() as i32;
+
+/// What takes a file from one version to the next.
+const MIGRATIONS: &[&str] = &[V1];
+
+const V1: &str = "
+-- The ledger itself, one row. An id once reserved is never used again.
+CREATE TABLE meta (
+    one         INTEGER PRIMARY KEY CHECK (one = 1),
+    ledger      TEXT    NOT NULL,
+    made_at     INTEGER NOT NULL,
+    next_action INTEGER NOT NULL,
+    next_batch  INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE instance_group (
+    id      INTEGER PRIMARY KEY,
+    cluster TEXT NOT NULL,
+    name    TEXT NOT NULL,
+    UNIQUE (cluster, name)
+) STRICT;
+
+-- One small row a tick.
+CREATE TABLE tick (
+    id       INTEGER PRIMARY KEY,
+    cluster  TEXT    NOT NULL,
+    at       INTEGER NOT NULL,
+    begun_at INTEGER NOT NULL,
+    ring     TEXT    NOT NULL,
+    gap      TEXT
+) STRICT;
+
+-- What is remembered of a group's count. watching = 0: its window has ended.
+CREATE TABLE group_state (
+    instance_group INTEGER PRIMARY KEY REFERENCES instance_group (id),
+    window_no      INTEGER NOT NULL,
+    watching       INTEGER NOT NULL CHECK (watching IN (0, 1)),
+    largest        INTEGER NOT NULL,
+    departed       INTEGER NOT NULL
+) STRICT;
+
+-- Samples that counted the same, one after another. A change of window_no is
+-- a gap.
+CREATE TABLE sample_run (
+    id             INTEGER PRIMARY KEY,
+    instance_group INTEGER NOT NULL REFERENCES instance_group (id),
+    window_no      INTEGER NOT NULL,
+    since          INTEGER NOT NULL,
+    until          INTEGER NOT NULL,
+    busy           INTEGER NOT NULL,
+    idle           INTEGER NOT NULL,
+    unknown        INTEGER NOT NULL,
+    arriving       INTEGER NOT NULL,
+    leaving        INTEGER NOT NULL,
+    impaired       INTEGER NOT NULL,
+    queued         INTEGER NOT NULL,
+    departed       INTEGER NOT NULL
+) STRICT;
+CREATE INDEX sample_run_window ON sample_run (instance_group, window_no, since);
+
+-- The nodes of each group's last sample.
+CREATE TABLE member (
+    instance_group INTEGER NOT NULL REFERENCES instance_group (id),
+    node           TEXT    NOT NULL,
+    class          TEXT    NOT NULL,
+    idle_since     INTEGER,
+    joined         INTEGER NOT NULL CHECK (joined IN (0, 1)),
+    PRIMARY KEY (instance_group, node)
+) STRICT, WITHOUT ROWID;
+
+-- What was said of a node, from one tick until another; until is NULL while it
+-- still holds.
+CREATE TABLE verdict_span (
+    id             INTEGER PRIMARY KEY,
+    instance_group INTEGER NOT NULL REFERENCES instance_group (id),
+    node           TEXT    NOT NULL,
+    tick           INTEGER NOT NULL REFERENCES tick (id),
+    since          INTEGER NOT NULL,
+    until          INTEGER,
+    verdict        TEXT    NOT NULL
+) STRICT;
+CREATE INDEX verdict_span_node ON verdict_span (node);
+CREATE UNIQUE INDEX verdict_span_current
+    ON verdict_span (instance_group, node) WHERE until IS NULL;
+
+-- The numbers behind a group's verdicts, likewise.
+CREATE TABLE figures_span (
+    id             INTEGER PRIMARY KEY,
+    instance_group INTEGER NOT NULL REFERENCES instance_group (id),
+    tick           INTEGER NOT NULL REFERENCES tick (id),
+    since          INTEGER NOT NULL,
+    until          INTEGER,
+    figures        TEXT    NOT NULL
+) STRICT;
+CREATE INDEX figures_span_group ON figures_span (instance_group);
+CREATE UNIQUE INDEX figures_span_current
+    ON figures_span (instance_group) WHERE until IS NULL;
+
+-- One node's way out. The row is the intent; state is where it stands now.
+CREATE TABLE action (
+    id             INTEGER PRIMARY KEY,
+    instance_group INTEGER NOT NULL REFERENCES instance_group (id),
+    node           TEXT    NOT NULL,
+    name           TEXT,
+    identity       TEXT    NOT NULL,
+    evidence       TEXT    NOT NULL,
+    terms          TEXT    NOT NULL,
+    policy         TEXT    NOT NULL,
+    marked_at      INTEGER NOT NULL,
+    state          TEXT    NOT NULL,
+    ended_at       INTEGER,
+    ended_how      TEXT
+) STRICT;
+CREATE INDEX action_node ON action (node);
+CREATE INDEX action_name ON action (name) WHERE name IS NOT NULL;
+CREATE INDEX action_ended ON action (ended_at) WHERE ended_at IS NOT NULL;
+CREATE UNIQUE INDEX action_open ON action (node) WHERE ended_at IS NULL;
+CREATE TRIGGER action_ended_is_final BEFORE UPDATE ON action WHEN OLD.ended_at IS NOT NULL
+    BEGIN SELECT RAISE(ABORT, 'an action that has ended is not changed'); END;
+CREATE TRIGGER action_is_kept BEFORE DELETE ON action
+    BEGIN SELECT RAISE(ABORT, 'actions are not deleted'); END;
+
+CREATE TABLE action_event (
+    seq    INTEGER PRIMARY KEY,
+    action INTEGER NOT NULL REFERENCES action (id),
+    at     INTEGER NOT NULL,
+    event  TEXT    NOT NULL,
+    state  TEXT    NOT NULL
+) STRICT;
+CREATE INDEX action_event_action ON action_event (action);
+CREATE TRIGGER action_event_is_final BEFORE UPDATE ON action_event
+    BEGIN SELECT RAISE(ABORT, 'action_event is append-only'); END;
+CREATE TRIGGER action_event_is_kept BEFORE DELETE ON action_event
+    BEGIN SELECT RAISE(ABORT, 'action_event is append-only'); END;
+
+-- Delete requests: written before the call, the outcome once after it.
+CREATE TABLE request (
+    batch          INTEGER PRIMARY KEY,
+    instance_group INTEGER NOT NULL REFERENCES instance_group (id),
+    at             INTEGER NOT NULL,
+    nodes          TEXT    NOT NULL,
+    look_begun_at  INTEGER NOT NULL,
+    expires_at     INTEGER NOT NULL,
+    outcome        TEXT,
+    outcome_at     INTEGER
+) STRICT;
+CREATE TRIGGER request_outcome_is_final BEFORE UPDATE ON request WHEN OLD.outcome IS NOT NULL
+    BEGIN SELECT RAISE(ABORT, 'the outcome of a request is not changed'); END;
+CREATE TRIGGER request_is_kept BEFORE DELETE ON request
+    BEGIN SELECT RAISE(ABORT, 'requests are not deleted'); END;
+
+-- What counts against the budgets: an action at most once, ever.
+CREATE TABLE charge (
+    action         INTEGER PRIMARY KEY REFERENCES action (id),
+    instance_group INTEGER NOT NULL REFERENCES instance_group (id),
+    at             INTEGER NOT NULL,
+    batch          INTEGER NOT NULL REFERENCES request (batch)
+) STRICT;
+CREATE INDEX charge_at ON charge (at);
+CREATE TRIGGER charge_is_final BEFORE UPDATE ON charge
+    BEGIN SELECT RAISE(ABORT, 'charge is append-only'); END;
+CREATE TRIGGER charge_is_kept BEFORE DELETE ON charge
+    BEGIN SELECT RAISE(ABORT, 'charge is append-only'); END;
+
+CREATE TABLE cooldown (
+    cluster TEXT    NOT NULL,
+    node    TEXT    NOT NULL,
+    until   INTEGER NOT NULL,
+    PRIMARY KEY (cluster, node)
+) STRICT, WITHOUT ROWID;
+
+-- Freezes that only a person ends.
+CREATE TABLE freeze (
+    id         INTEGER PRIMARY KEY,
+    cluster    TEXT    NOT NULL,
+    at         INTEGER NOT NULL,
+    why        TEXT    NOT NULL,
+    cleared_at INTEGER,
+    cleared_by TEXT,
+    UNIQUE (cluster, at)
+) STRICT;
+CREATE TRIGGER freeze_cleared_is_final BEFORE UPDATE ON freeze WHEN OLD.cleared_at IS NOT NULL
+    BEGIN SELECT RAISE(ABORT, 'a freeze that was cleared is not changed'); END;
+CREATE TRIGGER freeze_is_kept BEFORE DELETE ON freeze
+    BEGIN SELECT RAISE(ABORT, 'freezes are not deleted'); END;
+
+-- The operator's switch; cluster is NULL for all of them. The newest row of
+-- each counts.
+CREATE TABLE switch (
+    seq     INTEGER PRIMARY KEY,
+    at      INTEGER NOT NULL,
+    cluster TEXT,
+    paused  INTEGER NOT NULL CHECK (paused IN (0, 1)),
+    why     TEXT,
+    set_by  TEXT    NOT NULL
+) STRICT;
+CREATE INDEX switch_cluster ON switch (cluster);
+CREATE TRIGGER switch_is_final BEFORE UPDATE ON switch
+    BEGIN SELECT RAISE(ABORT, 'switch is append-only'); END;
+CREATE TRIGGER switch_is_kept BEFORE DELETE ON switch
+    BEGIN SELECT RAISE(ABORT, 'switch is append-only'); END;
+";
+
+/// Brings a file up to date, all or nothing; a new one gets its id from `id`.
+pub(super) fn migrate(
+    conn: &mut Connection,
+    now: Time,
+    id: impl FnOnce(&Connection) -> Result<LedgerId, Fault>,
+) -> Result<(), Fault> {
+    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let found: i32 = tx.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if found == VERSION {
+        return Ok(());
+    }
+    for migration in MIGRATIONS.iter().skip(usize::try_from(found).unwrap_or(0)) {
+        tx.execute_batch(migration)?;
+    }
+    if found == 0 {
+        let id = id(&tx)?;
+        tx.execute(
+            "INSERT INTO meta (one, ledger, made_at, next_action, next_batch)
+             VALUES (1, ?1, ?2, 1, 1)",
+            params![id.as_str(), now.0],
+        )?;
+        tx.pragma_update(None, "application_id", APPLICATION_ID)?;
+    }
+    tx.pragma_update(None, "user_version", VERSION)?;
+    tx.commit()?;
+    Ok(())
+}

@@ -1,0 +1,255 @@
+//! How values stand in the tables, and how they are read back. Nothing that is
+//! read is trusted: a cell that makes no sense is a [`Fault::Row`].
+
+use std::fmt::Display;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use rusqlite::types::{FromSql, ValueRef};
+use rusqlite::{Connection, OptionalExtension, Params, Row};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use trimtab_core::ids::{ClusterName, GroupName, InstanceId};
+use trimtab_core::plan::{Bound, GroupFigures};
+use trimtab_core::rule::{Class, Counts, Member, SampleRun, WakeCost};
+use trimtab_core::units::{NodeCount, Span, Time};
+
+use super::fault::Fault;
+use crate::ports::{DeleteOutcome, Ring};
+
+/// One row being read. By convention the first column of every query says
+/// which row it is.
+pub(super) struct Cells<'a> {
+    table: &'static str,
+    row: &'a Row<'a>,
+}
+
+/// Reads all rows of a query of one table.
+pub(super) fn rows<T>(
+    conn: &Connection,
+    table: &'static str,
+    sql: &str,
+    params: impl Params,
+    read: impl Fn(&Cells<'_>) -> Result<T, Fault>,
+) -> Result<Vec<T>, Fault> {
+    let mut statement = conn.prepare_cached(sql)?;
+    let mut found = statement.query(params)?;
+    let mut all = vec![];
+    while let Some(row) = found.next()? {
+        all.push(read(&Cells { table, row })?);
+    }
+    Ok(all)
+}
+
+/// Reads the first row of a query of one table.
+pub(super) fn first_row<T>(
+    conn: &Connection,
+    table: &'static str,
+    sql: &str,
+    params: impl Params,
+    read: impl Fn(&Cells<'_>) -> Result<T, Fault>,
+) -> Result<Option<T>, Fault> {
+    let mut statement = conn.prepare_cached(sql)?;
+    let mut found = statement.query(params)?;
+    match found.next()? {
+        Some(row) => read(&Cells { table, row }).map(Some),
+        None => Ok(None),
+    }
+}
+
+impl Cells<'_> {
+    fn fault(&self, column: &'static str, why: impl Display) -> Fault {
+        let row = match self.row.get_ref(0) {
+            Ok(ValueRef::Integer(id)) => id.to_string(),
+            Ok(ValueRef::Text(text)) => String::from_utf8_lossy(text).into_owned(),
+            Ok(ValueRef::Null | ValueRef::Real(_) | ValueRef::Blob(_)) | Err(_) => "?".to_owned(),
+        };
+        Fault::Row { table: self.table, row, column, why: why.to_string() }
+    }
+
+    /// A cell as SQLite has it.
+    pub(super) fn cell<T: FromSql>(&self, column: &'static str) -> Result<T, Fault> {
+        self.row.get(column).map_err(|why| self.fault(column, why))
+    }
+
+    fn text(&self, column: &'static str) -> Result<&str, Fault> {
+        let value = self.row.get_ref(column).map_err(|why| self.fault(column, why))?;
+        value.as_str().map_err(|why| self.fault(column, why))
+    }
+
+    /// A text that is an id or a name.
+    pub(super) fn parsed<T>(&self, column: &'static str) -> Result<T, Fault>
+    where
+        T: FromStr,
+        T::Err: Display,
+    {
+        self.text(column)?.parse().map_err(|why| self.fault(column, why))
+    }
+
+    /// A text that is JSON.
+    pub(super) fn json<T: DeserializeOwned>(&self, column: &'static str) -> Result<T, Fault> {
+        serde_json::from_str(self.text(column)?).map_err(|why| self.fault(column, why))
+    }
+
+    /// JSON, or nothing.
+    pub(super) fn maybe_json<T: DeserializeOwned>(
+        &self,
+        column: &'static str,
+    ) -> Result<Option<T>, Fault> {
+        match self.row.get_ref(column).map_err(|why| self.fault(column, why))? {
+            ValueRef::Null => Ok(None),
+            ValueRef::Integer(_) | ValueRef::Real(_) | ValueRef::Text(_) | ValueRef::Blob(_) => {
+                self.json(column).map(Some)
+            }
+        }
+    }
+
+    /// A time.
+    pub(super) fn time(&self, column: &'static str) -> Result<Time, Fault> {
+        self.cell(column).map(Time)
+    }
+
+    /// A time, or nothing.
+    pub(super) fn maybe_time(&self, column: &'static str) -> Result<Option<Time>, Fault> {
+        Ok(self.cell::<Option<i64>>(column)?.map(Time))
+    }
+
+    /// A number of nodes.
+    pub(super) fn count(&self, column: &'static str) -> Result<NodeCount, Fault> {
+        self.cell(column).map(NodeCount)
+    }
+
+    /// A number that is never negative: an id, R.
+    pub(super) fn whole(&self, column: &'static str) -> Result<u64, Fault> {
+        let number: i64 = self.cell(column)?;
+        u64::try_from(number).map_err(|why| self.fault(column, why))
+    }
+
+    /// A text, or nothing.
+    pub(super) fn maybe_text(&self, column: &'static str) -> Result<Option<Arc<str>>, Fault> {
+        self.cell(column)
+    }
+
+    /// Why the loop woke up.
+    pub(super) fn ring(&self, column: &'static str) -> Result<Ring, Fault> {
+        let text = self.text(column)?;
+        let ring = RINGS.into_iter().find(|ring| ring_name(*ring) == text);
+        ring.ok_or_else(|| self.fault(column, format_args!("`{text}` is no ring of the bell")))
+    }
+
+    /// One node of a group's last sample.
+    pub(super) fn member(&self) -> Result<(InstanceId, Member), Fault> {
+        let text = self.text("class")?;
+        let class = CLASSES.into_iter().find(|class| class.name() == text);
+        let member = Member {
+            class: class
+                .ok_or_else(|| self.fault("class", format_args!("`{text}` is no class")))?,
+            idle_since: self.maybe_time("idle_since")?,
+            joined: self.cell("joined")?,
+        };
+        Ok((self.parsed("node")?, member))
+    }
+
+    /// A run of samples.
+    pub(super) fn run(&self) -> Result<SampleRun, Fault> {
+        Ok(SampleRun {
+            from: self.time("since")?,
+            to: self.time("until")?,
+            counts: Counts {
+                busy: self.count("busy")?,
+                idle: self.count("idle")?,
+                unknown: self.count("unknown")?,
+                arriving: self.count("arriving")?,
+                leaving: self.count("leaving")?,
+                impaired: self.count("impaired")?,
+                queued: self.count("queued")?,
+            },
+            departed: self.whole("departed")?,
+        })
+    }
+}
+
+/// A value as JSON.
+pub(super) fn json(value: &impl Serialize) -> Result<String, Fault> {
+    serde_json::to_string(value).map_err(|why| Fault::Refused(format!("not to be written: {why}")))
+}
+
+/// A number as SQLite has numbers.
+pub(super) fn int(number: u64) -> Result<i64, Fault> {
+    i64::try_from(number).map_err(|_| Fault::Refused(format!("{number} is too large a number")))
+}
+
+/// The row of a group, made if there is none.
+pub(super) fn group_row(
+    conn: &Connection,
+    cluster: &ClusterName,
+    group: &GroupName,
+) -> Result<i64, Fault> {
+    let names = [cluster.as_str(), group.as_str()];
+    let known = conn
+        .prepare_cached("SELECT id FROM instance_group WHERE cluster = ?1 AND name = ?2")?
+        .query_row(names, |row| row.get(0))
+        .optional()?;
+    if let Some(id) = known {
+        return Ok(id);
+    }
+    conn.prepare_cached("INSERT INTO instance_group (cluster, name) VALUES (?1, ?2)")?
+        .execute(names)?;
+    Ok(conn.last_insert_rowid())
+}
+
+const CLASSES: [Class; 6] = [
+    Class::Leaving,
+    Class::Impaired,
+    Class::Arriving,
+    Class::Unknown,
+    Class::Busy,
+    Class::Idle,
+];
+
+const RINGS: [Ring; 4] = [Ring::Schedule, Ring::Deadline, Ring::Backstop, Ring::Stop];
+
+/// The bell's ring in one word.
+pub(super) const fn ring_name(ring: Ring) -> &'static str {
+    match ring {
+        Ring::Schedule => "schedule",
+        Ring::Deadline => "deadline",
+        Ring::Backstop => "backstop",
+        Ring::Stop => "stop",
+    }
+}
+
+/// How a request ended, as JSON: the port's type knows nothing of storage.
+#[derive(Serialize, Deserialize)]
+pub(super) struct StoredOutcome(#[serde(with = "OutcomeShape")] pub(super) DeleteOutcome);
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "DeleteOutcome")]
+enum OutcomeShape {
+    Answered { accepted: Vec<InstanceId>, failed: Vec<(InstanceId, Arc<str>)> },
+    Refused { why: Arc<str> },
+    NoAnswer { why: Arc<str> },
+}
+
+/// A group's figures, read back.
+#[derive(Deserialize)]
+pub(super) struct StoredFigures(
+    #[serde(deserialize_with = "FiguresShape::deserialize")] pub(super) GroupFigures,
+);
+
+#[derive(Deserialize)]
+#[serde(remote = "GroupFigures")]
+struct FiguresShape {
+    counts: Option<Counts>,
+    covered_since: Option<Time>,
+    tau: Option<Span>,
+    cost: Option<WakeCost>,
+    surplus: Option<NodeCount>,
+    upcoming: NodeCount,
+    spares: NodeCount,
+    floor: NodeCount,
+    candidates: NodeCount,
+    marks: NodeCount,
+    bound: Option<Bound>,
+    wanted_back: NodeCount,
+}

@@ -1,0 +1,273 @@
+//! What the world writes down: one line an event, the same to the byte for
+//! the same seed and the same calls.
+
+use std::fmt::{self, Write};
+use std::sync::Arc;
+
+use trimtab_core::ids::{GroupName, InstanceId, JobId, NodeName};
+use trimtab_core::units::{NodeCount, Span, Time};
+use trimtab_daemon::ports::Notification;
+
+use crate::gauntlet::KillWhen;
+use crate::truth::{Caller, RestartCause};
+
+/// One thing that happened.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LogEntry {
+    /// When.
+    pub at: Time,
+    /// What.
+    pub event: WorldEvent,
+}
+
+/// One thing that happened, in the world or at a port.
+#[derive(Debug, Clone, PartialEq)]
+pub enum WorldEvent {
+    /// A job was handed in.
+    JobSubmitted(JobId),
+    /// A job began.
+    JobStarted {
+        /// The job.
+        job: JobId,
+        /// On which nodes.
+        nodes: Vec<NodeName>,
+    },
+    /// A job left its nodes.
+    JobEnded(JobId),
+    /// A job was killed and put back into the queue.
+    JobRequeued {
+        /// The job.
+        job: JobId,
+        /// By what.
+        cause: RestartCause,
+    },
+    /// A node was launched.
+    NodeLaunched {
+        /// The node.
+        node: InstanceId,
+        /// Its name.
+        name: NodeName,
+        /// Its group.
+        group: GroupName,
+    },
+    /// A node is Running.
+    NodeUp {
+        /// The node.
+        node: InstanceId,
+        /// Nodes of its group that are up and not leaving.
+        live: NodeCount,
+    },
+    /// The scheduler knows a node.
+    NodeJoined(NodeName),
+    /// A node broke.
+    NodeFailed(InstanceId),
+    /// Another instance took a node's place.
+    NodeReplaced {
+        /// The instance that goes.
+        old: InstanceId,
+        /// The one that comes.
+        new: InstanceId,
+    },
+    /// A node's deletion was accepted.
+    NodeLeaving {
+        /// The node.
+        node: InstanceId,
+        /// Who asked.
+        by: Caller,
+        /// Jobs on it.
+        jobs: Vec<JobId>,
+        /// The reason it is drained for.
+        drained: Option<Arc<str>>,
+        /// Nodes of its group that are up and not leaving.
+        live: NodeCount,
+    },
+    /// A node was terminated.
+    NodeGone {
+        /// The node.
+        node: InstanceId,
+        /// Jobs that were on it.
+        jobs: Vec<JobId>,
+    },
+    /// A delete request named nodes that it may not.
+    NodeRefused {
+        /// The node.
+        node: InstanceId,
+        /// The API's code.
+        code: Arc<str>,
+    },
+    /// A delete request was refused as a whole.
+    RequestRefused(Arc<str>),
+    /// The scheduler forgot a node.
+    NodePruned(NodeName),
+    /// A node was drained.
+    Drained {
+        /// The node.
+        node: NodeName,
+        /// Why.
+        reason: Arc<str>,
+    },
+    /// A node was resumed.
+    Resumed {
+        /// The node.
+        node: NodeName,
+        /// The reason it had been drained for.
+        reason: Arc<str>,
+    },
+    /// A fence or a release left a node alone.
+    LeftAlone(NodeName),
+    /// A group was grown.
+    Grown {
+        /// The group.
+        group: GroupName,
+        /// By so many nodes.
+        by: NodeCount,
+    },
+    /// A fault began, or happened.
+    FaultBegan(&'static str),
+    /// A fault is over.
+    FaultEnded(&'static str),
+    /// Something was to happen to a node, and there was none.
+    NoTarget(&'static str),
+    /// The daemon's wall clock stepped.
+    ClockStepped(Span),
+    /// A port was called.
+    Called {
+        /// The how many-th call it was.
+        n: u64,
+        /// Which.
+        call: Call,
+    },
+    /// The daemon was killed.
+    Killed {
+        /// At which effect.
+        effect: u64,
+        /// Before it or after it acted.
+        when: KillWhen,
+    },
+    /// The daemon was started anew.
+    Revived,
+    /// The daemon told a person something.
+    Notified(Box<Notification>),
+}
+
+/// Which port was called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Call {
+    /// `ClusterRead::describe`.
+    Describe,
+    /// `ClusterRead::list_nodes`.
+    List,
+    /// `ClusterRead::describe_node`.
+    DescribeNode,
+    /// `ClusterWrite::delete_nodes`.
+    Delete,
+    /// `WorkloadRead::read`.
+    Workload,
+    /// `Fence::fence`.
+    Fence,
+    /// `Fence::release`.
+    Release,
+    /// `Utilization::read`.
+    Utilization,
+    /// `Switches::read`.
+    Switches,
+    /// `Lease::hold`.
+    Lease,
+    /// `Gate::ask`.
+    Gate,
+}
+
+impl fmt::Display for WorldEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::JobSubmitted(job) => write!(f, "job {job} submitted"),
+            Self::JobStarted { job, nodes } => write!(f, "job {job} started on {}", list(nodes)),
+            Self::JobEnded(job) => write!(f, "job {job} ended"),
+            Self::JobRequeued { job, cause } => write!(f, "job {job} requeued: {cause:?}"),
+            Self::NodeLaunched { node, name, group } => {
+                write!(f, "node {node} launched as {name} in {group}")
+            }
+            Self::NodeUp { node, live } => write!(f, "node {node} up, {live} live"),
+            Self::NodeJoined(name) => write!(f, "node {name} joined"),
+            Self::NodeFailed(node) => write!(f, "node {node} failed"),
+            Self::NodeReplaced { old, new } => write!(f, "node {old} replaced by {new}"),
+            Self::NodeLeaving { node, by, jobs, drained, live } => {
+                let drained = drained.as_deref().unwrap_or("not drained");
+                write!(f, "node {node} leaving for {by:?}, {live} live, {drained}, jobs {}", list(jobs))
+            }
+            Self::NodeGone { node, jobs } => write!(f, "node {node} gone, jobs {}", list(jobs)),
+            Self::NodeRefused { node, code } => write!(f, "node {node} refused: {code}"),
+            Self::RequestRefused(why) => write!(f, "request refused: {why}"),
+            Self::NodePruned(name) => write!(f, "node {name} pruned"),
+            Self::Drained { node, reason } => write!(f, "node {node} drained: {reason}"),
+            Self::Resumed { node, reason } => write!(f, "node {node} resumed, was: {reason}"),
+            Self::LeftAlone(node) => write!(f, "node {node} left alone"),
+            Self::Grown { group, by } => write!(f, "group {group} grown by {by}"),
+            Self::FaultBegan(name) => write!(f, "fault {name} began"),
+            Self::FaultEnded(name) => write!(f, "fault {name} ended"),
+            Self::NoTarget(name) => write!(f, "no node for {name}"),
+            Self::ClockStepped(by) => write!(f, "clock stepped by {by}"),
+            Self::Called { n, call } => write!(f, "call {n}: {call:?}"),
+            Self::Killed { effect, when } => write!(f, "killed at effect {effect}, {when:?}"),
+            Self::Revived => f.write_str("revived"),
+            Self::Notified(notification) => write!(f, "notified: {notification:?}"),
+        }
+    }
+}
+
+fn list<T: fmt::Display>(items: &[T]) -> String {
+    if items.is_empty() {
+        return "none".to_owned();
+    }
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+}
+
+/// The log: its text if kept, its digest always, and events for a watcher.
+#[derive(Debug, Clone)]
+pub(crate) struct Log {
+    text: String,
+    line: String,
+    keep: bool,
+    digest: u64,
+    watched: bool,
+    fresh: Vec<LogEntry>,
+}
+
+impl Log {
+    pub(crate) fn new(keep: bool) -> Self {
+        // FNV-1a's offset basis.
+        let digest = 0xcbf2_9ce4_8422_2325;
+        Self { text: String::new(), line: String::new(), keep, digest, watched: false, fresh: vec![] }
+    }
+
+    pub(crate) fn write(&mut self, at: Time, event: WorldEvent) {
+        self.line.clear();
+        // Writing to a string cannot fail.
+        let _ = writeln!(self.line, "{} {event}", at.0);
+        for byte in self.line.bytes() {
+            self.digest = (self.digest ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+        if self.keep {
+            self.text.push_str(&self.line);
+        }
+        if self.watched {
+            self.fresh.push(LogEntry { at, event });
+        }
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    pub(crate) fn digest(&self) -> u64 {
+        self.digest
+    }
+
+    pub(crate) fn watch(&mut self) {
+        self.watched = true;
+    }
+
+    pub(crate) fn take(&mut self) -> Vec<LogEntry> {
+        std::mem::take(&mut self.fresh)
+    }
+}

@@ -1,0 +1,213 @@
+//! What can be wrong with a world's file, and on which line.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::ops::Range;
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use toml::Spanned;
+use trimtab_core::ids::PartitionName;
+use trimtab_core::snapshot::Role;
+use trimtab_core::units::{NodeCount, Span};
+
+use super::WorldSpec;
+
+/// Why a world cannot be made: everything at once.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct SpecError {
+    /// The file's name, empty for a world that was not read from one.
+    pub file: String,
+    /// What is wrong, in order of lines.
+    pub problems: Vec<Problem>,
+}
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// On which line, counted from 1, if it was read from a text.
+    pub line: Option<usize>,
+    /// What.
+    pub what: String,
+}
+
+impl fmt::Display for SpecError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let file = if self.file.is_empty() { "world" } else { &self.file };
+        for (i, Problem { line, what }) in self.problems.iter().enumerate() {
+            let new_line = if i == 0 { "" } else { "\n" };
+            match line {
+                Some(line) => write!(f, "{new_line}{file}:{line}: {what}")?,
+                None => write!(f, "{new_line}{file}: {what}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl SpecError {
+    /// One problem of a world that was not read from a text.
+    pub(crate) fn one(what: String) -> Self {
+        Self { file: String::new(), problems: vec![Problem { line: None, what }] }
+    }
+}
+
+/// Which table of the file something is wrong with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    World,
+    Group(usize),
+    Job(usize),
+    Generator(usize),
+    Trace,
+    Fault(usize),
+}
+
+/// Where the tables of a file begin.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Tables {
+    group: Vec<Spanned<IgnoredAny>>,
+    job: Vec<Spanned<IgnoredAny>>,
+    generate: Vec<Spanned<IgnoredAny>>,
+    trace: Option<Spanned<IgnoredAny>>,
+    fault: Vec<Spanned<IgnoredAny>>,
+}
+
+impl Tables {
+    fn find(&self, place: Place) -> Option<Range<usize>> {
+        let table = match place {
+            Place::World => None,
+            Place::Group(i) => self.group.get(i),
+            Place::Job(i) => self.job.get(i),
+            Place::Generator(i) => self.generate.get(i),
+            Place::Trace => self.trace.as_ref(),
+            Place::Fault(i) => self.fault.get(i),
+        };
+        table.map(Spanned::span)
+    }
+}
+
+pub(super) fn parse(text: &str, file: &str) -> Result<WorldSpec, SpecError> {
+    let line_of = |at: usize| text.as_bytes().iter().take(at).filter(|b| **b == b'\n').count() + 1;
+    let spec: WorldSpec = toml::from_str(text).map_err(|e| SpecError {
+        file: file.to_owned(),
+        problems: vec![Problem {
+            line: e.span().map(|span| line_of(span.start)),
+            what: e.message().trim().replace('\n', "; "),
+        }],
+    })?;
+    let tables: Tables = toml::from_str(text).unwrap_or_default();
+    let mut problems: Vec<Problem> = find(&spec)
+        .into_iter()
+        .map(|(place, what)| {
+            let line = tables.find(place).map(|span| line_of(span.start));
+            Problem { line, what }
+        })
+        .collect();
+    if problems.is_empty() {
+        return Ok(spec);
+    }
+    problems.sort_by_key(|problem| problem.line);
+    Err(SpecError { file: file.to_owned(), problems })
+}
+
+pub(super) fn check(spec: &WorldSpec) -> Result<(), SpecError> {
+    let problems: Vec<Problem> =
+        find(spec).into_iter().map(|(_, what)| Problem { line: None, what }).collect();
+    if problems.is_empty() { Ok(()) } else { Err(SpecError { file: String::new(), problems }) }
+}
+
+fn find(spec: &WorldSpec) -> Vec<(Place, String)> {
+    let mut found = vec![];
+    let mut no = |holds: bool, place: Place, what: &dyn Fn() -> String| {
+        if !holds {
+            found.push((place, what()));
+        }
+    };
+    let partitions: BTreeSet<PartitionName> = spec
+        .groups
+        .iter()
+        .filter(|group| group.role == Role::Worker)
+        .map(super::GroupSpec::partition)
+        .collect();
+    let known = |name: &Option<PartitionName>| match name {
+        None => !partitions.is_empty(),
+        Some(name) => partitions.contains(name),
+    };
+    let no_partition = |name: &Option<PartitionName>| match name {
+        None => "no worker group could run it".to_owned(),
+        Some(name) => format!("no worker group is in partition `{name}`"),
+    };
+
+    no(!spec.groups.is_empty(), Place::World, &|| "there is no [[group]]".to_owned());
+    no(spec.duration > Span::ZERO, Place::World, &|| "duration is not above 0s".to_owned());
+    no(spec.metric_period > Span::ZERO, Place::World, &|| "metric_period is not above 0s".to_owned());
+    let lags = [spec.listing_lag, spec.count_lag, spec.fence_lag, spec.metric_latency];
+    no(lags.iter().all(|lag| *lag >= Span::ZERO), Place::World, &|| "a lag is below 0s".to_owned());
+    let rate = spec.random_faults_per_day;
+    no((0.0..=10_000.0).contains(&rate), Place::World, &|| {
+        format!("random_faults_per_day is {rate}, not 0 to 10000")
+    });
+    if let Some(regrow) = &spec.regrow {
+        no(regrow.every >= Span::secs(1), Place::World, &|| "regrow.every is below 1s".to_owned());
+    }
+    let mut names = BTreeSet::new();
+    for (i, group) in spec.groups.iter().enumerate() {
+        let place = Place::Group(i);
+        no(names.insert(&group.name), place, &|| format!("group `{}` is there twice", group.name));
+        if let Some(size) = group.size {
+            no(size >= group.count, place, &|| {
+                format!("size {size} is below count {}", group.count)
+            });
+        }
+        no(group.boot.min >= Span::ZERO, place, &|| "boot is below 0s".to_owned());
+        no(group.size() <= NodeCount(100_000), place, &|| "more than 100000 nodes".to_owned());
+    }
+    for (i, job) in spec.jobs.iter().enumerate() {
+        let place = Place::Job(i);
+        no(known(&job.partition), place, &|| no_partition(&job.partition));
+        no(are_gpus(job.gpus), place, &|| format!("gpus is {}, not 0 to 1000000", job.gpus));
+        no(job.length >= Span::ZERO && job.at >= Span::ZERO, place, &|| "a time below 0s".to_owned());
+    }
+    for (i, stream) in spec.generators.iter().enumerate() {
+        let place = Place::Generator(i);
+        no(known(&stream.partition), place, &|| no_partition(&stream.partition));
+        no((0.0..=1e6).contains(&stream.per_day), place, &|| {
+            format!("per_day is {}, not 0 to 1000000", stream.per_day)
+        });
+        no((1..=10_000).contains(&stream.burst), place, &|| "burst is not 1 to 10000".to_owned());
+        no((0.0..=10.0).contains(&stream.length_spread), place, &|| {
+            "length_spread is not 0 to 10".to_owned()
+        });
+        no(stream.length_min <= stream.length_max && stream.length_min >= Span::ZERO, place, &|| {
+            "length_min is above length_max".to_owned()
+        });
+        let weights: u64 = stream.mix.iter().map(|kind| u64::from(kind.weight)).sum();
+        no(stream.mix.is_empty() || weights > 0, place, &|| "all weights are 0".to_owned());
+        no(stream.mix.iter().all(|kind| are_gpus(kind.gpus)), place, &|| {
+            "gpus is not 0 to 1000000".to_owned()
+        });
+        if let Some(hours) = stream.busy_hours {
+            let fits = hours.from < hours.to && hours.to <= 24 && (1.0..=1e3).contains(&hours.factor);
+            no(fits, place, &|| "busy_hours needs from < to <= 24 and a factor of 1 to 1000".to_owned());
+        }
+    }
+    if let Some(trace) = &spec.trace {
+        no(known(&trace.into), Place::Trace, &|| no_partition(&trace.into));
+        no(trace.days > 0, Place::Trace, &|| "days is 0".to_owned());
+        no((0.0..=1_000.0).contains(&trace.scale), Place::Trace, &|| {
+            format!("scale is {}, not 0 to 1000", trace.scale)
+        });
+    }
+    for (i, fault) in spec.faults.iter().enumerate() {
+        no(fault.at >= Span::ZERO && fault.lasts >= Span::ZERO, Place::Fault(i), &|| {
+            "a time below 0s".to_owned()
+        });
+    }
+    found
+}
+
+fn are_gpus(gpus: f64) -> bool {
+    (0.0..=1e6).contains(&gpus)
+}

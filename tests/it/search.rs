@@ -1,0 +1,595 @@
+//! A bounded exhaustive search over `core::action`: two nodes, and at every
+//! point a job that lands or ends, a person who resumes or drains, reads that
+//! fail or lag, every way a delete call can end, time that passes, and a crash
+//! between a commit and its effects.
+//!
+//! Times are kept relative to now, so the states are finitely many.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use trimtab_core::action::{
+    ActionState, Answer, Effect, End, Event, EventKind, FenceLook, Look, ReleaseReason, Sight,
+    Terms, Work, step,
+};
+use trimtab_core::ids::BatchId;
+use trimtab_core::snapshot::{Claim, InstanceStatus};
+use trimtab_core::units::{Span, Time};
+use trimtab_tests::worlds::name;
+
+/// How many happenings deep the search goes from the start.
+const DEPTH: u32 = 20;
+
+const NOW: Time = Time(0);
+const UNIT: Span = Span::mins(1);
+const OLDEST: i64 = -4 * UNIT.0;
+
+const TERMS: Terms = Terms {
+    fenced: true,
+    settle: UNIT,
+    fencing_timeout: Span::mins(2),
+    settling_timeout: Span::mins(2),
+    confirm_running: Span::mins(2),
+    overdue: Span::mins(3),
+};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Fence {
+    Clear,
+    Ours,
+    Person,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Instance {
+    Running,
+    /// The API accepted its deletion; it can end at any moment.
+    Doomed,
+    Gone,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Node {
+    action: Option<ActionState>,
+    fence: Fence,
+    job: bool,
+    instance: Instance,
+    /// A person took our fence away after our last look, or during the
+    /// deletion: what lands then nobody could have seen before the call.
+    taken_over: bool,
+}
+
+type World = [Node; 2];
+
+/// The rules a state machine under test may break.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Breach {
+    /// A node ended with a job on it.
+    JobLost,
+    /// A node that is being deleted was handed back to the scheduler.
+    HandedBackWhileDoomed,
+}
+
+/// A state machine: the real one, or one with a planted bug.
+type Step = fn(&Terms, ActionState, &Event) -> (ActionState, Vec<Effect>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Read {
+    /// The truth.
+    True,
+    /// The listing still shows how it was before.
+    Lagging,
+    /// The scheduler does not answer.
+    NoScheduler,
+    /// The listing is not whole.
+    NoListing,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Crash {
+    No,
+    /// After the commit, before any effect.
+    BeforeEffects,
+    /// After the first effect of several.
+    AfterFirst,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reply {
+    Accepted,
+    FirstFailed,
+    Refused,
+    NoAnswerButActed,
+    NoAnswer,
+    CrashUnsent,
+    CrashAfterActed,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Happening {
+    JobLands(usize),
+    JobEnds(usize),
+    PersonResumes(usize),
+    PersonDrains(usize),
+    Terminates(usize),
+    Marked(usize),
+    Paused,
+    Restart,
+    TimePasses,
+    Tick(Read, Crash, Reply),
+}
+
+fn happenings() -> Vec<Happening> {
+    let mut all = vec![Happening::Paused, Happening::Restart, Happening::TimePasses];
+    for i in 0..2 {
+        all.extend([
+            Happening::JobLands(i),
+            Happening::JobEnds(i),
+            Happening::PersonResumes(i),
+            Happening::PersonDrains(i),
+            Happening::Terminates(i),
+            Happening::Marked(i),
+        ]);
+    }
+    for crash in [Crash::BeforeEffects, Crash::AfterFirst] {
+        all.push(Happening::Tick(Read::True, crash, Reply::Accepted));
+    }
+    for read in [Read::Lagging, Read::NoScheduler, Read::NoListing] {
+        all.push(Happening::Tick(read, Crash::No, Reply::Accepted));
+    }
+    for reply in [
+        Reply::Accepted,
+        Reply::FirstFailed,
+        Reply::Refused,
+        Reply::NoAnswerButActed,
+        Reply::NoAnswer,
+        Reply::CrashUnsent,
+        Reply::CrashAfterActed,
+    ] {
+        all.push(Happening::Tick(Read::True, Crash::No, reply));
+    }
+    all
+}
+
+/// The model of the driver around the state machine.
+struct Model {
+    step: Step,
+}
+
+impl Model {
+    fn one(&self, node: &mut Node, kind: EventKind) -> Vec<Effect> {
+        let Some(state) = node.action.take() else { return vec![] };
+        let (state, effects) = (self.step)(&TERMS, state, &Event { at: NOW, kind });
+        node.action = (!matches!(state, ActionState::Ended { .. })).then_some(state);
+        effects
+    }
+
+    fn run(&self, node: &mut Node, effects: &[Effect]) -> Result<(), Breach> {
+        for effect in effects {
+            match effect {
+                Effect::Fence if node.fence == Fence::Clear && node.instance != Instance::Gone => {
+                    node.fence = Fence::Ours;
+                }
+                Effect::Release if node.fence == Fence::Ours => {
+                    if node.instance == Instance::Doomed {
+                        return Err(Breach::HandedBackWhileDoomed);
+                    }
+                    node.fence = Fence::Clear;
+                }
+                Effect::Fence | Effect::Release | Effect::Delete(_) | Effect::Notify(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn restart(&self, world: &mut World) -> Result<(), Breach> {
+        for node in world {
+            let effects = self.one(node, EventKind::Started);
+            self.run(node, &effects)?;
+        }
+        Ok(())
+    }
+
+    fn look(node: &Node, read: Read) -> Look {
+        let fence = match (read, node.fence) {
+            (Read::NoScheduler, _) => FenceLook::Unread,
+            (_, Fence::Clear) => FenceLook::Clear,
+            (_, Fence::Ours) => FenceLook::Ours,
+            (_, Fence::Person) => FenceLook::NotOurs,
+        };
+        let work = match (read, node.job) {
+            (Read::NoScheduler, _) => Work::Unread,
+            (_, true) => Work::Claimed(Claim::Running(name("1"))),
+            (_, false) => Work::None,
+        };
+        let present = |status| Sight::Present {
+            status,
+            fence,
+            work: work.clone(),
+            described_running: node.instance == Instance::Running,
+        };
+        let sight = match (read, node.instance) {
+            (Read::NoListing, _) => Sight::Unread,
+            (_, Instance::Running) | (Read::Lagging, _) => present(InstanceStatus::Running),
+            (_, Instance::Doomed) => present(InstanceStatus::ShuttingDown),
+            (_, Instance::Gone) => Sight::Absent { fence },
+        };
+        Look { begun_at: NOW, sight }
+    }
+
+    fn tick(
+        &self,
+        world: &mut World,
+        read: Read,
+        crash: Crash,
+        reply: Reply,
+    ) -> Result<(), Breach> {
+        let looks = [Self::look(&world[0], read), Self::look(&world[1], read)];
+        let mut effects = vec![];
+        for (node, look) in world.iter_mut().zip(&looks) {
+            let mut of_node = self.one(node, EventKind::Look(look.clone()));
+            of_node.extend(self.one(node, EventKind::Deadline));
+            // Once the deletion is under way, seeing it changes nothing.
+            let readable = read != Read::NoScheduler && read != Read::NoListing;
+            if readable && node.instance == Instance::Running {
+                node.taken_over = false;
+            }
+            effects.push(of_node);
+        }
+        for (i, (node, of_node)) in world.iter_mut().zip(&effects).enumerate() {
+            if crash == Crash::No || (crash == Crash::AfterFirst && i == 0) {
+                self.run(node, of_node)?;
+            }
+        }
+        if crash != Crash::No {
+            return self.restart(world);
+        }
+        if read == Read::True || read == Read::Lagging {
+            self.sweep(world)?;
+        }
+        self.delete(world, &looks, reply)
+    }
+
+    /// Our fences without an action are taken off, as the driver does; a name
+    /// without an instance is left alone.
+    fn sweep(&self, world: &mut World) -> Result<(), Breach> {
+        for node in world {
+            let stray = node.action.is_none() && node.fence == Fence::Ours;
+            if stray && node.instance != Instance::Gone {
+                self.run(node, &[Effect::Release])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The audit clears what this very look saw fenced, clean and Running.
+    fn delete(&self, world: &mut World, looks: &[Look; 2], reply: Reply) -> Result<(), Breach> {
+        let batch = BatchId(1);
+        let clean = |look: &Look| {
+            matches!(
+                &look.sight,
+                Sight::Present {
+                    status: InstanceStatus::Running,
+                    fence: FenceLook::Ours,
+                    work: Work::None,
+                    ..
+                }
+            )
+        };
+        let mut asked = vec![];
+        for (i, look) in looks.iter().enumerate() {
+            let settling = matches!(world[i].action, Some(ActionState::Settling { .. }));
+            if settling && clean(look) {
+                let cleared = EventKind::Cleared { batch, look_begun_at: NOW };
+                if self.one(&mut world[i], cleared).contains(&Effect::Delete(batch)) {
+                    asked.push(i);
+                }
+            }
+        }
+        if asked.is_empty() {
+            return Ok(());
+        }
+        let first = asked[0];
+        for i in asked {
+            let node = &mut world[i];
+            let (acted, answer) = match reply {
+                Reply::Accepted => (true, Some(Answer::Accepted)),
+                Reply::FirstFailed if i == first => {
+                    (false, Some(Answer::Failed { code: "NodeIdInUse".into() }))
+                }
+                Reply::FirstFailed => (true, Some(Answer::Accepted)),
+                Reply::Refused => (false, Some(Answer::Refused { why: "busy".into() })),
+                Reply::NoAnswerButActed => (true, Some(Answer::NoAnswer)),
+                Reply::NoAnswer => (false, Some(Answer::NoAnswer)),
+                Reply::CrashUnsent => (false, None),
+                Reply::CrashAfterActed => (true, None),
+            };
+            if acted && node.instance == Instance::Running {
+                node.instance = Instance::Doomed;
+            }
+            if let Some(answer) = answer {
+                self.one(node, EventKind::Answered(answer));
+            }
+        }
+        match reply {
+            Reply::CrashUnsent | Reply::CrashAfterActed => self.restart(world),
+            Reply::Accepted
+            | Reply::FirstFailed
+            | Reply::Refused
+            | Reply::NoAnswerButActed
+            | Reply::NoAnswer => Ok(()),
+        }
+    }
+
+    /// The world after a happening; `None` if it cannot happen here.
+    fn after(&self, world: &World, happening: Happening) -> Result<Option<World>, Breach> {
+        let mut next = world.clone();
+        match happening {
+            Happening::JobLands(i) => {
+                let node = &mut next[i];
+                let takes = node.fence == Fence::Clear && node.instance != Instance::Gone;
+                if !takes || node.job {
+                    return Ok(None);
+                }
+                node.job = true;
+            }
+            Happening::JobEnds(i) => next[i].job = false,
+            Happening::PersonResumes(i) => {
+                next[i].taken_over |= next[i].fence == Fence::Ours;
+                next[i].fence = Fence::Clear;
+            }
+            Happening::PersonDrains(i) => {
+                next[i].taken_over |= next[i].fence == Fence::Ours;
+                next[i].fence = Fence::Person;
+            }
+            Happening::Terminates(i) => {
+                let node = &mut next[i];
+                if node.instance != Instance::Doomed {
+                    return Ok(None);
+                }
+                // A person who resumes a node while it is being deleted takes
+                // the risk; we never do.
+                if node.job && !node.taken_over {
+                    return Err(Breach::JobLost);
+                }
+                node.instance = Instance::Gone;
+                node.job = false;
+            }
+            Happening::Marked(i) => {
+                let node = &mut next[i];
+                let free = node.fence == Fence::Clear && !node.job;
+                if node.action.is_some() || !free || node.instance != Instance::Running {
+                    return Ok(None);
+                }
+                node.action = Some(ActionState::Marked { since: NOW });
+            }
+            Happening::Paused => {
+                for node in &mut next {
+                    let effects = self.one(node, EventKind::Paused);
+                    self.run(node, &effects)?;
+                }
+            }
+            Happening::Restart => self.restart(&mut next)?,
+            Happening::TimePasses => {
+                for node in &mut next {
+                    node.action = node.action.take().map(grow_older);
+                }
+            }
+            Happening::Tick(read, crash, reply) => self.tick(&mut next, read, crash, reply)?,
+        }
+        Ok((next != *world).then_some(next))
+    }
+
+    /// Every world within reach, or the first breach with the way there.
+    fn search(&self, depth: u32) -> Result<HashSet<World>, (Breach, Vec<Happening>)> {
+        let fresh = Node {
+            action: None,
+            fence: Fence::Clear,
+            job: false,
+            instance: Instance::Running,
+            taken_over: false,
+        };
+        let start = [fresh.clone(), fresh];
+        let all = happenings();
+        let mut came_from: HashMap<World, Option<(World, Happening)>> = HashMap::new();
+        let mut queue = VecDeque::from([(start.clone(), 0)]);
+        came_from.insert(start, None);
+        while let Some((world, at_depth)) = queue.pop_front() {
+            if at_depth == depth {
+                continue;
+            }
+            for happening in &all {
+                match self.after(&world, *happening) {
+                    Ok(None) => {}
+                    Ok(Some(next)) => {
+                        if !came_from.contains_key(&next) {
+                            came_from.insert(next.clone(), Some((world.clone(), *happening)));
+                            queue.push_back((next, at_depth + 1));
+                        }
+                    }
+                    Err(breach) => {
+                        let mut way = vec![*happening];
+                        let mut at = &world;
+                        while let Some(Some((before, happening))) = came_from.get(at) {
+                            way.push(*happening);
+                            at = before;
+                        }
+                        way.reverse();
+                        return Err((breach, way));
+                    }
+                }
+            }
+        }
+        Ok(came_from.into_keys().collect())
+    }
+}
+
+/// One unit of time later: what lies far enough back stays there.
+fn grow_older(state: ActionState) -> ActionState {
+    let older = |at: Time| Time((at.0 - UNIT.0).max(OLDEST));
+    match state {
+        ActionState::Marked { since } => ActionState::Marked { since: older(since) },
+        ActionState::Fencing { since } => ActionState::Fencing { since: older(since) },
+        ActionState::Settling { until } => ActionState::Settling { until: older(until) },
+        ActionState::Asking { batch, at } => ActionState::Asking { batch, at: older(at) },
+        ActionState::Asked { batch, at, answer, absences, running_since } => ActionState::Asked {
+            batch,
+            at: older(at),
+            answer,
+            absences,
+            running_since: running_since.map(older),
+        },
+        ActionState::Releasing { why, since } => {
+            ActionState::Releasing { why, since: older(since) }
+        }
+        ActionState::Ended { end, at } => ActionState::Ended { end, at: older(at) },
+    }
+}
+
+#[test]
+fn no_way_through_loses_a_job_or_leaves_a_fence() {
+    let model = Model { step };
+    let reached = match model.search(DEPTH) {
+        Ok(reached) => reached,
+        Err((breach, way)) => panic!("{breach:?} by {way:#?}"),
+    };
+    println!("{} worlds within {DEPTH} happenings", reached.len());
+    assert!(reached.len() > 50_000, "the search has become small: {}", reached.len());
+    assert!(reached.iter().any(|world| world.iter().all(|n| n.instance == Instance::Gone)));
+
+    // From everywhere, a calm world comes to rest: no action that could be
+    // taken back stays open, and no fence of ours stays on a living node that
+    // is not being deleted.
+    for world in &reached {
+        let mut world = world.clone();
+        for _ in 0..12 {
+            for i in 0..2 {
+                if let Ok(Some(next)) = model.after(&world, Happening::Terminates(i)) {
+                    world = next;
+                }
+            }
+            for calm in [
+                Happening::TimePasses,
+                Happening::Paused,
+                Happening::Tick(Read::True, Crash::No, Reply::Accepted),
+            ] {
+                match model.after(&world, calm) {
+                    Ok(Some(next)) => world = next,
+                    Ok(None) => {}
+                    Err(breach) => panic!("{breach:?} in calm weather from {world:?}"),
+                }
+            }
+        }
+        for node in &world {
+            assert_eq!(node.action, None, "an action stays open: {world:?}");
+            assert!(
+                node.fence != Fence::Ours || node.instance == Instance::Gone,
+                "a fence is left: {world:?}"
+            );
+        }
+    }
+}
+
+/// Hands back every node after a refusal to answer, at once.
+fn impatient(terms: &Terms, state: ActionState, event: &Event) -> (ActionState, Vec<Effect>) {
+    match (&state, &event.kind) {
+        (ActionState::Asked { answer: Answer::NoAnswer, .. }, EventKind::Look(_)) => {
+            let why = ReleaseReason::NeverLeft;
+            (ActionState::Releasing { why, since: event.at }, vec![Effect::Release])
+        }
+        (_, _) => step(terms, state, event),
+    }
+}
+
+/// Deletes from the look that saw the fence, without settling.
+fn hasty(terms: &Terms, state: ActionState, event: &Event) -> (ActionState, Vec<Effect>) {
+    match (&state, &event.kind) {
+        // Takes a fence that was asked for for one that is there.
+        (ActionState::Marked { .. }, EventKind::Look(look))
+            if matches!(look.sight, Sight::Present { .. }) =>
+        {
+            let batch = BatchId(1);
+            (
+                ActionState::Asked {
+                    batch,
+                    at: event.at,
+                    answer: Answer::Accepted,
+                    absences: 0,
+                    running_since: None,
+                },
+                vec![Effect::Delete(batch)],
+            )
+        }
+        (_, _) => step(terms, state, event),
+    }
+}
+
+/// Forgets after a restart that the call was sent.
+fn amnesiac(terms: &Terms, state: ActionState, event: &Event) -> (ActionState, Vec<Effect>) {
+    match (&state, &event.kind) {
+        (ActionState::Asking { .. } | ActionState::Asked { .. }, EventKind::Started) => {
+            let why = ReleaseReason::Restarted;
+            (ActionState::Releasing { why, since: event.at }, vec![Effect::Release])
+        }
+        (_, _) => step(terms, state, event),
+    }
+}
+
+/// Ends an action without taking the fence off.
+fn untidy(terms: &Terms, state: ActionState, event: &Event) -> (ActionState, Vec<Effect>) {
+    match (&state, &event.kind) {
+        (ActionState::Asked { answer: Answer::Refused { .. }, .. }, EventKind::Look(_)) => {
+            let end = End::Released(ReleaseReason::TimedOut);
+            (ActionState::Ended { end, at: event.at }, vec![])
+        }
+        (_, _) => step(terms, state, event),
+    }
+}
+
+#[test]
+fn the_search_finds_planted_bugs() {
+    for (what, planted) in [("impatient", impatient as Step), ("amnesiac", amnesiac)] {
+        let (breach, way) = Model { step: planted }.search(DEPTH).expect_err(what);
+        assert_eq!(breach, Breach::HandedBackWhileDoomed, "{what}: {way:?}");
+    }
+    // A delete without a fence: the model's world acts on the effect itself.
+    let model = Model { step: hasty };
+    let fresh = |action| Node {
+        action,
+        fence: Fence::Clear,
+        job: false,
+        instance: Instance::Running,
+        taken_over: false,
+    };
+    let mut world = [fresh(Some(ActionState::Marked { since: NOW })), fresh(None)];
+    let look = Model::look(&world[0], Read::True);
+    let effects = model.one(&mut world[0], EventKind::Look(look));
+    assert_eq!(effects, [Effect::Delete(BatchId(1))]);
+    world[0].instance = Instance::Doomed;
+    world[0].job = true;
+    world[0].action = None;
+    let lost = model.after(&world, Happening::Terminates(0));
+    assert_eq!(lost.expect_err("a job is lost"), Breach::JobLost);
+}
+
+#[test]
+fn an_action_that_ends_under_its_fence_is_swept() {
+    let model = Model { step: untidy };
+    let refused = ActionState::Asked {
+        batch: BatchId(1),
+        at: NOW,
+        answer: Answer::Refused { why: "busy".into() },
+        absences: 0,
+        running_since: None,
+    };
+    let node = Node {
+        action: Some(refused),
+        fence: Fence::Ours,
+        job: false,
+        instance: Instance::Running,
+        taken_over: false,
+    };
+    let mut world = [node.clone(), Node { action: None, fence: Fence::Clear, ..node }];
+    let calm = model.tick(&mut world, Read::True, Crash::No, Reply::Accepted);
+    assert_eq!(calm, Ok(()));
+    assert_eq!(world[0].fence, Fence::Clear, "the sweep takes it off");
+}
