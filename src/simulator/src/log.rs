@@ -215,6 +215,17 @@ impl fmt::Display for WorldEvent {
     }
 }
 
+/// A time since the world's start: `2+03:04:05.006`, days first.
+struct Since(Span);
+
+impl fmt::Display for Since {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ms = self.0.0;
+        let (days, hours, mins) = (ms / 86_400_000, ms / 3_600_000 % 24, ms / 60_000 % 60);
+        write!(f, "{days}+{hours:02}:{mins:02}:{:02}.{:03}", ms / 1000 % 60, ms % 1000)
+    }
+}
+
 fn list<T: fmt::Display>(items: &[T]) -> String {
     if items.is_empty() {
         return "none".to_owned();
@@ -225,6 +236,7 @@ fn list<T: fmt::Display>(items: &[T]) -> String {
 /// The log: its text if kept, its digest always, and events for a watcher.
 #[derive(Debug, Clone)]
 pub(crate) struct Log {
+    start: Time,
     text: String,
     line: String,
     keep: bool,
@@ -234,16 +246,23 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    pub(crate) fn new(keep: bool) -> Self {
-        // FNV-1a's offset basis.
-        let digest = 0xcbf2_9ce4_8422_2325;
-        Self { text: String::new(), line: String::new(), keep, digest, watched: false, fresh: vec![] }
+    pub(crate) fn new(start: Time, keep: bool) -> Self {
+        Self {
+            start,
+            text: String::new(),
+            line: String::new(),
+            keep,
+            // FNV-1a's offset basis.
+            digest: 0xcbf2_9ce4_8422_2325,
+            watched: false,
+            fresh: vec![],
+        }
     }
 
     pub(crate) fn write(&mut self, at: Time, event: WorldEvent) {
         self.line.clear();
         // Writing to a string cannot fail.
-        let _ = writeln!(self.line, "{} {event}", at.0);
+        let _ = writeln!(self.line, "{} {event}", Since(at.since(self.start)));
         for byte in self.line.bytes() {
             self.digest = (self.digest ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
         }

@@ -1,0 +1,33 @@
+//! A digest of a policy: 128-bit FNV-1a of its serialized form.
+//!
+//! It tells two policies apart that a person wrote; it does not stand up to
+//! somebody who looks for a collision. The serialized form has a fixed order,
+//! so one policy has one digest, in every process of one build.
+
+use serde::Serialize;
+use trimtab_core::ids::PolicyHash;
+
+const OFFSET_BASIS: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
+const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
+
+/// The digest; none if the value has no serialized form.
+pub(super) fn digest(value: &impl Serialize) -> Option<PolicyHash> {
+    let bytes = serde_json::to_vec(value).ok()?;
+    format!("{:032x}", fnv1a(&bytes)).parse().ok()
+}
+
+fn fnv1a(bytes: &[u8]) -> u128 {
+    bytes.iter().fold(OFFSET_BASIS, |hash, byte| (hash ^ u128::from(*byte)).wrapping_mul(PRIME))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_published_test_vectors_hold() {
+        assert_eq!(fnv1a(b""), 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d);
+        assert_eq!(fnv1a(b"a"), 0xd228_cb69_6f1a_8caf_7891_2b70_4e4a_8964);
+        assert_eq!(fnv1a(b"foobar"), 0x343e_1662_793c_64bf_6f0d_3597_ba44_6f18);
+    }
+}

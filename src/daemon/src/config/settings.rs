@@ -1,0 +1,294 @@
+//! The validated configuration. No value here needs a second look, and no
+//! `Option` stands for "forgotten".
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use trimtab_core::ids::ParseIdError;
+use trimtab_core::policy::{ClusterPolicy, UtilizationRule};
+
+use super::problem::Note;
+use super::schedule::Schedule;
+
+/// Everything the daemon was told.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// Whether anything may be changed.
+    pub mode: Mode,
+    /// When to tick.
+    pub schedule: Schedule,
+    /// The ledger's file.
+    pub state_path: PathBuf,
+    /// While this file is there, nothing is begun.
+    pub pause_file: PathBuf,
+    /// The clusters, in the order of the file; no name twice.
+    pub clusters: Vec<ClusterSettings>,
+    /// What an operator should know, in the order of the file.
+    pub notes: Vec<Note>,
+}
+
+/// Whether anything may be changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Observe, plan and explain; there is no port that changes anything.
+    Observe,
+    /// Carry plans out.
+    Enforce,
+}
+
+/// One cluster: what may be done to it, and how to reach it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClusterSettings {
+    /// What may be done.
+    pub policy: ClusterPolicy,
+    /// The region it is in.
+    pub region: Region,
+    /// The account it is in; another one at start is a refusal to run.
+    pub account_id: AccountId,
+    /// A role to assume first; of the same account.
+    pub role_arn: Option<RoleArn>,
+    /// Where to send requests instead of to AWS.
+    pub endpoint_url: Option<EndpointUrl>,
+    /// Who runs its jobs.
+    pub scheduler: SchedulerSettings,
+    /// Where metrics come from; `None` where no group has a rule about them.
+    pub utilization: Option<UtilizationSettings>,
+}
+
+/// Who runs a cluster's jobs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SchedulerSettings {
+    /// The simulated world's scheduler, behind the endpoint's `/_world`. With
+    /// an endpoint, that one is on this machine; without one, only a world in
+    /// this process can be meant.
+    Simulated,
+    /// Nobody: the evidence is metrics, and nothing can be fenced.
+    None,
+    /// Slurm.
+    Slurm {
+        /// Its configuration file, passed on as `SLURM_CONF`.
+        conf: PathBuf,
+    },
+}
+
+impl SchedulerSettings {
+    /// Why this build cannot run with it, if it cannot.
+    pub const fn not_built_yet(&self) -> Option<&'static str> {
+        match self {
+            Self::Simulated | Self::None => None,
+            Self::Slurm { .. } => Some("scheduler kind \"slurm\": this build cannot run it yet"),
+        }
+    }
+}
+
+/// Where utilization metrics come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UtilizationSettings {
+    /// The source.
+    pub source: UtilizationSource,
+    /// The cluster's rule; a group's own is in its policy.
+    pub rule: UtilizationRule,
+}
+
+/// A source of utilization metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UtilizationSource {
+    /// CloudWatch metrics of a known layout.
+    Cloudwatch(Preset),
+    /// The simulated world's.
+    Simulated,
+}
+
+/// Names, units and dimensions under which agents publish metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Preset {
+    /// The CloudWatch agent with its NVIDIA plugin, as documented.
+    CwagentNvidia,
+}
+
+macro_rules! text {
+    ($(#[$doc:meta])* $type:ident, $wanted:literal, $is_valid:path) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub struct $type(String);
+
+        impl $type {
+            /// As written.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $type {
+            type Err = ParseIdError;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                if $is_valid(text) {
+                    Ok(Self(text.to_owned()))
+                } else {
+                    Err(ParseIdError { text: text.to_owned(), wanted: $wanted })
+                }
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+text!(
+    /// A region's code, `us-west-2`.
+    Region, "a region's code", is_region
+);
+text!(
+    /// An account's 12 digits.
+    AccountId, "an account id of 12 digits", is_account
+);
+text!(
+    /// A role's ARN.
+    RoleArn, "a role's ARN", is_role
+);
+text!(
+    /// Scheme, host and port of an endpoint; plain `http` is on this machine.
+    EndpointUrl, "a URL of scheme, host and port that is encrypted or on this machine", is_endpoint
+);
+
+impl RoleArn {
+    /// The account the role is in.
+    pub fn account(&self) -> &str {
+        self.0.split(':').nth(4).unwrap_or("")
+    }
+}
+
+impl EndpointUrl {
+    /// Whether it is on this machine, whatever names resolve to.
+    pub fn is_loopback(&self) -> bool {
+        host_of(&self.0).is_some_and(|(_, host)| is_loopback(host))
+    }
+}
+
+/// `us-west-2`, `us-gov-east-1`, `eusc-de-east-1`.
+fn is_region(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('-').collect();
+    let [area, directions @ .., number] = parts.as_slice() else { return false };
+    let is_word = |word: &&str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase());
+    (2..=4).contains(&area.len())
+        && is_word(area)
+        && !directions.is_empty()
+        && directions.iter().all(is_word)
+        && (1..=2).contains(&number.len())
+        && number.bytes().all(|b| b.is_ascii_digit())
+}
+
+fn is_account(text: &str) -> bool {
+    text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit())
+}
+
+fn is_role(text: &str) -> bool {
+    let parts: Vec<&str> = text.split(':').collect();
+    let &["arn", partition, "iam", "", account, role] = parts.as_slice() else { return false };
+    let is_name = |name: &str| {
+        !name.is_empty()
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"+=,.@_-/".contains(&b))
+    };
+    partition.starts_with("aws")
+        && partition.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')
+        && is_account(account)
+        && role.strip_prefix("role/").is_some_and(is_name)
+}
+
+fn is_endpoint(text: &str) -> bool {
+    match host_of(text) {
+        Some(("https", _)) => true,
+        // Requests are signed, not encrypted.
+        Some(("http", host)) => is_loopback(host),
+        Some(_) | None => false,
+    }
+}
+
+/// Scheme and host of `scheme://host[:port][/]`.
+fn host_of(text: &str) -> Option<(&str, &str)> {
+    let (scheme, rest) = text.split_once("://")?;
+    let rest = rest.strip_suffix('/').unwrap_or(rest);
+    let after_v6 = rest.find(']').map_or(0, |at| at + 1);
+    let (host, port) = match rest.get(after_v6..)?.rfind(':') {
+        Some(colon) => (rest.get(..after_v6 + colon)?, rest.get(after_v6 + colon + 1..)),
+        None => (rest, None),
+    };
+    if let Some(port) = port {
+        port.parse::<u16>().ok().filter(|_| port.bytes().all(|b| b.is_ascii_digit()))?;
+    }
+    let v6 = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let is_name = |host: &str| {
+        !host.is_empty()
+            && host.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'-')
+    };
+    let is_host = v6.map_or(is_name(host), |v6| v6.parse::<Ipv6Addr>().is_ok());
+    is_host.then_some((scheme, host))
+}
+
+fn is_loopback(host: &str) -> bool {
+    let v6 = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let address: Option<IpAddr> = match v6 {
+        Some(v6) => v6.parse::<Ipv6Addr>().ok().map(IpAddr::from),
+        None => host.parse::<Ipv4Addr>().ok().map(IpAddr::from),
+    };
+    host.eq_ignore_ascii_case("localhost") || address.is_some_and(|a| a.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints_are_encrypted_or_on_this_machine() {
+        for (text, valid, loopback) in [
+            ("http://127.0.0.1:4010", true, true),
+            ("http://127.8.9.1/", true, true),
+            ("http://localhost:80", true, true),
+            ("http://[::1]:4010", true, true),
+            ("https://api.sagemaker.us-west-2.amazonaws.com", true, false),
+            ("https://[2600::1]", true, false),
+            ("http://10.0.0.1:4010", false, false),
+            ("http://127.0.0.1.example.com", false, false),
+            ("http://127.0.0.1@example.com", false, false),
+            ("http://127.0.0.1:4010/path", false, false),
+            ("http://127.0.0.1:99999", false, false),
+            ("http://127.0.0.1:+1", false, false),
+            ("http://", false, false),
+            ("http://[::1", false, false),
+            ("ftp://localhost", false, false),
+            ("127.0.0.1:4010", false, false),
+        ] {
+            let endpoint = text.parse::<EndpointUrl>();
+            assert_eq!(endpoint.is_ok(), valid, "{text}");
+            assert_eq!(endpoint.is_ok_and(|e| e.is_loopback()), loopback, "{text}");
+        }
+    }
+
+    #[test]
+    fn regions_accounts_and_roles_have_their_form() {
+        for text in ["us-west-2", "us-gov-east-1", "eusc-de-east-1", "ap-southeast-5"] {
+            assert!(text.parse::<Region>().is_ok(), "{text}");
+        }
+        for text in ["", "us", "us-2", "us-west", "us-west-2a", "US-west-2", "us--2"] {
+            assert!(text.parse::<Region>().is_err(), "{text}");
+        }
+        assert!("12345678901".parse::<AccountId>().is_err());
+        assert!("1234-5678-9012".parse::<AccountId>().is_err());
+        let role: RoleArn = "arn:aws-us-gov:iam::123456789012:role/a/b".parse().expect("valid");
+        assert_eq!(role.account(), "123456789012");
+        for text in [
+            "arn:aws:iam::123456789012:user/a",
+            "arn:aws:iam::1:role/a",
+            "arn:aws:iam::123456789012:role/",
+            "arn:aws:sts:us-west-2:123456789012:role/a",
+        ] {
+            assert!(text.parse::<RoleArn>().is_err(), "{text}");
+        }
+    }
+}

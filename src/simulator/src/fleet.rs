@@ -1,0 +1,467 @@
+//! HyperPod's side: instance groups, nodes and their lives.
+//!
+//! ```text
+//! launch ─► Booting ─► (Checking) ─► Up ─► Leaving ─► gone
+//!                                    │ └─► Failed ─► replaced under its name
+//! ```
+//!
+//! What is true and what the API shows are two things: a change shows in the
+//! listing and in the counts after a lag of its own.
+
+use std::collections::BTreeMap;
+
+use trimtab_core::ids::{InstanceId, NodeName};
+use trimtab_core::snapshot::{InstanceStatus, Role};
+use trimtab_core::units::{NodeCount, Span, Time};
+
+use crate::log::WorldEvent;
+use crate::rng::{Stream, id_number};
+use crate::scheduler::SlotNo;
+use crate::spec::{Between, GroupSpec, WorldSpec};
+use crate::truth::{Caller, RestartCause};
+use crate::world::{Happening, Inner};
+
+/// Nodes of the start were launched so long before it.
+const FIRST_AGES: Between = Between::secs(3_600, 10 * 86_400);
+/// How long an instance that was replaced is still listed as ShuttingDown.
+const REPLACED_SHOWS: Between = Between::secs(20, 240);
+
+/// A group, by its place in the spec.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct GroupNo(pub(crate) usize);
+
+/// A node, by the order of launches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Serial(pub(crate) u32);
+
+/// An operation that keeps a classic cluster Updating.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct OperationNo(u64);
+
+/// Where a node stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// It was launched.
+    Booting,
+    /// Deep health checks run.
+    Checking,
+    /// It is Running.
+    Up,
+    /// It broke.
+    Failed,
+    /// It is being terminated.
+    Leaving(Leave),
+    /// It is no more; an entry may still be listed.
+    Gone,
+}
+
+/// Why a node leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Leave {
+    /// A delete request was accepted; the index of its record.
+    Deleted { asked: usize, by: Caller },
+    /// Another instance has its name now.
+    Replaced,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Node {
+    pub(crate) id: InstanceId,
+    pub(crate) group: GroupNo,
+    pub(crate) name: NodeName,
+    pub(crate) launched: Time,
+    pub(crate) phase: Phase,
+    /// What the listing shows.
+    pub(crate) listed: Option<InstanceStatus>,
+    /// The scheduler's entry for it.
+    pub(crate) slot: Option<SlotNo>,
+    counted: bool,
+    billed_from: Time,
+    operation: Option<OperationNo>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Group {
+    pub(crate) role: Role,
+    /// Up and not leaving.
+    pub(crate) live: u32,
+    /// Booting, checking, up or failed.
+    pub(crate) members: u32,
+    /// Of them booting or checking.
+    pub(crate) arriving: u32,
+    current: u32,
+    pub(crate) target: u32,
+    /// What DescribeCluster shows of `current`.
+    pub(crate) current_shown: u32,
+    count_shows_at: Time,
+}
+
+/// All groups and nodes.
+#[derive(Debug, Clone)]
+pub(crate) struct Fleet {
+    pub(crate) groups: Vec<Group>,
+    /// Nodes that are, or are still listed, in order of their launches.
+    pub(crate) nodes: BTreeMap<Serial, Node>,
+    by_id: BTreeMap<InstanceId, Serial>,
+    next: u32,
+    operations: BTreeMap<OperationNo, u32>,
+    next_operation: u64,
+}
+
+/// How a node is launched.
+struct Launch {
+    group: GroupNo,
+    /// The name and entry it takes over.
+    instead_of: Option<(NodeName, Option<SlotNo>)>,
+    operation: Option<OperationNo>,
+    boot: Between,
+}
+
+impl Fleet {
+    pub(crate) fn new(spec: &WorldSpec) -> Self {
+        let group = |group: &GroupSpec| Group {
+            role: group.role,
+            live: 0,
+            members: 0,
+            arriving: 0,
+            current: group.count.0,
+            target: group.count.0,
+            current_shown: group.count.0,
+            count_shows_at: spec.start,
+        };
+        Self {
+            groups: spec.groups.iter().map(group).collect(),
+            nodes: BTreeMap::new(),
+            by_id: BTreeMap::new(),
+            next: 0,
+            operations: BTreeMap::new(),
+            next_operation: 0,
+        }
+    }
+
+    /// The node with this id, while it is listed or lives.
+    pub(crate) fn find(&self, id: InstanceId) -> Option<(Serial, &Node)> {
+        let serial = *self.by_id.get(&id)?;
+        Some((serial, self.nodes.get(&serial)?))
+    }
+
+    /// Whether an operation runs that keeps a classic cluster Updating.
+    pub(crate) fn is_operating(&self) -> bool {
+        !self.operations.is_empty()
+    }
+
+    pub(crate) fn show_count(&mut self, group: GroupNo, current: u32) {
+        self.groups[group.0].current_shown = current;
+    }
+
+    /// Begins an operation over so many nodes.
+    pub(crate) fn begin_operation(&mut self, nodes: u32) -> OperationNo {
+        self.next_operation += 1;
+        let operation = OperationNo(self.next_operation);
+        self.operations.insert(operation, nodes);
+        operation
+    }
+
+    /// One node of an operation is done; the last one ends it.
+    fn leave_operation(&mut self, operation: OperationNo) {
+        if let Some(left) = self.operations.get_mut(&operation) {
+            *left = left.saturating_sub(1);
+            if *left == 0 {
+                self.operations.remove(&operation);
+            }
+        }
+    }
+
+    fn name(serial: Serial) -> NodeName {
+        let [_, a, b, c] = serial.0.to_be_bytes();
+        format!("ip-10-{a}-{b}-{c}").parse().expect("letters, digits and hyphens")
+    }
+}
+
+impl Inner {
+    /// Nodes of the start: up, joined and of some age.
+    pub(crate) fn place_first_nodes(&mut self) {
+        let spec = std::sync::Arc::clone(&self.spec);
+        for (number, group) in spec.groups.iter().enumerate() {
+            for _ in 0..group.count.0 {
+                let serial = Serial(self.fleet.next);
+                let age = self.rng(Stream::Ages, u64::from(serial.0)).span(FIRST_AGES);
+                self.add_node(serial, GroupNo(number), Fleet::name(serial), self.now - age);
+                let node = self.fleet.nodes.get_mut(&serial).expect("just added");
+                node.phase = Phase::Up;
+                node.listed = Some(InstanceStatus::Running);
+                node.counted = true;
+                self.fleet.groups[number].live += 1;
+                self.join(serial);
+            }
+            self.record_live(GroupNo(number));
+        }
+    }
+
+    fn add_node(&mut self, serial: Serial, group: GroupNo, name: NodeName, launched: Time) {
+        self.fleet.next = serial.0 + 1;
+        let id = InstanceId::from_number(id_number(self.spec.seed, u64::from(serial.0)).into());
+        self.fleet.by_id.insert(id, serial);
+        self.fleet.groups[group.0].members += 1;
+        let node = Node {
+            id,
+            group,
+            name,
+            launched,
+            phase: Phase::Booting,
+            listed: None,
+            slot: None,
+            counted: false,
+            billed_from: launched.max(self.spec.start),
+            operation: None,
+        };
+        self.fleet.nodes.insert(serial, node);
+    }
+
+    /// Grows a group by so many nodes.
+    pub(crate) fn grow(&mut self, group: GroupNo, by: u32, boot: Option<Between>) {
+        let spec = std::sync::Arc::clone(&self.spec);
+        let Some(named) = spec.groups.get(group.0).filter(|_| by > 0) else { return };
+        self.write(WorldEvent::Grown { group: named.name.clone(), by: NodeCount(by) });
+        let operation = Some(self.fleet.begin_operation(by));
+        self.fleet.groups[group.0].target += by;
+        let boot = boot.unwrap_or(named.boot);
+        for _ in 0..by {
+            self.launch(Launch { group, instead_of: None, operation, boot });
+        }
+    }
+
+    fn launch(&mut self, launch: Launch) -> InstanceId {
+        let Launch { group, instead_of, operation, boot } = launch;
+        let serial = Serial(self.fleet.next);
+        let replaces = instead_of.is_some();
+        let (name, slot) = instead_of.unwrap_or_else(|| (Fleet::name(serial), None));
+        self.add_node(serial, group, name.clone(), self.now);
+        self.fleet.groups[group.0].arriving += 1;
+        let node = self.fleet.nodes.get_mut(&serial).expect("just added");
+        node.operation = operation;
+        node.slot = slot;
+        // A replacement is counted in place of the node it replaces.
+        node.counted = replaces;
+        let id = node.id;
+        self.record.groups[group.0].launched += 1;
+        let group_name = self.spec.groups[group.0].name.clone();
+        self.write(WorldEvent::NodeLaunched { node: id, name, group: group_name });
+        self.list(serial, Some(InstanceStatus::Pending));
+        let boot = self.rng(Stream::Boot, u64::from(serial.0)).span(boot);
+        self.plan(self.now + boot, Happening::Booted(serial));
+        id
+    }
+
+    pub(crate) fn boot_ends(&mut self, serial: Serial) {
+        let Some(node) = self.fleet.nodes.get_mut(&serial) else { return };
+        if node.phase != Phase::Booting {
+            return;
+        }
+        match self.spec.groups[node.group.0].health_check {
+            None => self.come_up(serial),
+            Some(check) => {
+                node.phase = Phase::Checking;
+                let check = self.rng(Stream::Boot, u64::from(serial.0) | 1 << 40).span(check);
+                self.list(serial, Some(InstanceStatus::DeepHealthCheck));
+                self.plan(self.now + check, Happening::Checked(serial));
+            }
+        }
+    }
+
+    pub(crate) fn come_up(&mut self, serial: Serial) {
+        let now = self.now;
+        let Some(node) = self.fleet.nodes.get_mut(&serial) else { return };
+        match node.phase {
+            Phase::Booting | Phase::Checking => {}
+            Phase::Up | Phase::Failed | Phase::Leaving(_) | Phase::Gone => return,
+        }
+        node.phase = Phase::Up;
+        let (id, group, launched) = (node.id, node.group, node.launched);
+        let (operation, counted) = (node.operation.take(), std::mem::replace(&mut node.counted, true));
+        let state = &mut self.fleet.groups[group.0];
+        state.live += 1;
+        state.arriving -= 1;
+        let live = NodeCount(state.live);
+        self.record.groups[group.0].booting += now.since(launched);
+        if !counted {
+            self.count(group, 1);
+        }
+        if let Some(operation) = operation {
+            self.fleet.leave_operation(operation);
+        }
+        self.list(serial, Some(InstanceStatus::Running));
+        self.record_live(group);
+        self.write(WorldEvent::NodeUp { node: id, live });
+        let join = self.rng(Stream::Boot, u64::from(serial.0) | 1 << 41).span(self.spec.join_delay);
+        self.plan(now + join, Happening::Joins(serial));
+    }
+
+    /// A delete request for this node was accepted.
+    pub(crate) fn begin_leaving(
+        &mut self,
+        serial: Serial,
+        leave: Leave,
+        operation: Option<OperationNo>,
+    ) {
+        let delay = self.rng(Stream::Delete, u64::from(serial.0)).span(self.spec.delete_delay);
+        let until = self.deletions_stuck_until().unwrap_or(self.now) + delay;
+        let Some(node) = self.fleet.nodes.get_mut(&serial) else { return };
+        let group = node.group;
+        node.phase = Phase::Leaving(leave);
+        node.operation = operation;
+        let state = &mut self.fleet.groups[group.0];
+        state.live -= 1;
+        state.members -= 1;
+        state.target = state.target.saturating_sub(1);
+        self.record_live(group);
+        self.list(serial, Some(InstanceStatus::ShuttingDown));
+        self.plan(until, Happening::Terminates(serial));
+    }
+
+    /// The node is no more: its jobs die with it.
+    pub(crate) fn terminate(&mut self, serial: Serial) {
+        let now = self.now;
+        let Some(node) = self.fleet.nodes.get_mut(&serial) else { return };
+        let Phase::Leaving(leave) = node.phase else { return };
+        node.phase = Phase::Gone;
+        let (id, group, slot, counted) = (node.id, node.group, node.slot.take(), node.counted);
+        let (operation, billed_from) = (node.operation.take(), node.billed_from);
+        self.record.groups[group.0].billed += now.since(billed_from);
+        if counted {
+            self.count(group, -1);
+        }
+        if let Some(operation) = operation {
+            self.fleet.leave_operation(operation);
+        }
+        let jobs = slot.map_or_else(Vec::new, |slot| self.jobs_on(slot));
+        self.write(WorldEvent::NodeGone { node: id, jobs: jobs.clone() });
+        if let Leave::Deleted { asked, by } = leave {
+            if by != Caller::Person {
+                self.record.groups[group.0].deleted += 1;
+            }
+            let asked = &mut self.record.asked[asked];
+            asked.terminated = Some(now);
+            asked.jobs_at_end = jobs;
+            if let Some(slot) = slot {
+                self.lose_slot(slot, RestartCause::Deleted { node: id, by });
+                let prune = self.rng(Stream::Prune, u64::from(serial.0)).span(self.spec.prune_delay);
+                self.plan(now + prune, Happening::Pruned(slot));
+            }
+        }
+        self.list(serial, None);
+    }
+
+    /// The node breaks: its jobs are requeued and recovery takes over.
+    pub(crate) fn fail(&mut self, serial: Serial) {
+        let Some(node) = self.fleet.nodes.get_mut(&serial) else { return };
+        if node.phase != Phase::Up {
+            return;
+        }
+        node.phase = Phase::Failed;
+        let (id, group, slot) = (node.id, node.group, node.slot);
+        self.fleet.groups[group.0].live -= 1;
+        self.record_live(group);
+        self.write(WorldEvent::NodeFailed(id));
+        self.list(serial, Some(InstanceStatus::Failure));
+        if let Some(slot) = slot {
+            self.drain_for_recovery(slot);
+            self.lose_slot(slot, RestartCause::Failed { node: id });
+        }
+        let delay = self.rng(Stream::Recovery, u64::from(serial.0)).span(self.spec.recovery_delay);
+        self.plan(self.now + delay, Happening::Recovers(serial));
+    }
+
+    /// A broken node is replaced, unless somebody has deleted it meanwhile.
+    pub(crate) fn recover(&mut self, serial: Serial) {
+        if self.fleet.nodes.get(&serial).is_some_and(|node| node.phase == Phase::Failed) {
+            self.replace(serial);
+        }
+    }
+
+    /// Another instance takes the place and the name of this one. A drain on
+    /// that name stays.
+    pub(crate) fn replace(&mut self, serial: Serial) {
+        let Some(node) = self.fleet.nodes.get_mut(&serial) else { return };
+        let was_up = match node.phase {
+            Phase::Up => true,
+            Phase::Failed => false,
+            Phase::Booting | Phase::Checking | Phase::Leaving(_) | Phase::Gone => return,
+        };
+        node.phase = Phase::Leaving(Leave::Replaced);
+        node.counted = false;
+        let (old, group, slot, name) = (node.id, node.group, node.slot.take(), node.name.clone());
+        let state = &mut self.fleet.groups[group.0];
+        state.live -= u32::from(was_up);
+        state.members -= 1;
+        self.record_live(group);
+        if let Some(slot) = slot {
+            self.lose_slot(slot, RestartCause::Replaced { node: old });
+            self.set_joining(slot);
+        }
+        self.list(serial, Some(InstanceStatus::ShuttingDown));
+        let shown = self.rng(Stream::Recovery, u64::from(serial.0) | 1 << 40).span(REPLACED_SHOWS);
+        self.plan(self.now + shown, Happening::Terminates(serial));
+        let boot = self.spec.groups[group.0].boot;
+        let instead_of = Some((name, slot));
+        let new = self.launch(Launch { group, instead_of, operation: None, boot });
+        self.write(WorldEvent::NodeReplaced { old, new });
+    }
+
+    /// A change of the listing, which shows after its lag.
+    fn list(&mut self, node: Serial, status: Option<InstanceStatus>) {
+        if self.spec.listing_lag <= Span::ZERO {
+            self.show_listed(node, status);
+        } else {
+            let at = self.now + self.spec.listing_lag;
+            self.plan(at, Happening::ShowsListed { node, status });
+        }
+    }
+
+    pub(crate) fn show_listed(&mut self, serial: Serial, status: Option<InstanceStatus>) {
+        let Some(node) = self.fleet.nodes.get_mut(&serial) else { return };
+        let is_over = node.phase == Phase::Gone && status.is_none();
+        node.listed = status;
+        if is_over {
+            let id = node.id;
+            self.fleet.nodes.remove(&serial);
+            self.fleet.by_id.remove(&id);
+        }
+    }
+
+    /// A change of `CurrentCount`, which shows after its lag and never before
+    /// an earlier one.
+    fn count(&mut self, group: GroupNo, change: i32) {
+        let lag = self.spec.count_lag + self.counts_lag_longer();
+        let state = &mut self.fleet.groups[group.0];
+        state.current = state.current.saturating_add_signed(change);
+        let at = (self.now + lag).max(state.count_shows_at);
+        state.count_shows_at = at;
+        let current = state.current;
+        if at <= self.now {
+            state.current_shown = current;
+        } else {
+            self.plan(at, Happening::ShowsCount { group, current });
+        }
+    }
+
+    fn record_live(&mut self, group: GroupNo) {
+        let live = NodeCount(self.fleet.groups[group.0].live);
+        self.record.live(group, self.now, live);
+    }
+
+    /// What live nodes add to a group's bill and boots up to now.
+    pub(crate) fn open_accounts(&self, group: GroupNo) -> (Span, Span) {
+        let mut billed = Span::ZERO;
+        let mut booting = Span::ZERO;
+        for node in self.fleet.nodes.values().filter(|node| node.group == group) {
+            match node.phase {
+                Phase::Gone => continue,
+                Phase::Booting | Phase::Checking => booting += self.now.since(node.launched),
+                Phase::Up | Phase::Failed | Phase::Leaving(_) => {}
+            }
+            billed += self.now.since(node.billed_from);
+        }
+        (billed, booting)
+    }
+}

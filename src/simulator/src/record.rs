@@ -1,0 +1,73 @@
+//! Keeping the books that [`Truth`] is made of.
+
+use std::collections::BTreeMap;
+
+use trimtab_core::units::{NodeCount, Span, Time};
+
+use crate::fleet::GroupNo;
+use crate::spec::WorldSpec;
+use crate::truth::{AskedNode, DeleteRequest, GroupTruth, Truth};
+use crate::world::Inner;
+
+/// What was written down so far.
+#[derive(Debug, Clone)]
+pub(crate) struct Record {
+    pub(crate) groups: Vec<GroupTruth>,
+    pub(crate) asked: Vec<AskedNode>,
+    pub(crate) requests: Vec<DeleteRequest>,
+}
+
+impl Record {
+    pub(crate) fn new(spec: &WorldSpec) -> Self {
+        let group = |group: &crate::spec::GroupSpec| GroupTruth {
+            price: group.price,
+            live: group.count,
+            live_min: group.count,
+            live_series: vec![(spec.start, group.count)],
+            members: group.count,
+            launched: 0,
+            regrown: 0,
+            deleted: 0,
+            billed: Span::ZERO,
+            busy: Span::ZERO,
+            booting: Span::ZERO,
+        };
+        Self { groups: spec.groups.iter().map(group).collect(), asked: vec![], requests: vec![] }
+    }
+
+    /// The number of live nodes changed.
+    pub(crate) fn live(&mut self, group: GroupNo, at: Time, live: NodeCount) {
+        let group = &mut self.groups[group.0];
+        group.live = live;
+        group.live_min = group.live_min.min(live);
+        match group.live_series.last_mut() {
+            Some(last) if last.0 == at => last.1 = live,
+            Some(last) if last.1 == live => {}
+            Some(_) | None => group.live_series.push((at, live)),
+        }
+    }
+}
+
+impl Inner {
+    pub(crate) fn truth(&self) -> Truth {
+        let mut groups = BTreeMap::new();
+        for (number, named) in self.spec.groups.iter().enumerate() {
+            let mut group = self.record.groups[number].clone();
+            let (billed, booting) = self.open_accounts(GroupNo(number));
+            group.billed += billed;
+            group.booting += booting;
+            group.busy += self.open_busy(GroupNo(number));
+            group.members = NodeCount(self.fleet.groups[number].members);
+            groups.insert(named.name.clone(), group);
+        }
+        Truth {
+            at: self.now,
+            since: self.spec.start,
+            jobs: self.scheduler.records(self.now),
+            groups,
+            asked: self.record.asked.clone(),
+            requests: self.record.requests.clone(),
+            fences: self.scheduler.fences(),
+        }
+    }
+}

@@ -1,0 +1,348 @@
+//! The job scheduler: partitions, entries for nodes, jobs and the queue.
+//!
+//! First in, first out in each partition. A job that cannot start blocks those
+//! behind it, except parts of a node that fit beside running jobs, and jobs
+//! that are over before it could start anyway (back-filling with known
+//! lengths). A job of one node that names a part of its GPUs shares a node,
+//! best fit; every other job takes whole nodes of one group.
+//!
+//! An entry that is drained or down gets no new job; a job on it goes on.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use trimtab_core::ids::{JobId, NodeName, PartitionName};
+use trimtab_core::snapshot::{Condition, Role};
+use trimtab_core::units::{MilliGpus, NodeCount, Span, Time};
+
+use crate::demand::Order;
+use crate::fleet::{GroupNo, Serial};
+use crate::rng::Stream;
+use crate::spec::{GroupSpec, Placement, WorldSpec};
+use crate::truth::{JobRecord, Restart};
+use crate::world::{Happening, Inner};
+
+/// Waiting jobs behind a blocked one that are tried in one pass.
+const BACKFILL_DEPTH: usize = 100;
+/// Ids of jobs count from here, as in a cluster that has run for a while.
+const FIRST_JOB_ID: u32 = 1001;
+
+/// A job, by the order in which jobs are handed in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct JobNo(pub(crate) u32);
+
+/// A partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct PartitionNo(usize);
+
+/// The scheduler's entry for a node, by the order in which they came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct SlotNo(pub(crate) u32);
+
+/// What a job takes of nodes of one size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Footprint {
+    /// A part of one node.
+    Part(MilliGpus),
+    /// Nodes that no other job shares.
+    Whole(u32),
+}
+
+impl Footprint {
+    pub(crate) fn of(nodes: NodeCount, gpus: MilliGpus, per_node: MilliGpus) -> Self {
+        if nodes <= NodeCount(1) && gpus > MilliGpus(0) && gpus < per_node {
+            return Self::Part(gpus);
+        }
+        let by_gpus = if per_node.0 == 0 { 0 } else { gpus.0.div_ceil(per_node.0) };
+        Self::Whole(nodes.0.max(by_gpus).max(1))
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Partition {
+    pub(crate) name: PartitionName,
+    pub(crate) groups: Vec<GroupNo>,
+    /// Waiting jobs by (handed in, job).
+    pub(crate) waiting: BTreeSet<(Time, JobNo)>,
+}
+
+/// Why an entry gets no new jobs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Drain {
+    pub(crate) reason: Arc<str>,
+    /// Whether it is in effect; it shows before that.
+    pub(crate) takes: bool,
+}
+
+/// Where an entry stands in its group's index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Idle,
+    Shared(MilliGpus),
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Slot {
+    pub(crate) name: NodeName,
+    pub(crate) node: Option<Serial>,
+    pub(crate) group: GroupNo,
+    pub(crate) condition: Condition,
+    pub(crate) drain: Option<Drain>,
+    /// A fence that is only pretended (the negative control).
+    pub(crate) pretended: Option<Arc<str>>,
+    pub(crate) jobs: Vec<JobNo>,
+    free: MilliGpus,
+    place: Option<Place>,
+    /// When it was last given to or left by a job.
+    pub(crate) touched: Time,
+    /// Since when it has a job, and when it had one before: for metrics.
+    pub(crate) busy: Vec<BusyRun>,
+}
+
+/// A time during which a node had a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct BusyRun {
+    pub(crate) from: Time,
+    pub(crate) to: Option<Time>,
+}
+
+impl Slot {
+    pub(crate) fn accepts_jobs(&self) -> bool {
+        self.condition == Condition::Up && !self.drain.as_ref().is_some_and(|drain| drain.takes)
+    }
+}
+
+#[derive(Debug, Clone, Default)]
+struct Index {
+    idle: BTreeSet<SlotNo>,
+    shared: BTreeSet<(MilliGpus, SlotNo)>,
+}
+
+/// Where a job stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum JobState {
+    /// Not handed in yet.
+    Unknown,
+    /// In the queue.
+    Waiting,
+    /// On its nodes: starting until `runs`, ending from `ends`, gone at `leaves`.
+    Placed { runs: Time, ends: Time, leaves: Time },
+    /// Over.
+    Done,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Job {
+    pub(crate) id: JobId,
+    pub(crate) order: Order,
+    partition: PartitionNo,
+    pub(crate) fits: bool,
+    pub(crate) state: JobState,
+    pub(crate) on: Vec<SlotNo>,
+    part: MilliGpus,
+    pub(crate) waits_since: Time,
+    waited: Span,
+    first_start: Option<Time>,
+    last_start: Option<Time>,
+    pub(crate) starts: u32,
+    pub(crate) restarts: Vec<Restart>,
+    end: Option<Time>,
+}
+
+/// The scheduler.
+#[derive(Debug, Clone)]
+pub(crate) struct Scheduler {
+    pub(crate) partitions: Vec<Partition>,
+    /// Entries in the order in which they came.
+    pub(crate) slots: BTreeMap<SlotNo, Slot>,
+    by_name: BTreeMap<NodeName, SlotNo>,
+    next_slot: u32,
+    index: Vec<Index>,
+    partition_of: Vec<Option<PartitionNo>>,
+    gpus: Vec<MilliGpus>,
+    pub(crate) jobs: Vec<Job>,
+    submitted: u32,
+}
+
+impl Scheduler {
+    pub(crate) fn new(spec: &WorldSpec, orders: Vec<Order>) -> Self {
+        let mut partitions: Vec<Partition> = vec![];
+        let mut partition_of = vec![];
+        for (number, group) in spec.groups.iter().enumerate() {
+            if group.role != Role::Worker {
+                partition_of.push(None);
+                continue;
+            }
+            let name = group.partition();
+            let at = partitions.iter().position(|p| p.name == name).unwrap_or_else(|| {
+                partitions.push(Partition { name, groups: vec![], waiting: BTreeSet::new() });
+                partitions.len() - 1
+            });
+            partitions[at].groups.push(GroupNo(number));
+            partition_of.push(Some(PartitionNo(at)));
+        }
+        let mut scheduler = Self {
+            partitions,
+            slots: BTreeMap::new(),
+            by_name: BTreeMap::new(),
+            next_slot: 0,
+            index: vec![Index::default(); spec.groups.len()],
+            partition_of,
+            gpus: spec.groups.iter().map(GroupSpec::gpus).collect(),
+            jobs: Vec::with_capacity(orders.len()),
+            submitted: 0,
+        };
+        for order in orders {
+            scheduler.add_job(spec, order);
+        }
+        scheduler
+    }
+
+    /// A job of a partition that no group is in is never handed in.
+    pub(crate) fn add_job(&mut self, spec: &WorldSpec, order: Order) -> Option<JobNo> {
+        let partition = self.partitions.iter().position(|p| p.name == order.partition)?;
+        let number = u32::try_from(self.jobs.len()).ok()?;
+        let fits = self.partitions[partition].groups.iter().any(|group| {
+            let spec = &spec.groups[group.0];
+            let has_gpus = order.gpus == MilliGpus(0) || spec.gpus_per_node > 0;
+            match Footprint::of(order.nodes, order.gpus, spec.gpus()) {
+                Footprint::Part(_) => true,
+                Footprint::Whole(nodes) => has_gpus && nodes <= spec.size().0,
+            }
+        });
+        let id = (FIRST_JOB_ID.saturating_add(number)).to_string();
+        self.jobs.push(Job {
+            id: id.parse().expect("digits"),
+            partition: PartitionNo(partition),
+            fits,
+            state: JobState::Unknown,
+            on: vec![],
+            part: MilliGpus(0),
+            waits_since: order.begin.max(order.held_until),
+            waited: Span::ZERO,
+            first_start: None,
+            last_start: None,
+            starts: 0,
+            restarts: vec![],
+            end: None,
+            order,
+        });
+        Some(JobNo(number))
+    }
+
+    pub(crate) fn job(&self, job: JobNo) -> &Job {
+        &self.jobs[job.0 as usize]
+    }
+
+    fn job_mut(&mut self, job: JobNo) -> &mut Job {
+        &mut self.jobs[job.0 as usize]
+    }
+
+    pub(crate) fn find(&self, name: &NodeName) -> Option<SlotNo> {
+        self.by_name.get(name).copied()
+    }
+
+    pub(crate) fn partition_of(&self, group: GroupNo) -> Option<PartitionNo> {
+        self.partition_of[group.0]
+    }
+
+    /// Idle entries of a group that take jobs.
+    pub(crate) fn idle(&self, group: GroupNo) -> NodeCount {
+        NodeCount::of(self.index[group.0].idle.len())
+    }
+
+    /// Makes an entry for a new name.
+    pub(crate) fn add_slot(&mut self, name: NodeName, node: Serial, group: GroupNo, now: Time) -> SlotNo {
+        let number = SlotNo(self.next_slot);
+        self.next_slot += 1;
+        self.by_name.insert(name.clone(), number);
+        let slot = Slot {
+            name,
+            node: Some(node),
+            group,
+            condition: Condition::Up,
+            drain: None,
+            pretended: None,
+            jobs: vec![],
+            free: self.gpus[group.0],
+            place: None,
+            touched: now,
+            busy: vec![],
+        };
+        self.slots.insert(number, slot);
+        self.reindex(number);
+        number
+    }
+
+    pub(crate) fn remove_slot(&mut self, number: SlotNo) -> Option<Slot> {
+        if let Some(slot) = self.slots.get_mut(&number) {
+            slot.condition = Condition::Down;
+        }
+        self.reindex(number);
+        let slot = self.slots.remove(&number)?;
+        self.by_name.remove(&slot.name);
+        Some(slot)
+    }
+
+    /// Notes where an entry stands now; to be called after every change of it.
+    pub(crate) fn reindex(&mut self, number: SlotNo) {
+        let Some(slot) = self.slots.get_mut(&number) else { return };
+        let full = self.gpus[slot.group.0];
+        let place = if !slot.accepts_jobs() {
+            None
+        } else if slot.jobs.is_empty() {
+            Some(Place::Idle)
+        } else {
+            Some(Place::Shared(slot.free)).filter(|_| slot.free > MilliGpus(0) && slot.free < full)
+        };
+        if place == slot.place {
+            return;
+        }
+        let index = &mut self.index[slot.group.0];
+        match std::mem::replace(&mut slot.place, place) {
+            Some(Place::Idle) => index.idle.remove(&number),
+            Some(Place::Shared(free)) => index.shared.remove(&(free, number)),
+            None => false,
+        };
+        match place {
+            Some(Place::Idle) => index.idle.insert(number),
+            Some(Place::Shared(free)) => index.shared.insert((free, number)),
+            None => false,
+        };
+    }
+
+    /// Jobs handed in so far, as the truth keeps them.
+    pub(crate) fn records(&self, now: Time) -> Vec<JobRecord> {
+        let known = self.jobs.iter().filter(|job| job.state != JobState::Unknown);
+        known
+            .map(|job| JobRecord {
+                id: job.id.clone(),
+                partition: job.order.partition.clone(),
+                nodes: job.order.nodes,
+                gpus: job.order.gpus,
+                length: job.order.length,
+                submit: job.order.submit,
+                eligible: job.order.begin.max(job.order.held_until),
+                fits: job.fits,
+                first_start: job.first_start,
+                last_start: job.last_start,
+                starts: job.starts,
+                restarts: job.restarts.clone(),
+                waited: match job.state {
+                    JobState::Waiting => job.waited + now.since(job.waits_since).max(Span::ZERO),
+                    JobState::Unknown | JobState::Placed { .. } | JobState::Done => job.waited,
+                },
+                end: job.end,
+            })
+            .collect()
+    }
+
+    /// Entries drained with a trimtab reason.
+    pub(crate) fn fences(&self) -> Vec<(NodeName, Arc<str>)> {
+        let drained = self.slots.values().filter_map(|slot| Some((slot, slot.drain.as_ref()?)));
+        drained
+            .filter(|(_, drain)| drain.reason.starts_with("trimtab:"))
+            .map(|(slot, drain)| (slot.name.clone(), Arc::clone(&drain.reason)))
+            .collect()
+    }
+}
