@@ -1,2 +1,4 @@
 //! placeholder
+mod clock;
+mod pause_file;
 fn main() {}

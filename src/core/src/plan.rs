@@ -257,7 +257,7 @@ pub enum Bound {
 }
 
 /// The numbers behind a group's verdicts.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GroupFigures {
     /// What the newest sample counted; `None` before the first.
     pub counts: Option<Counts>,

@@ -156,6 +156,8 @@ pub struct GroupState {
     pub largest: NodeCount,
     /// R.
     pub departed: u64,
+    /// Since when samples follow one another without a gap.
+    window_start: Option<Time>,
     /// Suffix minima of free + R: the lowest level of every window that starts
     /// at or after the entry's time and before the next entry's. Times and
     /// levels both ascend strictly.
@@ -163,8 +165,10 @@ pub struct GroupState {
 }
 
 impl GroupState {
-    /// How far back samples are kept: longer than any timer in use.
-    pub const HORIZON: Span = Span::hours(24);
+    /// How far back samples are kept. An idle timer longer than this never
+    /// runs out: a wake that costs more than a week of a node's price is not
+    /// worth trimming for.
+    pub const HORIZON: Span = Span::hours(7 * 24);
 
     /// Takes in the next sample. One that lies further than `max_gap` behind
     /// the last, or not after it, starts a new window.
@@ -175,6 +179,7 @@ impl GroupState {
             self.end_window();
         }
         self.departed = sample.departed;
+        self.window_start.get_or_insert(sample.at);
         match self.runs.back_mut() {
             Some(run) if run.counts == sample.counts && run.departed == sample.departed => {
                 run.to = sample.at;
@@ -206,6 +211,7 @@ impl GroupState {
     pub fn end_window(&mut self) {
         self.runs.clear();
         self.minima.clear();
+        self.window_start = None;
         for member in self.members.values_mut() {
             member.idle_since = None;
         }
@@ -213,7 +219,7 @@ impl GroupState {
 
     /// Since when samples follow one another without a gap.
     pub fn covered_since(&self) -> Option<Time> {
-        self.runs.front().map(|run| run.from)
+        self.window_start
     }
 
     /// The newest sample's time.
@@ -226,7 +232,7 @@ impl GroupState {
     /// that window.
     pub fn surplus(&self, tau: Span, now: Time) -> Option<NodeCount> {
         let start = now - tau;
-        if tau.is_forever() || self.covered_since()? > start || self.last_sample()? != now {
+        if tau > Self::HORIZON || self.covered_since()? > start || self.last_sample()? != now {
             return None;
         }
         // A sample holds until the next one, so the last one at or before the

@@ -571,22 +571,24 @@ impl Driver {
 
     fn put(&mut self, steps: &Steps, at: Time) -> Result<Vec<(InstanceId, End)>, LedgerError> {
         let mut ended = vec![];
+        let mut cooling = vec![];
         for step in &steps.transitions {
             let Some(action) = self.history.actions.get_mut(&step.node) else { continue };
             action.state = step.state.clone();
             let ActionState::Ended { end, .. } = &step.state else { continue };
+            let Some(over) = self.history.actions.remove(&step.node) else { continue };
             ended.push((step.node, end.clone()));
-            let id = action.id;
-            let group = action.group.clone();
-            self.history.actions.remove(&step.node);
-            self.notified.retain(|(action, _)| *action != id);
+            self.notified.retain(|(action, _)| *action != over.id);
             if *end == End::Gone {
-                self.history.gone.push(Gone { node: step.node, group, at });
+                self.history.gone.push(Gone { node: step.node, group: over.group, at });
             } else if wants_cooldown(end) {
                 let until = at + self.policy.timing.cooldown;
                 self.history.cooldowns.insert(step.node, until);
-                self.ledger.record_cooldown(&self.policy.cluster, step.node, until)?;
+                cooling.push((step.node, until));
             }
+        }
+        for (node, until) in cooling {
+            self.ledger.record_cooldown(&self.policy.cluster, node, until)?;
         }
         Ok(ended)
     }

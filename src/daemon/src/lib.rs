@@ -12,6 +12,7 @@
 
 pub mod driver;
 pub mod executor;
+pub mod ledger;
 pub mod look;
 pub mod observe;
 pub mod ports;

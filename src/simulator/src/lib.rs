@@ -1,1 +1,36 @@
-//! placeholder
+//! A seeded HyperPod world behind the daemon's ports, with its own ground truth.
+//!
+//! A [`World`] is made from a [`spec::WorldSpec`] and lives in virtual time,
+//! which only moves while the daemon sleeps on the [`ports::SimDoorbell`]. It
+//! has HyperPod's nodes with their delays and lagging views ([`fleet`],
+//! [`api`]), a job scheduler ([`scheduler`], [`placement`]), metrics, somebody
+//! who grows groups back when jobs wait ([`actors`]), and a nemesis
+//! ([`faults`], [`nemesis`]). The daemon sees all of it through [`ports`]
+//! only, and can be disturbed or killed at every call ([`gauntlet`]). What
+//! truly happened is kept apart ([`truth`]); [`baseline`] runs the policies
+//! that others use on the same world.
+//!
+//! One seed gives one log, to the byte: chance comes from [`rng`], there is
+//! no thread, clock or hash order, and a node's or job's own chance does not
+//! depend on what the daemon does.
+
+pub mod demand;
+pub mod faults;
+pub mod gauntlet;
+pub mod log;
+pub mod ports;
+pub mod spec;
+pub mod truth;
+
+mod actors;
+mod api;
+mod fleet;
+mod metrics;
+mod nemesis;
+mod placement;
+mod record;
+mod rng;
+mod scheduler;
+mod world;
+
+pub use world::World;

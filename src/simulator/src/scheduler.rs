@@ -17,13 +17,11 @@ use trimtab_core::units::{MilliGpus, NodeCount, Span, Time};
 
 use crate::demand::Order;
 use crate::fleet::{GroupNo, Serial};
-use crate::rng::Stream;
-use crate::spec::{GroupSpec, Placement, WorldSpec};
+use crate::spec::{GroupSpec, WorldSpec};
 use crate::truth::{JobRecord, Restart};
-use crate::world::{Happening, Inner};
 
 /// Waiting jobs behind a blocked one that are tried in one pass.
-const BACKFILL_DEPTH: usize = 100;
+pub(crate) const BACKFILL_DEPTH: usize = 100;
 /// Ids of jobs count from here, as in a cluster that has run for a while.
 const FIRST_JOB_ID: u32 = 1001;
 
@@ -33,7 +31,7 @@ pub(crate) struct JobNo(pub(crate) u32);
 
 /// A partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct PartitionNo(usize);
+pub(crate) struct PartitionNo(pub(crate) usize);
 
 /// The scheduler's entry for a node, by the order in which they came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -91,7 +89,7 @@ pub(crate) struct Slot {
     /// A fence that is only pretended (the negative control).
     pub(crate) pretended: Option<Arc<str>>,
     pub(crate) jobs: Vec<JobNo>,
-    free: MilliGpus,
+    pub(crate) free: MilliGpus,
     place: Option<Place>,
     /// When it was last given to or left by a job.
     pub(crate) touched: Time,
@@ -112,10 +110,13 @@ impl Slot {
     }
 }
 
+/// Entries of a group that take jobs.
 #[derive(Debug, Clone, Default)]
-struct Index {
-    idle: BTreeSet<SlotNo>,
-    shared: BTreeSet<(MilliGpus, SlotNo)>,
+pub(crate) struct Index {
+    /// Without a job.
+    pub(crate) idle: BTreeSet<SlotNo>,
+    /// With parts of their GPUs free, by how much.
+    pub(crate) shared: BTreeSet<(MilliGpus, SlotNo)>,
 }
 
 /// Where a job stands.
@@ -135,18 +136,18 @@ pub(crate) enum JobState {
 pub(crate) struct Job {
     pub(crate) id: JobId,
     pub(crate) order: Order,
-    partition: PartitionNo,
+    pub(crate) partition: PartitionNo,
     pub(crate) fits: bool,
     pub(crate) state: JobState,
     pub(crate) on: Vec<SlotNo>,
-    part: MilliGpus,
+    pub(crate) part: MilliGpus,
     pub(crate) waits_since: Time,
-    waited: Span,
-    first_start: Option<Time>,
-    last_start: Option<Time>,
+    pub(crate) waited: Span,
+    pub(crate) first_start: Option<Time>,
+    pub(crate) last_start: Option<Time>,
     pub(crate) starts: u32,
     pub(crate) restarts: Vec<Restart>,
-    end: Option<Time>,
+    pub(crate) end: Option<Time>,
 }
 
 /// The scheduler.
@@ -157,11 +158,12 @@ pub(crate) struct Scheduler {
     pub(crate) slots: BTreeMap<SlotNo, Slot>,
     by_name: BTreeMap<NodeName, SlotNo>,
     next_slot: u32,
-    index: Vec<Index>,
+    pub(crate) index: Vec<Index>,
     partition_of: Vec<Option<PartitionNo>>,
-    gpus: Vec<MilliGpus>,
+    pub(crate) gpus: Vec<MilliGpus>,
     pub(crate) jobs: Vec<Job>,
-    submitted: u32,
+    /// Jobs known from the start; the others came by a fault or a call.
+    pub(crate) planned: u32,
 }
 
 impl Scheduler {
@@ -190,11 +192,12 @@ impl Scheduler {
             partition_of,
             gpus: spec.groups.iter().map(GroupSpec::gpus).collect(),
             jobs: Vec::with_capacity(orders.len()),
-            submitted: 0,
+            planned: 0,
         };
         for order in orders {
             scheduler.add_job(spec, order);
         }
+        scheduler.planned = scheduler.jobs.len() as u32;
         scheduler
     }
 
@@ -234,7 +237,7 @@ impl Scheduler {
         &self.jobs[job.0 as usize]
     }
 
-    fn job_mut(&mut self, job: JobNo) -> &mut Job {
+    pub(crate) fn job_mut(&mut self, job: JobNo) -> &mut Job {
         &mut self.jobs[job.0 as usize]
     }
 

@@ -14,11 +14,12 @@ use trimtab_core::trace::TraceJob;
 use trimtab_core::units::{Span, Time};
 use trimtab_daemon::ports::Notification;
 
+use crate::actors::Shortages;
 use crate::demand::{self, Order};
-use crate::faults::Faults;
 use crate::fleet::{Fleet, GroupNo, Serial};
 use crate::gauntlet::Gauntlet;
 use crate::log::{Log, LogEntry, WorldEvent};
+use crate::nemesis::Faults;
 use crate::record::Record;
 use crate::rng::{Rng, Stream};
 use crate::scheduler::{JobNo, PartitionNo, Scheduler, SlotNo};
@@ -125,6 +126,8 @@ impl World {
 pub(crate) struct Machine {
     /// How far its wall clock is off.
     pub(crate) clock_offset: Span,
+    /// How long it was suspended.
+    pub(crate) suspended: Span,
     /// The pause file's text, if it is there.
     pub(crate) paused: Option<Arc<str>>,
     /// What it told people.
@@ -177,6 +180,7 @@ pub(crate) struct Inner {
     queue: BTreeMap<(Time, u64), Happening>,
     pub(crate) fleet: Fleet,
     pub(crate) scheduler: Scheduler,
+    pub(crate) shortages: Shortages,
     pub(crate) faults: Faults,
     pub(crate) gauntlet: Gauntlet,
     pub(crate) record: Record,
@@ -192,6 +196,7 @@ impl Inner {
             queue: BTreeMap::new(),
             fleet: Fleet::new(&spec),
             scheduler: Scheduler::new(&spec, orders),
+            shortages: Shortages::default(),
             faults: Faults::default(),
             gauntlet: Gauntlet::default(),
             record: Record::new(&spec),

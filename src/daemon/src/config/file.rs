@@ -12,7 +12,7 @@ use trimtab_core::units::{NodeCount, Share, Span, Usd, UsdPerHour};
 
 use super::document::{Node, Value};
 use super::read::{
-    Entry, Findings, KnownKey, List, Read, Refusal, Spot, entry, table, unknown,
+    Entry, Findings, Given, KnownKey, List, Read, Refusal, Spot, entry, table, unknown,
 };
 use super::schedule::Schedule;
 use super::settings::{AccountId, EndpointUrl, Mode, Preset, Region, RoleArn};
@@ -20,7 +20,7 @@ use super::values::{AbsolutePath, InstanceType, RegainWord, SchedulerKind, Sourc
 
 table! {
     /// The whole file.
-    ConfigFile, "the top of the file, before the first [table]" {
+    ConfigFile, "the top of the file" {
         /// Which set of keys this is.
         config_version: u32,
         mode: Mode,

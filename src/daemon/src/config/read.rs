@@ -11,6 +11,9 @@ use super::document::{KeyValue, Node, Value};
 use super::problem::{Note, Origin, Problem};
 use super::suggest;
 
+/// How the table at the root is called.
+pub(super) const TOP: &str = "the top of the file";
+
 /// Names in a path longer than this are replaced by their number.
 const LABEL_CHARS: usize = 63;
 
@@ -246,7 +249,6 @@ pub(super) struct KnownKey {
     pub(super) table: &'static str,
     pub(super) key: &'static str,
     /// From the root, without list numbers: `cluster.group.size`.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the shipped file is tested against it"))]
     pub(super) path: String,
 }
 
@@ -265,8 +267,18 @@ impl<T: Scalar> Read for T {
 impl<T: Read> Read for List<T> {
     fn read(node: &Node, spot: Spot, findings: &mut Findings) -> Option<Self> {
         let Value::List(nodes) = &node.value else {
-            let Refusal { what, instead } =
-                Refusal::kind(&node.value, "a list", "put it in square brackets");
+            let key = spot.path.rsplit('.').next().unwrap_or_default();
+            let instead = match node.value {
+                Value::Table(_) => format!("write `[[…{key}]]` for each, or {key} = [{{ … }}]"),
+                Value::Text(_)
+                | Value::Integer(_)
+                | Value::HugeInteger
+                | Value::Float(_)
+                | Value::Boolean(_)
+                | Value::Datetime
+                | Value::List(_) => "put it in square brackets".to_owned(),
+            };
+            let Refusal { what, instead } = Refusal::kind(&node.value, "a list", instead);
             findings.problems.push(spot.problem(what, instead));
             return None;
         };
@@ -303,41 +315,51 @@ pub(super) fn entry<T: Read>(
     Entry { spot, given }
 }
 
+/// What may have been meant by an unknown key.
+pub(super) struct Guess {
+    /// A key of the same table.
+    pub(super) near: Option<&'static str>,
+    pub(super) problem: Problem,
+}
+
 /// A key that no version of the file had, with what was probably meant.
 pub(super) fn unknown(
     table: &Spot,
-    (title, keys): (&str, &[&str]),
+    (title, keys): (&str, &[&'static str]),
     key: &str,
     written: &KeyValue,
     surface: &[KnownKey],
-) -> Problem {
+) -> Guess {
+    let near = suggest::nearest(key, keys.iter().copied());
+    let meant = match (hint(key), near) {
+        (Some(hint), _) => hint.to_owned(),
+        (None, Some(near)) => format!("did you mean `{near}`?"),
+        (None, None) => match surface.iter().find(|known| known.key == key) {
+            Some(KnownKey { table: TOP, .. }) => {
+                format!("`{key}` belongs at the top of the file, before the first [table]")
+            }
+            Some(KnownKey { table, .. }) => format!("`{key}` belongs in {table}"),
+            None => format!("its keys are: {}", keys.join(", ")),
+        },
+    };
+    // Its value is not shown: it may be a secret.
     let spot = table.child(key, &written.key, None);
-    let what = format!("is not a key of {title}");
-    spot.problem(what, meant(key, keys, surface))
+    Guess { near, problem: spot.problem(format!("is not a key of {title}"), meant) }
 }
 
-fn meant(key: &str, keys: &[&str], surface: &[KnownKey]) -> String {
+/// Keys that other programs have, and what goes by another name here.
+fn hint(key: &str) -> Option<&'static str> {
     let lower = key.to_lowercase();
     if ["access_key", "secret", "session_token", "password"].iter().any(|w| lower.contains(w)) {
-        return "credentials do not belong in this file: the AWS default chain finds them".to_owned();
+        return Some("credentials do not belong in this file: the AWS default chain finds them");
     }
-    let named = match lower.as_str() {
+    match lower.as_str() {
         "tick" | "interval" | "poll_interval" => Some("`schedule` at the top says how often to tick"),
         "dry_run" | "enforce" | "observe" | "enabled" => {
             Some("`mode = \"observe\"` or `mode = \"enforce\"` at the top says it")
         }
         _ => None,
-    };
-    if let Some(hint) = named {
-        return hint.to_owned();
     }
-    if let Some(near) = suggest::nearest(key, keys.iter().copied()) {
-        return format!("did you mean `{near}`?");
-    }
-    if let Some(other) = surface.iter().find(|known| known.key == key) {
-        return format!("`{key}` belongs in {}", other.table);
-    }
-    format!("its keys are: {}", keys.join(", "))
 }
 
 /// Declares a table: a struct with an [`Entry`] for each key.
@@ -355,6 +377,14 @@ macro_rules! table {
 
         impl $name {
             const KEYS: &'static [&'static str] = &[$(stringify!($key)),+];
+
+            /// The table without any key.
+            pub(super) fn absent(spot: &Spot) -> Self {
+                Self {
+                    $($key: Entry::absent(spot, stringify!($key)),)+
+                    spot: spot.clone(),
+                }
+            }
         }
 
         impl Read for $name {
@@ -365,8 +395,8 @@ macro_rules! table {
                     findings.problems.push(spot.problem(what, instead));
                     return None;
                 };
-                let mut table =
-                    Self { $($key: Entry::absent(&spot, stringify!($key)),)+ spot };
+                let mut table = Self::absent(&spot);
+                let mut near = vec![];
                 for (key, written) in entries {
                     match key.as_str() {
                         $(stringify!($key) => {
@@ -374,9 +404,19 @@ macro_rules! table {
                         })+
                         _ => {
                             let here = ($title, Self::KEYS);
-                            let problem = unknown(&table.spot, here, key, written, &surface());
-                            findings.problems.push(problem);
+                            let guess = unknown(&table.spot, here, key, written, &surface());
+                            findings.problems.push(guess.problem);
+                            near.extend(guess.near);
                         }
+                    }
+                }
+                // A misspelt key is not missing as well.
+                for key in near {
+                    match key {
+                        $(stringify!($key) if !table.$key.is_written() => {
+                            table.$key.given = Given::Refused;
+                        })+
+                        _ => {}
                     }
                 }
                 Some(table)

@@ -73,6 +73,14 @@ impl Schedule {
     }
 }
 
+impl Default for Schedule {
+    /// Every two minutes: the sample rate the rule's windows were studied at,
+    /// and a few requests a minute.
+    fn default() -> Self {
+        Self { text: "0 */2 * * * *".to_owned(), interval: Span::mins(2) }
+    }
+}
+
 impl fmt::Display for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
@@ -268,6 +276,12 @@ mod tests {
             assert_eq!(schedule.interval(), Span::secs(secs), "{text}");
             assert_eq!(schedule.text(), text);
         }
+    }
+
+    #[test]
+    fn the_default_is_what_its_text_says() {
+        let default = Schedule::default();
+        assert_eq!(Schedule::parse(default.text()), Ok(default));
     }
 
     #[test]

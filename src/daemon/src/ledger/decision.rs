@@ -170,8 +170,7 @@ fn write_figures(
             decision.at.0,
             stored::json(figures)?,
         ])?;
-        let current =
-            CurrentFigures { row: tx.last_insert_rowid(), figures: figures.clone() };
+        let current = CurrentFigures { row: tx.last_insert_rowid(), figures: figures.clone() };
         changes.push((name.clone(), Some(current)));
     }
     if looked == Looked::Everywhere {
@@ -328,9 +327,7 @@ pub(super) fn write_outcome(
     match before {
         None => Err(Fault::Refused(format!("there is no request {batch}"))),
         Some(before) if before == outcome => Ok(Written::Before),
-        Some(before) => {
-            Err(Fault::Refused(format!("request {batch} has ended already: {before}")))
-        }
+        Some(before) => Err(Fault::Refused(format!("request {batch} has ended already: {before}"))),
     }
 }
 

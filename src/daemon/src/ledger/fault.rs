@@ -12,12 +12,7 @@ pub(super) enum Fault {
     /// SQLite said no.
     Sqlite(rusqlite::Error),
     /// A row holds what this build cannot read.
-    Row {
-        table: &'static str,
-        row: String,
-        column: &'static str,
-        why: String,
-    },
+    Row { table: &'static str, row: String, column: &'static str, why: String },
     /// What was asked for contradicts what is written: a bug of ours.
     Refused(String),
 }
@@ -37,10 +32,7 @@ const ADVICE: [(ErrorCode, &str); 9] = [
         "it cannot be opened: the file, its directory and the `-wal` and `-shm` files beside it \
          must be readable and writable for this user (the one that trimtab runs as)",
     ),
-    (
-        ErrorCode::PermissionDenied,
-        "this user may not open it: use the one that trimtab runs as",
-    ),
+    (ErrorCode::PermissionDenied, "this user may not open it: use the one that trimtab runs as"),
     (
         ErrorCode::DatabaseBusy,
         "another process keeps it locked: end any `sqlite3` shell or backup that is at it \

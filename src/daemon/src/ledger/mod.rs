@@ -39,8 +39,8 @@ use trimtab_core::units::{NodeCount, Span, Time};
 pub use self::open::{Durability, OpenError};
 pub use self::operator::LedgerOperator;
 pub use self::records::{
-    ActionEvent, Cleared, Explanation, FiguresSpan, FreezeRow, HistoryRow, LedgerReader,
-    NodeQuery, RequestRow, SwitchRow, TickRow, VerdictSpan,
+    ActionEvent, Cleared, Explanation, FiguresSpan, FreezeRow, HistoryRow, LedgerReader, NodeQuery,
+    RequestRow, SwitchRow, TickRow, VerdictSpan,
 };
 
 use self::decision::{Counter, Written};
@@ -236,13 +236,13 @@ impl Ledger for SqliteLedger {
     }
 
     fn read_switch(&self, cluster: &ClusterName) -> Result<Switch, LedgerError> {
-        let rows = self.db.read("reading the switch", |conn| {
-            records::switches_in_force(conn, cluster)
-        })?;
+        let rows =
+            self.db.read("reading the switch", |conn| records::switches_in_force(conn, cluster))?;
         let paused = rows.iter().find_map(|row| match &row.entry.switch {
             Switch::On => None,
             Switch::Paused { why } => {
-                let which = if row.entry.cluster.is_some() { "this cluster" } else { "all clusters" };
+                let which =
+                    if row.entry.cluster.is_some() { "this cluster" } else { "all clusters" };
                 let why = format!("{why} ({which}, by {} at {})", row.by, row.entry.at);
                 Some(Switch::Paused { why: why.into() })
             }

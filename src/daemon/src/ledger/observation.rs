@@ -1,6 +1,6 @@
 //! Writing what a tick saw: a row for the tick, and of its groups what changed.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use rusqlite::{Connection, Transaction, params};
 use trimtab_core::history::Freeze;
@@ -22,6 +22,10 @@ struct GroupSeen {
     name: GroupName,
     /// Everything but the members.
     state: GroupMemory,
+    members: MemberChanges,
+}
+
+struct MemberChanges {
     put: Vec<(InstanceId, Member)>,
     left: Vec<InstanceId>,
 }
@@ -58,14 +62,13 @@ impl Seen {
     /// Remembers what was written.
     pub(super) fn remember(self, known: &mut ClusterMemory) {
         for seen in self.groups {
-            let GroupSeen { name, state, put, left } = seen;
-            let members = known.groups.remove(&name).map(|before| before.members);
-            let mut members = members.unwrap_or_default();
-            members.extend(put);
-            for node in left {
+            let before = known.groups.remove(&seen.name).map(|before| before.members);
+            let mut members = before.unwrap_or_default();
+            members.extend(seen.members.put);
+            for node in seen.members.left {
                 members.remove(&node);
             }
-            known.groups.insert(name, GroupMemory { members, ..state });
+            known.groups.insert(seen.name, GroupMemory { members, ..seen.state });
         }
     }
 }
@@ -114,10 +117,9 @@ fn write_group(
         )?
         .execute(params![row, window, newest.is_some(), largest.0, int(departed)?])?;
     }
-    let (put, left) = write_members(tx, row, state, known)?;
-    let members = Default::default();
-    let state = GroupMemory { row, window, newest, largest, departed, members };
-    Ok(GroupSeen { name: name.clone(), state, put, left })
+    let members = write_members(tx, row, state, known)?;
+    let state = GroupMemory { row, window, newest, largest, departed, members: BTreeMap::new() };
+    Ok(GroupSeen { name: name.clone(), state, members })
 }
 
 /// The newest window and, while it is open, its newest run and that run's row.
@@ -184,7 +186,7 @@ fn write_members(
     group: i64,
     state: &GroupState,
     known: Option<&GroupMemory>,
-) -> Result<(Vec<(InstanceId, Member)>, Vec<InstanceId>), Fault> {
+) -> Result<MemberChanges, Fault> {
     let before = |node| known.and_then(|known| known.members.get(node));
     let changed = state.members.iter().filter(|(node, member)| before(*node) != Some(*member));
     let put: Vec<(InstanceId, Member)> = changed.map(|(node, member)| (*node, *member)).collect();
@@ -211,5 +213,5 @@ fn write_members(
         tx.prepare_cached("DELETE FROM member WHERE instance_group = ?1 AND node = ?2")?
             .execute(params![group, node.to_string()])?;
     }
-    Ok((put, left))
+    Ok(MemberChanges { put, left })
 }

@@ -30,7 +30,9 @@ const WAL_BYTES_KEPT: i64 = 8 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another daemon has it.
-    #[error("ledger {path} is in use: {holder}; stop that daemon first, or give this one a ledger of its own")]
+    #[error(
+        "ledger {path} is in use: {holder}; stop that daemon first, or give this one a ledger of its own"
+    )]
     Held {
         /// The ledger.
         path: String,
@@ -64,13 +66,17 @@ pub enum OpenError {
         known: i32,
     },
     /// There is no such file.
-    #[error("there is no ledger {path}: check `[state] path`; the daemon makes it at its first start")]
+    #[error(
+        "there is no ledger {path}: check `[state] path`; the daemon makes it at its first start"
+    )]
     Missing {
         /// The ledger.
         path: String,
     },
     /// It is something else.
-    #[error("{path} is not a ledger of trimtab ({why}): check `[state] path`, or move the file aside")]
+    #[error(
+        "{path} is not a ledger of trimtab ({why}): check `[state] path`, or move the file aside"
+    )]
     NotALedger {
         /// The file.
         path: String,
@@ -140,8 +146,7 @@ impl Database {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
             | OpenFlags::SQLITE_OPEN_CREATE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let mut conn =
-            Connection::open_with_flags(&path, flags).map_err(|why| fail(why.into()))?;
+        let mut conn = Connection::open_with_flags(&path, flags).map_err(|why| fail(why.into()))?;
         set_up(&conn).map_err(fail)?;
         match examine(&conn, &shown)? {
             Found::Nothing => {}
@@ -188,11 +193,9 @@ impl Database {
         let conn = Connection::open_with_flags(&path, flags).map_err(|why| fail(why.into()))?;
         set_up(&conn).map_err(fail)?;
         match examine(&conn, &shown)? {
-            Found::Schema(found) if found < schema::VERSION => Err(OpenError::OlderSchema {
-                path: shown,
-                found,
-                known: schema::VERSION,
-            }),
+            Found::Schema(found) if found < schema::VERSION => {
+                Err(OpenError::OlderSchema { path: shown, found, known: schema::VERSION })
+            }
             Found::Schema(_) => {
                 make_durable(&conn, Durability::Full).map_err(fail)?;
                 Ok(Self { conn: Mutex::new(conn), path: shown, _lock: None })
@@ -303,11 +306,7 @@ fn check_whole(conn: &Connection, path: &str) -> Result<(), OpenError> {
     let said: String = conn
         .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
         .map_err(|why| refuse(path, why.into()))?;
-    if said == "ok" {
-        Ok(())
-    } else {
-        Err(OpenError::Damaged { path: path.to_owned(), why: said })
-    }
+    if said == "ok" { Ok(()) } else { Err(OpenError::Damaged { path: path.to_owned(), why: said }) }
 }
 
 fn set_up(conn: &Connection) -> Result<(), Fault> {

@@ -269,7 +269,8 @@ impl LedgerReader {
                 "SELECT * FROM freeze WHERE ?1 IS NULL OR cluster = ?1 ORDER BY id DESC",
                 [cluster.map(ClusterName::as_str)],
                 |cells| {
-                    let (at, by) = (cells.maybe_time("cleared_at")?, cells.maybe_text("cleared_by")?);
+                    let (at, by) =
+                        (cells.maybe_time("cleared_at")?, cells.maybe_text("cleared_by")?);
                     Ok(FreezeRow {
                         cluster: cells.parsed("cluster")?,
                         freeze: Freeze { at: cells.time("at")?, why: cells.json("why")? },

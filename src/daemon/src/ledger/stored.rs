@@ -198,14 +198,8 @@ pub(super) fn group_row(
     Ok(conn.last_insert_rowid())
 }
 
-const CLASSES: [Class; 6] = [
-    Class::Leaving,
-    Class::Impaired,
-    Class::Arriving,
-    Class::Unknown,
-    Class::Busy,
-    Class::Idle,
-];
+const CLASSES: [Class; 6] =
+    [Class::Leaving, Class::Impaired, Class::Arriving, Class::Unknown, Class::Busy, Class::Idle];
 
 const RINGS: [Ring; 4] = [Ring::Schedule, Ring::Deadline, Ring::Backstop, Ring::Stop];
 

@@ -1,0 +1,605 @@
+//! What values say together: one instance group.
+
+use trimtab_core::policy::{
+    Amount, BATCH_LIMIT, Budgets, Capacity, Factor, GroupPolicy, KeepWindow, NodeLocalData, Prefer, Regain,
+    TimerChoice, UtilizationRule,
+};
+use trimtab_core::rule::{GroupState, wake_cost};
+use trimtab_core::units::{MilliGpus, NodeCount, Share, Span, Time, Usd, UsdPerHour};
+use trimtab_core::windows::{WindowError, WindowSpec};
+
+use super::check::{Cluster, RuleParts, RuleSpots, optional, refuse_empty, rule};
+use super::file::{GroupTable, RuleTable, WindowTable};
+use super::read::{Entry, Findings, Item, List, Spot};
+use super::settings::{Mode, SchedulerSettings, UtilizationSettings};
+use super::values::RegainWord;
+
+/// More than any HyperPod cluster has.
+const LARGEST_SIZE: NodeCount = NodeCount(100_000);
+
+/// Few enough that a wrong policy is noticed before it has cost much.
+const MAX_DELETE_PER_BATCH: NodeCount = NodeCount(10);
+
+/// The default of a day in hours of full budget: a quiet weekend day may use
+/// four of them, a policy gone wrong has four hours' worth to be noticed in.
+const HOURS_A_DAY: u32 = 4;
+
+const MAX_LEAVING_PERCENT: f64 = 25.0;
+const LOOKAHEAD: Span = Span::hours(24);
+const QUEUE_LOOKAHEAD: Span = Span::mins(30);
+const MIN_AGE: Span = Span::mins(10);
+const POST_JOB_GRACE: Span = Span::mins(2);
+
+/// Unknown GPUs count as one: a queue is then asked for too many nodes rather
+/// than for none, which 0 would mean to every job that wants a GPU.
+const GPUS_PER_NODE: u32 = 1;
+
+/// Monday 2026-01-05, 00:00 UTC: a window's week is looked at from here, in
+/// no hurry of daylight saving.
+const SOME_MONDAY: Time = Time::from_secs(1_767_571_200);
+
+/// Openings and closings looked at: two a day for more than a week.
+const WEEK_OF_CHANGES: usize = 16;
+
+/// Judges one group.
+pub(super) fn policy(
+    table: &GroupTable,
+    cluster: &Cluster<'_>,
+    findings: &mut Findings,
+) -> Option<GroupPolicy> {
+    let size = size(&table.size, findings);
+    let floors = floors(table, size, findings);
+    let budgets = budgets(table, cluster.daemon.mode, findings);
+    let instead = "write \"on-demand\", \"spot\", \"training-plan\" or \"reserved\"";
+    let capacity = table.capacity.required(instead, findings).copied();
+    let regain = regain(table, findings);
+    let price = price(&table.price_usd_per_hour, capacity, findings);
+    declared(table, capacity, regain, cluster.daemon.mode, findings);
+
+    let day = Span::hours(24);
+    let boot = match table.boot.value() {
+        Some(boot) => table
+            .boot
+            .within(*boot, (Span::secs(1), day), "it is the time to a node that takes jobs", findings)
+            .map(Some),
+        None => optional(&table.boot),
+    };
+    let billed_after_delete = table.billed_after_delete.within(
+        Span::ZERO,
+        (Span::ZERO, day),
+        "it is how long a deleted node is billed",
+        findings,
+    );
+    let timer = timer(&table.idle_timer, cluster.daemon.tick, findings);
+    let queue_lookahead = table.queue_lookahead.within(
+        QUEUE_LOOKAHEAD,
+        (Span::ZERO, day),
+        "further ahead a queue tells nothing",
+        findings,
+    );
+    let why = "a node would hardly ever be old enough";
+    let min_age = table.min_age.within(MIN_AGE, (Span::ZERO, Span::hours(720)), why, findings);
+    let why = "no work lasts that long between two attempts";
+    let post_job_grace = table.post_job_grace.within(POST_JOB_GRACE, (Span::ZERO, day), why, findings);
+    let why = "no node has so many";
+    let gpus = table.gpus_per_node.within(GPUS_PER_NODE, (0, 64), why, findings);
+    queue_keys(table, cluster, findings);
+    let utilization = utilization(&table.utilization, cluster, findings);
+    refuse_repeats(&table.partitions, findings);
+    refuse_repeats(&table.protected, findings);
+
+    let Floors { min_nodes, min_idle_nodes, keep_windows, lookahead } = floors?;
+    let policy = GroupPolicy {
+        size: size?,
+        min_nodes,
+        min_idle_nodes,
+        keep_windows,
+        lookahead,
+        budgets: budgets?,
+        capacity: capacity?,
+        regain: regain?,
+        price: price?,
+        boot: boot?,
+        billed_after_delete: billed_after_delete?,
+        delay_value: table.delay_value.or(Factor::ONE)?,
+        wake_failure_cost: table.wake_failure_cost_usd.or(Usd::ZERO)?,
+        timer: timer?,
+        queue_lookahead: queue_lookahead?,
+        min_age: min_age?,
+        post_job_grace: post_job_grace?,
+        prefer: table.prefer.or(Prefer::Oldest)?,
+        node_local_data: optional(&table.node_local_data)?,
+        gpus_per_node: MilliGpus::whole(gpus?),
+        partitions: values(&table.partitions)?,
+        utilization: utilization?,
+        protected: values(&table.protected)?,
+    };
+    break_even(table, &policy, cluster, findings);
+    Some(policy)
+}
+
+/// Most nodes that one plan may take from a group.
+pub(super) fn most_at_once(policy: &GroupPolicy) -> NodeCount {
+    let Budgets { per_batch, per_hour, per_day, leaving } = policy.budgets;
+    let above_floor = policy.size.less(policy.min_nodes.of(policy.size));
+    let share = leaving.of_rounded_down(policy.size).max(NodeCount(1));
+    [per_batch, per_hour, per_day, above_floor].into_iter().fold(share, Ord::min)
+}
+
+fn values<T: Clone>(entry: &Entry<List<T>>) -> Option<Vec<T>> {
+    let list = optional(entry)?;
+    Some(list.map_or_else(Vec::new, |l| l.items.into_iter().map(|item| item.value).collect()))
+}
+
+fn size(entry: &Entry<NodeCount>, findings: &mut Findings) -> Option<NodeCount> {
+    let size = *entry.required("write the nodes the group has when it is whole", findings)?;
+    if (NodeCount(1)..=LARGEST_SIZE).contains(&size) {
+        return Some(size);
+    }
+    let what = format!("is not between 1 and {LARGEST_SIZE}");
+    let instead = "write the nodes the group has when it is whole: what 100 % means";
+    findings.problems.push(entry.spot.problem(what, instead));
+    None
+}
+
+/// What has to stay.
+struct Floors {
+    min_nodes: Amount,
+    min_idle_nodes: NodeCount,
+    keep_windows: Vec<KeepWindow>,
+    lookahead: Span,
+}
+
+fn floors(table: &GroupTable, size: Option<NodeCount>, findings: &mut Findings) -> Option<Floors> {
+    let instead = "write the fewest nodes to keep, such as 4 or \"25%\"; 0 only if all may go";
+    let min_nodes = table.min_nodes.required(instead, findings).copied();
+    let min_idle_nodes = table.min_idle_nodes.or(NodeCount::ZERO);
+    if let (Some(size), Some(min_nodes)) = (size, min_nodes) {
+        base_floor(table, size, min_nodes, min_idle_nodes, findings);
+    }
+    let lookahead = table.lookahead.within(
+        LOOKAHEAD,
+        (Span::ZERO, Span::hours(14 * 24)),
+        "it is how far ahead a floor holds already",
+        findings,
+    );
+    let windows = windows(table, size, min_nodes, lookahead, findings);
+    Some(Floors {
+        min_nodes: min_nodes?,
+        min_idle_nodes: min_idle_nodes?,
+        keep_windows: windows?,
+        lookahead: lookahead?,
+    })
+}
+
+fn base_floor(
+    table: &GroupTable,
+    size: NodeCount,
+    min_nodes: Amount,
+    min_idle_nodes: Option<NodeCount>,
+    findings: &mut Findings,
+) {
+    let floor = min_nodes.of(size);
+    let size_at = format!("size = {size} ({})", table.size.spot.line());
+    if floor > size {
+        let what = format!("is more than {size_at}, so the group could never be trimmed");
+        let instead = format!("write 0 to {size}, or a share of the size such as \"25%\"");
+        findings.problems.push(table.min_nodes.spot.problem(what, instead));
+        return;
+    }
+    let Some(spares) = min_idle_nodes else { return };
+    if floor + spares > size {
+        let what = format!(
+            "and min_nodes, {floor} nodes, are more than {size_at} together, so the group could \
+             never be trimmed"
+        );
+        let instead = format!("write 0 to {}", size.less(floor));
+        findings.problems.push(table.min_idle_nodes.spot.problem(what, instead));
+    } else if floor + spares == size {
+        findings.notes.push(table.spot.note(format!(
+            "min_nodes and min_idle_nodes come to its whole size, {size}, so nothing is deleted \
+             unless it outgrows that"
+        )));
+    }
+}
+
+fn windows(
+    table: &GroupTable,
+    size: Option<NodeCount>,
+    min_nodes: Option<Amount>,
+    lookahead: Option<Span>,
+    findings: &mut Findings,
+) -> Option<Vec<KeepWindow>> {
+    refuse_empty(&table.keep_windows, "leave it out", findings);
+    let items = table.keep_windows.items();
+    let windows: Vec<_> = items
+        .iter()
+        .map(|Item { spot, value: written }| {
+            let window = window(written, spot, findings)?;
+            if let Some(size) = size {
+                let base = min_nodes.map(|base| base.of(size));
+                window_floor(&window, written, size, base, findings);
+            }
+            if let Some(lookahead) = lookahead {
+                note_closed_times(&window, spot, lookahead, findings);
+            }
+            Some(window)
+        })
+        .collect();
+    optional(&table.keep_windows)?;
+    windows.into_iter().collect()
+}
+
+/// The window, once nothing is wrong with any of its keys.
+fn window(written: &WindowTable, spot: &Spot, findings: &mut Findings) -> Option<KeepWindow> {
+    let WindowTable { spot: _, days, from, to, zone, min_nodes } = written;
+    let days_given = days.required("write days = \"mon-fri\"", findings).cloned();
+    let from_given = from.required("write from = \"08:00\"", findings).cloned();
+    let to_given = to.required("write to = \"19:00\"", findings).cloned();
+    let instead = "write the IANA name of its zone, zone = \"America/New_York\"";
+    let zone_given = zone.required(instead, findings).cloned();
+    let min_given = min_nodes.required("write what is kept in it, min_nodes = 16", findings).copied();
+    // What is missing or wrong gets a value that fits, so that all of the keys
+    // are looked at; the window is then not used.
+    let mut whole = days_given.is_some()
+        && from_given.is_some()
+        && to_given.is_some()
+        && zone_given.is_some()
+        && min_given.is_some();
+    let mut spec = WindowSpec {
+        days: days_given.unwrap_or_else(|| "daily".to_owned()),
+        from: from_given.unwrap_or_else(|| "00:00".to_owned()),
+        to: to_given.unwrap_or_else(|| "24:00".to_owned()),
+        zone: zone_given.unwrap_or_else(|| "UTC".to_owned()),
+        min_nodes: min_given.unwrap_or(Amount::Nodes(NodeCount(1))),
+    };
+    // Each turn mends one of four keys.
+    for _ in 0..=4 {
+        match KeepWindow::parse(&spec) {
+            Ok(window) => return whole.then_some(window),
+            Err(WindowError::Value { key, expected, .. }) => {
+                whole = false;
+                let (entry, mended, value) = match key {
+                    "days" => (days, &mut spec.days, "daily"),
+                    "from" => (from, &mut spec.from, "00:00"),
+                    "to" => (to, &mut spec.to, "24:00"),
+                    _ => (zone, &mut spec.zone, "UTC"),
+                };
+                value.clone_into(mended);
+                findings.problems.push(entry.spot.problem(format!("is not {expected}"), ""));
+            }
+            Err(why @ (WindowError::NeverOpen { .. } | WindowError::KeepsNothing)) => {
+                if whole {
+                    findings.problems.push(spot.problem(why.to_string(), ""));
+                }
+                return None;
+            }
+        }
+    }
+    None
+}
+
+fn window_floor(
+    window: &KeepWindow,
+    written: &WindowTable,
+    size: NodeCount,
+    base: Option<NodeCount>,
+    findings: &mut Findings,
+) {
+    let (floor, spot) = (window.min_nodes.of(size), &written.min_nodes.spot);
+    if floor > size {
+        let what = format!("is more than the group's size, {size}");
+        let instead = format!("write up to {size}, or a share of the size such as \"50%\"");
+        findings.problems.push(spot.problem(what, instead));
+    } else if let Some(base) = base.filter(|base| floor <= *base) {
+        let what = format!(
+            "is not more than the group's min_nodes, {base} nodes, so the window would do nothing"
+        );
+        findings.problems.push(spot.problem(what, "write more, or leave the window out"));
+    }
+}
+
+/// A floor holds for `lookahead` before its window opens, which can be most
+/// of the time that the window is closed, or all of it.
+fn note_closed_times(window: &KeepWindow, spot: &Spot, lookahead: Span, findings: &mut Findings) {
+    let mut at = SOME_MONDAY;
+    let mut closed: Vec<Span> = vec![];
+    let mut closed_since = None;
+    for _ in 0..WEEK_OF_CHANGES {
+        let Some(change) = window.next_change(at) else { break };
+        if window.is_open(change) {
+            closed.extend(closed_since.map(|since| change.since(since)));
+        }
+        closed_since = (!window.is_open(change)).then_some(change);
+        at = change;
+    }
+    let (shortest, longest) = (closed.iter().min(), closed.iter().max());
+    let text = match (shortest, longest) {
+        (Some(_), Some(longest)) if *longest <= lookahead => format!(
+            "is closed for {longest} at most, and lookahead = {lookahead} holds its floor before \
+             it opens: it is in force at all times, and min_nodes never is"
+        ),
+        (Some(shortest), Some(longest)) if *shortest <= lookahead => format!(
+            "is closed for {shortest} to {longest} at a time, and lookahead = {lookahead} holds \
+             its floor that long before it opens: through the shorter breaks it stays in force"
+        ),
+        (Some(_), Some(_)) => return,
+        (None, _) | (_, None) => {
+            "is open at all times, so min_nodes of the group never applies".to_owned()
+        }
+    };
+    findings.notes.push(spot.note(text));
+}
+
+fn budgets(table: &GroupTable, mode: Mode, findings: &mut Findings) -> Option<Budgets> {
+    let instead = "write the most nodes that may go in any 60 minutes, such as 8";
+    let per_hour = table.max_delete_per_hour.required(instead, findings).copied();
+    let why = "a request names at most 99 nodes";
+    let range = (NodeCount::ZERO, BATCH_LIMIT);
+    let per_batch =
+        table.max_delete_per_batch.within(MAX_DELETE_PER_BATCH, range, why, findings);
+    let default = per_hour.map_or(NodeCount::ZERO, |h| NodeCount(h.0.saturating_mul(HOURS_A_DAY)));
+    let per_day = table.max_delete_per_day.or(default);
+    let leaving = table.max_leaving_percent.or(Share::try_from_percent(MAX_LEAVING_PERCENT)?);
+
+    let (batch, hour, day) =
+        (&table.max_delete_per_batch, &table.max_delete_per_hour, &table.max_delete_per_day);
+    for (small, large, larger_key) in
+        [(batch, hour, "max_delete_per_hour"), (hour, day, "max_delete_per_day")]
+    {
+        if let (Some(less), Some(more)) = (small.value(), large.value())
+            && less > more
+        {
+            let what = format!(
+                "is more than {larger_key} = {more} ({}), so it would never be reached",
+                large.spot.line()
+            );
+            findings.problems.push(small.spot.problem(what, format!("write 0 to {more}")));
+        }
+    }
+    let zero = |entry: &Entry<NodeCount>| entry.value() == Some(&NodeCount::ZERO);
+    let share = &table.max_leaving_percent;
+    let zeros = [
+        zero(batch).then_some(&batch.spot),
+        zero(hour).then_some(&hour.spot),
+        zero(day).then_some(&day.spot),
+        (share.value() == Some(&Share::default())).then_some(&share.spot),
+    ];
+    for spot in zeros.into_iter().flatten() {
+        let what = "is 0, so no node of the group is ever deleted";
+        match mode {
+            Mode::Enforce => {
+                let instead = "write 1 or more, or leave the group out so that it is not touched";
+                findings.problems.push(spot.problem(what, instead));
+            }
+            Mode::Observe => findings.notes.push(spot.note(what)),
+        }
+    }
+    Some(Budgets {
+        per_batch: per_batch?,
+        per_hour: per_hour?,
+        per_day: per_day?,
+        leaving: leaving?,
+    })
+}
+
+fn regain(table: &GroupTable, findings: &mut Findings) -> Option<Regain> {
+    let instance_type = optional(&table.instance_type)?;
+    let by_type = match &instance_type {
+        Some(instance_type) if instance_type.is_scarce() => RegainWord::Scarce,
+        Some(_) | None => RegainWord::Plentiful,
+    };
+    if instance_type.is_none() && !table.regain.is_written() {
+        findings.notes.push(table.spot.note(
+            "neither instance_type nor regain is written, so its nodes are taken to be easy to \
+             get back",
+        ));
+    }
+    let risk = optional(&table.accept_regain_risk_usd);
+    match table.regain.or(by_type)? {
+        RegainWord::Scarce => Some(Regain::Scarce { accepted_risk: risk? }),
+        RegainWord::Plentiful => {
+            if table.accept_regain_risk_usd.is_written() {
+                let what = "does nothing, since the group's regain is \"plentiful\"";
+                let instead = "leave it out, or write regain = \"scarce\"";
+                findings.problems.push(table.accept_regain_risk_usd.spot.problem(what, instead));
+            }
+            Some(Regain::Plentiful)
+        }
+    }
+}
+
+fn price(
+    entry: &Entry<UsdPerHour>,
+    capacity: Option<Capacity>,
+    findings: &mut Findings,
+) -> Option<Option<UsdPerHour>> {
+    let price = optional(entry)?;
+    if price == Some(UsdPerHour::ZERO) && capacity.is_none_or(Capacity::is_metered) {
+        let what = "is nothing for a node that is billed by time, so nothing would ever be deleted";
+        let instead = "write its price; what is paid for anyway is capacity = \"reserved\" or \
+                       \"training-plan\"";
+        findings.problems.push(entry.spot.problem(what, instead));
+        return None;
+    }
+    Some(price)
+}
+
+/// What the planner must know before it deletes a node.
+fn declared(
+    table: &GroupTable,
+    capacity: Option<Capacity>,
+    regain: Option<Regain>,
+    mode: Mode,
+    findings: &mut Findings,
+) {
+    if capacity.is_some_and(|capacity| !capacity.is_metered()) {
+        let text = "is paid for whether it runs or not, so no node of the group is deleted";
+        findings.notes.push(table.capacity.spot.note(text));
+        return;
+    }
+    if regain == Some(Regain::Scarce { accepted_risk: None }) {
+        findings.notes.push(table.spot.note(
+            "its nodes are scarce, so none is deleted unless accept_regain_risk_usd says what \
+             it costs not to get one back",
+        ));
+        return;
+    }
+    let needed = [
+        (&table.price_usd_per_hour.spot, table.price_usd_per_hour.is_written()),
+        (&table.boot.spot, table.boot.is_written()),
+        (&table.node_local_data.spot, table.node_local_data.is_written()),
+    ];
+    if table.node_local_data.value() == Some(&NodeLocalData::Gate) {
+        let spot = &table.node_local_data.spot;
+        let what = "wants a gate program asked before each deletion, and this build has none";
+        match mode {
+            Mode::Enforce => {
+                let instead = "go on with mode = \"observe\", or leave the group out";
+                findings.problems.push(spot.problem(what, instead));
+            }
+            Mode::Observe => findings.notes.push(spot.note(what)),
+        }
+    }
+    for (spot, is_written) in needed {
+        if is_written {
+            continue;
+        }
+        let what = "is missing, and until it is declared no node of the group is ever deleted";
+        match mode {
+            Mode::Enforce => {
+                let instead = "declare it, or go on with mode = \"observe\"";
+                findings.problems.push(spot.problem(what, instead));
+            }
+            Mode::Observe => findings.notes.push(spot.note(what)),
+        }
+    }
+}
+
+fn timer(
+    entry: &Entry<TimerChoice>,
+    tick: Option<Span>,
+    findings: &mut Findings,
+) -> Option<TimerChoice> {
+    let timer = entry.or(TimerChoice::BreakEven)?;
+    let TimerChoice::Fixed(tau) = timer else { return Some(timer) };
+    let least = tick?.times(2);
+    if (least..=GroupState::HORIZON).contains(&tau) {
+        return Some(timer);
+    }
+    let most = GroupState::HORIZON;
+    let what = format!(
+        "is not between two ticks, {least}, and the {most} for which samples are kept: a node \
+         would be called idle on one sample, or never"
+    );
+    let instead = format!("write {least} to {most}, or \"break-even\"");
+    findings.problems.push(entry.spot.problem(what, instead));
+    None
+}
+
+/// The break-even time has the same limits as a fixed one, but it is nobody's
+/// typing error.
+fn break_even(
+    table: &GroupTable,
+    policy: &GroupPolicy,
+    cluster: &Cluster<'_>,
+    findings: &mut Findings,
+) {
+    if policy.timer != TimerChoice::BreakEven {
+        return;
+    }
+    let Some(cost) = wake_cost(policy).filter(|cost| !cost.break_even.is_forever()) else { return };
+    let (tau, most) = (cost.break_even, GroupState::HORIZON);
+    let spot = &table.idle_timer.spot;
+    if tau > most {
+        let what = format!(
+            "is break-even, which comes to {tau}; samples are kept for {most}, so no node would \
+             ever be deleted"
+        );
+        match cluster.daemon.mode {
+            Mode::Enforce => {
+                let instead = "write a fixed idle_timer, or lower the costs of a wake \
+                               (accept_regain_risk_usd, wake_failure_cost_usd, delay_value)";
+                findings.problems.push(spot.problem(what, instead));
+            }
+            Mode::Observe => findings.notes.push(spot.note(what)),
+        }
+    } else if let Some(tick) = cluster.daemon.tick.filter(|tick| tau < tick.times(2)) {
+        findings.notes.push(spot.note(format!(
+            "is break-even, which comes to {tau}, less than two ticks of {tick}: a node may be \
+             called idle on one sample"
+        )));
+    }
+}
+
+/// Keys about the queue, of which there is none without a scheduler.
+fn queue_keys(table: &GroupTable, cluster: &Cluster<'_>, findings: &mut Findings) {
+    let has_queue = match cluster.scheduler {
+        Some(SchedulerSettings::Slurm { .. } | SchedulerSettings::Simulated) => true,
+        Some(SchedulerSettings::None) => false,
+        None => return,
+    };
+    if has_queue {
+        if !table.gpus_per_node.is_written() {
+            findings.notes.push(table.gpus_per_node.spot.note(format!(
+                "is not written: a waiting job is counted on nodes of {GPUS_PER_NODE} GPU"
+            )));
+        }
+        return;
+    }
+    let needless = [
+        (&table.partitions.spot, table.partitions.is_written()),
+        (&table.queue_lookahead.spot, table.queue_lookahead.is_written()),
+    ];
+    for (spot, is_written) in needless {
+        if is_written {
+            let what = "is about waiting jobs, and with scheduler kind \"none\" nobody knows them";
+            findings.problems.push(spot.problem(what, "leave it out"));
+        }
+    }
+}
+
+/// The group's own rule, with the cluster's for what it does not say.
+fn utilization(
+    entry: &Entry<RuleTable>,
+    cluster: &Cluster<'_>,
+    findings: &mut Findings,
+) -> Option<Option<UtilizationRule>> {
+    if entry.is_written() && !cluster.has_metrics {
+        let what = "changes the cluster's utilization rule, and there is none";
+        let instead = "write utilization = [{ kind = … }] in the [[cluster]] first";
+        findings.problems.push(entry.spot.problem(what, instead));
+        return None;
+    }
+    let Some(RuleTable { spot, idle_below_percent, window, period }) = optional(entry)? else {
+        return Some(cluster.utilization.map(|utilization| utilization.rule));
+    };
+    let is_empty =
+        !idle_below_percent.is_written() && !window.is_written() && !period.is_written();
+    if is_empty {
+        let what = "changes nothing of the cluster's rule";
+        findings.problems.push(spot.problem(what, "write what differs, or leave it out"));
+    }
+    let UtilizationSettings { source, rule: cluster_rule } = cluster.utilization?;
+    let parts = RuleParts {
+        idle_below: idle_below_percent.or(cluster_rule.idle_below),
+        window: window.or(cluster_rule.window),
+        period: period.or(cluster_rule.period),
+    };
+    let spots = RuleSpots {
+        idle_below: &idle_below_percent.spot,
+        window: &window.spot,
+        period: &period.spot,
+    };
+    rule(&parts, &spots, Some(source), cluster.fresh_for, findings).map(Some)
+}
+
+fn refuse_repeats<T: Ord>(entry: &Entry<List<T>>, findings: &mut Findings) {
+    let items = entry.items();
+    for (number, Item { spot, value }) in items.iter().enumerate() {
+        if let Some(first) = items.iter().take(number).find(|item| item.value == *value) {
+            let what = format!("is there twice, first on {}", first.spot.line());
+            findings.problems.push(spot.problem(what, "write it once"));
+        }
+    }
+}

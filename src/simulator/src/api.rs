@@ -1,0 +1,396 @@
+//! What SageMaker and the scheduler answer, faults included. The ports and
+//! any other front of the world go through here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use trimtab_core::ids::{ClusterName, GroupName, InstanceId};
+use trimtab_core::policy::BATCH_LIMIT;
+use trimtab_core::snapshot::{
+    Claim, ClusterDescription, ClusterState, ClusterStatus, Eligible, GroupDescription,
+    InstanceStatus, ListedNode, NodeListing, PendingJob, Provisioning, Role, SchedulerNode,
+    Workload,
+};
+use trimtab_core::units::{NodeCount, Time};
+use trimtab_daemon::ports::{DeleteOutcome, ReadError};
+
+use crate::faults::FaultKind;
+use crate::fleet::{GroupNo, Leave, OperationNo, Phase, Serial};
+use crate::log::WorldEvent;
+use crate::rng::Stream;
+use crate::scheduler::{JobNo, JobState, Slot};
+use crate::truth::{AskedNode, Caller, DeleteRequest};
+use crate::world::Inner;
+
+/// The image release of every node.
+const IMAGE: &str = "1.0.3";
+/// BatchDeleteClusterNodes' codes, and one that nobody has heard of.
+const FAILURE_CODES: [&str; 4] =
+    ["NodeIdInUse", "InvalidNodeStatus", "NodeIdNotFound", "InternalError"];
+
+impl Inner {
+    /// Whether this world's cluster was asked for, and reads are let through.
+    fn admit_read(&self, cluster: &ClusterName, service: &str) -> Result<(), ReadError> {
+        if *cluster != self.spec.cluster {
+            return Err(ReadError::Refused(format!("ResourceNotFound: no cluster {cluster}").into()));
+        }
+        if self.faults.any(|kind| *kind == FaultKind::AccessDenied) {
+            return Err(ReadError::Refused("AccessDeniedException".into()));
+        }
+        if self.faults.any(|kind| *kind == FaultKind::ThrottledReads) {
+            return Err(ReadError::Throttled(service.into()));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn describe(&self, cluster: &ClusterName) -> Result<ClusterDescription, ReadError> {
+        self.admit_read(cluster, "DescribeCluster")?;
+        let is_updated = self.is_updated();
+        let busy = self.is_classic() && self.fleet.is_operating();
+        let status = match (is_updated, busy) {
+            (true, _) => ClusterStatus::SystemUpdating,
+            (false, true) => ClusterStatus::Updating,
+            (false, false) => ClusterStatus::InService,
+        };
+        let groups = self.spec.groups.iter().zip(&self.fleet.groups).map(|(named, group)| {
+            let description = GroupDescription {
+                role: group.role,
+                current: NodeCount(group.current_shown),
+                target: NodeCount(group.target),
+                calm: group.arriving == 0 && !busy && !is_updated,
+                capacity: Some(named.capacity),
+            };
+            (named.name.clone(), description)
+        });
+        Ok(ClusterDescription {
+            groups: groups.collect(),
+            state: ClusterState {
+                status,
+                provisioning: self.spec.provisioning,
+                rival_autoscaler: false,
+                software_update: is_updated,
+            },
+        })
+    }
+
+    pub(crate) fn is_classic(&self) -> bool {
+        match self.spec.provisioning {
+            Provisioning::Classic => true,
+            Provisioning::Continuous => false,
+        }
+    }
+
+    pub(crate) fn is_updated(&self) -> bool {
+        self.faults.any(|kind| *kind == FaultKind::ClusterUpdating)
+    }
+
+    pub(crate) fn list_nodes(&self, cluster: &ClusterName) -> Result<NodeListing, ReadError> {
+        self.admit_read(cluster, "ListClusterNodes")?;
+        if self.faults.any(|kind| *kind == FaultKind::ListingEmpty) {
+            return Ok(NodeListing { complete: true, nodes: vec![] });
+        }
+        let missing = self.faults.node_of(|kind| *kind == FaultKind::ListingMissesNode);
+        let odd = self.faults.node_of(|kind| *kind == FaultKind::ListingOddStatus);
+        let mut nodes: Vec<ListedNode> = Vec::with_capacity(self.fleet.nodes.len() + 1);
+        for (serial, node) in &self.fleet.nodes {
+            let Some(status) = node.listed.clone().filter(|_| missing != Some(*serial)) else {
+                continue;
+            };
+            let status = if odd == Some(*serial) {
+                InstanceStatus::Unrecognised("Mending".into())
+            } else {
+                status
+            };
+            nodes.push(ListedNode {
+                id: node.id,
+                group: self.spec.groups[node.group.0].name.clone(),
+                launched: node.launched,
+                status,
+                name: Some(node.name.clone()),
+                image: Some(IMAGE.into()),
+                health: 100,
+                protected: false,
+            });
+        }
+        if self.faults.any(|kind| *kind == FaultKind::ListingDuplicate) {
+            let twice = nodes.last().cloned();
+            nodes.extend(twice);
+        }
+        if self.faults.any(|kind| *kind == FaultKind::ListingTruncated) {
+            nodes.truncate(nodes.len() * 2 / 3);
+            return Ok(NodeListing { complete: false, nodes });
+        }
+        Ok(NodeListing { complete: true, nodes })
+    }
+
+    pub(crate) fn describe_node(
+        &self,
+        cluster: &ClusterName,
+        node: InstanceId,
+    ) -> Result<Option<InstanceStatus>, ReadError> {
+        self.admit_read(cluster, "DescribeClusterNode")?;
+        Ok(self.fleet.find(node).and_then(|(_, node)| node.listed.clone()))
+    }
+
+    /// A delete request, and what its caller is told.
+    pub(crate) fn delete_nodes(&mut self, ids: &[InstanceId], by: Caller) -> DeleteOutcome {
+        let timeout = |acted: &str| DeleteOutcome::NoAnswer { why: format!("timed out {acted}").into() };
+        if self.faults.any(|kind| *kind == FaultKind::WriteTimesOutBeforeActing) {
+            self.record_request(ids, by, Some("it never arrived".into()), false);
+            return timeout("on the way there");
+        }
+        if let Some(why) = self.refusal(ids) {
+            return self.refuse(ids, by, why);
+        }
+        let failures = self.failures(ids);
+        if failures.len() == ids.len() {
+            let why = failures.values().next().map_or("", |code| &**code);
+            return self.refuse(ids, by, format!("ValidationException: all nodes failed: {why}").into());
+        }
+        let answered = !self.faults.any(|kind| *kind == FaultKind::WriteTimesOutAfterActing);
+        let request = self.record_request(ids, by, None, answered);
+        let accepted: Vec<InstanceId> =
+            ids.iter().copied().filter(|id| !failures.contains_key(id)).collect();
+        let operation = self.fleet.begin_operation(NodeCount::of(accepted.len()).0);
+        for id in ids {
+            match failures.get(id) {
+                None => self.accept(request, *id, by, operation),
+                Some(code) => {
+                    self.record_asked(request, *id, by, Some(Arc::clone(code)));
+                    let code = Arc::clone(code);
+                    self.write(WorldEvent::NodeRefused { node: *id, code });
+                }
+            }
+        }
+        self.settle_live_after(request);
+        if !answered {
+            return timeout("on the way back");
+        }
+        DeleteOutcome::Answered { accepted, failed: failures.into_iter().collect() }
+    }
+
+    /// A person deletes a node; no fault is in their way.
+    pub(crate) fn delete_as_person(&mut self, serial: Serial) {
+        let Some(node) = self.fleet.nodes.get(&serial) else { return };
+        if node.phase != Phase::Up || (self.is_classic() && self.fleet.is_operating()) {
+            return;
+        }
+        let (id, by) = (node.id, Caller::Person);
+        let request = self.record_request(&[id], by, None, true);
+        let operation = self.fleet.begin_operation(1);
+        self.accept(request, id, by, operation);
+        self.settle_live_after(request);
+    }
+
+    fn accept(&mut self, request: usize, id: InstanceId, by: Caller, operation: OperationNo) {
+        let asked = self.record_asked(request, id, by, None);
+        let Some((serial, node)) = self.fleet.find(id) else { return };
+        let (group, slot) = (node.group, node.slot);
+        self.begin_leaving(serial, Leave::Deleted { asked, by }, Some(operation));
+        let live = NodeCount(self.fleet.groups[group.0].live);
+        let jobs = slot.map_or_else(Vec::new, |slot| self.jobs_on(slot));
+        let drained = self.record.asked[asked].drained_at_call.clone();
+        self.write(WorldEvent::NodeLeaving { node: id, by, jobs, drained, live });
+    }
+
+    /// Why the whole request is refused before any node is looked at.
+    fn refusal(&self, ids: &[InstanceId]) -> Option<Arc<str>> {
+        let is = |fault: FaultKind| self.faults.any(|kind| *kind == fault);
+        if is(FaultKind::AccessDenied) {
+            return Some("AccessDeniedException".into());
+        }
+        if is(FaultKind::ThrottledWrites) {
+            return Some("ThrottlingException: rate exceeded".into());
+        }
+        if is(FaultKind::DeleteTotalFailure) {
+            return Some("ValidationException: all nodes failed: InvalidNodeStatus".into());
+        }
+        if ids.is_empty() || ids.len() > BATCH_LIMIT.get() {
+            return Some(format!("ValidationException: {} node ids, not 1 to 99", ids.len()).into());
+        }
+        if ids.iter().collect::<BTreeSet<_>>().len() < ids.len() {
+            return Some("ValidationException: a node id twice".into());
+        }
+        if self.is_updated() {
+            return Some("ConflictException: the cluster is SystemUpdating".into());
+        }
+        if self.is_classic() && self.fleet.is_operating() {
+            return Some("ConflictException: the cluster is Updating".into());
+        }
+        None
+    }
+
+    /// Nodes that cannot be deleted, with the API's codes.
+    fn failures(&self, ids: &[InstanceId]) -> BTreeMap<InstanceId, Arc<str>> {
+        let percent = self.faults.failing_percent();
+        let mut rng = self.rng(Stream::Targets, 1 << 40 | self.record.requests.len() as u64);
+        let mut failures = BTreeMap::new();
+        for id in ids {
+            let (unlucky, code) = (rng.below(100), rng.index(FAILURE_CODES.len()));
+            let code = match self.fleet.find(*id) {
+                None => Some("NodeIdNotFound"),
+                Some((_, node)) => match (self.fleet.groups[node.group.0].role, node.phase) {
+                    (Role::Controller, _) => Some("InvalidNodeStatus"),
+                    (_, Phase::Gone) => Some("NodeIdNotFound"),
+                    (_, Phase::Booting | Phase::Checking | Phase::Failed | Phase::Leaving(_)) => {
+                        Some("InvalidNodeStatus")
+                    }
+                    (Role::Worker | Role::Login, Phase::Up) => percent
+                        .filter(|percent| unlucky < *percent)
+                        .and_then(|_| FAILURE_CODES.get(code).copied()),
+                },
+            };
+            if let Some(code) = code {
+                failures.insert(*id, code.into());
+            }
+        }
+        failures
+    }
+
+    fn refuse(&mut self, ids: &[InstanceId], by: Caller, why: Arc<str>) -> DeleteOutcome {
+        let request = self.record_request(ids, by, Some(Arc::clone(&why)), true);
+        for id in ids {
+            self.record_asked(request, *id, by, Some(Arc::clone(&why)));
+        }
+        self.settle_live_after(request);
+        self.write(WorldEvent::RequestRefused(Arc::clone(&why)));
+        DeleteOutcome::Refused { why }
+    }
+
+    fn record_request(
+        &mut self,
+        ids: &[InstanceId],
+        by: Caller,
+        refused: Option<Arc<str>>,
+        answered: bool,
+    ) -> usize {
+        let nodes = ids.to_vec();
+        self.record.requests.push(DeleteRequest { at: self.now, by, nodes, refused, answered });
+        self.record.requests.len() - 1
+    }
+
+    fn record_asked(
+        &mut self,
+        request: usize,
+        id: InstanceId,
+        by: Caller,
+        failed: Option<Arc<str>>,
+    ) -> usize {
+        let node = self.fleet.find(id).map(|(_, node)| node);
+        let slot = node.and_then(|node| self.scheduler.slots.get(&node.slot?));
+        let asked = AskedNode {
+            request,
+            at: self.now,
+            by,
+            node: id,
+            known: node.map(|n| (self.spec.groups[n.group.0].name.clone(), n.name.clone())),
+            failed,
+            jobs_at_call: node.and_then(|node| node.slot).map_or_else(Vec::new, |s| self.jobs_on(s)),
+            drained_at_call: slot.and_then(|s| Some(Arc::clone(&s.drain.as_ref()?.reason))),
+            live_after: NodeCount::ZERO,
+            terminated: None,
+            jobs_at_end: vec![],
+        };
+        self.record.asked.push(asked);
+        self.record.asked.len() - 1
+    }
+
+    /// Once all nodes of a request had their word: how many of the group live.
+    fn settle_live_after(&mut self, request: usize) {
+        for asked in self.record.asked.iter_mut().rev().take_while(|a| a.request == request) {
+            let group = asked.known.as_ref().map(|(group, _)| group);
+            let at = self.spec.groups.iter().position(|named| Some(&named.name) == group);
+            asked.live_after = at.map_or(NodeCount::ZERO, |at| NodeCount(self.fleet.groups[at].live));
+        }
+    }
+
+    /// Sets a group to so many nodes if that is more than it has: how a person
+    /// grows it.
+    pub(crate) fn set_count(&mut self, group: &GroupName, count: NodeCount) -> Result<(), Arc<str>> {
+        let Some(number) = self.spec.groups.iter().position(|named| named.name == *group) else {
+            return Err(format!("ResourceNotFound: no group {group}").into());
+        };
+        if self.is_updated() || (self.is_classic() && self.fleet.is_operating()) {
+            return Err("ConflictException: the cluster is Updating".into());
+        }
+        let members = self.fleet.groups[number].members;
+        self.grow(GroupNo(number), count.0.saturating_sub(members), None);
+        Ok(())
+    }
+
+    /// The scheduler's whole answer.
+    pub(crate) fn workload(&self, cluster: &ClusterName) -> Result<Workload, ReadError> {
+        if *cluster != self.spec.cluster {
+            return Err(ReadError::Refused(format!("no cluster {cluster}").into()));
+        }
+        if self.faults.any(|kind| *kind == FaultKind::SchedulerSilent) {
+            return Err(ReadError::NoAnswer("the scheduler".into()));
+        }
+        if self.faults.any(|kind| *kind == FaultKind::SchedulerEmpty) {
+            return Ok(Workload { at: self.now, nodes: vec![], pending: vec![] });
+        }
+        if let Some(old) = self.faults.frozen() {
+            return Ok(old.clone());
+        }
+        Ok(self.workload_now())
+    }
+
+    /// What the scheduler would answer now if it had not fallen silent.
+    pub(crate) fn workload_now(&self) -> Workload {
+        let unknown = self.faults.any(|kind| *kind == FaultKind::SchedulerUnknown);
+        let lies = self.faults.any(|kind| *kind == FaultKind::MassIdle);
+        let nodes = self.scheduler.slots.values().map(|slot| SchedulerNode {
+            name: slot.name.clone(),
+            condition: slot.condition,
+            claims: match (unknown, lies) {
+                (true, _) => vec![Claim::Unrecognised("UNKNOWN".into())],
+                (false, true) => vec![],
+                (false, false) => self.claims(slot),
+            },
+            drained: slot.drain.as_ref().map(|d| Arc::clone(&d.reason)).or_else(|| slot.pretended.clone()),
+        });
+        Workload { at: self.now, nodes: nodes.collect(), pending: self.pending() }
+    }
+
+    fn claims(&self, slot: &Slot) -> Vec<Claim> {
+        let claim = |job: &JobNo| {
+            let job = self.scheduler.job(*job);
+            match job.state {
+                JobState::Placed { runs, .. } if self.now < runs => Claim::Configuring(job.id.clone()),
+                JobState::Placed { ends, .. } if self.now >= ends => Claim::Completing(job.id.clone()),
+                JobState::Placed { .. } => Claim::Running(job.id.clone()),
+                JobState::Unknown | JobState::Waiting | JobState::Done => {
+                    Claim::Unrecognised("a job that is not there".into())
+                }
+            }
+        };
+        slot.jobs.iter().map(claim).collect()
+    }
+
+    fn pending(&self) -> Vec<PendingJob> {
+        let mut pending = vec![];
+        for partition in &self.scheduler.partitions {
+            for (_, number) in &partition.waiting {
+                let job = self.scheduler.job(*number);
+                pending.push(PendingJob {
+                    id: job.id.clone(),
+                    partitions: vec![partition.name.clone()],
+                    nodes: job.order.nodes,
+                    gpus: job.order.gpus,
+                    eligible: self.eligible(job.order.held_until, job.order.begin),
+                });
+            }
+        }
+        pending
+    }
+
+    fn eligible(&self, held_until: Time, begin: Time) -> Eligible {
+        if held_until > self.now {
+            Eligible::Held
+        } else if begin > self.now {
+            Eligible::At(begin)
+        } else {
+            Eligible::Now
+        }
+    }
+}
