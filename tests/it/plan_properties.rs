@@ -212,8 +212,8 @@ fn the_audit_refuses_every_kind_of_broken_plan() {
         (Rule::Current, |c| c.plan.made_at = c.now - Span::mins(1)),
         (Rule::ClusterCalm, |c| c.history.stop = Some(Stop::Paused { why: "test".into() })),
         (Rule::ClusterCalm, |c| {
-            let (changed, listed) = (NodeCount(9), NodeCount(9));
-            let why = FreezeReason::MassChange { turned: MassTurn::Gone, changed, listed };
+            let (changed, of) = (NodeCount(9), NodeCount(9));
+            let why = FreezeReason::MassChange { turned: MassTurn::Gone, changed, of };
             c.history.freeze = Some(Freeze { at: c.now, why });
         }),
         (Rule::ClusterCalm, |c| c.snapshot.state = None),

@@ -199,17 +199,17 @@ impl Auditor<'_> {
 
     fn check_cluster(&mut self, groups: &BTreeMap<&GroupName, Vec<&Mark>>) {
         let mut live = NodeCount::ZERO;
-        let mut listed = NodeCount::ZERO;
+        let mut declared = NodeCount::ZERO;
         for (name, group) in &self.policy.groups {
             if let Some(view) = self.snapshot.groups.get(name) {
                 live += count_live(view, self.history, self.policy, group);
-                listed += NodeCount::of(view.nodes.len());
             }
+            declared += group.size;
         }
         let going = NodeCount::of(groups.values().map(Vec::len).sum());
         let cluster = &self.policy.cluster;
         self.demand(going + self.policy.min_nodes <= live, cluster, Rule::Floor);
-        let believable = !self.policy.mass_change.is_exceeded(going, listed);
+        let believable = !self.policy.mass_change.is_exceeded(going, declared);
         self.demand(believable, cluster, Rule::MassChange);
     }
 

@@ -104,7 +104,7 @@ impl Turns {
         let (turned, changed) = kinds
             .into_iter()
             .find(|(_, changed)| policy.mass_change.is_exceeded(*changed, self.listed))?;
-        Some(FreezeReason::MassChange { turned, changed, listed: self.listed })
+        Some(FreezeReason::MassChange { turned, changed, of: self.listed })
     }
 }
 

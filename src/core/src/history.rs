@@ -101,8 +101,8 @@ pub enum FreezeReason {
         turned: MassTurn,
         /// How many did.
         changed: NodeCount,
-        /// Of how many listed workers.
-        listed: NodeCount,
+        /// Of how many: listed workers, or, for a plan, those declared.
+        of: NodeCount,
     },
 }
 
@@ -122,14 +122,14 @@ pub enum MassTurn {
 impl fmt::Display for FreezeReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::MassChange { turned, changed, listed } => {
+            Self::MassChange { turned, changed, of } => {
                 let what = match turned {
                     MassTurn::Idle => "turned idle at once",
                     MassTurn::Unknown => "turned unknown at once",
                     MassTurn::Gone => "left the listing at once",
                     MassTurn::Marked => "would be deleted at once",
                 };
-                write!(f, "{changed} of {listed} workers {what}, more than may be believed")
+                write!(f, "{changed} of {of} workers {what}, more than may be believed")
             }
         }
     }

@@ -73,7 +73,7 @@ pub fn plan(snapshot: &Snapshot, policy: &ClusterPolicy, history: &History, now:
             }));
         }
     }
-    stop_if_too_many(&mut plan, snapshot, policy);
+    stop_if_too_many(&mut plan, policy);
     plan
 }
 
@@ -92,12 +92,14 @@ fn newest_live(history: &History, name: &GroupName) -> NodeCount {
 }
 
 /// A plan that wants more than may be believed marks nothing and freezes (S7).
-fn stop_if_too_many(plan: &mut Plan, snapshot: &Snapshot, policy: &ClusterPolicy) {
-    let named = snapshot.groups.iter().filter(|(name, _)| policy.groups.contains_key(*name));
-    let listed: NodeCount = named.map(|(_, view)| NodeCount::of(view.nodes.len())).sum();
+/// The share is of the declared sizes, as in every budget: of what is left it
+/// would shrink with every deletion.
+fn stop_if_too_many(plan: &mut Plan, policy: &ClusterPolicy) {
+    let declared: NodeCount = policy.groups.values().map(|group| group.size).sum();
     let changed = NodeCount::of(plan.marks.len());
-    if policy.mass_change.is_exceeded(changed, listed) {
-        let why = FreezeReason::MassChange { turned: MassTurn::Marked, changed, listed };
+    if policy.mass_change.is_exceeded(changed, declared) {
+        let turned = MassTurn::Marked;
+        let why = FreezeReason::MassChange { turned, changed, of: declared };
         let freeze = crate::history::Freeze { at: plan.made_at, why: why.clone() };
         for verdict in &mut plan.verdicts {
             if matches!(verdict.verdict, Verdict::Mark(_)) {

@@ -53,7 +53,7 @@ pub enum WitnessKind {
 pub struct MassChangeLimit {
     /// Most nodes that may change at once.
     pub nodes: NodeCount,
-    /// Largest share of the listed workers that may change at once.
+    /// Largest share of the workers that may change at once.
     pub share: Share,
 }
 
@@ -63,10 +63,10 @@ impl MassChangeLimit {
     /// `ok-total-unready-count` is 3 for the same reason).
     pub const SMALLEST: NodeCount = NodeCount(4);
 
-    /// Whether `changed` of `listed` workers is too much at once.
-    pub fn is_exceeded(self, changed: NodeCount, listed: NodeCount) -> bool {
+    /// Whether `changed` of `of` workers is too much at once.
+    pub fn is_exceeded(self, changed: NodeCount, of: NodeCount) -> bool {
         changed >= Self::SMALLEST
-            && (changed > self.nodes || changed > self.share.of_rounded_down(listed))
+            && (changed > self.nodes || changed > self.share.of_rounded_down(of))
     }
 }
 

@@ -19,7 +19,7 @@ use trimtab_core::history::{Freeze, Gone, History, OpenAction, Stop};
 use trimtab_core::ids::{ActionId, GroupName, InstanceId, LedgerId, TickId};
 use trimtab_core::plan::{Mark, Plan};
 use trimtab_core::planner;
-use trimtab_core::policy::{ClusterPolicy, WitnessKind};
+use trimtab_core::policy::{ClusterPolicy, NodeLocalData, WitnessKind};
 use trimtab_core::snapshot::{FenceSight, Listing, Snapshot, WorkloadSource};
 use trimtab_core::units::{NodeCount, Span, Time};
 
@@ -489,9 +489,7 @@ impl Driver {
         let trial = trimtab_core::ids::BatchId(0);
         let trial = audit::clear(trial, group, snapshot, &self.policy, &self.history, now);
         let Some(trial) = trial.batch else { return Ok(None) };
-        if let Some(gate) = &self.ports.gate
-            && let Err(why) = gate.ask(&self.policy.cluster, group, trial.nodes()).await
-        {
+        if let Err(why) = self.ask_gate(group, trial.nodes()).await {
             let why = ReleaseReason::Vetoed(format!("gate: {why}").into());
             let vetoes = trial.nodes().iter().map(|node| (*node, EventKind::Veto(why.clone())));
             self.advance(vetoes.collect(), now).await?;
@@ -513,6 +511,19 @@ impl Driver {
         let sent = executor::send(&*writer, &*self.ports.clock, committed).await;
         executor::record(&*self.ledger, &mut self.history, &sent, self.ports.clock.now())?;
         Ok(Some(sent))
+    }
+
+    /// Asks the gate, if there is one. Nodes whose disks a gate has to save are
+    /// never deleted without it.
+    async fn ask_gate(&self, group: &GroupName, nodes: &[InstanceId]) -> Result<(), Arc<str>> {
+        let needed = self.policy.groups.get(group).and_then(|group| group.node_local_data);
+        match (&self.ports.gate, needed) {
+            (Some(gate), _) => gate.ask(&self.policy.cluster, group, nodes).await,
+            (None, Some(NodeLocalData::Disposable)) => Ok(()),
+            (None, Some(NodeLocalData::Gate) | None) => {
+                Err("node_local_data asks for a gate, and there is none".into())
+            }
+        }
     }
 
     /// Takes steps, commits them, then runs their effects.

@@ -10,6 +10,7 @@
 //! Nothing here spawns, reads a clock or sleeps by itself: that is what the
 //! ports are for, so one seed of a simulated world gives one log.
 
+pub mod config;
 pub mod driver;
 pub mod executor;
 pub mod ledger;

@@ -36,7 +36,8 @@ impl Inner {
                 }
                 let since = *self.shortages.since.entry(group).or_insert(self.now);
                 let is_due = self.now.since(since) >= regrow.delay;
-                let is_blocked = self.is_updated() || (self.is_classic() && self.fleet.is_operating());
+                let is_blocked =
+                    self.is_updated() || (self.is_classic() && self.fleet.is_operating());
                 if is_due && !is_blocked {
                     self.shortages.since.remove(&group);
                     self.record.groups[group.0].regrown += u64::from(short);

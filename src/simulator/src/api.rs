@@ -7,23 +7,19 @@ use std::sync::Arc;
 use trimtab_core::ids::{ClusterName, GroupName, InstanceId};
 use trimtab_core::policy::BATCH_LIMIT;
 use trimtab_core::snapshot::{
-    Claim, ClusterDescription, ClusterState, ClusterStatus, Eligible, GroupDescription,
-    InstanceStatus, ListedNode, NodeListing, PendingJob, Provisioning, Role, SchedulerNode,
-    Workload,
+    ClusterDescription, ClusterState, ClusterStatus, GroupDescription, InstanceStatus, ListedNode,
+    NodeListing, Provisioning, Role,
 };
-use trimtab_core::units::{NodeCount, Time};
+use trimtab_core::units::NodeCount;
 use trimtab_daemon::ports::{DeleteOutcome, ReadError};
 
 use crate::faults::FaultKind;
 use crate::fleet::{GroupNo, Leave, OperationNo, Phase, Serial};
 use crate::log::WorldEvent;
 use crate::rng::Stream;
-use crate::scheduler::{JobNo, JobState, Slot};
 use crate::truth::{AskedNode, Caller, DeleteRequest};
 use crate::world::Inner;
 
-/// The image release of every node.
-const IMAGE: &str = "1.0.3";
 /// BatchDeleteClusterNodes' codes, and one that nobody has heard of.
 const FAILURE_CODES: [&str; 4] =
     ["NodeIdInUse", "InvalidNodeStatus", "NodeIdNotFound", "InternalError"];
@@ -32,7 +28,9 @@ impl Inner {
     /// Whether this world's cluster was asked for, and reads are let through.
     fn admit_read(&self, cluster: &ClusterName, service: &str) -> Result<(), ReadError> {
         if *cluster != self.spec.cluster {
-            return Err(ReadError::Refused(format!("ResourceNotFound: no cluster {cluster}").into()));
+            return Err(ReadError::Refused(
+                format!("ResourceNotFound: no cluster {cluster}").into(),
+            ));
         }
         if self.faults.any(|kind| *kind == FaultKind::AccessDenied) {
             return Err(ReadError::Refused("AccessDeniedException".into()));
@@ -67,7 +65,7 @@ impl Inner {
             state: ClusterState {
                 status,
                 provisioning: self.spec.provisioning,
-                rival_autoscaler: false,
+                rival_autoscaler: self.faults.any(|kind| *kind == FaultKind::RivalAutoscaler),
                 software_update: is_updated,
             },
         })
@@ -107,9 +105,9 @@ impl Inner {
                 launched: node.launched,
                 status,
                 name: Some(node.name.clone()),
-                image: Some(IMAGE.into()),
+                image: Some(Arc::clone(&self.fleet.image)),
                 health: 100,
-                protected: false,
+                protected: node.protected,
             });
         }
         if self.faults.any(|kind| *kind == FaultKind::ListingDuplicate) {
@@ -134,7 +132,8 @@ impl Inner {
 
     /// A delete request, and what its caller is told.
     pub(crate) fn delete_nodes(&mut self, ids: &[InstanceId], by: Caller) -> DeleteOutcome {
-        let timeout = |acted: &str| DeleteOutcome::NoAnswer { why: format!("timed out {acted}").into() };
+        let timeout =
+            |acted: &str| DeleteOutcome::NoAnswer { why: format!("timed out {acted}").into() };
         if self.faults.any(|kind| *kind == FaultKind::WriteTimesOutBeforeActing) {
             self.record_request(ids, by, Some("it never arrived".into()), false);
             return timeout("on the way there");
@@ -145,7 +144,11 @@ impl Inner {
         let failures = self.failures(ids);
         if failures.len() == ids.len() {
             let why = failures.values().next().map_or("", |code| &**code);
-            return self.refuse(ids, by, format!("ValidationException: all nodes failed: {why}").into());
+            return self.refuse(
+                ids,
+                by,
+                format!("ValidationException: all nodes failed: {why}").into(),
+            );
         }
         let answered = !self.faults.any(|kind| *kind == FaultKind::WriteTimesOutAfterActing);
         let request = self.record_request(ids, by, None, answered);
@@ -206,7 +209,9 @@ impl Inner {
             return Some("ValidationException: all nodes failed: InvalidNodeStatus".into());
         }
         if ids.is_empty() || ids.len() > BATCH_LIMIT.get() {
-            return Some(format!("ValidationException: {} node ids, not 1 to 99", ids.len()).into());
+            return Some(
+                format!("ValidationException: {} node ids, not 1 to 99", ids.len()).into(),
+            );
         }
         if ids.iter().collect::<BTreeSet<_>>().len() < ids.len() {
             return Some("ValidationException: a node id twice".into());
@@ -285,7 +290,9 @@ impl Inner {
             node: id,
             known: node.map(|n| (self.spec.groups[n.group.0].name.clone(), n.name.clone())),
             failed,
-            jobs_at_call: node.and_then(|node| node.slot).map_or_else(Vec::new, |s| self.jobs_on(s)),
+            jobs_at_call: node
+                .and_then(|node| node.slot)
+                .map_or_else(Vec::new, |s| self.jobs_on(s)),
             drained_at_call: slot.and_then(|s| Some(Arc::clone(&s.drain.as_ref()?.reason))),
             live_after: NodeCount::ZERO,
             terminated: None,
@@ -300,13 +307,18 @@ impl Inner {
         for asked in self.record.asked.iter_mut().rev().take_while(|a| a.request == request) {
             let group = asked.known.as_ref().map(|(group, _)| group);
             let at = self.spec.groups.iter().position(|named| Some(&named.name) == group);
-            asked.live_after = at.map_or(NodeCount::ZERO, |at| NodeCount(self.fleet.groups[at].live));
+            asked.live_after =
+                at.map_or(NodeCount::ZERO, |at| NodeCount(self.fleet.groups[at].live));
         }
     }
 
     /// Sets a group to so many nodes if that is more than it has: how a person
     /// grows it.
-    pub(crate) fn set_count(&mut self, group: &GroupName, count: NodeCount) -> Result<(), Arc<str>> {
+    pub(crate) fn set_count(
+        &mut self,
+        group: &GroupName,
+        count: NodeCount,
+    ) -> Result<(), Arc<str>> {
         let Some(number) = self.spec.groups.iter().position(|named| named.name == *group) else {
             return Err(format!("ResourceNotFound: no group {group}").into());
         };
@@ -316,81 +328,5 @@ impl Inner {
         let members = self.fleet.groups[number].members;
         self.grow(GroupNo(number), count.0.saturating_sub(members), None);
         Ok(())
-    }
-
-    /// The scheduler's whole answer.
-    pub(crate) fn workload(&self, cluster: &ClusterName) -> Result<Workload, ReadError> {
-        if *cluster != self.spec.cluster {
-            return Err(ReadError::Refused(format!("no cluster {cluster}").into()));
-        }
-        if self.faults.any(|kind| *kind == FaultKind::SchedulerSilent) {
-            return Err(ReadError::NoAnswer("the scheduler".into()));
-        }
-        if self.faults.any(|kind| *kind == FaultKind::SchedulerEmpty) {
-            return Ok(Workload { at: self.now, nodes: vec![], pending: vec![] });
-        }
-        if let Some(old) = self.faults.frozen() {
-            return Ok(old.clone());
-        }
-        Ok(self.workload_now())
-    }
-
-    /// What the scheduler would answer now if it had not fallen silent.
-    pub(crate) fn workload_now(&self) -> Workload {
-        let unknown = self.faults.any(|kind| *kind == FaultKind::SchedulerUnknown);
-        let lies = self.faults.any(|kind| *kind == FaultKind::MassIdle);
-        let nodes = self.scheduler.slots.values().map(|slot| SchedulerNode {
-            name: slot.name.clone(),
-            condition: slot.condition,
-            claims: match (unknown, lies) {
-                (true, _) => vec![Claim::Unrecognised("UNKNOWN".into())],
-                (false, true) => vec![],
-                (false, false) => self.claims(slot),
-            },
-            drained: slot.drain.as_ref().map(|d| Arc::clone(&d.reason)).or_else(|| slot.pretended.clone()),
-        });
-        Workload { at: self.now, nodes: nodes.collect(), pending: self.pending() }
-    }
-
-    fn claims(&self, slot: &Slot) -> Vec<Claim> {
-        let claim = |job: &JobNo| {
-            let job = self.scheduler.job(*job);
-            match job.state {
-                JobState::Placed { runs, .. } if self.now < runs => Claim::Configuring(job.id.clone()),
-                JobState::Placed { ends, .. } if self.now >= ends => Claim::Completing(job.id.clone()),
-                JobState::Placed { .. } => Claim::Running(job.id.clone()),
-                JobState::Unknown | JobState::Waiting | JobState::Done => {
-                    Claim::Unrecognised("a job that is not there".into())
-                }
-            }
-        };
-        slot.jobs.iter().map(claim).collect()
-    }
-
-    fn pending(&self) -> Vec<PendingJob> {
-        let mut pending = vec![];
-        for partition in &self.scheduler.partitions {
-            for (_, number) in &partition.waiting {
-                let job = self.scheduler.job(*number);
-                pending.push(PendingJob {
-                    id: job.id.clone(),
-                    partitions: vec![partition.name.clone()],
-                    nodes: job.order.nodes,
-                    gpus: job.order.gpus,
-                    eligible: self.eligible(job.order.held_until, job.order.begin),
-                });
-            }
-        }
-        pending
-    }
-
-    fn eligible(&self, held_until: Time, begin: Time) -> Eligible {
-        if held_until > self.now {
-            Eligible::Held
-        } else if begin > self.now {
-            Eligible::At(begin)
-        } else {
-            Eligible::Now
-        }
     }
 }

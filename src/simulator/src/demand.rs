@@ -1,6 +1,6 @@
 //! The jobs of a world: single ones, random streams, recorded loads.
 
-use std::fs::File;
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::Path;
 
@@ -55,16 +55,25 @@ pub enum LoadError {
 /// When it cannot be read or is no job table.
 pub fn read_trace(path: &Path) -> Result<Vec<TraceJob>, LoadError> {
     let name = path.display().to_string();
-    let file = |why| LoadError::File { path: name.clone(), why };
-    let mut bytes = File::open(path).map_err(file)?;
+    let bytes = std::fs::read(path).map_err(|why| LoadError::File { path: name.clone(), why })?;
+    parse_trace(&name, &bytes)
+}
+
+/// The same from bytes that are at hand already.
+///
+/// # Errors
+/// When it is no job table.
+pub fn parse_trace(name: &str, bytes: &[u8]) -> Result<Vec<TraceJob>, LoadError> {
+    let file = |why| LoadError::File { path: name.to_owned(), why };
     let mut text = String::new();
-    let read = if path.extension().is_some_and(|extension| extension == "gz") {
+    let mut plain = bytes;
+    let read = if name.ends_with(".gz") {
         flate2::read::GzDecoder::new(bytes).read_to_string(&mut text)
     } else {
-        bytes.read_to_string(&mut text)
+        plain.read_to_string(&mut text)
     };
     read.map_err(file)?;
-    parse_jobs(&text).map_err(|why| LoadError::Trace { path: name.clone(), why })
+    parse_jobs(&text).map_err(|why| LoadError::Trace { path: name.to_owned(), why })
 }
 
 /// The part of a recorded load that a world replays, its times counted from
@@ -155,7 +164,13 @@ pub(crate) fn orders(spec: &WorldSpec, recorded: &[TraceJob]) -> Result<Vec<Orde
         generate(spec, stream, &partition, &mut Rng::new(spec.seed, Stream::Jobs, n), &mut orders);
     }
     orders.sort_by_key(|order| order.submit);
-    Ok(orders)
+    let partitions: BTreeSet<PartitionName> = spec.partitions().collect();
+    match orders.iter().find(|order| !partitions.contains(&order.partition)) {
+        None => Ok(orders),
+        Some(Order { partition, .. }) => {
+            Err(SpecError::one(format!("jobs are for `{partition}`, where no worker group is")))
+        }
+    }
 }
 
 fn generate(
@@ -253,7 +268,11 @@ mod tests {
         let text = format!(
             "submit_s,start_s,end_s,nodes,gpus,partition\n0,0,{long},1,1,a\n{at},{at},{end},1,1,a\n\
              {at},{at},{end},1,1,b\n0,0,5,1,1,a\n{late},{late},{late2},1,1,a\n",
-            long = 3 * day, at = day + 60, end = day + 120, late = 2 * day, late2 = 2 * day + 9,
+            long = 3 * day,
+            at = day + 60,
+            end = day + 120,
+            late = 2 * day,
+            late2 = 2 * day + 9,
         );
         let jobs = parse_jobs(&text).expect("a table");
         let mut trace = TraceSpec {

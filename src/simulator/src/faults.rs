@@ -56,6 +56,8 @@ pub enum FaultKind {
     },
     /// Somebody updates the cluster's software; deletes are refused (F21).
     ClusterUpdating,
+    /// HyperPod's own autoscaler is switched on (F22).
+    RivalAutoscaler,
     /// Accepted deletions do not finish before this is over (F23).
     DeletionStuck,
 
@@ -68,6 +70,16 @@ pub enum FaultKind {
     SchedulerStale,
     /// It has just restarted and calls every node unknown (F15).
     SchedulerUnknown,
+    /// A reservation covers one node: nobody's jobs get it (F17).
+    NodeReserved {
+        /// Which.
+        node: Target,
+    },
+    /// A job is suspended where it runs (F17).
+    JobSuspended {
+        /// The node it runs on.
+        node: Target,
+    },
     /// It says that every node is idle (F9). A liar that no daemon can find
     /// out in a small group: never chosen at random unless named.
     MassIdle,
@@ -163,11 +175,15 @@ impl FaultKind {
             Self::ListingOddStatus,
             Self::CountsLag { by: Span::mins(5) },
             Self::ClusterUpdating,
+            Self::RivalAutoscaler,
             Self::DeletionStuck,
             Self::SchedulerSilent,
             Self::SchedulerEmpty,
             Self::SchedulerStale,
             Self::SchedulerUnknown,
+            Self::NodeReserved { node: Target::AnyIdle },
+            Self::NodeReserved { node: Target::AnyFenced },
+            Self::JobSuspended { node: Target::AnyBusy },
             Self::MetricsMissing,
             Self::MetricsStale,
             Self::NodeReplaced { node: node.clone() },
@@ -188,6 +204,52 @@ impl FaultKind {
         ]
     }
 
+    /// Whether it holds for a while; else it happens in an instant, or, as a
+    /// person's drain may, for good.
+    pub fn holds(&self) -> bool {
+        match self {
+            Self::ThrottledReads
+            | Self::ThrottledWrites
+            | Self::WriteTimesOutAfterActing
+            | Self::WriteTimesOutBeforeActing
+            | Self::DeletePartialFailure { .. }
+            | Self::DeleteTotalFailure
+            | Self::AccessDenied
+            | Self::ListingEmpty
+            | Self::ListingTruncated
+            | Self::ListingDuplicate
+            | Self::ListingMissesNode
+            | Self::ListingOddStatus
+            | Self::CountsLag { .. }
+            | Self::ClusterUpdating
+            | Self::RivalAutoscaler
+            | Self::DeletionStuck
+            | Self::NodeReserved { .. }
+            | Self::JobSuspended { .. }
+            | Self::SchedulerSilent
+            | Self::SchedulerEmpty
+            | Self::SchedulerStale
+            | Self::SchedulerUnknown
+            | Self::MassIdle
+            | Self::MetricsMissing
+            | Self::MetricsZero
+            | Self::MetricsStale
+            | Self::Suspended
+            | Self::Paused
+            | Self::LeaseLost
+            | Self::LedgerFails => true,
+            Self::NodeReplaced { .. }
+            | Self::NodeFailure { .. }
+            | Self::PersonDrains { .. }
+            | Self::PersonResumes { .. }
+            | Self::PersonDeletes { .. }
+            | Self::JobLands { .. }
+            | Self::GrowToSize
+            | Self::ClockStep { .. }
+            | Self::DaemonKill { .. } => false,
+        }
+    }
+
     /// Its name, as in a world's file.
     pub fn name(&self) -> &'static str {
         match self {
@@ -205,11 +267,14 @@ impl FaultKind {
             Self::ListingOddStatus => "listing-odd-status",
             Self::CountsLag { .. } => "counts-lag",
             Self::ClusterUpdating => "cluster-updating",
+            Self::RivalAutoscaler => "rival-autoscaler",
             Self::DeletionStuck => "deletion-stuck",
             Self::SchedulerSilent => "scheduler-silent",
             Self::SchedulerEmpty => "scheduler-empty",
             Self::SchedulerStale => "scheduler-stale",
             Self::SchedulerUnknown => "scheduler-unknown",
+            Self::NodeReserved { .. } => "node-reserved",
+            Self::JobSuspended { .. } => "job-suspended",
             Self::MassIdle => "mass-idle",
             Self::MetricsMissing => "metrics-missing",
             Self::MetricsZero => "metrics-zero",
@@ -268,8 +333,9 @@ impl FromStr for Target {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong =
-            || format!("`{text}` is no node (any, any-idle, any-busy, any-fenced, #3, a name, an id)");
+        let wrong = || {
+            format!("`{text}` is no node (any, any-idle, any-busy, any-fenced, #3, a name, an id)")
+        };
         match text {
             "any" => Ok(Self::Any),
             "any-idle" => Ok(Self::AnyIdle),

@@ -9,6 +9,7 @@
 //! listing and in the counts after a lag of its own.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use trimtab_core::ids::{InstanceId, NodeName};
 use trimtab_core::snapshot::{InstanceStatus, Role};
@@ -23,6 +24,8 @@ use crate::world::{Happening, Inner};
 
 /// Nodes of the start were launched so long before it.
 const FIRST_AGES: Between = Between::secs(3_600, 10 * 86_400);
+/// The image release of every node.
+const IMAGE: &str = "1.0.3";
 /// How long an instance that was replaced is still listed as ShuttingDown.
 const REPLACED_SHOWS: Between = Between::secs(20, 240);
 
@@ -75,6 +78,8 @@ pub(crate) struct Node {
     pub(crate) listed: Option<InstanceStatus>,
     /// The scheduler's entry for it.
     pub(crate) slot: Option<SlotNo>,
+    /// It bears a tag that says to keep it.
+    pub(crate) protected: bool,
     counted: bool,
     billed_from: Time,
     operation: Option<OperationNo>,
@@ -106,6 +111,7 @@ pub(crate) struct Fleet {
     next: u32,
     operations: BTreeMap<OperationNo, u32>,
     next_operation: u64,
+    pub(crate) image: Arc<str>,
 }
 
 /// How a node is launched.
@@ -136,6 +142,7 @@ impl Fleet {
             next: 0,
             operations: BTreeMap::new(),
             next_operation: 0,
+            image: IMAGE.into(),
         }
     }
 
@@ -181,9 +188,9 @@ impl Fleet {
 impl Inner {
     /// Nodes of the start: up, joined and of some age.
     pub(crate) fn place_first_nodes(&mut self) {
-        let spec = std::sync::Arc::clone(&self.spec);
+        let spec = Arc::clone(&self.spec);
         for (number, group) in spec.groups.iter().enumerate() {
-            for _ in 0..group.count.0 {
+            for n in 0..group.count.0 {
                 let serial = Serial(self.fleet.next);
                 let age = self.rng(Stream::Ages, u64::from(serial.0)).span(FIRST_AGES);
                 self.add_node(serial, GroupNo(number), Fleet::name(serial), self.now - age);
@@ -191,6 +198,7 @@ impl Inner {
                 node.phase = Phase::Up;
                 node.listed = Some(InstanceStatus::Running);
                 node.counted = true;
+                node.protected = n < group.protected.0;
                 self.fleet.groups[number].live += 1;
                 self.join(serial);
             }
@@ -211,6 +219,7 @@ impl Inner {
             phase: Phase::Booting,
             listed: None,
             slot: None,
+            protected: false,
             counted: false,
             billed_from: launched.max(self.spec.start),
             operation: None,
@@ -220,7 +229,7 @@ impl Inner {
 
     /// Grows a group by so many nodes.
     pub(crate) fn grow(&mut self, group: GroupNo, by: u32, boot: Option<Between>) {
-        let spec = std::sync::Arc::clone(&self.spec);
+        let spec = Arc::clone(&self.spec);
         let Some(named) = spec.groups.get(group.0).filter(|_| by > 0) else { return };
         self.write(WorldEvent::Grown { group: named.name.clone(), by: NodeCount(by) });
         let operation = Some(self.fleet.begin_operation(by));
@@ -278,7 +287,8 @@ impl Inner {
         }
         node.phase = Phase::Up;
         let (id, group, launched) = (node.id, node.group, node.launched);
-        let (operation, counted) = (node.operation.take(), std::mem::replace(&mut node.counted, true));
+        let (operation, counted) =
+            (node.operation.take(), std::mem::replace(&mut node.counted, true));
         let state = &mut self.fleet.groups[group.0];
         state.live += 1;
         state.arriving -= 1;
@@ -345,7 +355,8 @@ impl Inner {
             asked.jobs_at_end = jobs;
             if let Some(slot) = slot {
                 self.lose_slot(slot, RestartCause::Deleted { node: id, by });
-                let prune = self.rng(Stream::Prune, u64::from(serial.0)).span(self.spec.prune_delay);
+                let prune =
+                    self.rng(Stream::Prune, u64::from(serial.0)).span(self.spec.prune_delay);
                 self.plan(now + prune, Happening::Pruned(slot));
             }
         }

@@ -93,7 +93,9 @@ impl Inner {
         }
         self.gauntlet.calls += 1;
         let n = self.gauntlet.calls;
-        for Injection { action, lasts, .. } in self.gauntlet.injections.remove(&n).unwrap_or_default() {
+        for Injection { action, lasts, .. } in
+            self.gauntlet.injections.remove(&n).unwrap_or_default()
+        {
             self.begin_fault(action, lasts);
         }
         self.write(WorldEvent::Called { n, call });
@@ -245,7 +247,12 @@ impl<L: Ledger> Ledger for CrashingLedger<L> {
         self.ledger.id()
     }
 
-    fn load(&self, cluster: &ClusterName, now: Time, max_gap: Span) -> Result<History, LedgerError> {
+    fn load(
+        &self,
+        cluster: &ClusterName,
+        now: Time,
+        max_gap: Span,
+    ) -> Result<History, LedgerError> {
         self.read("load", |ledger| ledger.load(cluster, now, max_gap))
     }
 

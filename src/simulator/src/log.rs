@@ -193,7 +193,11 @@ impl fmt::Display for WorldEvent {
             Self::NodeReplaced { old, new } => write!(f, "node {old} replaced by {new}"),
             Self::NodeLeaving { node, by, jobs, drained, live } => {
                 let drained = drained.as_deref().unwrap_or("not drained");
-                write!(f, "node {node} leaving for {by:?}, {live} live, {drained}, jobs {}", list(jobs))
+                write!(
+                    f,
+                    "node {node} leaving for {by:?}, {live} live, {drained}, jobs {}",
+                    list(jobs)
+                )
             }
             Self::NodeGone { node, jobs } => write!(f, "node {node} gone, jobs {}", list(jobs)),
             Self::NodeRefused { node, code } => write!(f, "node {node} refused: {code}"),

@@ -10,7 +10,7 @@ use crate::fleet::{Phase, Serial};
 use crate::gauntlet::KillPoint;
 use crate::log::WorldEvent;
 use crate::rng::Stream;
-use crate::scheduler::{Slot, SlotNo};
+use crate::scheduler::{JobNo, Slot, SlotNo};
 use crate::spec::Between;
 use crate::world::{Happening, Inner};
 
@@ -30,6 +30,10 @@ struct Active {
     frozen: Option<Box<Workload>>,
     /// The drain that is taken back afterwards.
     drained: Option<(SlotNo, Arc<str>)>,
+    /// The entry that is reserved meanwhile.
+    reserved: Option<SlotNo>,
+    /// The job that is suspended meanwhile.
+    suspended: Option<JobNo>,
 }
 
 /// The faults that hold now.
@@ -133,6 +137,7 @@ impl Inner {
             | FaultKind::ListingDuplicate
             | FaultKind::CountsLag { .. }
             | FaultKind::ClusterUpdating
+            | FaultKind::RivalAutoscaler
             | FaultKind::DeletionStuck
             | FaultKind::SchedulerSilent
             | FaultKind::SchedulerEmpty
@@ -157,9 +162,23 @@ impl Inner {
                 let target = self.aim(node, kind.name());
                 target.map(|(_, slot)| {
                     self.drain(slot, reason);
+                    // Without an end it is for good.
+                    let lasts = if lasts > Span::ZERO { lasts } else { Span::FOREVER };
                     let drained = Some((slot, reason.as_str().into()));
                     Active { drained, ..self.hold(&kind, lasts) }
                 })
+            }
+            FaultKind::NodeReserved { node } => {
+                let target = self.aim(node, kind.name());
+                target.map(|(_, slot)| {
+                    self.reserve(slot);
+                    Active { reserved: Some(slot), ..self.hold(&kind, lasts) }
+                })
+            }
+            FaultKind::JobSuspended { node } => {
+                let target = self.aim(node, kind.name());
+                let suspended = target.and_then(|(_, slot)| self.suspend_job(slot, lasts));
+                suspended.map(|_| Active { suspended, ..self.hold(&kind, lasts) })
             }
             FaultKind::NodeReplaced { node }
             | FaultKind::NodeFailure { node }
@@ -206,6 +225,8 @@ impl Inner {
             node: None,
             frozen: None,
             drained: None,
+            reserved: None,
+            suspended: None,
         }
     }
 
@@ -231,6 +252,12 @@ impl Inner {
             self.daemon.suspended += self.now.since(fault.since);
         }
         self.write(WorldEvent::FaultEnded(fault.kind.name()));
+        if let Some(slot) = fault.reserved {
+            self.end_reservation(slot);
+        }
+        if let Some(job) = fault.suspended {
+            self.scheduler.job_mut(job).suspended = false;
+        }
         if let Some((slot, reason)) = fault.drained {
             let entry = self.scheduler.slots.get(&slot);
             let drain = entry.and_then(|entry| entry.drain.as_ref());

@@ -1,6 +1,7 @@
 //! The scheduler at work: jobs come, are placed, end, or die with their node;
 //! entries come and go, are drained and resumed.
 
+use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -31,8 +32,9 @@ enum Behind {
     Nobody,
     /// The blocked job cannot start with today's nodes at all.
     Hopeless,
-    /// The blocked job starts then: whole nodes must be free by that time.
-    Until(Time),
+    /// The blocked job starts then in this group: whole nodes must be free by
+    /// that time.
+    Until { starts: Time, group: GroupNo },
 }
 
 impl Inner {
@@ -103,7 +105,9 @@ impl Inner {
         let mut after = Bound::Unbounded;
         loop {
             let waiting = &self.scheduler.partitions[partition.0].waiting;
-            let Some(key) = waiting.range((after, Bound::Unbounded)).next().copied() else { return };
+            let Some(key) = waiting.range((after, Bound::Unbounded)).next().copied() else {
+                return;
+            };
             let is_free = |group: &GroupNo| {
                 let index = &self.scheduler.index[group.0];
                 !index.idle.is_empty() || !index.shared.is_empty()
@@ -136,7 +140,7 @@ impl Inner {
         let longest = order.length + self.spec.configuring.max + self.spec.completing.max;
         let may_take_idle = match behind {
             Behind::Nobody | Behind::Hopeless => true,
-            Behind::Until(starts) => self.now + longest <= starts,
+            Behind::Until { starts, .. } => self.now + longest <= starts,
         };
         groups.iter().find_map(|group| {
             let index = &self.scheduler.index[group.0];
@@ -198,9 +202,9 @@ impl Inner {
             let mut free: Vec<Time> =
                 self.scheduler.slots.values().filter(usable).map(|s| self.free_at(s)).collect();
             free.sort_unstable();
-            free.get(wanted - 1).copied()
+            Some((*free.get(wanted - 1)?, *group))
         });
-        times.min().map_or(Behind::Hopeless, Behind::Until)
+        times.min().map_or(Behind::Hopeless, |(starts, group)| Behind::Until { starts, group })
     }
 
     fn free_at(&self, slot: &Slot) -> Time {
@@ -257,8 +261,13 @@ impl Inner {
 
     pub(crate) fn end_job(&mut self, number: JobNo, start: u32) {
         let job = self.scheduler.job(number);
-        let JobState::Placed { ends, .. } = job.state else { return };
+        let JobState::Placed { ends, leaves, .. } = job.state else { return };
         if job.starts != start {
+            return;
+        }
+        if leaves > self.now {
+            // It was suspended for a while and is not done yet.
+            self.plan(leaves, Happening::JobEnds { job: number, start });
             return;
         }
         let partition = job.partition;
@@ -312,8 +321,13 @@ impl Inner {
             }
             self.leave_nodes(number);
             let job = self.scheduler.job_mut(number);
-            job.restarts.push(Restart { at: now, cause, lost_work: now.since(runs).max(Span::ZERO) });
+            job.restarts.push(Restart {
+                at: now,
+                cause,
+                lost_work: now.since(runs).max(Span::ZERO),
+            });
             job.state = JobState::Waiting;
+            job.suspended = false;
             job.waits_since = now;
             let (id, key, partition) = (job.id.clone(), (job.order.submit, number), job.partition);
             self.scheduler.partitions[partition.0].waiting.insert(key);
@@ -404,6 +418,61 @@ impl Inner {
         self.scheduler.reindex(slot);
         self.write(WorldEvent::Resumed { node, reason: drain.reason });
         self.place_waiting_in(group);
+    }
+
+    /// Suspends a job that runs on an entry; it ends so much later.
+    pub(crate) fn suspend_job(&mut self, slot: SlotNo, by: Span) -> Option<JobNo> {
+        let jobs = self.scheduler.slots.get(&slot)?.jobs.clone();
+        let now = self.now;
+        jobs.into_iter().find(|number| {
+            let job = self.scheduler.job_mut(*number);
+            match job.state {
+                JobState::Placed { runs, ends, leaves }
+                    if (runs..ends).contains(&now) && !job.suspended =>
+                {
+                    job.state = JobState::Placed { runs, ends: ends + by, leaves: leaves + by };
+                    job.suspended = true;
+                    true
+                }
+                JobState::Placed { .. }
+                | JobState::Unknown
+                | JobState::Waiting
+                | JobState::Done => false,
+            }
+        })
+    }
+
+    /// A reservation covers an entry: a job on it goes on, no other comes.
+    pub(crate) fn reserve(&mut self, slot: SlotNo) {
+        if let Some(entry) = self.scheduler.slots.get_mut(&slot) {
+            entry.reservations += 1;
+            self.scheduler.reindex(slot);
+        }
+    }
+
+    pub(crate) fn end_reservation(&mut self, slot: SlotNo) {
+        let Some(entry) = self.scheduler.slots.get_mut(&slot) else { return };
+        entry.reservations = entry.reservations.saturating_sub(1);
+        let group = entry.group;
+        self.scheduler.reindex(slot);
+        self.place_waiting_in(group);
+    }
+
+    /// Idle entries that a blocked job gets as soon as it has enough of them.
+    pub(crate) fn planned_slots(&self) -> BTreeSet<SlotNo> {
+        let mut planned = BTreeSet::new();
+        for partition in &self.scheduler.partitions {
+            let mut waiting = partition.waiting.iter().map(|(_, number)| *number);
+            let blocked = waiting.find(|number| {
+                let job = self.scheduler.job(*number);
+                job.fits && job.waits_since <= self.now
+            });
+            let begins = blocked.map_or(Behind::Nobody, |job| self.begins(&partition.groups, job));
+            if let Behind::Until { group, .. } = begins {
+                planned.extend(&self.scheduler.index[group.0].idle);
+            }
+        }
+        planned
     }
 
     /// Jobs on an entry: running, starting or ending.

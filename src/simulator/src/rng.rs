@@ -161,7 +161,9 @@ mod tests {
         let mut rng = Rng::new(7, Stream::Jobs, 0);
         let between = Between { min: Span(5), max: Span(7) };
         let drawn: Vec<i64> = (0..200).map(|_| rng.span(between).0).collect();
-        assert!((5..=7).all(|ms| drawn.contains(&ms)) && drawn.iter().all(|ms| (5..=7).contains(ms)));
+        assert!(
+            (5..=7).all(|ms| drawn.contains(&ms)) && drawn.iter().all(|ms| (5..=7).contains(ms))
+        );
         let mean = (0..20_000).map(|_| rng.until_next(24.0).as_hours()).sum::<f64>() / 20_000.0;
         assert!((mean - 1.0).abs() < 0.03, "{mean}");
         let ids: std::collections::BTreeSet<u64> = (0..10_000).map(|n| id_number(1, n)).collect();

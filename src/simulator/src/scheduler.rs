@@ -88,6 +88,8 @@ pub(crate) struct Slot {
     pub(crate) drain: Option<Drain>,
     /// A fence that is only pretended (the negative control).
     pub(crate) pretended: Option<Arc<str>>,
+    /// Reservations that cover it.
+    pub(crate) reservations: u32,
     pub(crate) jobs: Vec<JobNo>,
     pub(crate) free: MilliGpus,
     place: Option<Place>,
@@ -106,7 +108,9 @@ pub(crate) struct BusyRun {
 
 impl Slot {
     pub(crate) fn accepts_jobs(&self) -> bool {
-        self.condition == Condition::Up && !self.drain.as_ref().is_some_and(|drain| drain.takes)
+        self.condition == Condition::Up
+            && self.reservations == 0
+            && !self.drain.as_ref().is_some_and(|drain| drain.takes)
     }
 }
 
@@ -139,6 +143,8 @@ pub(crate) struct Job {
     pub(crate) partition: PartitionNo,
     pub(crate) fits: bool,
     pub(crate) state: JobState,
+    /// Suspended where it runs.
+    pub(crate) suspended: bool,
     pub(crate) on: Vec<SlotNo>,
     pub(crate) part: MilliGpus,
     pub(crate) waits_since: Time,
@@ -219,6 +225,7 @@ impl Scheduler {
             partition: PartitionNo(partition),
             fits,
             state: JobState::Unknown,
+            suspended: false,
             on: vec![],
             part: MilliGpus(0),
             waits_since: order.begin.max(order.held_until),
@@ -255,7 +262,13 @@ impl Scheduler {
     }
 
     /// Makes an entry for a new name.
-    pub(crate) fn add_slot(&mut self, name: NodeName, node: Serial, group: GroupNo, now: Time) -> SlotNo {
+    pub(crate) fn add_slot(
+        &mut self,
+        name: NodeName,
+        node: Serial,
+        group: GroupNo,
+        now: Time,
+    ) -> SlotNo {
         let number = SlotNo(self.next_slot);
         self.next_slot += 1;
         self.by_name.insert(name.clone(), number);
@@ -266,6 +279,7 @@ impl Scheduler {
             condition: Condition::Up,
             drain: None,
             pretended: None,
+            reservations: 0,
             jobs: vec![],
             free: self.gpus[group.0],
             place: None,

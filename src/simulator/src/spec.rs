@@ -55,6 +55,9 @@ pub struct WorldSpec {
     /// drained already.
     #[serde(with = "text::span")]
     pub fence_lag: Span,
+    /// Whether idle nodes that a blocked job is going to get show as planned,
+    /// as Slurm's back-filling scheduler shows them.
+    pub show_planned: bool,
     /// Prolog: how long a job is being started on its nodes.
     pub configuring: Between,
     /// Epilog: how long a job is being ended on its nodes.
@@ -116,6 +119,7 @@ impl Default for WorldSpec {
             prune_delay: Between::secs(20, 120),
             join_delay: Between::secs(0, 30),
             fence_lag: Span::ZERO,
+            show_planned: true,
             configuring: Between::secs(1, 8),
             completing: Between::secs(1, 10),
             recovery_delay: Between::secs(60, 600),
@@ -181,6 +185,9 @@ pub struct GroupSpec {
     /// A deep health check after the boot.
     #[serde(default)]
     pub health_check: Option<Between>,
+    /// So many of its first nodes bear a tag that says to keep them.
+    #[serde(default)]
+    pub protected: NodeCount,
     /// How it is paid for, as DescribeCluster shows it.
     #[serde(default = "default_capacity", with = "text::CapacityText")]
     pub capacity: Capacity,
@@ -200,6 +207,7 @@ impl GroupSpec {
             partition: None,
             boot: default_boot(),
             health_check: None,
+            protected: NodeCount::ZERO,
             capacity: default_capacity(),
         }
     }
@@ -426,7 +434,12 @@ impl WorldSpec {
 
     /// The first worker group's partition, where jobs go that name none.
     pub fn first_partition(&self) -> Option<PartitionName> {
-        let mut workers = self.groups.iter().filter(|group| group.role == Role::Worker);
-        workers.next().map(GroupSpec::partition)
+        self.partitions().next()
+    }
+
+    /// The worker groups' partitions, in their order; one may come twice.
+    pub(crate) fn partitions(&self) -> impl Iterator<Item = PartitionName> {
+        let workers = self.groups.iter().filter(|group| group.role == Role::Worker);
+        workers.map(GroupSpec::partition)
     }
 }

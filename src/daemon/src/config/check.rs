@@ -14,8 +14,7 @@ use trimtab_core::units::{NodeCount, Share, Span};
 
 use super::digest::digest;
 use super::file::{
-    ClusterTable, ConfigFile, GroupTable, MassChangeTable, SchedulerTable, SourceTable,
-    TimingTable,
+    ClusterTable, ConfigFile, GroupTable, MassChangeTable, SchedulerTable, SourceTable, TimingTable,
 };
 use super::group;
 use super::read::{Entry, Findings, Given, Item, List, Spot};
@@ -145,7 +144,7 @@ fn cluster(
         fresh_for: timing.map(|timing| timing.fresh_for),
     };
     let groups = groups(table.group.items(), &context, findings);
-    let min_nodes = min_nodes(&table.min_nodes, groups.as_ref(), findings);
+    let min_nodes = min_nodes(table, findings);
     if let (Some(mass_change), Some(groups)) = (mass_change, &groups) {
         note_mass_changes(table, mass_change, groups, findings);
     }
@@ -229,9 +228,7 @@ fn scheduler(table: &ClusterTable, findings: &mut Findings) -> Option<SchedulerS
         findings.problems.push(conf.spot.problem(what, "leave it out"));
     }
     match kind_given {
-        SchedulerKind::Slurm => {
-            Some(SchedulerSettings::Slurm { conf: path_or(conf, SLURM_CONF)? })
-        }
+        SchedulerKind::Slurm => Some(SchedulerSettings::Slurm { conf: path_or(conf, SLURM_CONF)? }),
         SchedulerKind::None => Some(SchedulerSettings::None),
         SchedulerKind::Simulated => {
             if let Some(endpoint) = table.endpoint_url.value()
@@ -313,9 +310,7 @@ fn utilization(
         None => None,
     };
     let parts = RuleParts {
-        idle_below: idle_below_percent
-            .required("write idle_below_percent = 5", findings)
-            .copied(),
+        idle_below: idle_below_percent.required("write idle_below_percent = 5", findings).copied(),
         window: window.required("write window = \"20m\"", findings).copied(),
         period: period.or(PERIOD),
     };
@@ -380,7 +375,11 @@ pub(super) fn rule(
     if let (Some(window), Some(period), true) = (window, period, period_fits) {
         if window < period.times(2) || window > Span::hours(24) {
             let what = format!("is not between two periods of {period} and 24h");
-            refuse(spots.window, what, "write how long metrics must have been low, such as \"20m\"");
+            refuse(
+                spots.window,
+                what,
+                "write how long metrics must have been low, such as \"20m\"",
+            );
         }
         if let Some(fresh_for) = fresh_for.filter(|fresh_for| *fresh_for < period.times(2)) {
             let what = format!(
@@ -415,10 +414,7 @@ fn refuse_simulated_metrics_of_real_nodes(
     }
 }
 
-fn mass_change(
-    entry: &Entry<MassChangeTable>,
-    findings: &mut Findings,
-) -> Option<MassChangeLimit> {
+fn mass_change(entry: &Entry<MassChangeTable>, findings: &mut Findings) -> Option<MassChangeLimit> {
     let half = Share::try_from_percent(50.0)?;
     let default = MassChangeLimit { nodes: NodeCount(50), share: half };
     let table = match &entry.given {
@@ -550,27 +546,26 @@ fn timing(
         "it is how far two clocks may differ",
         f,
     );
-    if let Some(tick) = daemon.tick {
-        let each = [
-            ("fencing_timeout", fencing_timeout),
-            ("settling_timeout", settling_timeout.zip(settle).map(|(t, s)| t - s)),
-        ];
-        for (name, time) in each {
-            if let Some(time) = time.filter(|time| *time <= tick) {
-                let (spot, at) = if entry.is_written() {
-                    (&entry.spot, daemon.schedule.line())
-                } else {
-                    (daemon.schedule, "the default".to_owned())
-                };
-                f.problems.push(spot.problem(
-                    format!(
-                        "leaves a node {time} within timing.{name}, and the schedule ({at}) looks \
-                         only every {tick}: each fence would be given up before it is looked at"
-                    ),
-                    "tick more often, or allow more time",
-                ));
-            }
+    let looked_at = [
+        (&table.fencing_timeout, "fencing_timeout", fencing_timeout),
+        (
+            &table.settling_timeout,
+            "settling_timeout less settle",
+            settling_timeout.zip(settle).map(|(timeout, settle)| timeout - settle),
+        ),
+    ];
+    for (entry, name, time) in looked_at {
+        let (Some(time), Some(tick)) = (time, daemon.tick) else { continue };
+        if time > tick {
+            continue;
         }
+        let spot = if entry.is_written() { &entry.spot } else { daemon.schedule };
+        let what = format!(
+            "makes timing.{name}, {time}, no longer than a tick, {tick} (schedule, {}): a fence \
+             would be given up before anybody looks at it",
+            daemon.schedule.line()
+        );
+        f.problems.push(spot.problem(what, "tick more often, or allow more time"));
     }
     Some(Timing {
         tick: daemon.tick?,
@@ -605,22 +600,23 @@ fn groups(
     checked.into_iter().collect()
 }
 
-fn min_nodes(
-    entry: &Entry<NodeCount>,
-    groups: Option<&BTreeMap<GroupName, GroupPolicy>>,
-    findings: &mut Findings,
-) -> Option<NodeCount> {
+fn min_nodes(table: &ClusterTable, findings: &mut Findings) -> Option<NodeCount> {
+    let entry = &table.min_nodes;
     let min_nodes = entry.or(NodeCount::ZERO)?;
-    let sizes: NodeCount = groups?.values().map(|group| group.size).sum();
+    let sizes = table.group.items().iter().map(|group| group.value.size.value().copied());
+    // With a size unknown there is nothing to compare with.
+    let Some(sizes) = sizes.sum::<Option<NodeCount>>() else { return Some(min_nodes) };
     if min_nodes > sizes {
         let what = format!("is more than the groups' sizes together, {sizes}");
         findings.problems.push(entry.spot.problem(what, format!("write 0 to {sizes}")));
         return None;
     }
-    if min_nodes == sizes {
-        findings.notes.push(entry.spot.note(
-            "is all the groups have, so nothing is deleted unless they outgrow their sizes",
-        ));
+    if min_nodes == sizes && min_nodes > NodeCount::ZERO {
+        findings.notes.push(
+            entry.spot.note(
+                "is all the groups have, so nothing is deleted unless they outgrow their sizes",
+            ),
+        );
     }
     Some(min_nodes)
 }

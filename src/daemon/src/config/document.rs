@@ -156,9 +156,11 @@ impl<'a> Lines<'a> {
     }
 }
 
-/// The first line, and not too much of it.
+/// The first line, and not too much of it, fit for a terminal.
 fn cut(text: &str) -> String {
     let line = text.lines().next().unwrap_or("");
     let shown: String = line.chars().take(SHOWN_CHARS).collect();
-    if shown.len() < text.trim_end().len() { shown + "…" } else { shown }
+    let ends_there = shown.len() == text.trim_end().len();
+    let plain = shown.replace(|c: char| c.is_control(), "\u{fffd}");
+    if ends_there { plain } else { plain + "…" }
 }

@@ -1,8 +1,8 @@
 //! What values say together: one instance group.
 
 use trimtab_core::policy::{
-    Amount, BATCH_LIMIT, Budgets, Capacity, Factor, GroupPolicy, KeepWindow, NodeLocalData, Prefer, Regain,
-    TimerChoice, UtilizationRule,
+    Amount, BATCH_LIMIT, Budgets, Capacity, Factor, GroupPolicy, KeepWindow, NodeLocalData, Prefer,
+    Regain, TimerChoice, UtilizationRule,
 };
 use trimtab_core::rule::{GroupState, wake_cost};
 use trimtab_core::units::{MilliGpus, NodeCount, Share, Span, Time, Usd, UsdPerHour};
@@ -17,7 +17,8 @@ use super::values::RegainWord;
 /// More than any HyperPod cluster has.
 const LARGEST_SIZE: NodeCount = NodeCount(100_000);
 
-/// Few enough that a wrong policy is noticed before it has cost much.
+/// Few enough that a wrong policy is noticed before it has cost much; the hour's
+/// budget where that is less.
 const MAX_DELETE_PER_BATCH: NodeCount = NodeCount(10);
 
 /// The default of a day in hours of full budget: a quiet weekend day may use
@@ -34,8 +35,8 @@ const POST_JOB_GRACE: Span = Span::mins(2);
 /// than for none, which 0 would mean to every job that wants a GPU.
 const GPUS_PER_NODE: u32 = 1;
 
-/// Monday 2026-01-05, 00:00 UTC: a window's week is looked at from here, in
-/// no hurry of daylight saving.
+/// Monday 2026-01-05, 00:00 UTC: a window is looked at from here on, a time of
+/// the year in which hardly any zone changes its clocks.
 const SOME_MONDAY: Time = Time::from_secs(1_767_571_200);
 
 /// Openings and closings looked at: two a day for more than a week.
@@ -60,7 +61,12 @@ pub(super) fn policy(
     let boot = match table.boot.value() {
         Some(boot) => table
             .boot
-            .within(*boot, (Span::secs(1), day), "it is the time to a node that takes jobs", findings)
+            .within(
+                *boot,
+                (Span::secs(1), day),
+                "it is the time to a node that takes jobs",
+                findings,
+            )
             .map(Some),
         None => optional(&table.boot),
     };
@@ -80,7 +86,8 @@ pub(super) fn policy(
     let why = "a node would hardly ever be old enough";
     let min_age = table.min_age.within(MIN_AGE, (Span::ZERO, Span::hours(720)), why, findings);
     let why = "no work lasts that long between two attempts";
-    let post_job_grace = table.post_job_grace.within(POST_JOB_GRACE, (Span::ZERO, day), why, findings);
+    let post_job_grace =
+        table.post_job_grace.within(POST_JOB_GRACE, (Span::ZERO, day), why, findings);
     let why = "no node has so many";
     let gpus = table.gpus_per_node.within(GPUS_PER_NODE, (0, 64), why, findings);
     queue_keys(table, cluster, findings);
@@ -238,7 +245,8 @@ fn window(written: &WindowTable, spot: &Spot, findings: &mut Findings) -> Option
     let to_given = to.required("write to = \"19:00\"", findings).cloned();
     let instead = "write the IANA name of its zone, zone = \"America/New_York\"";
     let zone_given = zone.required(instead, findings).cloned();
-    let min_given = min_nodes.required("write what is kept in it, min_nodes = 16", findings).copied();
+    let min_given =
+        min_nodes.required("write what is kept in it, min_nodes = 16", findings).copied();
     // What is missing or wrong gets a value that fits, so that all of the keys
     // are looked at; the window is then not used.
     let mut whole = days_given.is_some()
@@ -336,8 +344,8 @@ fn budgets(table: &GroupTable, mode: Mode, findings: &mut Findings) -> Option<Bu
     let per_hour = table.max_delete_per_hour.required(instead, findings).copied();
     let why = "a request names at most 99 nodes";
     let range = (NodeCount::ZERO, BATCH_LIMIT);
-    let per_batch =
-        table.max_delete_per_batch.within(MAX_DELETE_PER_BATCH, range, why, findings);
+    let default = per_hour.map_or(MAX_DELETE_PER_BATCH, |hour| hour.min(MAX_DELETE_PER_BATCH));
+    let per_batch = table.max_delete_per_batch.within(default, range, why, findings);
     let default = per_hour.map_or(NodeCount::ZERO, |h| NodeCount(h.0.saturating_mul(HOURS_A_DAY)));
     let per_day = table.max_delete_per_day.or(default);
     let leaving = table.max_leaving_percent.or(Share::try_from_percent(MAX_LEAVING_PERCENT)?);
@@ -349,12 +357,13 @@ fn budgets(table: &GroupTable, mode: Mode, findings: &mut Findings) -> Option<Bu
     {
         if let (Some(less), Some(more)) = (small.value(), large.value())
             && less > more
+            && *more > NodeCount::ZERO
         {
             let what = format!(
                 "is more than {larger_key} = {more} ({}), so it would never be reached",
                 large.spot.line()
             );
-            findings.problems.push(small.spot.problem(what, format!("write 0 to {more}")));
+            findings.problems.push(small.spot.problem(what, format!("write up to {more}")));
         }
     }
     let zero = |entry: &Entry<NodeCount>| entry.value() == Some(&NodeCount::ZERO);
@@ -574,8 +583,7 @@ fn utilization(
     let Some(RuleTable { spot, idle_below_percent, window, period }) = optional(entry)? else {
         return Some(cluster.utilization.map(|utilization| utilization.rule));
     };
-    let is_empty =
-        !idle_below_percent.is_written() && !window.is_written() && !period.is_written();
+    let is_empty = !idle_below_percent.is_written() && !window.is_written() && !period.is_written();
     if is_empty {
         let what = "changes nothing of the cluster's rule";
         findings.problems.push(spot.problem(what, "write what differs, or leave it out"));

@@ -64,7 +64,8 @@ pub fn parse(file_name: &str, text: &str) -> Result<Settings, Problems> {
         }
         Some(_) | None => {
             if problems.is_empty() {
-                problems.push(whole_file(&source, "was refused without a reason, a bug of trimtab"));
+                problems
+                    .push(whole_file(&source, "was refused without a reason, a bug of trimtab"));
             }
             Err(Problems::new(problems))
         }

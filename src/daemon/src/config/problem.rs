@@ -77,7 +77,9 @@ pub struct Problems(Vec<Problem>);
 
 impl Problems {
     pub(super) fn new(mut problems: Vec<Problem>) -> Self {
+        // What one key says to several clusters is one problem.
         problems.sort();
+        problems.dedup();
         Self(problems)
     }
 

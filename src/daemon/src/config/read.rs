@@ -52,11 +52,7 @@ impl Spot {
         Self { origin: node.origin.clone(), path, written }
     }
 
-    pub(super) fn problem(
-        &self,
-        what: impl Into<String>,
-        instead: impl Into<String>,
-    ) -> Problem {
+    pub(super) fn problem(&self, what: impl Into<String>, instead: impl Into<String>) -> Problem {
         Problem {
             origin: self.origin.clone(),
             key: self.path.clone(),
@@ -72,7 +68,8 @@ impl Spot {
 
     /// The line it is on, to point at from elsewhere: `line 12`.
     pub(super) fn line(&self) -> String {
-        self.origin.place.map_or_else(|| "above".to_owned(), |place| format!("line {}", place.line))
+        let line = self.origin.place.map(|place| format!("line {}", place.line));
+        line.unwrap_or_else(|| "the default".to_owned())
     }
 }
 
@@ -90,8 +87,7 @@ fn label(number: usize, node: &Node) -> String {
 }
 
 fn is_plain(name: &str) -> bool {
-    !name.is_empty()
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
+    !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
 }
 
 /// Quoted and escaped unless it is a bare key, as TOML has it.
@@ -354,7 +350,9 @@ fn hint(key: &str) -> Option<&'static str> {
         return Some("credentials do not belong in this file: the AWS default chain finds them");
     }
     match lower.as_str() {
-        "tick" | "interval" | "poll_interval" => Some("`schedule` at the top says how often to tick"),
+        "tick" | "interval" | "poll_interval" => {
+            Some("`schedule` at the top says how often to tick")
+        }
         "dry_run" | "enforce" | "observe" | "enabled" => {
             Some("`mode = \"observe\"` or `mode = \"enforce\"` at the top says it")
         }

@@ -144,11 +144,9 @@ fn number(value: &Value, example: &str) -> Result<f64, Refusal> {
         Value::Float(number) if number.is_finite() => Ok(*number),
         Value::Float(_) => Err(Refusal::new("is not a finite number", instead)),
         Value::HugeInteger => Err(Refusal::new("is far too large", instead)),
-        Value::Text(_)
-        | Value::Boolean(_)
-        | Value::Datetime
-        | Value::List(_)
-        | Value::Table(_) => Err(Refusal::kind(value, "a number", instead)),
+        Value::Text(_) | Value::Boolean(_) | Value::Datetime | Value::List(_) | Value::Table(_) => {
+            Err(Refusal::kind(value, "a number", instead))
+        }
     }
 }
 
@@ -228,11 +226,19 @@ fn duration(text: &str) -> Result<Span, &'static str> {
         let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
         let (number, after) = rest.split_at(digits);
         let Some(unit) = after.get(..1).filter(|_| digits > 0) else {
-            return Err(if after.is_empty() { "is a number without a unit" } else { "is not a duration" });
+            return Err(if after.is_empty() {
+                "is a number without a unit"
+            } else {
+                "is not a duration"
+            });
         };
         let Some((_, ms)) = units.find(|(name, _)| *name == unit) else {
             let known = UNITS.iter().any(|(name, _)| *name == unit);
-            return Err(if known { "does not have its units largest first" } else { "is not a duration" });
+            return Err(if known {
+                "does not have its units largest first"
+            } else {
+                "is not a duration"
+            });
         };
         // At most ten digits, so that no product overflows.
         let number = number.parse::<u32>().map_err(|_| "is longer than a year")?;
@@ -251,13 +257,15 @@ fn duration(text: &str) -> Result<Span, &'static str> {
 
 impl Scalar for TimerChoice {
     fn parse(value: &Value) -> Result<Self, Refusal> {
-        match value {
-            Value::Text(text) if text == "break-even" => Ok(Self::BreakEven),
-            other => Span::parse(other).map(Self::Fixed).map_err(|refusal| Refusal {
-                instead: "write \"break-even\", or a duration such as \"20m\"".to_owned(),
-                ..refusal
-            }),
+        if let Value::Text(text) = value
+            && text == "break-even"
+        {
+            return Ok(Self::BreakEven);
         }
+        Span::parse(value).map(Self::Fixed).map_err(|refusal| Refusal {
+            instead: "write \"break-even\", or a duration such as \"20m\"".to_owned(),
+            ..refusal
+        })
     }
 }
 
@@ -445,8 +453,27 @@ mod tests {
             assert_eq!(duration(text), Ok(span), "{text}");
         }
         for text in [
-            "", " ", "45", "m", "1.5h", "-5m", "+5m", "5 m", "5m ", " 5m", "5m  3s", "3s 5m",
-            "5m 5m", "5w", "5ms", "5M", "½h", "٣m", "4294967296s", "99999999999999999999d", "400d",
+            "",
+            " ",
+            "45",
+            "m",
+            "1.5h",
+            "-5m",
+            "+5m",
+            "5 m",
+            "5m ",
+            " 5m",
+            "5m  3s",
+            "3s 5m",
+            "5m 5m",
+            "5w",
+            "5ms",
+            "5M",
+            "½h",
+            "٣m",
+            "4294967296s",
+            "99999999999999999999d",
+            "400d",
         ] {
             assert!(duration(text).is_err(), "{text:?}");
         }

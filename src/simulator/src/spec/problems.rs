@@ -8,7 +8,6 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use toml::Spanned;
 use trimtab_core::ids::PartitionName;
-use trimtab_core::snapshot::Role;
 use trimtab_core::units::{NodeCount, Span};
 
 use super::WorldSpec;
@@ -125,12 +124,7 @@ fn find(spec: &WorldSpec) -> Vec<(Place, String)> {
             found.push((place, what()));
         }
     };
-    let partitions: BTreeSet<PartitionName> = spec
-        .groups
-        .iter()
-        .filter(|group| group.role == Role::Worker)
-        .map(super::GroupSpec::partition)
-        .collect();
+    let partitions: BTreeSet<PartitionName> = spec.partitions().collect();
     let known = |name: &Option<PartitionName>| match name {
         None => !partitions.is_empty(),
         Some(name) => partitions.contains(name),
@@ -142,7 +136,9 @@ fn find(spec: &WorldSpec) -> Vec<(Place, String)> {
 
     no(!spec.groups.is_empty(), Place::World, &|| "there is no [[group]]".to_owned());
     no(spec.duration > Span::ZERO, Place::World, &|| "duration is not above 0s".to_owned());
-    no(spec.metric_period > Span::ZERO, Place::World, &|| "metric_period is not above 0s".to_owned());
+    no(spec.metric_period > Span::ZERO, Place::World, &|| {
+        "metric_period is not above 0s".to_owned()
+    });
     let lags = [spec.listing_lag, spec.count_lag, spec.fence_lag, spec.metric_latency];
     no(lags.iter().all(|lag| *lag >= Span::ZERO), Place::World, &|| "a lag is below 0s".to_owned());
     let rate = spec.random_faults_per_day;
@@ -168,7 +164,9 @@ fn find(spec: &WorldSpec) -> Vec<(Place, String)> {
         let place = Place::Job(i);
         no(known(&job.partition), place, &|| no_partition(&job.partition));
         no(are_gpus(job.gpus), place, &|| format!("gpus is {}, not 0 to 1000000", job.gpus));
-        no(job.length >= Span::ZERO && job.at >= Span::ZERO, place, &|| "a time below 0s".to_owned());
+        no(job.length >= Span::ZERO && job.at >= Span::ZERO, place, &|| {
+            "a time below 0s".to_owned()
+        });
     }
     for (i, stream) in spec.generators.iter().enumerate() {
         let place = Place::Generator(i);
@@ -180,17 +178,22 @@ fn find(spec: &WorldSpec) -> Vec<(Place, String)> {
         no((0.0..=10.0).contains(&stream.length_spread), place, &|| {
             "length_spread is not 0 to 10".to_owned()
         });
-        no(stream.length_min <= stream.length_max && stream.length_min >= Span::ZERO, place, &|| {
-            "length_min is above length_max".to_owned()
-        });
+        no(
+            stream.length_min <= stream.length_max && stream.length_min >= Span::ZERO,
+            place,
+            &|| "length_min is above length_max".to_owned(),
+        );
         let weights: u64 = stream.mix.iter().map(|kind| u64::from(kind.weight)).sum();
         no(stream.mix.is_empty() || weights > 0, place, &|| "all weights are 0".to_owned());
         no(stream.mix.iter().all(|kind| are_gpus(kind.gpus)), place, &|| {
             "gpus is not 0 to 1000000".to_owned()
         });
         if let Some(hours) = stream.busy_hours {
-            let fits = hours.from < hours.to && hours.to <= 24 && (1.0..=1e3).contains(&hours.factor);
-            no(fits, place, &|| "busy_hours needs from < to <= 24 and a factor of 1 to 1000".to_owned());
+            let fits =
+                hours.from < hours.to && hours.to <= 24 && (1.0..=1e3).contains(&hours.factor);
+            no(fits, place, &|| {
+                "busy_hours needs from < to <= 24 and a factor of 1 to 1000".to_owned()
+            });
         }
     }
     if let Some(trace) = &spec.trace {
@@ -203,6 +206,10 @@ fn find(spec: &WorldSpec) -> Vec<(Place, String)> {
     for (i, fault) in spec.faults.iter().enumerate() {
         no(fault.at >= Span::ZERO && fault.lasts >= Span::ZERO, Place::Fault(i), &|| {
             "a time below 0s".to_owned()
+        });
+        let needs_time = fault.kind.holds() && fault.lasts == Span::ZERO;
+        no(!needs_time, Place::Fault(i), &|| {
+            format!("`{}` holds for a while: `for` is missing", fault.kind.name())
         });
     }
     found

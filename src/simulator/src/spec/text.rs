@@ -99,14 +99,17 @@ pub(crate) fn parse_span(text: &str) -> Option<Span> {
 pub(crate) fn write_span(span: Span) -> String {
     let sign = if span.0 < 0 { "-" } else { "" };
     let millis = span.0.unsigned_abs();
-    let fits = UNITS.iter().rev().find(|(_, size)| millis % (*size as u64) == 0 && millis > 0);
+    let fits =
+        UNITS.iter().rev().find(|(_, size)| millis.is_multiple_of(*size as u64) && millis > 0);
     let (unit, size) = fits.unwrap_or(&UNITS[1]);
     format!("{sign}{}{unit}", millis / *size as u64)
 }
 
 /// Durations with units.
 pub(crate) mod span {
-    use super::{Deserialize, Deserializer, Error, Serializer, Span, Unexpected, parse_span, write_span};
+    use super::{
+        Deserialize, Deserializer, Error, Serializer, Span, Unexpected, parse_span, write_span,
+    };
 
     pub(crate) const WANTED: &str = "a duration with units (`90s`, `15m`, `1h 30m`, `2d`)";
 
@@ -132,8 +135,9 @@ pub(crate) mod time {
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Time, D::Error> {
         let text = String::deserialize(d)?;
-        let at: jiff::Timestamp =
-            text.parse().map_err(|e| D::Error::custom(format!("`{text}` is no RFC 3339 time: {e}")))?;
+        let at: jiff::Timestamp = text
+            .parse()
+            .map_err(|e| D::Error::custom(format!("`{text}` is no RFC 3339 time: {e}")))?;
         Ok(Time(at.as_millisecond()))
     }
 }
@@ -149,7 +153,8 @@ pub(crate) mod price {
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<UsdPerHour, D::Error> {
         let dollars = f64::deserialize(d)?;
-        let wrong = || D::Error::custom(format!("{dollars} is no price (0 to 10000 dollars an hour)"));
+        let wrong =
+            || D::Error::custom(format!("{dollars} is no price (0 to 10000 dollars an hour)"));
         UsdPerHour::try_from_dollars(dollars).ok_or_else(wrong)
     }
 }
@@ -187,7 +192,9 @@ mod tests {
 
     #[test]
     fn durations_are_read_and_written_with_their_units() {
-        for (text, secs) in [("90s", 90), ("1h 30m", 5400), ("2d", 172_800), ("-5m", -300), ("0s", 0)] {
+        for (text, secs) in
+            [("90s", 90), ("1h 30m", 5400), ("2d", 172_800), ("-5m", -300), ("0s", 0)]
+        {
             let span = parse_span(text).expect(text);
             assert_eq!(span, Span::secs(secs), "{text}");
             assert_eq!(parse_span(&write_span(span)), Some(span), "{text}");

@@ -1,0 +1,162 @@
+//! `trimtab demo`: the whole daemon, ledger included, on a simulated cluster
+//! that runs jobs of a real one, beside what others would do on the same days.
+
+mod settings;
+mod summary;
+mod view;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use trimtab_core::ids::PartitionName;
+use trimtab_core::policy::ClusterPolicy;
+use trimtab_core::trace::TraceJob;
+use trimtab_core::units::Span;
+use trimtab_daemon::driver::{Driver, Intent};
+use trimtab_daemon::ledger::{Durability, SqliteLedger};
+use trimtab_daemon::ports::{Doorbell, Ring};
+use trimtab_simulator::World;
+use trimtab_simulator::baseline::{self, IdleTimer};
+use trimtab_simulator::demand::{choose_jobs, parse_trace};
+use trimtab_simulator::ports::PortOptions;
+use trimtab_simulator::spec::{TraceSpec, WorldSpec};
+
+use crate::output::Style;
+use summary::{Outcome, Summary};
+use view::View;
+
+const TRACE_NAME: &str = "philly_vc.jobs.csv.gz";
+const TRACE: &[u8] = include_bytes!("../../../../traces/philly_vc.jobs.csv.gz");
+const WORLD: &str = include_str!("../../demo/world.toml");
+
+/// Which of the trace's virtual clusters runs in which partition.
+const PARTITIONS: [(&str, &str); 2] = [("6214e9", "g5"), ("11cb48", "g6")];
+/// The first day that is replayed: a Monday of a busy week.
+const FROM_DAY: u32 = 70;
+/// The idle time-out that most autoscalers come with.
+const OTHERS_TIMER: Span = Span::mins(10);
+/// How long the live view takes, whatever it shows.
+const SHOW: Duration = Duration::from_secs(50);
+
+/// How the demo is run.
+#[derive(Debug, Clone)]
+pub(crate) struct Options {
+    /// What chance starts from.
+    pub(crate) seed: u64,
+    /// How many days are replayed.
+    pub(crate) days: u32,
+    /// Lines only, as fast as it goes.
+    pub(crate) plain: bool,
+    /// Nothing but the summary.
+    pub(crate) silent: bool,
+    /// Where the ledger is kept; a new folder if left out.
+    pub(crate) state: Option<PathBuf>,
+    /// How things are printed.
+    pub(crate) style: Style,
+}
+
+/// Runs the demo.
+pub(crate) async fn run(options: &Options) -> anyhow::Result<Summary> {
+    let policy = settings::policy()?;
+    let jobs = jobs(options)?;
+    let spec = spec(options)?;
+    let world = World::new(spec.clone(), jobs.clone())?;
+    let state = state_path(options)?;
+    let mut view = match options.silent {
+        true => View::silent(),
+        false => View::new(options, &world, &policy),
+    };
+    view.opening(&settings::differences()?, jobs.len(), &state);
+
+    let trimtab = trim(&world, &policy, Some(&state), &mut view, false).await?;
+    view.closing();
+    let never = baseline::never(spec.clone(), jobs.clone())?;
+    let floors =
+        policy.groups.iter().map(|(name, group)| (name.clone(), group.floor_at(spec.start)));
+    let timer =
+        IdleTimer { after: OTHERS_TIMER, every: policy.timing.tick, min_nodes: floors.collect() };
+    let timer = baseline::idle_timer(spec.clone(), jobs.clone(), &timer)?;
+    let unfenced = World::new(spec, jobs.clone())?;
+    let unfenced = trim(&unfenced, &policy, None, &mut View::silent(), true).await?;
+    Ok(Summary {
+        days: options.days,
+        jobs: jobs.len(),
+        state,
+        policy,
+        never: Outcome::new("never delete", never),
+        timer: Outcome::new("per-node timer, 10 min", timer),
+        trimtab: Outcome::new("trimtab", trimtab),
+        unfenced: Outcome::new("trimtab, fence switched off", unfenced),
+    })
+}
+
+/// Runs the daemon on a world to its end, and returns what truly happened.
+async fn trim(
+    world: &World,
+    policy: &ClusterPolicy,
+    state: Option<&Path>,
+    view: &mut View,
+    fence_disabled: bool,
+) -> anyhow::Result<trimtab_simulator::truth::Truth> {
+    let ledger = match state {
+        Some(path) => SqliteLedger::open(path, world.now(), Durability::Full)?,
+        None => SqliteLedger::in_memory(world.now())?,
+    };
+    let ports = world.ports(PortOptions { fence_disabled, ..PortOptions::default() });
+    let mut driver = Driver::start(ports, Arc::new(ledger), policy.clone()).await?;
+    let mut doorbell = world.doorbell(policy.timing.tick);
+    let ticks = u32::try_from((world.end().since(world.now())).0 / policy.timing.tick.0);
+    let pace = SHOW / ticks.unwrap_or(1).max(1);
+    loop {
+        let ring = doorbell.next(driver.deadline()).await;
+        if ring == Ring::Stop {
+            break;
+        }
+        let began = Instant::now();
+        let report = driver.tick(ring, Intent::Act).await?;
+        view.ticked(world, &report);
+        if view.is_live() && ring == Ring::Schedule {
+            tokio::time::sleep(pace.saturating_sub(began.elapsed())).await;
+        }
+    }
+    driver.shut_down().await?;
+    Ok(world.truth())
+}
+
+fn jobs(options: &Options) -> anyhow::Result<Vec<TraceJob>> {
+    let trace = parse_trace(TRACE_NAME, TRACE)?;
+    let mut jobs = vec![];
+    for (from, into) in PARTITIONS {
+        let name = |text: &str| text.parse::<PartitionName>().context("a partition of the demo");
+        let part = TraceSpec {
+            path: TRACE_NAME.to_owned(),
+            partitions: vec![name(from)?],
+            from_day: FROM_DAY,
+            days: options.days,
+            scale: 1.0,
+            into: Some(name(into)?),
+        };
+        jobs.extend(choose_jobs(&trace, &part, options.seed));
+    }
+    jobs.sort_by_key(|job| job.submit);
+    Ok(jobs)
+}
+
+fn spec(options: &Options) -> anyhow::Result<WorldSpec> {
+    let mut spec = WorldSpec::parse(WORLD, "demo/world.toml")?;
+    spec.seed = options.seed;
+    spec.duration = Span::hours(24).times(i64::from(options.days));
+    Ok(spec)
+}
+
+fn state_path(options: &Options) -> anyhow::Result<PathBuf> {
+    if let Some(path) = &options.state {
+        return Ok(path.clone());
+    }
+    let folder = std::env::temp_dir().join(format!("trimtab-demo-{}", std::process::id()));
+    std::fs::create_dir_all(&folder)
+        .with_context(|| format!("making the demo's folder {}", folder.display()))?;
+    Ok(folder.join("trimtab.db"))
+}

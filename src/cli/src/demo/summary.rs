@@ -1,0 +1,180 @@
+//! What came of it, by the world's own account: the daemon never sees this.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+use trimtab_core::policy::ClusterPolicy;
+use trimtab_core::units::{Span, Usd};
+use trimtab_simulator::truth::Truth;
+
+use crate::output::{Style, Tone, line, right, table};
+
+/// One way of running the same days.
+pub(crate) struct Outcome {
+    name: &'static str,
+    truth: Truth,
+}
+
+impl Outcome {
+    /// What came of it under this name.
+    pub(crate) fn new(name: &'static str, truth: Truth) -> Self {
+        Self { name, truth }
+    }
+}
+
+/// Everything the demo found out.
+pub(crate) struct Summary {
+    pub(crate) days: u32,
+    pub(crate) jobs: usize,
+    pub(crate) state: PathBuf,
+    pub(crate) policy: ClusterPolicy,
+    pub(crate) never: Outcome,
+    pub(crate) timer: Outcome,
+    pub(crate) trimtab: Outcome,
+    pub(crate) unfenced: Outcome,
+}
+
+/// The summary as a document.
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    days: u32,
+    jobs: usize,
+    ledger: String,
+    outcomes: Vec<Row>,
+    saved_usd_against_never: f64,
+    saved_usd_against_timer: f64,
+    floors: Vec<Floor>,
+    busy_nodes_deleted: usize,
+    busy_nodes_deleted_without_fence: usize,
+}
+
+/// One outcome in numbers.
+#[derive(Debug, Serialize)]
+struct Row {
+    policy: &'static str,
+    nodes_deleted: u64,
+    nodes_regrown: u64,
+    node_hours: f64,
+    cost_usd: f64,
+    saved_usd: f64,
+    job_delay_hours: f64,
+    jobs_lost: usize,
+    busy_nodes_deleted: usize,
+}
+
+/// A floor and the fewest nodes there were.
+#[derive(Debug, Serialize)]
+struct Floor {
+    group: String,
+    floor: u32,
+    fewest: u32,
+    held: bool,
+}
+
+impl Summary {
+    /// The summary in numbers.
+    pub(crate) fn report(&self) -> Report {
+        let never = &self.never.truth;
+        let (start, look) = (never.since, Span::ZERO);
+        let floors = self.policy.groups.iter().map(|(name, group)| {
+            let floor = group.floor_at(start + look).0;
+            let fewest = self.trimtab.truth.groups.get(name).map_or(0, |g| g.live_min.0);
+            Floor { group: name.to_string(), floor, fewest, held: fewest >= floor }
+        });
+        let row = |outcome: &Outcome| Row {
+            policy: outcome.name,
+            nodes_deleted: outcome.truth.nodes_deleted(),
+            nodes_regrown: outcome.truth.nodes_regrown(),
+            node_hours: outcome.truth.billed().as_hours(),
+            cost_usd: outcome.truth.cost().as_dollars(),
+            saved_usd: (never.cost() - outcome.truth.cost()).as_dollars(),
+            job_delay_hours: (outcome.truth.waited() - never.waited()).as_hours(),
+            jobs_lost: outcome.truth.lost_jobs().count(),
+            busy_nodes_deleted: outcome.truth.busy_nodes_deleted().count(),
+        };
+        let cost = |outcome: &Outcome| outcome.truth.cost();
+        Report {
+            days: self.days,
+            jobs: self.jobs,
+            ledger: self.state.display().to_string(),
+            outcomes: [&self.never, &self.timer, &self.trimtab, &self.unfenced].map(row).into(),
+            saved_usd_against_never: (cost(&self.never) - cost(&self.trimtab)).as_dollars(),
+            saved_usd_against_timer: (cost(&self.timer) - cost(&self.trimtab)).as_dollars(),
+            floors: floors.collect(),
+            busy_nodes_deleted: self.trimtab.truth.busy_nodes_deleted().count(),
+            busy_nodes_deleted_without_fence: self.unfenced.truth.busy_nodes_deleted().count(),
+        }
+    }
+}
+
+impl Report {
+    /// Whether the demo showed what it is there to show: no busy node
+    /// deleted, and some without the fence.
+    pub(crate) fn holds(&self) -> bool {
+        self.busy_nodes_deleted == 0
+            && self.busy_nodes_deleted_without_fence > 0
+            && self.floors.iter().all(|floor| floor.held)
+    }
+
+    /// Prints it for people.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(crate) fn print(&self, style: Style) -> anyhow::Result<()> {
+        line("")?;
+        line(&style.paint(Tone::Strong, "the same days, four ways"))?;
+        let mut rows = table(&[
+            "policy",
+            "deleted",
+            "grown back",
+            "node-hours",
+            "cost",
+            "saved",
+            "job delay",
+            "jobs lost",
+            "busy nodes deleted",
+        ]);
+        for row in &self.outcomes {
+            rows.add_row([
+                row.policy.to_owned(),
+                row.nodes_deleted.to_string(),
+                row.nodes_regrown.to_string(),
+                format!("{:.0}", row.node_hours),
+                Usd::from_dollars(row.cost_usd).to_string(),
+                Usd::from_dollars(row.saved_usd).to_string(),
+                format!("{:.1} h", row.job_delay_hours),
+                row.jobs_lost.to_string(),
+                row.busy_nodes_deleted.to_string(),
+            ]);
+        }
+        right(&mut rows, &[1, 2, 3, 4, 5, 6, 7, 8]);
+        line(&rows.to_string())?;
+        line(
+            "cost counts every node from its launch to its end, boots included; job delay is what",
+        )?;
+        line("jobs waited longer than with no deletion at all, summed over all jobs.")?;
+        line("")?;
+        line(&format!(
+            "saved against never: {}, against the per-node timer: {}",
+            Usd::from_dollars(self.saved_usd_against_never),
+            Usd::from_dollars(self.saved_usd_against_timer)
+        ))?;
+        for floor in &self.floors {
+            let held = if floor.held { "held" } else { "BROKEN" };
+            line(&format!(
+                "floor of {}: {} nodes, fewest live {}: {held}",
+                floor.group, floor.floor, floor.fewest
+            ))?;
+        }
+        let tone = if self.busy_nodes_deleted == 0 { Tone::Good } else { Tone::Bad };
+        let zero = format!("busy nodes deleted: {}", self.busy_nodes_deleted);
+        line(&style.paint(tone, &zero))?;
+        line(&format!(
+            "with the fence switched off (negative control): {}",
+            self.busy_nodes_deleted_without_fence
+        ))?;
+        line("")?;
+        line(&format!("look into it:  trimtab history --state {}", self.ledger))?;
+        line(&format!("               trimtab explain NODE --state {}", self.ledger))
+    }
+}

@@ -1,0 +1,268 @@
+//! `trimtab explain`, `history`, `pause` and `resume`: the ledger, read and,
+//! for the operator's switches, written.
+
+use anyhow::Context;
+use serde::Serialize;
+use trimtab_core::action::{EventKind, Sight};
+use trimtab_core::ids::ClusterName;
+use trimtab_daemon::ledger::{ActionEvent, Explanation, HistoryRow, NodeQuery, SqliteLedger};
+use trimtab_daemon::ports::{Clock, Switch, SwitchEntry};
+
+use crate::args::{ExplainArgs, HistoryArgs, PauseArgs, ResumeArgs};
+use crate::clock::SystemClock;
+use crate::exit::Exit;
+use crate::output::{self, Format, Style, Tone, line, plain, table};
+
+/// `trimtab history`.
+pub(crate) fn history(args: &HistoryArgs) -> anyhow::Result<Exit> {
+    let reader = SqliteLedger::open_reader(&args.ledger.state)?;
+    let cluster = args.cluster.as_deref().map(str::parse::<ClusterName>).transpose()?;
+    let rows = reader.history(args.limit, cluster.as_ref())?;
+    match args.output {
+        Format::Json => output::json(&Actions { actions: rows.iter().map(Action::of).collect() })?,
+        Format::Table => {
+            let mut lines = table(&["action", "group", "node", "marked", "state", "why", "ended"]);
+            for row in &rows {
+                let evidence = &row.action.evidence;
+                lines.add_row([
+                    row.action.id.to_string(),
+                    row.action.group.to_string(),
+                    row.action.node.to_string(),
+                    row.action.marked_at.to_string(),
+                    row.action.state.name().to_owned(),
+                    format!("{} spare for {}", evidence.surplus, evidence.tau),
+                    row.ended_at.map_or("open".to_owned(), |at| at.to_string()),
+                ]);
+            }
+            line(&lines.to_string())?;
+            for freeze in reader.freezes(cluster.as_ref())? {
+                let cleared = match freeze.cleared {
+                    Some(cleared) => format!("cleared {} by {}", cleared.at, plain(&cleared.by)),
+                    None => "in force; `trimtab resume --clear-freeze` ends it".to_owned(),
+                };
+                let (at, why) = (freeze.freeze.at, freeze.freeze.why);
+                line(&format!("{} frozen {at}: {why}; {cleared}", freeze.cluster))?;
+            }
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+/// `trimtab explain`.
+pub(crate) fn explain(args: &ExplainArgs) -> anyhow::Result<Exit> {
+    let reader = SqliteLedger::open_reader(&args.ledger.state)?;
+    let query: NodeQuery = args.node.parse().context("which node?")?;
+    let Some(found) = reader.explain(&query, args.limit)? else {
+        anyhow::bail!(
+            "the ledger {} knows no node {}; an instance id (i-…) is found once the node was \
+             listed, a scheduler's name once the node was marked",
+            args.ledger.state.display(),
+            plain(&args.node)
+        );
+    };
+    match args.output {
+        Format::Json => output::json(&Words::of(&found))?,
+        Format::Table => print_explanation(&found, Style::of_stdout())?,
+    }
+    Ok(Exit::Ok)
+}
+
+fn print_explanation(found: &Explanation, style: Style) -> anyhow::Result<()> {
+    let title = format!("{} in group {} of cluster {}", found.node, found.group, found.cluster);
+    line(&style.paint(Tone::Strong, &title))?;
+    if let Some(until) = found.cooldown {
+        line(&format!("left alone until {until}"))?;
+    }
+    if let Some(span) = &found.figures {
+        let figures = &span.figures;
+        let since = span.since;
+        if let (Some(counts), Some(tau)) = (figures.counts, figures.tau) {
+            line(&format!(
+                "group since {since}: {} busy, {} idle, {} wanted by waiting jobs; spare for τ = \
+                 {tau}: {}; floor {}",
+                counts.busy,
+                counts.idle,
+                counts.queued,
+                figures.surplus.map_or("not known yet".to_owned(), |n| n.to_string()),
+                figures.floor
+            ))?;
+        }
+        if let Some(cost) = figures.cost {
+            line(&format!(
+                "a node costs {}, bringing one back costs {}, so it pays to delete after {} idle",
+                cost.price, cost.wake, cost.break_even
+            ))?;
+        }
+    }
+    let mut verdicts = table(&["from", "until", "verdict"]);
+    for span in &found.verdicts {
+        verdicts.add_row([
+            span.since.to_string(),
+            span.until.map_or("now".to_owned(), |at| at.to_string()),
+            plain(&span.verdict.to_string()),
+        ]);
+    }
+    line(&verdicts.to_string())?;
+    for row in &found.actions {
+        let text = format!("action {}: {}", row.action.id, row.action.state.name());
+        line(&style.paint(Tone::Strong, &text))?;
+        for event in &row.events {
+            line(&format!("  {}", describe(event)))?;
+        }
+    }
+    Ok(())
+}
+
+/// What happened, in words, and what it led to.
+fn describe(event: &ActionEvent) -> String {
+    let what = match &event.event.kind {
+        EventKind::Look(look) => match &look.sight {
+            Sight::Unread => "looked, and could not see".to_owned(),
+            Sight::Absent { .. } => "looked: not listed".to_owned(),
+            Sight::Replaced => "looked: another instance has its name".to_owned(),
+            Sight::Present { status, fence, work, .. } => {
+                format!("looked: {status:?}, fence {fence:?}, work {work:?}")
+            }
+        },
+        EventKind::Cleared { batch, .. } => format!("cleared for request {batch}"),
+        EventKind::Answered(answer) => format!("the API answered: {answer:?}"),
+        EventKind::Veto(why) => format!("veto: {why}"),
+        EventKind::Deadline => "a time limit passed".to_owned(),
+        EventKind::Paused => "trimtab was paused".to_owned(),
+        EventKind::Started => "trimtab was started".to_owned(),
+    };
+    plain(&format!("{}  {what} → {}", event.event.at, event.state.name()))
+}
+
+/// `trimtab pause`.
+pub(crate) fn pause(args: &PauseArgs) -> anyhow::Result<Exit> {
+    let why = format!("{} ({})", args.reason, user());
+    switch(args.cluster.as_deref(), Switch::Paused { why: why.into() }, &args.ledger.state)?;
+    line(
+        "paused: nothing will be deleted until `trimtab resume`; what had not been asked for yet",
+    )?;
+    line("is handed back at the next tick")?;
+    Ok(Exit::Ok)
+}
+
+/// `trimtab resume`.
+pub(crate) fn resume(args: &ResumeArgs) -> anyhow::Result<Exit> {
+    if let Some(cluster) = &args.clear_freeze {
+        let cluster: ClusterName = cluster.parse()?;
+        let ledger = SqliteLedger::open_operator(&args.ledger.state)?;
+        if !ledger.clear_freeze(&cluster, &user(), SystemClock::start().now())? {
+            anyhow::bail!("cluster {cluster} is not frozen");
+        }
+        line(&format!("cluster {cluster} is no longer frozen; its idle windows start anew"))?;
+        return Ok(Exit::Ok);
+    }
+    switch(args.cluster.as_deref(), Switch::On, &args.ledger.state)?;
+    match &args.cluster {
+        Some(cluster) => line(&format!("cluster {cluster} resumed"))?,
+        None => line("resumed; a cluster that was paused by its own name stays paused")?,
+    }
+    Ok(Exit::Ok)
+}
+
+fn switch(cluster: Option<&str>, switch: Switch, state: &std::path::Path) -> anyhow::Result<()> {
+    let cluster = cluster.map(str::parse::<ClusterName>).transpose()?;
+    let ledger = SqliteLedger::open_operator(state)?;
+    let entry = SwitchEntry { at: SystemClock::start().now(), cluster, switch };
+    Ok(ledger.set_switch(&entry, &user())?)
+}
+
+fn user() -> String {
+    std::env::var("SUDO_USER").or_else(|_| std::env::var("USER")).unwrap_or("unknown".to_owned())
+}
+
+#[derive(Serialize)]
+struct Actions {
+    actions: Vec<Action>,
+}
+
+/// One action as a document.
+#[derive(Serialize)]
+struct Action {
+    id: u64,
+    cluster: String,
+    group: String,
+    node: String,
+    marked_at: String,
+    state: &'static str,
+    ended_at: Option<String>,
+    surplus: u32,
+    idle_since: String,
+    tau_seconds: i64,
+    price_usd_per_hour: f64,
+    wake_usd: f64,
+    request: Option<u64>,
+    charged_at: Option<String>,
+    events: Vec<String>,
+}
+
+impl Action {
+    fn of(row: &HistoryRow) -> Self {
+        let evidence = &row.action.evidence;
+        Self {
+            id: row.action.id.0,
+            cluster: row.cluster.to_string(),
+            group: row.action.group.to_string(),
+            node: row.action.node.to_string(),
+            marked_at: row.action.marked_at.to_string(),
+            state: row.action.state.name(),
+            ended_at: row.ended_at.map(|at| at.to_string()),
+            surplus: evidence.surplus.0,
+            idle_since: evidence.idle_since.to_string(),
+            tau_seconds: evidence.tau.as_secs(),
+            price_usd_per_hour: evidence.price.as_dollars(),
+            wake_usd: evidence.wake.as_dollars(),
+            request: row.request.as_ref().map(|request| request.batch.0),
+            charged_at: row.charged_at.map(|at| at.to_string()),
+            events: row.events.iter().map(describe).collect(),
+        }
+    }
+}
+
+/// An explanation as a document.
+#[derive(Serialize)]
+struct Words {
+    node: String,
+    cluster: String,
+    group: String,
+    left_alone_until: Option<String>,
+    figures: Option<trimtab_core::plan::GroupFigures>,
+    verdicts: Vec<Word>,
+    actions: Vec<Action>,
+}
+
+/// A verdict and how long it held.
+#[derive(Serialize)]
+struct Word {
+    from: String,
+    until: Option<String>,
+    verdict: trimtab_core::plan::Verdict,
+    reason: String,
+}
+
+impl Words {
+    fn of(found: &Explanation) -> Self {
+        Self {
+            node: found.node.to_string(),
+            cluster: found.cluster.to_string(),
+            group: found.group.to_string(),
+            left_alone_until: found.cooldown.map(|at| at.to_string()),
+            figures: found.figures.as_ref().map(|span| span.figures.clone()),
+            verdicts: found
+                .verdicts
+                .iter()
+                .map(|span| Word {
+                    from: span.since.to_string(),
+                    until: span.until.map(|at| at.to_string()),
+                    verdict: span.verdict.clone(),
+                    reason: span.verdict.to_string(),
+                })
+                .collect(),
+            actions: found.actions.iter().map(Action::of).collect(),
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Wiring: a configuration and a world become drivers. The only place that
+//! chooses whether there is anything that can change the world.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use trimtab_core::ids::ClusterName;
+use trimtab_core::units::{Span, Time};
+use trimtab_daemon::config::{self, Mode, Settings};
+use trimtab_daemon::driver::Driver;
+use trimtab_daemon::ledger::{Durability, SqliteLedger};
+use trimtab_daemon::ports::{Ledger, Ports, ReadError, Switch, Switches};
+use trimtab_simulator::World;
+use trimtab_simulator::ports::PortOptions;
+use trimtab_simulator::spec::WorldSpec;
+
+use crate::args::Target;
+use crate::pause_file::PauseFile;
+
+/// Something that is needed and is not there: exit code 69.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Unavailable(pub(crate) String);
+
+/// A configuration and the world that it is tried on.
+pub(crate) struct Wired {
+    /// The configuration.
+    pub(crate) settings: Settings,
+    /// The world.
+    pub(crate) world: World,
+    ledger_path: PathBuf,
+}
+
+impl Wired {
+    /// Reads the configuration and the world.
+    ///
+    /// # Errors
+    /// Problems of the configuration, of the world, or no world at all.
+    pub(crate) fn new(target: &Target) -> anyhow::Result<Self> {
+        let settings = config::load(&target.config)?;
+        let Some(path) = &target.world else {
+            let why = "this build has no connection to AWS yet: name a simulated cluster with \
+                       --world FILE (config/examples/world.toml is one)";
+            return Err(Unavailable(why.to_owned()).into());
+        };
+        let world = read_world(path)?;
+        let named: Vec<&ClusterName> =
+            settings.clusters.iter().map(|cluster| &cluster.policy.cluster).collect();
+        let cluster = &world.spec().cluster;
+        if named != [cluster] {
+            let names: Vec<String> = named.iter().map(ToString::to_string).collect();
+            bail!(
+                "{} names cluster {}, but the world {} is cluster {cluster}",
+                target.config.display(),
+                names.join(", "),
+                path.display()
+            );
+        }
+        let ledger_path = target.state.clone().unwrap_or_else(|| settings.state_path.clone());
+        Ok(Self { settings, world, ledger_path })
+    }
+
+    /// A driver for the one cluster. `mode` decides once and for all whether
+    /// there are ports that change anything.
+    ///
+    /// # Errors
+    /// When the ledger cannot be opened.
+    pub(crate) async fn driver(&self, mode: Mode, keep: Keep) -> anyhow::Result<Driver> {
+        let now = self.world.now();
+        let ledger: Arc<dyn Ledger> = match keep {
+            Keep::Ledger => Arc::new(open(&self.ledger_path, now)?),
+            Keep::Nothing => Arc::new(SqliteLedger::in_memory(now)?),
+        };
+        let observe_only = match mode {
+            Mode::Observe => true,
+            Mode::Enforce => false,
+        };
+        let options = PortOptions { observe_only, ..PortOptions::default() };
+        let ports = self.world.ports(options);
+        let file = PauseFile::new(self.settings.pause_file.clone());
+        let switches = Arc::new(Either { world: Arc::clone(&ports.switches), file });
+        let ports = Ports { switches, ..ports };
+        let cluster = self.settings.clusters.first().context("no cluster")?;
+        Ok(Driver::start(ports, ledger, cluster.policy.clone()).await?)
+    }
+
+    /// The time between two scheduled ticks.
+    pub(crate) fn tick(&self) -> Span {
+        self.settings.schedule.interval()
+    }
+}
+
+/// Whether a run is remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// In the ledger's file.
+    Ledger,
+    /// Not at all: a plan changes nothing, the ledger included.
+    Nothing,
+}
+
+/// The pause file of this machine, and the world's own.
+struct Either {
+    world: Arc<dyn Switches>,
+    file: PauseFile,
+}
+
+impl Switches for Either {
+    fn read(&self, cluster: &ClusterName) -> Result<Switch, ReadError> {
+        match self.file.read(cluster)? {
+            Switch::On => self.world.read(cluster),
+            paused @ Switch::Paused { .. } => Ok(paused),
+        }
+    }
+}
+
+fn read_world(path: &Path) -> anyhow::Result<World> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("reading the world {}", path.display()))?;
+    let spec = WorldSpec::parse(&text, &path.display().to_string())?;
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let jobs = spec.load_trace(folder)?;
+    Ok(World::new(spec, jobs)?)
+}
+
+fn open(path: &Path, now: Time) -> anyhow::Result<SqliteLedger> {
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("making the ledger's folder {}", folder.display()))?;
+    }
+    Ok(SqliteLedger::open(path, now, Durability::Full)?)
+}
+
+/// A span as people write it: `90s`, `20m`, `2h`, `1h 30m`.
+///
+/// # Errors
+/// When it is not one.
+pub(crate) fn span(text: &str) -> anyhow::Result<Span> {
+    let units = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)];
+    let mut sum = 0;
+    for word in text.split_whitespace() {
+        let unit = units.iter().find_map(|(unit, size)| Some((word.strip_suffix(unit)?, size)));
+        let parsed =
+            unit.and_then(|(number, size)| Some(number.parse::<u32>().ok()? as i64 * size));
+        match parsed {
+            Some(millis) => sum += millis,
+            None => bail!("`{text}` is no duration; write one like `90s`, `20m` or `1h 30m`"),
+        }
+    }
+    Ok(Span(sum))
+}

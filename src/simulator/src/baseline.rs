@@ -1,0 +1,108 @@
+//! What others do, on the same world and the same seed: nothing at all, or a
+//! timer on every node (the Cluster Autoscaler's `scale-down-unneeded-time`,
+//! Karpenter's `consolidateAfter`, Slurm's `SuspendTime`).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use trimtab_core::ids::{GroupName, InstanceId, NodeName};
+use trimtab_core::policy::BATCH_LIMIT;
+use trimtab_core::snapshot::{Condition, InstanceStatus, ListedNode, SchedulerNode};
+use trimtab_core::trace::TraceJob;
+use trimtab_core::units::{NodeCount, Span, Time};
+
+use crate::spec::{SpecError, WorldSpec};
+use crate::truth::{Caller, Truth};
+use crate::world::World;
+
+/// A timer on every node: one that the scheduler has called idle at every look
+/// for so long is deleted, without a fence and without a second look.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdleTimer {
+    /// How long a node must be idle.
+    pub after: Span,
+    /// How often it looks.
+    pub every: Span,
+    /// Groups it may delete from, and how many nodes it leaves there.
+    pub min_nodes: BTreeMap<GroupName, NodeCount>,
+}
+
+/// The world left alone.
+///
+/// # Errors
+/// All that is wrong with the spec.
+pub fn never(spec: WorldSpec, jobs: Vec<TraceJob>) -> Result<Truth, SpecError> {
+    let world = World::new(spec, jobs)?;
+    world.advance_to(world.end());
+    Ok(world.truth())
+}
+
+/// The world with a timer on every node.
+///
+/// # Errors
+/// All that is wrong with the spec.
+pub fn idle_timer(
+    spec: WorldSpec,
+    jobs: Vec<TraceJob>,
+    timer: &IdleTimer,
+) -> Result<Truth, SpecError> {
+    let world = World::new(spec, jobs)?;
+    let mut idle_since: BTreeMap<InstanceId, Time> = BTreeMap::new();
+    let mut asked: BTreeSet<InstanceId> = BTreeSet::new();
+    while world.now() < world.end() {
+        timer.look(&world, &mut idle_since, &mut asked);
+        let next = world.now() + timer.every.max(Span::secs(1));
+        world.advance_to(next.min(world.end()));
+    }
+    Ok(world.truth())
+}
+
+impl IdleTimer {
+    fn look(
+        &self,
+        world: &World,
+        idle_since: &mut BTreeMap<InstanceId, Time>,
+        asked: &mut BTreeSet<InstanceId>,
+    ) {
+        let cluster = world.spec().cluster.clone();
+        let (Ok(workload), Ok(listing)) = (world.workload(&cluster), world.list_nodes(&cluster))
+        else {
+            return;
+        };
+        let now = world.now();
+        let by_name: BTreeMap<&NodeName, &SchedulerNode> =
+            workload.nodes.iter().map(|node| (&node.name, node)).collect();
+        let is_idle = |node: &&ListedNode| {
+            let seen = node.name.as_ref().and_then(|name| by_name.get(name));
+            seen.is_some_and(|seen| {
+                seen.condition == Condition::Up && seen.claims.is_empty() && seen.drained.is_none()
+            })
+        };
+        let running = |node: &&ListedNode| {
+            node.status == InstanceStatus::Running && !asked.contains(&node.id)
+        };
+        let mut still_idle = BTreeMap::new();
+        let mut going = vec![];
+        for (group, min_nodes) in &self.min_nodes {
+            let nodes: Vec<&ListedNode> =
+                listing.nodes.iter().filter(|node| node.group == *group).filter(running).collect();
+            let mut room = NodeCount::of(nodes.len()).less(*min_nodes).get();
+            for node in nodes.into_iter().filter(is_idle) {
+                let since = idle_since.get(&node.id).copied().unwrap_or(now);
+                still_idle.insert(node.id, since);
+                if now.since(since) >= self.after && room > 0 {
+                    room -= 1;
+                    going.push(node.id);
+                }
+            }
+        }
+        for batch in going.chunks(BATCH_LIMIT.get()) {
+            let outcome = world.delete_nodes(batch, Caller::Baseline);
+            if let trimtab_daemon::ports::DeleteOutcome::Answered { accepted, .. } = outcome {
+                asked.extend(accepted);
+            }
+        }
+        let listed: BTreeSet<InstanceId> = listing.nodes.iter().map(|node| node.id).collect();
+        asked.retain(|id| listed.contains(id));
+        *idle_since = still_idle;
+    }
+}
