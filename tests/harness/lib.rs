@@ -1,6 +1,7 @@
 //! What the cross-crate tests share: generated worlds and the checks that hold
 //! in all of them.
 
+pub mod life;
 pub mod properties;
 pub mod random;
 pub mod worlds;

@@ -64,7 +64,7 @@ impl World {
         self.lock().workload(cluster)
     }
 
-    /// Drains nodes, as [`Fence::fence`].
+    /// Drains nodes, as its port does.
     ///
     /// # Errors
     /// By fault, or for another cluster's name.
@@ -77,7 +77,7 @@ impl World {
         self.lock().fence(cluster, ledger, orders, false)
     }
 
-    /// Takes exactly these fences off, as [`Fence::release`].
+    /// Takes exactly these fences off, as its port does.
     ///
     /// # Errors
     /// By fault, or for another cluster's name.
@@ -90,7 +90,7 @@ impl World {
         self.lock().release(cluster, ledger, orders)
     }
 
-    /// What nodes' metrics say, as [`Utilization::read`].
+    /// What nodes' metrics say, as its port does.
     ///
     /// # Errors
     /// For another cluster's name.

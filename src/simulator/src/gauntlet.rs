@@ -10,6 +10,7 @@
 //!   port call, read or write: the race at every point.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use trimtab_core::history::History;
@@ -183,25 +184,20 @@ impl World {
 /// A ledger whose every commit is an effect of the gauntlet. Around the
 /// durable ledger that outlives the daemon: after a kill, put a new one around
 /// the same file.
-pub struct CrashingLedger<L> {
+pub struct CrashingLedger<L: ?Sized> {
     world: World,
-    ledger: L,
+    ledger: Arc<L>,
 }
 
-impl<L: Ledger> CrashingLedger<L> {
+impl<L: Ledger + ?Sized> CrashingLedger<L> {
     /// Puts the gauntlet before a ledger.
-    pub fn new(world: World, ledger: L) -> Self {
+    pub fn new(world: World, ledger: Arc<L>) -> Self {
         Self { world, ledger }
     }
 
     /// The ledger behind it.
-    pub fn inner(&self) -> &L {
+    pub fn inner(&self) -> &Arc<L> {
         &self.ledger
-    }
-
-    /// The ledger behind it, the gauntlet taken away.
-    pub fn into_inner(self) -> L {
-        self.ledger
     }
 
     fn dead(what: &'static str) -> LedgerError {
@@ -242,7 +238,7 @@ impl<L: Ledger> CrashingLedger<L> {
     }
 }
 
-impl<L: Ledger> Ledger for CrashingLedger<L> {
+impl<L: Ledger + ?Sized> Ledger for CrashingLedger<L> {
     fn id(&self) -> LedgerId {
         self.ledger.id()
     }
@@ -261,7 +257,7 @@ impl<L: Ledger> Ledger for CrashingLedger<L> {
     }
 
     fn reserve_batch(&self) -> Result<BatchId, LedgerError> {
-        self.commit("reserve a batch", Ledger::reserve_batch)
+        self.commit("reserve a batch", |ledger| ledger.reserve_batch())
     }
 
     fn record_observation(&self, observation: &Observation<'_>) -> Result<TickId, LedgerError> {

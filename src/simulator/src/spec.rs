@@ -18,6 +18,9 @@ pub use text::Between;
 
 use crate::faults::FaultKind;
 
+/// A world's file with every key in it.
+pub const EXAMPLE: &str = include_str!("spec/example.toml");
+
 /// A world.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

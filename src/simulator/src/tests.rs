@@ -1,5 +1,6 @@
 //! What the world does, at its ports and in its truth.
 
+mod daemon;
 mod faults;
 mod gauntlet;
 mod runs;

@@ -1,5 +1,6 @@
 //! Kills and injections, at every call.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use trimtab_core::history::History;
@@ -186,7 +187,7 @@ fn every_commit_is_an_effect_and_a_dead_ledger_writes_nothing() {
         let world = world("");
         // Killed at the second effect from now.
         world.act(FaultKind::DaemonKill { after: 1, when }, Span::ZERO);
-        let ledger = CrashingLedger::new(world.clone(), Tally::default());
+        let ledger = CrashingLedger::new(world.clone(), Arc::new(Tally::default()));
         assert!(
             ledger.reserve_actions(NodeCount(2)).is_ok() && ledger.read_switch(&cluster()).is_ok()
         );
@@ -199,6 +200,6 @@ fn every_commit_is_an_effect_and_a_dead_ledger_writes_nothing() {
         assert!(ledger.reserve_batch().is_ok());
         world.act(FaultKind::LedgerFails, Span::mins(1));
         assert!(ledger.reserve_batch().is_err() && !world.is_dead());
-        assert_eq!(ledger.into_inner().commits(), written + 1);
+        assert_eq!(ledger.inner().commits(), written + 1);
     }
 }

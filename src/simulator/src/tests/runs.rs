@@ -212,6 +212,21 @@ fn all_problems_of_a_file_are_told_with_their_lines() {
 }
 
 #[test]
+fn the_example_is_a_world_and_names_every_key() {
+    let spec = WorldSpec::parse(crate::spec::EXAMPLE, "example.toml").expect("a world");
+    let mut whole = spec.clone();
+    whole.random_fault_kinds = crate::faults::FaultKind::survivable();
+    let written = toml::to_string(&whole).expect("text");
+    let keys = written.lines().filter_map(|line| line.split_once(" = ")).map(|(key, _)| key);
+    for key in keys.filter(|key| !key.starts_with(['{', '"'])) {
+        assert!(crate::spec::EXAMPLE.contains(key), "{key} is missing");
+    }
+    let world = World::new(spec, vec![]).expect("a world");
+    watch(&world, Span::mins(5));
+    assert!(world.truth().jobs_done() > 30);
+}
+
+#[test]
 fn a_world_survives_its_own_file_form() {
     let text = "random_fault_kinds = [\"paused\", { clock-step = { by = \"-5m\" } }]\n\
                 [[group]]\nname = \"a\"\ncount = 3\nboot = \"10m\"\nhealth_check = \"1h\"\n\

@@ -1,0 +1,144 @@
+//! A daemon's life on a simulated world: driven by hand, so that it can be
+//! killed at any point and started again from its ledger.
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use trimtab_core::policy::ClusterPolicy;
+use trimtab_core::units::Time;
+use trimtab_daemon::driver::{Driver, Intent, TickReport};
+use trimtab_daemon::ledger::{Durability, SqliteLedger};
+use trimtab_daemon::ports::{Doorbell, Ledger, LedgerError, Ports, Ring};
+use trimtab_simulator::World;
+use trimtab_simulator::gauntlet::CrashingLedger;
+use trimtab_simulator::ports::PortOptions;
+
+/// Polls a future once. In a simulated world everything is ready at once, so
+/// `None` means that the daemon was killed on the way.
+pub fn poll_once<T>(future: impl Future<Output = T>) -> Option<T> {
+    let mut context = Context::from_waker(Waker::noop());
+    match pin!(future).poll(&mut context) {
+        Poll::Ready(value) => Some(value),
+        Poll::Pending => None,
+    }
+}
+
+/// How a stretch of a daemon's life ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// The world ended, and the daemon was shut down in good order.
+    Ended,
+    /// The daemon was killed.
+    Killed,
+}
+
+/// A world, a policy and a ledger file that outlives the daemon.
+pub struct Life {
+    /// The world.
+    pub world: World,
+    /// The policy the daemon obeys.
+    pub policy: ClusterPolicy,
+    /// How the ports are wired.
+    pub options: PortOptions,
+    /// What the ledger's id and chance start from.
+    pub seed: u64,
+    ledger: PathBuf,
+}
+
+impl Life {
+    /// A life with its ledger in this folder.
+    pub fn new(world: World, policy: ClusterPolicy, folder: &Path, seed: u64) -> Self {
+        let ledger = folder.join("trimtab.db");
+        Self { world, policy, options: PortOptions::default(), seed, ledger }
+    }
+
+    /// The ledger's file.
+    pub fn ledger_path(&self) -> &Path {
+        &self.ledger
+    }
+
+    /// Opens the ledger; a kill of a process needs no fsync.
+    ///
+    /// # Panics
+    /// When it cannot be opened.
+    pub fn open_ledger(&self) -> SqliteLedger {
+        let durability = Durability::ProcessCrash;
+        match SqliteLedger::open_seeded(&self.ledger, self.world.now(), durability, self.seed) {
+            Ok(ledger) => ledger,
+            Err(why) => panic!("{}: {why}", self.ledger.display()),
+        }
+    }
+
+    /// Runs the daemon until it is killed or the world ends. `after` is called
+    /// after every tick with what it reported.
+    pub fn run(&self, after: &mut dyn FnMut(Result<&TickReport, &LedgerError>)) -> Fate {
+        let ledger = CrashingLedger::new(self.world.clone(), self.open_ledger());
+        self.run_with(self.world.ports(self.options.clone()), Arc::new(ledger), after)
+    }
+
+    /// The same with ports and a ledger that were tampered with.
+    pub fn run_with(
+        &self,
+        ports: Ports,
+        ledger: Arc<dyn Ledger>,
+        after: &mut dyn FnMut(Result<&TickReport, &LedgerError>),
+    ) -> Fate {
+        match poll_once(self.live(ports, ledger, after)) {
+            // A ledger that was killed answers with an error, and nobody is
+            // left to hear it.
+            Some(_) if self.world.is_dead() => Fate::Killed,
+            Some(()) => Fate::Ended,
+            None => Fate::Killed,
+        }
+    }
+
+    async fn live(
+        &self,
+        ports: Ports,
+        ledger: Arc<dyn Ledger>,
+        after: &mut dyn FnMut(Result<&TickReport, &LedgerError>),
+    ) {
+        let Ok(mut driver) = Driver::start(ports, ledger, self.policy.clone()).await else {
+            return;
+        };
+        let mut doorbell = self.world.doorbell(self.policy.timing.tick);
+        loop {
+            let ring = doorbell.next(driver.deadline()).await;
+            if self.world.is_dead() {
+                return;
+            }
+            if ring == Ring::Stop {
+                break;
+            }
+            let report = driver.tick(ring, Intent::Act).await;
+            if self.world.is_dead() {
+                return;
+            }
+            after(report.as_ref());
+        }
+        // What cannot be written at the end is found at the next start.
+        let _ = driver.shut_down().await;
+    }
+
+    /// Runs to the world's end, starting the daemon anew after every kill.
+    /// Returns how often it was killed.
+    pub fn run_on(&self, after: &mut dyn FnMut(Result<&TickReport, &LedgerError>)) -> u32 {
+        let mut kills = 0;
+        while self.run(after) == Fate::Killed {
+            kills += 1;
+            self.world.revive();
+            if self.world.now() >= self.world.end() {
+                break;
+            }
+        }
+        kills
+    }
+
+    /// When the world ends.
+    pub fn end(&self) -> Time {
+        self.world.end()
+    }
+}
