@@ -75,7 +75,7 @@ impl Life {
     /// Runs the daemon until it is killed or the world ends. `after` is called
     /// after every tick with what it reported.
     pub fn run(&self, after: &mut dyn FnMut(Result<&TickReport, &LedgerError>)) -> Fate {
-        let ledger = CrashingLedger::new(self.world.clone(), self.open_ledger());
+        let ledger = CrashingLedger::new(self.world.clone(), Arc::new(self.open_ledger()));
         self.run_with(self.world.ports(self.options.clone()), Arc::new(ledger), after)
     }
 
