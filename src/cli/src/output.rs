@@ -3,7 +3,7 @@
 
 use std::io::{IsTerminal, Write};
 
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 use serde::Serialize;
 
@@ -63,10 +63,10 @@ impl Style {
     }
 }
 
-/// An empty table with this head.
+/// An empty table with this head, without lines: it has to fit a terminal.
 pub(crate) fn table(head: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY).set_header(head);
+    table.load_style(NOTHING).set_header(head.iter().map(|word| word.to_uppercase()));
     table
 }
 

@@ -1,7 +1,7 @@
 //! The world: what is, what comes next, and the handle to both.
 //!
 //! Time is virtual and moves in lock-step: only [`World::advance_to`] and its
-//! relatives move it, and the [`crate::ports::SimDoorbell`] calls them while
+//! relatives move it, and the [`crate::doorbell::SimDoorbell`] calls them while
 //! the daemon sleeps. Events are handled in order of (time, the order in which
 //! they were planned), so a run is a function of the spec, the jobs and the
 //! calls made.

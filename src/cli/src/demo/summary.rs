@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 use trimtab_core::policy::ClusterPolicy;
-use trimtab_core::units::{Span, Usd};
-use trimtab_simulator::truth::Truth;
+use trimtab_core::units::{NodeCount, Span, Usd};
+use trimtab_simulator::truth::{JobRecord, RestartCause, Truth};
 
 use crate::output::{Style, Tone, line, right, table};
 
@@ -55,10 +55,12 @@ struct Row {
     nodes_deleted: u64,
     nodes_regrown: u64,
     node_hours: f64,
-    cost_usd: f64,
-    saved_usd: f64,
+    bill_usd: f64,
     job_delay_hours: f64,
+    job_delay_usd: f64,
     jobs_lost: usize,
+    work_lost_usd: f64,
+    saved_usd: f64,
     busy_nodes_deleted: usize,
 }
 
@@ -75,9 +77,8 @@ impl Summary {
     /// The summary in numbers.
     pub(crate) fn report(&self) -> Report {
         let never = &self.never.truth;
-        let (start, look) = (never.since, Span::ZERO);
         let floors = self.policy.groups.iter().map(|(name, group)| {
-            let floor = group.floor_at(start + look).0;
+            let floor = group.floor_at(never.since).0;
             let fewest = self.trimtab.truth.groups.get(name).map_or(0, |g| g.live_min.0);
             Floor { group: name.to_string(), floor, fewest, held: fewest >= floor }
         });
@@ -86,24 +87,64 @@ impl Summary {
             nodes_deleted: outcome.truth.nodes_deleted(),
             nodes_regrown: outcome.truth.nodes_regrown(),
             node_hours: outcome.truth.billed().as_hours(),
-            cost_usd: outcome.truth.cost().as_dollars(),
-            saved_usd: (never.cost() - outcome.truth.cost()).as_dollars(),
+            bill_usd: outcome.truth.cost().as_dollars(),
             job_delay_hours: (outcome.truth.waited() - never.waited()).as_hours(),
+            job_delay_usd: self.delay(&outcome.truth).as_dollars(),
             jobs_lost: outcome.truth.lost_jobs().count(),
+            work_lost_usd: self.work_lost(&outcome.truth).as_dollars(),
+            saved_usd: self.saved(&outcome.truth).as_dollars(),
             busy_nodes_deleted: outcome.truth.busy_nodes_deleted().count(),
         };
-        let cost = |outcome: &Outcome| outcome.truth.cost();
+        let saved = self.saved(&self.trimtab.truth);
         Report {
             days: self.days,
             jobs: self.jobs,
             ledger: self.state.display().to_string(),
             outcomes: [&self.never, &self.timer, &self.trimtab, &self.unfenced].map(row).into(),
-            saved_usd_against_never: (cost(&self.never) - cost(&self.trimtab)).as_dollars(),
-            saved_usd_against_timer: (cost(&self.timer) - cost(&self.trimtab)).as_dollars(),
+            saved_usd_against_never: saved.as_dollars(),
+            saved_usd_against_timer: (saved - self.saved(&self.timer.truth)).as_dollars(),
             floors: floors.collect(),
             busy_nodes_deleted: self.trimtab.truth.busy_nodes_deleted().count(),
             busy_nodes_deleted_without_fence: self.unfenced.truth.busy_nodes_deleted().count(),
         }
+    }
+}
+
+impl Summary {
+    /// What was saved against never deleting: the bill, less what waiting and
+    /// lost work are worth.
+    fn saved(&self, truth: &Truth) -> Usd {
+        self.never.truth.cost() - truth.cost() - self.delay(truth) - self.work_lost(truth)
+    }
+
+    /// What the waiting that deletions caused is worth: node-hours of waiting
+    /// jobs at the price of their nodes (`delay_value` 1).
+    fn delay(&self, truth: &Truth) -> Usd {
+        let waited = |truth: &Truth| -> Usd {
+            let fitting = truth.jobs.iter().filter(|job| job.fits);
+            fitting.map(|job| self.worth(job, job.waited)).sum()
+        };
+        waited(truth) - waited(&self.never.truth)
+    }
+
+    /// What the work is worth that deletions threw away.
+    fn work_lost(&self, truth: &Truth) -> Usd {
+        let lost = truth.jobs.iter().flat_map(|job| job.restarts.iter().map(move |r| (job, r)));
+        let ours =
+            lost.filter(|(_, restart)| matches!(restart.cause, RestartCause::Deleted { .. }));
+        ours.map(|(job, restart)| self.worth(job, restart.lost_work)).sum()
+    }
+
+    /// A span of all nodes of a job, or of its share of one, at their price.
+    fn worth(&self, job: &JobRecord, span: Span) -> Usd {
+        let group = self.policy.groups.values().find(|g| g.partitions.contains(&job.partition));
+        let Some(group) = group else { return Usd::ZERO };
+        let price = group.price.unwrap_or_default();
+        if job.nodes > NodeCount(1) || job.gpus.0 == 0 || group.gpus_per_node.0 == 0 {
+            return price.over(span.times(i64::from(job.nodes.0)));
+        }
+        let share = i64::from(job.gpus.0);
+        price.over(Span(span.0.saturating_mul(share) / i64::from(group.gpus_per_node.0)))
     }
 }
 
@@ -126,13 +167,15 @@ impl Report {
         let mut rows = table(&[
             "policy",
             "deleted",
-            "grown back",
-            "node-hours",
-            "cost",
+            "regrown",
+            "node-h",
+            "bill",
+            "delay",
+            "worth",
+            "killed",
+            "work lost",
             "saved",
-            "job delay",
-            "jobs lost",
-            "busy nodes deleted",
+            "busy deleted",
         ]);
         for row in &self.outcomes {
             rows.add_row([
@@ -140,23 +183,28 @@ impl Report {
                 row.nodes_deleted.to_string(),
                 row.nodes_regrown.to_string(),
                 format!("{:.0}", row.node_hours),
-                Usd::from_dollars(row.cost_usd).to_string(),
-                Usd::from_dollars(row.saved_usd).to_string(),
-                format!("{:.1} h", row.job_delay_hours),
+                Usd::from_dollars(row.bill_usd).to_string(),
+                format!("{:.0} h", row.job_delay_hours),
+                Usd::from_dollars(row.job_delay_usd).to_string(),
                 row.jobs_lost.to_string(),
+                Usd::from_dollars(row.work_lost_usd).to_string(),
+                Usd::from_dollars(row.saved_usd).to_string(),
                 row.busy_nodes_deleted.to_string(),
             ]);
         }
-        right(&mut rows, &[1, 2, 3, 4, 5, 6, 7, 8]);
+        right(&mut rows, &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
         line(&rows.to_string())?;
+        line("")?;
         line(
-            "cost counts every node from its launch to its end, boots included; job delay is what",
+            "bill: every node from its launch to its end, boots included. delay: what jobs waited",
         )?;
-        line("jobs waited longer than with no deletion at all, summed over all jobs.")?;
+        line("longer than with no deletion, and its worth at the price of what they waited for.")?;
+        line("killed: jobs that a deletion ended, and the work they had done. saved: all of it.")?;
         line("")?;
         line(&format!(
-            "saved against never: {}, against the per-node timer: {}",
+            "saved in all against never: {}, against the per-node timer, which killed {} jobs: {}",
             Usd::from_dollars(self.saved_usd_against_never),
+            self.outcomes.get(1).map_or(0, |timer| timer.jobs_lost),
             Usd::from_dollars(self.saved_usd_against_timer)
         ))?;
         for floor in &self.floors {
