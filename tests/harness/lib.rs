@@ -2,6 +2,7 @@
 //! in all of them.
 
 pub mod life;
+pub mod oracle;
 pub mod properties;
 pub mod random;
 pub mod worlds;

@@ -1,5 +1,6 @@
 //! Tests across crates.
 
+mod crashes;
 mod plan_properties;
 mod search;
 mod tidy;

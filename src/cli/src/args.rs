@@ -116,7 +116,7 @@ pub(crate) struct LedgerArgs {
 /// `trimtab explain`
 #[derive(Debug, Args)]
 pub(crate) struct ExplainArgs {
-    /// An instance id, or the scheduler's name of a node that had an action
+    /// An instance id, or the scheduler's name of a node
     pub(crate) node: String,
     #[command(flatten)]
     pub(crate) ledger: LedgerArgs,

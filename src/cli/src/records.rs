@@ -54,8 +54,8 @@ pub(crate) fn explain(args: &ExplainArgs) -> anyhow::Result<Exit> {
     let query: NodeQuery = args.node.parse().context("which node?")?;
     let Some(found) = reader.explain(&query, args.limit)? else {
         anyhow::bail!(
-            "the ledger {} knows no node {}; an instance id (i-…) is found once the node was \
-             listed, a scheduler's name once the node was marked",
+            "the ledger {} knows no node {}: an instance id (i-…) or a scheduler's name is found \
+             once the node was listed",
             args.ledger.state.display(),
             plain(&args.node)
         );

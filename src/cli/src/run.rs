@@ -212,10 +212,9 @@ struct NodeWord<'a> {
 impl<'a> PlanDocument<'a> {
     fn of(report: &'a TickReport) -> Self {
         let Plan { marks, releases, verdicts, figures, cluster, .. } = &report.plan;
-        let names = names(report);
         let word = |verdict: &'a trimtab_core::plan::NodeVerdict| NodeWord {
             node: verdict.node,
-            name: names.get(&verdict.node).copied(),
+            name: verdict.name.as_ref(),
             group: &verdict.group,
             verdict: &verdict.verdict,
             reason: verdict.verdict.to_string(),
@@ -231,16 +230,10 @@ impl<'a> PlanDocument<'a> {
     }
 }
 
-fn names(report: &TickReport) -> BTreeMap<InstanceId, &NodeName> {
-    let nodes = report.snapshot.groups.values().flat_map(|group| &group.nodes);
-    nodes.filter_map(|node| Some((node.id, node.name.as_ref()?))).collect()
-}
-
 fn print_plan(report: &TickReport, brief: bool, style: Style) -> anyhow::Result<()> {
     let plan = &report.plan;
     line(&style.paint(Tone::Strong, &format!("cluster {} at {}", plan.cluster, plan.made_at)))?;
     print_groups(plan)?;
-    let names = names(report);
     let mut rows = table(&["group", "node", "name", "verdict"]);
     for verdict in &plan.verdicts {
         let (tone, to_do) = match &verdict.verdict {
@@ -252,7 +245,7 @@ fn print_plan(report: &TickReport, brief: bool, style: Style) -> anyhow::Result<
         if brief && !to_do {
             continue;
         }
-        let name = names.get(&verdict.node).map_or("", |name| name.as_str());
+        let name = verdict.name.as_ref().map_or("", |name| name.as_str());
         rows.add_row([
             verdict.group.to_string(),
             verdict.node.to_string(),

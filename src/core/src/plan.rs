@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::action::ReleaseReason;
 use crate::history::{Freeze, FreezeReason, Stop};
-use crate::ids::{ActionId, ClusterName, GroupName, InstanceId, PolicyHash};
+use crate::ids::{ActionId, ClusterName, GroupName, InstanceId, NodeName, PolicyHash};
 use crate::policy::Capacity;
 use crate::rule::{Counts, WakeCost};
 use crate::snapshot::{
@@ -82,6 +82,8 @@ pub struct Release {
 pub struct NodeVerdict {
     /// The node.
     pub node: InstanceId,
+    /// The scheduler's name for it.
+    pub name: Option<NodeName>,
     /// Its group.
     pub group: GroupName,
     /// The word.

@@ -13,7 +13,7 @@ use crate::demand;
 use crate::eligibility::{cluster_objection, group_objection, node_objection};
 use crate::floors;
 use crate::history::{FreezeReason, History, MassTurn, OpenAction};
-use crate::ids::{GroupName, InstanceId};
+use crate::ids::GroupName;
 use crate::plan::{
     Bound, Evidence, GroupFigures, KeepReason, Mark, NodeVerdict, Plan, Release, Verdict,
 };
@@ -68,6 +68,7 @@ pub fn plan(snapshot: &Snapshot, policy: &ClusterPolicy, history: &History, now:
         if !policy.groups.contains_key(name) {
             plan.verdicts.extend(view.nodes.iter().map(|node| NodeVerdict {
                 node: node.id,
+                name: node.name.clone(),
                 group: name.clone(),
                 verdict: Verdict::Keep(KeepReason::GroupNotNamed),
             }));
@@ -194,23 +195,23 @@ impl Group<'_> {
         releases: &[Release],
         figures: &mut GroupFigures,
     ) -> (Vec<Mark>, Vec<NodeVerdict>) {
-        let mut candidates: Vec<(Rank, &NodeView, Time)> = vec![];
-        let mut verdicts: BTreeMap<InstanceId, Verdict> = BTreeMap::new();
-        for node in &self.view.nodes {
+        let mut candidates: Vec<(Rank, usize, Time)> = vec![];
+        // One place for each node; those of candidates are filled in below.
+        let mut verdicts: Vec<Option<Verdict>> = Vec::with_capacity(self.view.nodes.len());
+        for (place, node) in self.view.nodes.iter().enumerate() {
             if let Some(verdict) = self.leaving(node, releases) {
-                verdicts.insert(node.id, verdict);
+                verdicts.push(Some(verdict));
                 continue;
             }
             let judged =
                 node_objection(node, self.name, policy, self.policy, self.history, self.now);
-            match judged {
+            verdicts.push(match judged {
                 Ok(idle_since) => {
-                    candidates.push((Rank::of(node, self.policy), node, idle_since));
+                    candidates.push((Rank::of(node, self.policy), place, idle_since));
+                    None
                 }
-                Err(why) => {
-                    verdicts.insert(node.id, Verdict::Keep(why));
-                }
-            }
+                Err(why) => Some(Verdict::Keep(why)),
+            });
         }
         candidates.sort_by(|(a, ..), (b, ..)| a.cmp(b));
         figures.candidates = NodeCount::of(candidates.len());
@@ -219,33 +220,38 @@ impl Group<'_> {
         figures.bound = bound;
 
         let mut marks = vec![];
-        for (place, (_, node, idle_since)) in candidates.into_iter().enumerate() {
-            let verdict = match (figures.surplus, figures.tau, self.cost, bound) {
-                (Some(surplus), Some(tau), Some(cost), _) if place < count.get() => {
+        for (rank, (_, place, idle_since)) in candidates.into_iter().enumerate() {
+            let verdict = match (figures.surplus, figures.tau, self.cost) {
+                (Some(surplus), Some(tau), Some(cost)) if rank < count.get() => {
                     let WakeCost { price, wake, .. } = cost;
                     let evidence = Evidence { idle_since, surplus, tau, price, wake };
-                    marks.push(Mark {
-                        node: node.id,
-                        group: self.name.clone(),
-                        identity: node.identity(),
-                        evidence,
-                    });
+                    marks.push(self.mark(&self.view.nodes[place], evidence));
                     Verdict::Mark(evidence)
                 }
-                (None, tau, ..) => Verdict::Keep(KeepReason::WindowOpen {
+                (None, tau, _) => Verdict::Keep(KeepReason::WindowOpen {
                     covered_since: figures.covered_since,
                     tau: tau.unwrap_or(Span::FOREVER),
                 }),
-                (.., bound) => Verdict::Keep(KeepReason::Enough(bound.unwrap_or(Bound::Surplus))),
+                (Some(_), _, _) => {
+                    Verdict::Keep(KeepReason::Enough(bound.unwrap_or(Bound::Surplus)))
+                }
             };
-            verdicts.insert(node.id, verdict);
+            verdicts[place] = Some(verdict);
         }
-        let verdicts = verdicts.into_iter().map(|(node, verdict)| NodeVerdict {
-            node,
-            group: self.name.clone(),
-            verdict,
+        let words = self.view.nodes.iter().zip(verdicts).filter_map(|(node, verdict)| {
+            Some(NodeVerdict {
+                node: node.id,
+                name: node.name.clone(),
+                group: self.name.clone(),
+                verdict: verdict?,
+            })
         });
-        (marks, verdicts.collect())
+        (marks, words.collect())
+    }
+
+    fn mark(&self, node: &NodeView, evidence: Evidence) -> Mark {
+        let identity = node.identity();
+        Mark { node: node.id, group: self.name.clone(), identity, evidence }
     }
 
     /// How many may go, and what kept it from being more.
@@ -286,6 +292,7 @@ impl Group<'_> {
         nodes
             .map(|node| NodeVerdict {
                 node: node.id,
+                name: node.name.clone(),
                 group: self.name.clone(),
                 verdict: verdict(node),
             })

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use trimtab_core::action::ActionState;
 use trimtab_core::audit::ClearedBatch;
 use trimtab_core::history::{Charge, OpenAction};
-use trimtab_core::ids::{BatchId, ClusterName, GroupName, InstanceId};
+use trimtab_core::ids::{BatchId, ClusterName, GroupName, InstanceId, NodeName};
 use trimtab_core::plan::{KeepReason, NodeVerdict, Verdict};
 use trimtab_core::units::Time;
 
@@ -106,12 +106,13 @@ fn write_verdicts(
             }
         };
         tx.prepare_cached(
-            "INSERT INTO verdict_span (instance_group, node, tick, since, verdict)
-             VALUES (?1, ?2, ?3, ?4, ?5)",
+            "INSERT INTO verdict_span (instance_group, node, name, tick, since, verdict)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         )?
         .execute(params![
             group,
             node.to_string(),
+            said.name.as_ref().map(NodeName::as_str),
             int(decision.tick.0)?,
             decision.at.0,
             stored::json(&said.verdict)?,

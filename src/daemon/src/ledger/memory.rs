@@ -14,7 +14,7 @@ use trimtab_core::rule::{Member, SampleRun};
 use trimtab_core::units::NodeCount;
 
 use super::fault::Fault;
-use super::stored::{self, StoredFigures};
+use super::stored;
 
 /// What was last written of every cluster that was asked about.
 #[derive(Default)]
@@ -124,8 +124,8 @@ impl ClusterMemory {
              WHERE g.cluster = ?1 AND f.until IS NULL",
             [cluster.as_str()],
             |cells| {
-                let StoredFigures(figures) = cells.json("figures")?;
-                let current = CurrentFigures { row: cells.cell("id")?, figures };
+                let (row, figures) = (cells.cell("id")?, cells.json("figures")?);
+                let current = CurrentFigures { row, figures };
                 Ok((cells.parsed("name")?, current))
             },
         )?;

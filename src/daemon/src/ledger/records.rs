@@ -15,7 +15,7 @@ use trimtab_core::units::Time;
 use super::fault::Fault;
 use super::open::Database;
 use super::recovery;
-use super::stored::{self, Cells, StoredFigures, StoredOutcome};
+use super::stored::{self, Cells, StoredOutcome};
 use crate::ports::{DeleteOutcome, LedgerError, Ring, Switch, SwitchEntry};
 
 /// A ledger that can only be read, beside a running daemon or without one.
@@ -344,8 +344,8 @@ fn explain(
         NodeQuery::Id(id) => Some(*id),
         NodeQuery::Name(name) => stored::first_row(
             conn,
-            "action",
-            "SELECT id, node FROM action WHERE name = ?1 ORDER BY id DESC LIMIT 1",
+            "verdict_span",
+            "SELECT id, node FROM verdict_span WHERE name = ?1 ORDER BY id DESC LIMIT 1",
             [name.as_str()],
             |cells| cells.parsed("node"),
         )?,
@@ -392,12 +392,11 @@ fn explain(
          WHERE g.cluster = ?1 AND g.name = ?2 ORDER BY f.id DESC LIMIT 1",
         [cluster.as_str(), group.as_str()],
         |cells| {
-            let StoredFigures(figures) = cells.json("figures")?;
             Ok(FiguresSpan {
                 tick: TickId(cells.whole("tick")?),
                 since: cells.time("since")?,
                 until: cells.maybe_time("until")?,
-                figures,
+                figures: cells.json("figures")?,
             })
         },
     )?;

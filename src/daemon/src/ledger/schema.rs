@@ -94,12 +94,14 @@ CREATE TABLE verdict_span (
     id             INTEGER PRIMARY KEY,
     instance_group INTEGER NOT NULL REFERENCES instance_group (id),
     node           TEXT    NOT NULL,
+    name           TEXT,
     tick           INTEGER NOT NULL REFERENCES tick (id),
     since          INTEGER NOT NULL,
     until          INTEGER,
     verdict        TEXT    NOT NULL
 ) STRICT;
 CREATE INDEX verdict_span_node ON verdict_span (node);
+CREATE INDEX verdict_span_name ON verdict_span (name);
 CREATE UNIQUE INDEX verdict_span_current
     ON verdict_span (instance_group, node) WHERE until IS NULL;
 

@@ -10,9 +10,8 @@ use rusqlite::{Connection, OptionalExtension, Params, Row};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use trimtab_core::ids::{ClusterName, GroupName, InstanceId};
-use trimtab_core::plan::{Bound, GroupFigures};
-use trimtab_core::rule::{Class, Counts, Member, SampleRun, WakeCost};
-use trimtab_core::units::{NodeCount, Span, Time};
+use trimtab_core::rule::{Class, Counts, Member, SampleRun};
+use trimtab_core::units::{NodeCount, Time};
 
 use super::fault::Fault;
 use crate::ports::{DeleteOutcome, Ring};
@@ -223,27 +222,4 @@ enum OutcomeShape {
     Answered { accepted: Vec<InstanceId>, failed: Vec<(InstanceId, Arc<str>)> },
     Refused { why: Arc<str> },
     NoAnswer { why: Arc<str> },
-}
-
-/// A group's figures, read back.
-#[derive(Deserialize)]
-pub(super) struct StoredFigures(
-    #[serde(deserialize_with = "FiguresShape::deserialize")] pub(super) GroupFigures,
-);
-
-#[derive(Deserialize)]
-#[serde(remote = "GroupFigures")]
-struct FiguresShape {
-    counts: Option<Counts>,
-    covered_since: Option<Time>,
-    tau: Option<Span>,
-    cost: Option<WakeCost>,
-    surplus: Option<NodeCount>,
-    upcoming: NodeCount,
-    spares: NodeCount,
-    floor: NodeCount,
-    candidates: NodeCount,
-    marks: NodeCount,
-    bound: Option<Bound>,
-    wanted_back: NodeCount,
 }

@@ -122,8 +122,10 @@ impl World {
             }
         };
         members
-            .map(|(node, member)| NodeVerdict {
-                node: *node,
+            .zip(0u128..)
+            .map(|((id, member), number)| NodeVerdict {
+                node: *id,
+                name: Some(format!("ip-10-0-0-{number}").parse().unwrap()),
                 group: group(),
                 verdict: word(member),
             })
@@ -147,7 +149,7 @@ impl World {
 }
 
 fn keep(number: u128, why: KeepReason) -> NodeVerdict {
-    NodeVerdict { node: node(number), group: group(), verdict: Verdict::Keep(why) }
+    NodeVerdict { node: node(number), name: None, group: group(), verdict: Verdict::Keep(why) }
 }
 
 fn figures(marks: u32) -> BTreeMap<GroupName, GroupFigures> {
@@ -477,7 +479,7 @@ fn everything_is_known_again_after_the_file_was_opened_anew() {
     let why = FreezeReason::MassChange {
         turned: MassTurn::Idle,
         changed: NodeCount(5),
-        listed: NodeCount(6),
+        of: NodeCount(6),
     };
     let freeze = Freeze { at, why };
     let observation = Observation {
@@ -1069,7 +1071,7 @@ fn a_freeze_lasts_until_a_person_ends_it() {
     let why = FreezeReason::MassChange {
         turned: MassTurn::Marked,
         changed: NodeCount(3),
-        listed: NodeCount(3),
+        of: NodeCount(3),
     };
     let freeze = Freeze { at: world.at, why };
     let decision = Decision { freeze: Some(&freeze), ..world.decision(tick) };

@@ -1,0 +1,508 @@
+//! What the oracle can tell at once, event by event.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use trimtab_core::ids::{ActionId, GroupName, InstanceId, JobId, NodeName};
+use trimtab_core::policy::{Capacity, GroupPolicy, Regain, TimerChoice};
+use trimtab_core::snapshot::FenceSight;
+use trimtab_core::units::{NodeCount, Span, Time};
+use trimtab_daemon::ports::Notification;
+use trimtab_simulator::log::{Call, LogEntry, WorldEvent};
+use trimtab_simulator::truth::Caller;
+
+use super::model::Phase;
+use super::{Fenced, Mode, Oracle, Rule, TAIL};
+
+/// Keep windows of the generated policies begin and end on these.
+const WINDOW_STEP: Span = Span::mins(15);
+/// Idle counts are kept for this long; no idle timer is longer.
+const COUNTS_KEPT: Span = Span::hours(12);
+
+/// What the reads of this tick could see.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Reads {
+    /// When the first began.
+    pub(super) begun: Option<Time>,
+    /// What was wrong with them.
+    pub(super) bad: Vec<&'static str>,
+    /// From when the scheduler's answer is.
+    as_of: Option<Time>,
+    /// Usable nodes of each named group.
+    usable: BTreeMap<GroupName, u32>,
+    /// The same when the scheduler last fell behind.
+    usable_before: BTreeMap<GroupName, u32>,
+    arriving: BTreeSet<GroupName>,
+    operating: bool,
+}
+
+impl Oracle {
+    pub(super) fn look_at(&mut self, entry: &LogEntry) {
+        if self.pending.is_some_and(|(_, due)| entry.at > due) {
+            self.end_read();
+        }
+        if self.tail.len() == TAIL {
+            self.tail.pop_front();
+        }
+        self.tail.push_back(format!("{} {}", entry.at, entry.event));
+        match &entry.event {
+            WorldEvent::Called { call, .. } => {
+                self.end_read();
+                self.model.now = entry.at;
+                self.called(*call, entry.at);
+            }
+            WorldEvent::Killed { .. } => {
+                self.end_read();
+                self.killed(entry.at);
+            }
+            WorldEvent::Revived => {
+                self.skew = None;
+                self.revived.push(entry.at);
+            }
+            WorldEvent::Drained { node, reason } => self.drained(node, reason, entry.at),
+            WorldEvent::Resumed { node, reason } => self.released(node, reason, entry.at),
+            WorldEvent::NodeLeaving { node, by: Caller::Daemon, jobs, drained, .. } => {
+                self.leaving(*node, jobs, drained.as_deref(), entry.at);
+            }
+            WorldEvent::NodeGone { node, jobs } => self.gone(*node, jobs, entry.at),
+            WorldEvent::NodeRefused { node, .. } => self.asked(*node, entry.at),
+            WorldEvent::Notified(notification) => {
+                if let Notification::Frozen { .. } = &**notification {
+                    self.frozen = true;
+                }
+            }
+            WorldEvent::FaultBegan(name) => {
+                self.fault_at = Some(entry.at);
+                if *name == "scheduler-stale" {
+                    self.reads.usable_before = self.count_usable();
+                }
+            }
+            WorldEvent::FaultEnded(_) => self.fault_at = Some(entry.at),
+            WorldEvent::JobSubmitted(_)
+            | WorldEvent::JobStarted { .. }
+            | WorldEvent::JobEnded(_)
+            | WorldEvent::JobRequeued { .. }
+            | WorldEvent::NodeLaunched { .. }
+            | WorldEvent::NodeUp { .. }
+            | WorldEvent::NodeJoined(_)
+            | WorldEvent::NodeFailed(_)
+            | WorldEvent::NodeReplaced { .. }
+            | WorldEvent::NodeLeaving { .. }
+            | WorldEvent::RequestRefused(_)
+            | WorldEvent::NodePruned(_)
+            | WorldEvent::LeftAlone(_)
+            | WorldEvent::Grown { .. }
+            | WorldEvent::NoTarget(_)
+            | WorldEvent::ClockStepped(_) => {}
+        }
+        self.note_progress(&entry.event);
+        self.model.apply(entry);
+        if let WorldEvent::ClockStepped(_) = &entry.event {
+            self.offsets.push((entry.at, self.model.offset));
+        }
+    }
+
+    fn called(&mut self, call: Call, at: Time) {
+        let acts = at + self.call_time;
+        self.acting = None;
+        match call {
+            Call::Describe => {
+                let usable_before = std::mem::take(&mut self.reads.usable_before);
+                self.reads = Reads { begun: Some(at), usable_before, ..Reads::default() };
+                self.marks.clear();
+                self.pending = Some((call, acts));
+            }
+            Call::List | Call::Workload => self.pending = Some((call, acts)),
+            Call::Delete => self.delete_called(at),
+            Call::Fence | Call::Release => {
+                if self.mode == Mode::Observe {
+                    self.breach(Rule::S15, at, format!("{call:?} in observe mode"));
+                }
+                self.acting = Some((call, acts));
+            }
+            Call::DescribeNode | Call::Utilization | Call::Switches | Call::Lease | Call::Gate => {}
+        }
+    }
+
+    /// The read that has begun looks now.
+    pub(super) fn end_read(&mut self) {
+        let Some((call, at)) = self.pending.take() else { return };
+        let faults: &[&'static str] = match call {
+            Call::Describe => &["throttled-reads", "access-denied"],
+            Call::List => &[
+                "throttled-reads",
+                "access-denied",
+                "listing-empty",
+                "listing-truncated",
+                "listing-duplicate",
+            ],
+            Call::Workload => &["scheduler-silent", "scheduler-empty", "scheduler-unknown"],
+            Call::DescribeNode
+            | Call::Delete
+            | Call::Fence
+            | Call::Release
+            | Call::Utilization
+            | Call::Switches
+            | Call::Lease
+            | Call::Gate => &[],
+        };
+        let bad = faults.iter().filter(|fault| self.model.is_in_force(fault));
+        self.reads.bad.extend(bad);
+        match call {
+            Call::Describe => {
+                self.reads.operating = self.model.is_operating();
+                let named = self.policy.groups.keys();
+                self.reads.arriving =
+                    named.filter(|group| self.model.is_arriving(group)).cloned().collect();
+            }
+            Call::Workload => self.scheduler_read(at),
+            Call::List
+            | Call::DescribeNode
+            | Call::Delete
+            | Call::Fence
+            | Call::Release
+            | Call::Utilization
+            | Call::Switches
+            | Call::Lease
+            | Call::Gate => {}
+        }
+    }
+
+    fn count_usable(&self) -> BTreeMap<GroupName, u32> {
+        let named = self.policy.groups.keys();
+        named.map(|group| (group.clone(), self.model.usable(group).count() as u32)).collect()
+    }
+
+    fn scheduler_read(&mut self, at: Time) {
+        let stale = self.model.since("scheduler-stale");
+        self.reads.as_of = Some(stale.unwrap_or(at));
+        self.reads.usable = self.count_usable();
+        if let Some(since) = stale {
+            if at.since(since) > self.policy.timing.fresh_for {
+                self.reads.bad.push("scheduler-stale");
+            }
+            for (group, before) in &self.reads.usable_before {
+                let usable = self.reads.usable.entry(group.clone()).or_default();
+                *usable = (*usable).max(*before);
+            }
+        }
+        let lag = self.listing_lag + self.call_time;
+        for (group, usable) in &mut self.reads.usable {
+            *usable += self.model.lagging(group, lag);
+        }
+        if !self.reads.bad.is_empty() && !self.model.is_in_force("ledger-fails") {
+            self.last_bad_read = Some(at);
+        }
+        if stale.is_none() {
+            self.sample(at, lag);
+        }
+        self.check_clocks(at);
+        self.tick_ends_reads(at);
+    }
+
+    /// A read that counts: who is busy, how many are idle.
+    fn sample(&mut self, at: Time, lag: Span) {
+        for place in self.model.places.values_mut().filter(|place| !place.jobs.is_empty()) {
+            place.seen_busy = Some(at);
+        }
+        let groups: Vec<GroupName> = self.policy.groups.keys().cloned().collect();
+        for group in groups {
+            let idle = self.model.usable(&group).filter(|place| place.jobs.is_empty()).count();
+            let idle = idle as u32 + self.model.lagging(&group, lag);
+            let counts = self.idle.entry(group).or_default();
+            counts.push_back((at, idle));
+            while counts.front().is_some_and(|(old, _)| at.since(*old) > COUNTS_KEPT) {
+                counts.pop_front();
+            }
+        }
+    }
+
+    /// A step that the daemon's two clocks could show voids what was fenced.
+    fn check_clocks(&mut self, at: Time) {
+        let asleep = self.model.since("suspended").map_or(Span::ZERO, |since| at.since(since));
+        let skew = self.model.offset + self.model.slept + asleep;
+        if let Some(before) = self.skew
+            && (skew - before).0.abs() > self.policy.timing.clock_tolerance.0
+        {
+            self.void_before = Some(at);
+        }
+        self.skew = Some(skew);
+    }
+
+    fn delete_called(&mut self, at: Time) {
+        self.calls.push(at);
+        let begun = self.reads.begun.unwrap_or(Time(i64::MIN / 2));
+        let age = at.since(begun);
+        let mut found: Vec<(Rule, String)> = vec![];
+        if self.mode == Mode::Observe {
+            found.push((Rule::S15, "Delete in observe mode".to_owned()));
+        }
+        if !self.reads.bad.is_empty() {
+            found.push((Rule::S2, format!("deletes after reads with {:?}", self.reads.bad)));
+        }
+        if self.frozen {
+            found.push((Rule::S7, "deletes while frozen".to_owned()));
+        }
+        if self.model.is_in_force("lease-lost") {
+            found.push((Rule::S12, "deletes without the lease".to_owned()));
+        }
+        if age > self.policy.timing.guard {
+            found.push((Rule::S13, format!("deletes {age} after its reads began")));
+        }
+        if self.paused || self.model.is_in_force("paused") {
+            found.push((Rule::S14, "deletes while paused".to_owned()));
+        }
+        for fault in ["cluster-updating", "rival-autoscaler"] {
+            if self.model.since(fault).is_some_and(|since| since <= begun) {
+                found.push((Rule::S16, format!("deletes during {fault}")));
+            }
+        }
+        if self.reads.operating {
+            found.push((Rule::S16, "deletes while a classic cluster is Updating".to_owned()));
+        }
+        for (rule, what) in found {
+            self.breach(rule, at, what);
+        }
+    }
+
+    /// What holds of every id that is asked for.
+    fn asked(&mut self, id: InstanceId, at: Time) {
+        let Some(node) = self.model.nodes.get(&id).cloned() else {
+            self.breach(Rule::S8, at, format!("asks for {id}, which never was"));
+            return;
+        };
+        let policy = self.policy.groups.get(&node.group);
+        let kept = policy.is_some_and(|policy| policy.protected.contains(&id));
+        if policy.is_none() || !self.model.is_worker(&node.group) {
+            self.breach(Rule::S8, at, format!("asks for {id} of {}", node.group));
+        }
+        if node.protected || kept {
+            self.breach(Rule::S10, at, format!("asks for {id}, which is protected"));
+        }
+    }
+
+    fn leaving(&mut self, id: InstanceId, jobs: &[JobId], drained: Option<&str>, at: Time) {
+        self.asked(id, at);
+        let Some(node) = self.model.nodes.get(&id).cloned() else { return };
+        let begun = self.reads.begun.unwrap_or(at);
+        let place = self.model.places.get(&node.name);
+        let lost = place.and_then(|place| place.fence_lost).is_some_and(|lost| lost >= begun);
+        if !jobs.is_empty() && !lost {
+            self.breach(Rule::S1, at, format!("{id} leaves with jobs {jobs:?}"));
+        }
+        match drained.and_then(|reason| self.ours(reason)) {
+            Some(action) => self.fenced_leaving(id, action, at),
+            None if lost => {}
+            None => self.breach(Rule::S1, at, format!("{id} leaves drained as {drained:?}")),
+        }
+        self.check_floors(&node.group, at);
+        if self.reads.arriving.contains(&node.group) {
+            self.breach(Rule::S16, at, format!("{id} leaves while {} is scaling", node.group));
+        }
+    }
+
+    fn fenced_leaving(&mut self, id: InstanceId, action: ActionId, at: Time) {
+        let Some(fenced) = self.fenced.get(&action).cloned() else {
+            self.breach(Rule::S1, at, format!("{id} leaves, and action {action} never fenced"));
+            return;
+        };
+        let settled = fenced.at + self.policy.timing.settle;
+        if self.reads.as_of.is_some_and(|as_of| as_of < settled) {
+            let as_of = self.reads.as_of;
+            let what = format!("{id} leaves: fenced at {}, answer of {as_of:?}", fenced.at);
+            self.breach(Rule::S1, at, what);
+        }
+        if fenced.node != Some(id) {
+            let what = format!("{id} leaves by action {action} of {:?}", fenced.node);
+            self.breach(Rule::S9, at, what);
+        }
+        if self.void_before.is_some_and(|void| fenced.at < void) {
+            let what = format!("{id} leaves: fenced at {}, clocks parted since", fenced.at);
+            self.breach(Rule::S20, at, what);
+        }
+    }
+
+    fn check_floors(&mut self, group: &GroupName, at: Time) {
+        let usable = self.reads.usable.get(group).copied().unwrap_or(0);
+        let floor = self.floor(group, at);
+        if usable < floor {
+            self.breach(Rule::S5, at, format!("{group} has {usable} live, floor {floor}"));
+        }
+        let all: u32 = self.reads.usable.values().sum();
+        if NodeCount(all) < self.policy.min_nodes {
+            let what = format!("the cluster has {all} live, floor {}", self.policy.min_nodes);
+            self.breach(Rule::S5, at, what);
+        }
+    }
+
+    /// The highest floor of the look-ahead, with the spares.
+    pub(super) fn floor(&mut self, group: &GroupName, at: Time) -> u32 {
+        let from = self.wall(at);
+        let Some(policy) = self.policy.groups.get(group) else { return 0 };
+        let until = from + policy.lookahead;
+        let step = WINDOW_STEP.0;
+        let mut highest = policy.min_nodes.of(policy.size).0;
+        let whole = from.0.div_euclid(step)..=until.0.div_euclid(step);
+        for quarter in whole.filter(|_| !policy.keep_windows.is_empty()) {
+            let key = (group.clone(), quarter);
+            let floor = self
+                .floors
+                .entry(key)
+                .or_insert_with(|| policy.floor_at(Time(quarter * step)).0);
+            highest = highest.max(*floor);
+        }
+        highest + policy.min_idle_nodes.0
+    }
+
+    fn gone(&mut self, id: InstanceId, jobs: &[JobId], at: Time) {
+        let Some(node) = self.model.nodes.get(&id) else { return };
+        let Phase::Leaving(Caller::Daemon, since) = node.phase else { return };
+        let place = self.model.places.get(&node.name);
+        let lost = place.and_then(|place| place.fence_lost);
+        // The look behind the call was in the same tick.
+        let excused = lost.is_some_and(|lost| lost + self.policy.timing.guard >= since);
+        if !jobs.is_empty() && !excused {
+            self.breach(Rule::S1, at, format!("{id} is gone with jobs {jobs:?}"));
+        }
+    }
+
+    /// The action of our fence's reason.
+    pub(super) fn ours(&self, reason: &str) -> Option<ActionId> {
+        match FenceSight::of_reason(reason, &self.ledger) {
+            FenceSight::Ours { action } => Some(action),
+            FenceSight::Clear
+            | FenceSight::Foreign { .. }
+            | FenceSight::Recovery
+            | FenceSight::Person { .. } => None,
+        }
+    }
+
+    fn is_daemon(&self, call: Call, at: Time) -> bool {
+        self.acting == Some((call, at)) && self.fault_at != Some(at)
+    }
+
+    fn drained(&mut self, name: &NodeName, reason: &str, at: Time) {
+        let by_daemon = self.is_daemon(Call::Fence, at);
+        let Some(place) = self.model.places.get_mut(name) else { return };
+        let before = place.drain.as_ref().map(|drain| drain.reason.clone());
+        let holder = place.holder;
+        if !by_daemon {
+            place.fence_lost = Some(at);
+            return;
+        }
+        if let Some(before) = before {
+            self.breach(Rule::S17, at, format!("{name} was drained as {before}"));
+        }
+        let Some(action) = self.ours(reason) else { return };
+        self.fenced.insert(action, Fenced { node: Some(holder), at });
+        self.marked(name, holder, at);
+    }
+
+    /// Our fence in the tick of its mark.
+    fn marked(&mut self, name: &NodeName, id: InstanceId, at: Time) {
+        let Some(node) = self.model.nodes.get(&id) else { return };
+        let group = node.group.clone();
+        let Some(policy) = self.policy.groups.get(&group) else { return };
+        let (grace, spares) = (policy.post_job_grace, policy.min_idle_nodes.0);
+        let tau = idle_timer(policy);
+        // What a fault of the scheduler hides is not held against a mark.
+        let is_stale = self.reads.as_of != self.reads.begun && self.call_time == Span::ZERO;
+        let busy = self.model.places.get(name).and_then(|place| place.seen_busy);
+        if let Some(busy) = busy.filter(|_| !is_stale) {
+            let for_how_long = at.since(busy);
+            if for_how_long < grace || self.reads.begun.is_some_and(|begun| busy >= begun) {
+                let what = format!("{id} is marked {for_how_long} after a job was seen on it");
+                self.breach(Rule::S4, at, what);
+            }
+        }
+        let marks = self.marks.entry(group.clone()).or_default();
+        *marks += 1;
+        let wanted = *marks + spares;
+        let read_at = self.reads.as_of.unwrap_or(at);
+        let since = read_at - tau;
+        if self.last_bad_read.is_some_and(|bad| bad > since) {
+            let what = format!("{id} is marked with a failed read within {tau}");
+            self.breach(Rule::S3, at, what);
+        }
+        let counts = self.idle.get(&group).into_iter().flatten();
+        let least = counts.filter(|(s, _)| *s > since).min_by_key(|(_, idle)| *idle).copied();
+        if let Some((when, idle)) = least.filter(|(_, idle)| *idle < wanted) {
+            let what = format!("{id} is marked, {wanted} were wanted, {idle} idle at {when}");
+            self.breach(Rule::S3, at, what);
+        }
+        self.check_leaving(&group, at);
+    }
+
+    /// Nodes fenced by us or leaving, with the one that is being fenced now.
+    fn check_leaving(&mut self, group: &GroupName, at: Time) {
+        let Some(policy) = self.policy.groups.get(group) else { return };
+        let limit = policy.budgets.leaving.of_rounded_down(policy.size).0.max(1);
+        let going = |node: &super::model::Node| {
+            let place = self.model.places.get(&node.name);
+            let reason = place.and_then(|place| place.drain.as_ref()).map(|d| &d.reason);
+            match node.phase {
+                Phase::Leaving(Caller::Daemon, _) => true,
+                Phase::Up => reason.is_some_and(|reason| self.ours(reason).is_some()),
+                Phase::Leaving(..)
+                | Phase::Grown
+                | Phase::Replacing
+                | Phase::Failed
+                | Phase::Replaced
+                | Phase::Gone => false,
+            }
+        };
+        let nodes = self.model.nodes.values().filter(|node| node.group == *group);
+        let going = nodes.filter(|node| going(node)).count() as u32 + 1;
+        if going > limit {
+            self.breach(Rule::S6, at, format!("{group}: {going} leaving, at most {limit}"));
+        }
+    }
+
+    fn released(&mut self, name: &NodeName, reason: &str, at: Time) {
+        let by_daemon = self.is_daemon(Call::Release, at);
+        let ours = self.ours(reason);
+        let Some(place) = self.model.places.get_mut(name) else { return };
+        let holder = place.holder;
+        if ours.is_some() && !by_daemon {
+            place.fence_lost = Some(at);
+        }
+        if !by_daemon {
+            return;
+        }
+        place.released = Some(at);
+        self.resumed.push((at, holder));
+        if ours.is_none() {
+            self.breach(Rule::S17, at, format!("{name} is resumed, was drained as {reason}"));
+        }
+        let phase = self.model.nodes.get(&holder).map(|node| node.phase);
+        if let Some(Phase::Leaving(Caller::Daemon, since)) = phase {
+            let what = format!("{name} is resumed, and {holder} is being deleted since {since}");
+            self.breach(Rule::S17, at, what);
+        }
+    }
+}
+
+/// The idle timer in force, reckoned anew.
+pub(super) fn idle_timer(policy: &GroupPolicy) -> Span {
+    let TimerChoice::Fixed(tau) = policy.timer else {
+        let (Some(price), Some(boot)) = (policy.price, policy.boot) else { return Span::ZERO };
+        let risk = match policy.regain {
+            Regain::Scarce { accepted_risk: Some(risk) } => risk.as_dollars(),
+            Regain::Scarce { accepted_risk: None } | Regain::Plentiful => 0.0,
+        };
+        let extra_hours =
+            (policy.wake_failure_cost.as_dollars() + risk) / price.as_dollars().max(1e-9);
+        let waiting = policy.delay_value.of(boot);
+        let known = boot + policy.billed_after_delete + waiting;
+        // A second less: rounding is not what is checked.
+        return known + Span((extra_hours * 3_600_000.0) as i64) - Span::secs(1);
+    };
+    tau
+}
+
+/// Whether deletions save money at all.
+pub(super) fn is_metered(policy: &GroupPolicy) -> bool {
+    match policy.capacity {
+        Capacity::OnDemand | Capacity::Spot => true,
+        Capacity::TrainingPlan | Capacity::Reserved => false,
+    }
+}

@@ -1,0 +1,158 @@
+//! Crashes: in each of a row of small worlds, every effect in turn (a fence, a
+//! release, a delete, a commit) is the last one before the daemon is killed,
+//! just before it or just after it acted; the world goes on for a while, the
+//! daemon is started anew and runs to the end. Nothing may be lost by it: no
+//! job, no charge, no fence, no intent (F11, S11, S17, L3).
+//!
+//! A case that fails prints how to see it again, log included:
+//! `TRIMTAB_CRASH=plain:17:after cargo test -p trimtab-tests crashes`.
+
+mod checks;
+mod planted;
+mod run;
+mod scenario;
+
+use run::{AsBuilt, Tally};
+use scenario::{ALL, named};
+
+/// Fewest kill points of all scenarios together; fewer would mean that the
+/// worlds have run dry.
+const KILL_POINTS_MIN: u64 = 500;
+
+/// Failures printed of one scenario.
+const FAILURES_SHOWN: usize = 12;
+
+/// Whether only one case is wanted, which `one_case_is_seen_again` runs.
+fn is_replay() -> bool {
+    std::env::var_os("TRIMTAB_CRASH").is_some()
+}
+
+fn demand_clean(tally: &Tally) {
+    println!("{tally}");
+    assert!(tally.failures.is_empty(), "{tally}\n{}", tally.complaint(FAILURES_SHOWN));
+    assert!(tally.deleted > 0, "{tally}");
+    assert!(tally.kills >= tally.runs - 1, "{tally}");
+}
+
+fn once(scenario: &str) {
+    if !is_replay() {
+        demand_clean(&run::once_everywhere(named(scenario), &AsBuilt));
+    }
+}
+
+fn twice(scenario: &str) {
+    if !is_replay() {
+        demand_clean(&run::twice_everywhere(named(scenario), &AsBuilt));
+    }
+}
+
+#[test]
+fn one_case_is_seen_again() {
+    let Some(outcome) = run::replay() else { return };
+    println!("{}", outcome.log);
+    println!("{} effects, {} kills, {:?}", outcome.effects, outcome.kills, outcome.seen);
+    let findings: Vec<String> = outcome.findings.iter().map(ToString::to_string).collect();
+    assert!(findings.is_empty(), "{}", findings.join("\n"));
+}
+
+#[test]
+fn there_are_enough_points_to_be_killed_at() {
+    let mut points = 0;
+    for scenario in &ALL {
+        let outcome = run::unharmed(scenario);
+        println!("{:<16} {:?}", scenario.name, outcome.seen);
+        points += 2 * outcome.effects;
+    }
+    println!("{points} points to be killed at in {} scenarios", ALL.len());
+    assert!(points > KILL_POINTS_MIN, "{points}");
+}
+
+#[test]
+fn idle_nodes_are_trimmed_whenever_the_daemon_dies() {
+    once("plain");
+}
+
+#[test]
+fn a_classic_cluster_is_trimmed_whenever_the_daemon_dies() {
+    once("classic");
+}
+
+#[test]
+fn two_groups_are_trimmed_whenever_the_daemon_dies() {
+    once("two-groups");
+}
+
+#[test]
+fn a_job_that_lands_on_a_fenced_node_is_safe_whenever_the_daemon_dies() {
+    once("job-lands");
+}
+
+#[test]
+fn a_persons_resume_is_respected_whenever_the_daemon_dies() {
+    once("person-resumes");
+}
+
+#[test]
+fn a_persons_drain_is_respected_whenever_the_daemon_dies() {
+    once("person-drains");
+}
+
+#[test]
+fn refused_nodes_are_handed_back_whenever_the_daemon_dies() {
+    once("partial-failure");
+}
+
+#[test]
+fn refused_requests_are_taken_back_whenever_the_daemon_dies() {
+    once("refused");
+}
+
+#[test]
+fn a_lost_answer_hands_no_dying_node_back_whenever_the_daemon_dies() {
+    once("answer-lost");
+}
+
+#[test]
+fn a_lost_request_is_found_out_whenever_the_daemon_dies() {
+    once("request-lost");
+}
+
+#[test]
+fn a_replaced_node_is_let_go_whenever_the_daemon_dies() {
+    once("replaced");
+}
+
+#[test]
+fn waiting_jobs_get_their_nodes_whenever_the_daemon_dies() {
+    once("demand");
+}
+
+#[test]
+fn budgets_hold_whenever_the_daemon_dies() {
+    once("budget");
+}
+
+#[test]
+fn a_pause_holds_whenever_the_daemon_dies() {
+    once("paused");
+}
+
+#[test]
+fn nodes_without_a_fence_are_trimmed_whenever_the_daemon_dies() {
+    once("metrics-only");
+}
+
+#[test]
+fn blind_spells_are_sat_out_whenever_the_daemon_dies() {
+    once("blind");
+}
+
+#[test]
+fn a_full_disk_stops_everything_whenever_the_daemon_dies() {
+    once("disk-full");
+}
+
+#[test]
+fn a_second_kill_during_the_recovery_changes_nothing() {
+    twice("plain");
+}

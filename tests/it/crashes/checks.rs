@@ -1,0 +1,283 @@
+//! What must hold at the end of every run, by the world's own truth and by the
+//! ledger that is left.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use trimtab_core::action::{ActionState, End, ReleaseReason};
+use trimtab_core::ids::{GroupName, InstanceId};
+use trimtab_core::policy::{Amount, ClusterPolicy, WitnessKind};
+use trimtab_core::units::{NodeCount, Span, Time};
+use trimtab_daemon::ledger::{HistoryRow, RequestRow};
+use trimtab_daemon::ports::Notification;
+use trimtab_simulator::truth::{Caller, DeleteRequest, Truth};
+use trimtab_tests::life::Life;
+
+/// Something that must not be.
+#[derive(Debug, Clone)]
+pub(super) struct Finding {
+    /// Which check found it.
+    pub(super) check: &'static str,
+    /// What.
+    pub(super) text: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.check, self.text)
+    }
+}
+
+/// What a run came to, as far as runs are compared.
+#[derive(Debug, Clone)]
+pub(super) struct Seen {
+    /// Nodes deleted.
+    pub(super) deleted: u64,
+    /// Nodes left.
+    pub(super) left: u64,
+    /// When the last action ended, counted from the world's start.
+    pub(super) settled: Span,
+    /// How the actions ended, in the ledger's words, each with how often.
+    pub(super) ends: BTreeMap<&'static str, u32>,
+}
+
+/// Looks at a run that is over.
+pub(super) fn look(life: &Life, policy: &ClusterPolicy, kills: u32) -> (Seen, Vec<Finding>) {
+    let truth = life.world.truth();
+    let mut report = Report(vec![]);
+    check_work(&mut report, &truth);
+    check_calls(&mut report, &truth, policy);
+    check_rates(&mut report, &truth, policy);
+    let rows = life.open_ledger().reader().history(usize::MAX, None).unwrap_or_else(|why| {
+        // Opening it ran SQLite's quick check.
+        report.add("ledger unreadable", why.to_string());
+        vec![]
+    });
+    check_ledger(&mut report, &rows, &truth, policy, kills);
+    for (name, reason) in &truth.fences {
+        report.add("fence left", format!("{name} is drained for `{reason}` at the end"));
+    }
+    for (at, notification) in life.world.notifications() {
+        if let Notification::PlanRefused { violations } = notification {
+            report.add("plan refused", format!("at {at}: {violations:?}"));
+        }
+    }
+    let left = truth.groups.iter().filter(|(name, _)| policy.groups.contains_key(name));
+    let left = left.map(|(_, group)| u64::from(group.live.0)).sum();
+    let settled = rows.iter().filter_map(|row| row.ended_at).max().unwrap_or(truth.since);
+    let mut ends = BTreeMap::new();
+    for row in &rows {
+        *ends.entry(end(row)).or_default() += 1;
+    }
+    let settled = settled.since(truth.since);
+    (Seen { deleted: truth.nodes_deleted(), left, settled, ends }, report.0)
+}
+
+/// A kill costs time, not savings: there is enough of it in every world.
+pub(super) fn liveness(seen: &Seen, unharmed: &Seen, fewer: u64) -> Option<Finding> {
+    let is_idle = seen.deleted == 0 && unharmed.deleted > 0;
+    if !is_idle && seen.left <= unharmed.left + fewer {
+        return None;
+    }
+    let text = format!(
+        "{} nodes left and {} deleted; without a kill {} and {}",
+        seen.left, seen.deleted, unharmed.left, unharmed.deleted
+    );
+    Some(Finding { check: "not trimmed", text })
+}
+
+/// How an action ended, in one word.
+fn end(row: &HistoryRow) -> &'static str {
+    match &row.action.state {
+        ActionState::Ended { end: End::Released(why), .. } => match why {
+            ReleaseReason::Claimed(_) => "claimed",
+            ReleaseReason::Active => "active",
+            ReleaseReason::StatusChanged(_) => "status changed",
+            ReleaseReason::Vanished => "vanished",
+            ReleaseReason::Demand => "demand",
+            ReleaseReason::Floor => "floor",
+            ReleaseReason::Vetoed(_) => "vetoed",
+            ReleaseReason::Paused => "paused",
+            ReleaseReason::Restarted => "restarted",
+            ReleaseReason::TimedOut => "timed out",
+            ReleaseReason::RefusedByApi(_) => "refused",
+            ReleaseReason::NeverLeft => "never left",
+        },
+        ActionState::Ended { end: End::Gone | End::FenceLost | End::Replaced, .. }
+        | ActionState::Marked { .. }
+        | ActionState::Fencing { .. }
+        | ActionState::Settling { .. }
+        | ActionState::Asking { .. }
+        | ActionState::Asked { .. }
+        | ActionState::Releasing { .. } => row.action.state.name(),
+    }
+}
+
+struct Report(Vec<Finding>);
+
+impl Report {
+    fn add(&mut self, check: &'static str, text: String) {
+        self.0.push(Finding { check, text });
+    }
+}
+
+/// No job is lost with a node.
+fn check_work(report: &mut Report, truth: &Truth) {
+    for job in truth.lost_jobs() {
+        report.add("job lost", format!("job {}: {:?}", job.id, job.restarts));
+    }
+    for asked in truth.busy_nodes_deleted() {
+        let text = format!("{} was deleted with jobs {:?}", asked.node, asked.jobs_at_end);
+        report.add("busy node deleted", text);
+    }
+}
+
+fn ours(truth: &Truth) -> impl Iterator<Item = (usize, &DeleteRequest)> {
+    truth.requests.iter().enumerate().filter(|(_, request)| request.by == Caller::Daemon)
+}
+
+/// Every call names nodes that are fenced, idle, not asked for already, and
+/// not needed for a floor.
+fn check_calls(report: &mut Report, truth: &Truth, policy: &ClusterPolicy) {
+    let mut leaving: BTreeSet<InstanceId> = BTreeSet::new();
+    for (number, request) in ours(truth) {
+        for node in request.nodes.iter().filter(|node| leaving.contains(node)) {
+            report.add("asked twice", format!("{node}, again at {}", request.at));
+        }
+        for asked in truth.asked.iter().filter(|asked| asked.request == number) {
+            let node = asked.node;
+            let fenced = asked.drained_at_call.as_ref();
+            let is_fenced = fenced.is_some_and(|reason| reason.starts_with("trimtab:"));
+            // A refused one may have been replaced under the daemon's eyes.
+            if asked.failed.is_some() {
+                continue;
+            }
+            leaving.insert(node);
+            if policy.witness == WitnessKind::Scheduler && !is_fenced {
+                report.add("not fenced", format!("{node} at {}: {fenced:?}", asked.at));
+            }
+            if !asked.jobs_at_call.is_empty() {
+                report.add("asked while busy", format!("{node}: {:?}", asked.jobs_at_call));
+            }
+            let group = asked.known.as_ref().and_then(|(group, _)| policy.groups.get(group));
+            let floor = group.map(|group| &group.min_nodes);
+            if let Some(Amount::Nodes(floor)) = floor
+                && asked.live_after < *floor
+            {
+                report.add("below the floor", format!("{node}: {} live", asked.live_after.0));
+            }
+        }
+    }
+}
+
+/// Groups of the world's nodes, as far as a request named them.
+fn groups(truth: &Truth, rows: &[HistoryRow]) -> BTreeMap<InstanceId, GroupName> {
+    let asked = truth.asked.iter().filter_map(|asked| {
+        let (group, _) = asked.known.as_ref()?;
+        Some((asked.node, group.clone()))
+    });
+    let known = rows.iter().map(|row| (row.action.node, row.action.group.clone()));
+    known.chain(asked).collect()
+}
+
+/// No hour and no day sees more nodes asked for than the budgets allow, as the
+/// API counts them.
+fn check_rates(report: &mut Report, truth: &Truth, policy: &ClusterPolicy) {
+    let groups = groups(truth, &[]);
+    let mut asked: BTreeMap<&GroupName, Vec<Time>> = BTreeMap::new();
+    for (_, request) in ours(truth) {
+        for node in &request.nodes {
+            // A request that never arrived is in the ledger's check only.
+            if let Some(group) = groups.get(node) {
+                asked.entry(group).or_default().push(request.at);
+            }
+        }
+    }
+    for (group, times) in &asked {
+        check_rate(report, "over the budget", policy, group, times);
+    }
+}
+
+fn check_rate(
+    report: &mut Report,
+    check: &'static str,
+    policy: &ClusterPolicy,
+    group: &GroupName,
+    times: &[Time],
+) {
+    let Some(budgets) = policy.groups.get(group).map(|group| group.budgets) else {
+        report.add(check, format!("{group} is not ours"));
+        return;
+    };
+    for (window, most) in [(Span::hours(1), budgets.per_hour), (Span::hours(24), budgets.per_day)] {
+        let within =
+            |from: Time| times.iter().filter(move |at| **at >= from && at.since(from) < window);
+        let worst = times.iter().map(|from| (within(*from).count(), *from)).max();
+        if let Some((count, from)) = worst
+            && NodeCount::of(count) > most
+        {
+            let text = format!("{count} of {group} within {window} from {from}, not {}", most.0);
+            report.add(check, text);
+        }
+    }
+}
+
+/// The ledger knows every call, charged each of its nodes once,
+/// and nothing in it is open.
+fn check_ledger(
+    report: &mut Report,
+    rows: &[HistoryRow],
+    truth: &Truth,
+    policy: &ClusterPolicy,
+    kills: u32,
+) {
+    for row in rows.iter().filter(|row| row.ended_at.is_none()) {
+        let text =
+            format!("action {} of {}: {:?}", row.action.id, row.action.node, row.action.state);
+        report.add("left open", text);
+    }
+    let mut written: BTreeMap<_, (&RequestRow, BTreeSet<InstanceId>)> = BTreeMap::new();
+    let mut charges: BTreeMap<&GroupName, Vec<Time>> = BTreeMap::new();
+    for row in rows {
+        if let Some(at) = row.charged_at {
+            charges.entry(&row.action.group).or_default().push(at);
+        }
+        if let Some(request) = &row.request {
+            let (_, charged) = written.entry(request.batch).or_insert((request, BTreeSet::new()));
+            charged.insert(row.action.node);
+        }
+    }
+    for (group, times) in &charges {
+        check_rate(report, "charged over the budget", policy, group, times);
+    }
+    for (batch, (request, charged)) in &written {
+        let named: BTreeSet<InstanceId> = request.nodes.iter().copied().collect();
+        if named != *charged || named.len() != request.nodes.len() {
+            let text = format!("request {batch} names {named:?} and charges {charged:?}");
+            report.add("charged otherwise", text);
+        }
+    }
+    for (_, call) in ours(truth) {
+        let made = written
+            .iter()
+            .find(|(_, (request, _))| request.at == call.at && request.nodes == call.nodes);
+        match made.map(|(batch, _)| *batch) {
+            Some(batch) => {
+                written.remove(&batch);
+            }
+            None => {
+                let text = format!("{:?} at {} is not in the ledger", call.nodes, call.at);
+                report.add("uncharged", text);
+            }
+        }
+    }
+    // What was written and never sent: killed between the two, once a kill.
+    for (batch, (request, _)) in &written {
+        if request.outcome.is_some() {
+            report.add("never sent", format!("request {batch}: {:?}", request.outcome));
+        }
+    }
+    if written.len() > kills as usize {
+        report.add("never sent", format!("{} requests by {kills} kills", written.len()));
+    }
+}

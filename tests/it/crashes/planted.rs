@@ -1,0 +1,1 @@
+//! Planted bugs: each check must bite.

@@ -1,0 +1,136 @@
+//! The scenarios: a small world in `tests/scenarios`, the policy it is trimmed
+//! under, and how long the daemon stays away after a kill.
+
+use std::collections::BTreeMap;
+
+use trimtab_core::policy::{
+    Amount, Budgets, ClusterPolicy, GroupPolicy, TimerChoice, Timing, UtilizationRule, WitnessKind,
+};
+use trimtab_core::snapshot::Role;
+use trimtab_core::units::{NodeCount, Share, Span};
+use trimtab_simulator::spec::WorldSpec;
+use trimtab_tests::worlds;
+
+/// A world that is gone through with a kill at every effect.
+pub(super) struct Scenario {
+    /// Its name, as in its file's.
+    pub(super) name: &'static str,
+    /// The world's file.
+    pub(super) world: &'static str,
+    /// How long the world goes on without the daemon after a kill. More than
+    /// [`Timing::max_gap`] ends the idle windows.
+    pub(super) away: Span,
+    /// So many nodes fewer than without a kill may be deleted: a kill can
+    /// spend a charge on a request that was never sent, and a race that comes
+    /// at a fixed minute may then hit a different node.
+    pub(super) fewer: u64,
+    /// What differs from the policy that all share.
+    pub(super) tune: fn(&mut ClusterPolicy),
+}
+
+/// Between two ticks, unless a scenario says otherwise.
+const TICK: Span = Span::mins(2);
+
+/// Nodes of each group that stay.
+const FLOOR: NodeCount = NodeCount(2);
+
+impl Scenario {
+    /// The world's spec.
+    pub(super) fn spec(&self) -> WorldSpec {
+        match WorldSpec::parse(self.world, self.name) {
+            Ok(spec) => spec,
+            Err(why) => panic!("{why}"),
+        }
+    }
+
+    /// A short timer, two nodes a request, and a floor of two nodes a group.
+    pub(super) fn policy(&self, spec: &WorldSpec) -> ClusterPolicy {
+        let workers = spec.groups.iter().filter(|group| group.role == Role::Worker);
+        let groups: BTreeMap<_, _> = workers
+            .map(|group| {
+                let policy = GroupPolicy {
+                    size: group.size(),
+                    min_nodes: Amount::Nodes(FLOOR),
+                    budgets: Budgets {
+                        per_batch: NodeCount(2),
+                        per_hour: NodeCount(24),
+                        per_day: NodeCount(48),
+                        leaving: Share::ALL,
+                    },
+                    timer: TimerChoice::Fixed(Span::mins(5)),
+                    queue_lookahead: Span::mins(2),
+                    partitions: vec![group.partition()],
+                    ..worlds::group_policy()
+                };
+                (group.name.clone(), policy)
+            })
+            .collect();
+        let mut policy = worlds::cluster_policy(groups);
+        policy.cluster = spec.cluster.clone();
+        policy.timing = Timing { tick: TICK, cooldown: Span::mins(4), ..Timing::default() };
+        (self.tune)(&mut policy);
+        policy
+    }
+}
+
+fn as_it_is(_: &mut ClusterPolicy) {}
+
+fn little_an_hour(policy: &mut ClusterPolicy) {
+    policy.timing.tick = Span::mins(5);
+    for group in policy.groups.values_mut() {
+        group.budgets.per_hour = NodeCount(2);
+        group.budgets.per_day = NodeCount(5);
+    }
+}
+
+fn by_metrics(policy: &mut ClusterPolicy) {
+    policy.witness = WitnessKind::MetricsOnly;
+    for group in policy.groups.values_mut() {
+        group.utilization = Some(UtilizationRule {
+            idle_below: worlds::percent(5),
+            window: Span::mins(5),
+            period: Span::mins(1),
+        });
+    }
+}
+
+macro_rules! scenario {
+    ($name:literal, away: $away:expr, fewer: $fewer:literal, $tune:expr) => {
+        Scenario {
+            name: $name,
+            world: include_str!(concat!("../../scenarios/crash-", $name, ".toml")),
+            away: $away,
+            fewer: $fewer,
+            tune: $tune,
+        }
+    };
+}
+
+/// All of them.
+pub(super) const ALL: [Scenario; 17] = [
+    scenario!("plain", away: Span::mins(1), fewer: 0, as_it_is),
+    scenario!("classic", away: Span::mins(3), fewer: 0, as_it_is),
+    scenario!("two-groups", away: Span::secs(90), fewer: 0, as_it_is),
+    scenario!("job-lands", away: Span::secs(30), fewer: 0, as_it_is),
+    scenario!("person-resumes", away: Span::mins(1), fewer: 0, as_it_is),
+    scenario!("person-drains", away: Span::mins(2), fewer: 0, as_it_is),
+    scenario!("partial-failure", away: Span::mins(4), fewer: 0, as_it_is),
+    scenario!("refused", away: Span::mins(9), fewer: 0, as_it_is),
+    scenario!("answer-lost", away: Span::mins(1), fewer: 0, as_it_is),
+    scenario!("request-lost", away: Span::mins(2), fewer: 0, as_it_is),
+    scenario!("replaced", away: Span::secs(45), fewer: 0, as_it_is),
+    scenario!("demand", away: Span::secs(20), fewer: 0, as_it_is),
+    scenario!("budget", away: Span::mins(17), fewer: 0, little_an_hour),
+    scenario!("paused", away: Span::mins(1), fewer: 0, as_it_is),
+    scenario!("metrics-only", away: Span::mins(2), fewer: 0, by_metrics),
+    scenario!("blind", away: Span::mins(1), fewer: 0, as_it_is),
+    scenario!("disk-full", away: Span::secs(5), fewer: 0, as_it_is),
+];
+
+/// The one of this name.
+pub(super) fn named(name: &str) -> &'static Scenario {
+    match ALL.iter().find(|scenario| scenario.name == name) {
+        Some(scenario) => scenario,
+        None => panic!("there is no scenario `{name}`"),
+    }
+}
