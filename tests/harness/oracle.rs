@@ -131,7 +131,10 @@ pub const CHECKS: &[(Rule, &str)] = &[
 
 /// What is not checked, and why.
 pub const NOT_CHECKED: &[(&str, &str)] = &[
-    ("S1'", "worlds without a scheduler are not generated: jobs lost there are counted, not denied"),
+    (
+        "S1'",
+        "worlds without a scheduler are not generated: jobs lost there are counted, not denied",
+    ),
     ("S8b", "there is no deletion by count in this program"),
     ("S12", "beyond the lease: the world has one daemon at a time, and no frozen process thaws"),
     ("S17", "whose release orders the port ignored: the world's log has effects, not orders"),

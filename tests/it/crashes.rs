@@ -56,11 +56,15 @@ fn one_case_is_seen_again() {
 }
 
 #[test]
-fn there_are_enough_points_to_be_killed_at() {
+fn every_world_shows_what_it_is_for_and_there_are_enough_points_to_be_killed_at() {
     let mut points = 0;
     for scenario in &ALL {
         let outcome = run::unharmed(scenario);
-        println!("{:<16} {:?}", scenario.name, outcome.seen);
+        let shown = &outcome.seen.shown;
+        println!("{:<16} {} deleted; {shown:?}", scenario.name, outcome.seen.deleted);
+        for what in scenario.shows {
+            assert!(shown.contains_key(what), "{} never shows `{what}`: {shown:?}", scenario.name);
+        }
         points += 2 * outcome.effects;
     }
     println!("{points} points to be killed at in {} scenarios", ALL.len());

@@ -3,6 +3,7 @@
 mod args;
 mod clock;
 mod demo;
+mod document;
 mod exit;
 mod output;
 mod pause_file;

@@ -66,7 +66,7 @@ impl Style {
 /// An empty table with this head, without lines: it has to fit a terminal.
 pub(crate) fn table(head: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_style(NOTHING).set_header(head.iter().map(|word| word.to_uppercase()));
+    table.load_style(NOTHING).set_header(head.iter().copied());
     table
 }
 

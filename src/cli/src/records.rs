@@ -10,6 +10,7 @@ use trimtab_daemon::ports::{Clock, Switch, SwitchEntry};
 
 use crate::args::{ExplainArgs, HistoryArgs, PauseArgs, ResumeArgs};
 use crate::clock::SystemClock;
+use crate::document::{GroupDocument, decision};
 use crate::exit::Exit;
 use crate::output::{self, Format, Style, Tone, line, plain, table};
 
@@ -230,7 +231,7 @@ struct Words {
     cluster: String,
     group: String,
     left_alone_until: Option<String>,
-    figures: Option<trimtab_core::plan::GroupFigures>,
+    figures: Option<GroupDocument>,
     verdicts: Vec<Word>,
     actions: Vec<Action>,
 }
@@ -240,7 +241,7 @@ struct Words {
 struct Word {
     from: String,
     until: Option<String>,
-    verdict: trimtab_core::plan::Verdict,
+    decision: &'static str,
     reason: String,
 }
 
@@ -251,14 +252,14 @@ impl Words {
             cluster: found.cluster.to_string(),
             group: found.group.to_string(),
             left_alone_until: found.cooldown.map(|at| at.to_string()),
-            figures: found.figures.as_ref().map(|span| span.figures.clone()),
+            figures: found.figures.as_ref().map(|span| GroupDocument::of(&span.figures)),
             verdicts: found
                 .verdicts
                 .iter()
                 .map(|span| Word {
                     from: span.since.to_string(),
                     until: span.until.map(|at| at.to_string()),
-                    verdict: span.verdict.clone(),
+                    decision: decision(&span.verdict),
                     reason: span.verdict.to_string(),
                 })
                 .collect(),

@@ -1,10 +1,8 @@
 //! `trimtab run` and `trimtab plan`.
 
-use std::collections::BTreeMap;
-
-use serde::Serialize;
-use trimtab_core::ids::{GroupName, InstanceId, NodeName};
-use trimtab_core::plan::{GroupFigures, Mark, Plan, Release, Verdict};
+use trimtab_core::action::End;
+use trimtab_core::ids::InstanceId;
+use trimtab_core::plan::{GroupFigures, Plan, Verdict};
 use trimtab_core::units::{Span, Time};
 use trimtab_daemon::config::Mode;
 use trimtab_daemon::driver::{Driver, Intent, TickReport};
@@ -13,6 +11,7 @@ use trimtab_daemon::run::{self, Audience};
 
 use crate::args::{PlanArgs, RunArgs};
 use crate::clock::{CronDoorbell, SystemClock, stop_on_signals};
+use crate::document::PlanDocument;
 use crate::exit::Exit;
 use crate::output::{self, Format, Style, Tone, line, plain, right, table};
 use crate::wiring::{Keep, Wired, span};
@@ -52,7 +51,8 @@ async fn warm_up(wired: &Wired, driver: &mut Driver, long: Span) -> anyhow::Resu
 pub(crate) async fn run(args: &RunArgs) -> anyhow::Result<Exit> {
     let wired = Wired::new(&args.target)?;
     let mut driver = wired.driver(wired.settings.mode, Keep::Ledger).await?;
-    let mut reporter = Reporter { output: args.output, style: Style::of_stdout(), failed: false };
+    let style = Style::of_stdout();
+    let mut reporter = Reporter { output: args.output, style, failed: false, deleted: 0 };
     if wired.settings.mode == Mode::Observe {
         tracing::info!("mode = \"observe\": nothing will be changed");
     }
@@ -60,6 +60,9 @@ pub(crate) async fn run(args: &RunArgs) -> anyhow::Result<Exit> {
         warm_up(&wired, &mut driver, span(&args.warm_up)?).await?;
         let mut doorbell = wired.world.doorbell(wired.tick());
         run::run_once(std::slice::from_mut(&mut driver), &mut doorbell, &mut reporter).await?;
+        if args.output == Format::Table {
+            line(&format!("done: {} nodes deleted, no action open", reporter.deleted))?;
+        }
     } else if args.real_time {
         let stop = stop_on_signals()?;
         let schedule = wired.settings.schedule.text();
@@ -116,6 +119,7 @@ struct Reporter {
     output: Format,
     style: Style,
     failed: bool,
+    deleted: usize,
 }
 
 impl Audience for Reporter {
@@ -127,6 +131,7 @@ impl Audience for Reporter {
             }
             Ok(report) => {
                 self.failed = false;
+                self.deleted += report.ended.iter().filter(|(_, end)| *end == End::Gone).count();
                 tracing::info!(
                     tick = report.tick.0,
                     at = %report.snapshot.taken_at,
@@ -145,7 +150,7 @@ impl Audience for Reporter {
 
 impl Reporter {
     fn tell(&self, report: &TickReport) -> anyhow::Result<()> {
-        let quiet = report.plan.marks.is_empty()
+        let quiet = report.begun.is_empty()
             && report.plan.releases.is_empty()
             && report.sent.is_empty()
             && report.ended.is_empty();
@@ -163,9 +168,9 @@ fn print_doings(report: &TickReport, style: Style) -> anyhow::Result<()> {
     let at = report.snapshot.taken_at;
     for verdict in &report.plan.verdicts {
         let tone = match verdict.verdict {
-            Verdict::Mark(_) => Tone::Moving,
+            Verdict::Mark(_) if report.begun.contains(&verdict.node) => Tone::Moving,
             Verdict::Release(_) => Tone::Good,
-            Verdict::Keep(_) | Verdict::Leaving { .. } => continue,
+            Verdict::Mark(_) | Verdict::Keep(_) | Verdict::Leaving { .. } => continue,
         };
         let text = format!("{at} {} {}: {}", verdict.group, verdict.node, verdict.verdict);
         line(&style.paint(tone, &text))?;
@@ -186,48 +191,6 @@ fn print_doings(report: &TickReport, style: Style) -> anyhow::Result<()> {
 
 fn ids(nodes: &[InstanceId]) -> String {
     nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
-}
-
-/// A plan as a document.
-#[derive(Serialize)]
-struct PlanDocument<'a> {
-    cluster: String,
-    at: String,
-    groups: BTreeMap<&'a GroupName, &'a GroupFigures>,
-    marks: &'a [Mark],
-    releases: &'a [Release],
-    nodes: Vec<NodeWord<'a>>,
-}
-
-/// A word on a node.
-#[derive(Serialize)]
-struct NodeWord<'a> {
-    node: InstanceId,
-    name: Option<&'a NodeName>,
-    group: &'a GroupName,
-    verdict: &'a Verdict,
-    reason: String,
-}
-
-impl<'a> PlanDocument<'a> {
-    fn of(report: &'a TickReport) -> Self {
-        let Plan { marks, releases, verdicts, figures, cluster, .. } = &report.plan;
-        let word = |verdict: &'a trimtab_core::plan::NodeVerdict| NodeWord {
-            node: verdict.node,
-            name: verdict.name.as_ref(),
-            group: &verdict.group,
-            verdict: &verdict.verdict,
-            reason: verdict.verdict.to_string(),
-        };
-        Self {
-            cluster: cluster.to_string(),
-            at: report.plan.made_at.to_string(),
-            groups: figures.iter().collect(),
-            marks,
-            releases,
-            nodes: verdicts.iter().map(word).collect(),
-        }
-    }
 }
 
 fn print_plan(report: &TickReport, brief: bool, style: Style) -> anyhow::Result<()> {

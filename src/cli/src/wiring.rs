@@ -41,7 +41,7 @@ impl Wired {
         let settings = config::load(&target.config)?;
         let Some(path) = &target.world else {
             let why = "this build has no connection to AWS yet: name a simulated cluster with \
-                       --world FILE (config/examples/world.toml is one)";
+                       --world FILE (config/simulated/world.toml is one)";
             return Err(Unavailable(why.to_owned()).into());
         };
         let world = read_world(path)?;

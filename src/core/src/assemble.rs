@@ -241,11 +241,16 @@ fn group_freeze(
     }
     let explained = listed.less(still_listed)..=listed + unlisted;
     let GroupDescription { current, target, .. } = *description;
-    if !explained.contains(&current) {
-        return Some(GroupFreeze::CountsDisagree { listed, current });
-    }
     if current != target && !explained.contains(&target) {
         return Some(GroupFreeze::Scaling { current, target });
+    }
+    if !explained.contains(&current) {
+        // While a group grows, its new nodes are listed before they count.
+        return Some(if current == target {
+            GroupFreeze::CountsDisagree { listed, current }
+        } else {
+            GroupFreeze::Scaling { current, target }
+        });
     }
     None
 }

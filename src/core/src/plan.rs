@@ -290,14 +290,14 @@ pub struct GroupFigures {
 impl fmt::Display for Bound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Surplus => "the group used the rest within the idle timer",
+            Self::Surplus => "used within the idle timer",
             Self::Floor => "the group's floor",
             Self::ClusterFloor => "the cluster's floor",
             Self::BatchBudget => "the budget of one request",
             Self::HourBudget => "the hour's budget",
             Self::DayBudget => "the day's budget",
             Self::LeavingBudget => "the share that may leave at the same time",
-            Self::Candidates => "no further node may be chosen",
+            Self::Candidates => "no other node may be chosen",
         })
     }
 }
@@ -416,7 +416,10 @@ impl fmt::Display for KeepReason {
             Self::WindowOpen { covered_since: None, tau } => {
                 write!(f, "not watched yet, the idle timer is {tau}")
             }
-            Self::Enough(bound) => write!(f, "idle, but enough go already: {bound}"),
+            Self::Enough(Bound::Surplus) => {
+                f.write_str("idle, but the group used as many within the idle timer")
+            }
+            Self::Enough(bound) => write!(f, "idle, but no further node may go: {bound}"),
         }
     }
 }

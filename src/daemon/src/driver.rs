@@ -54,6 +54,9 @@ pub struct TickReport {
     pub snapshot: Snapshot,
     /// What was decided.
     pub plan: Plan,
+    /// The nodes of it that were begun with: none without writers, and none
+    /// when the tick only followed.
+    pub begun: Vec<InstanceId>,
     /// What the audit found wrong with it; then nothing of it was done.
     pub violations: Vec<Violation>,
     /// Delete requests that were sent, and how they ended.
@@ -163,13 +166,13 @@ impl Driver {
             self.notify(now, &Notification::PlanRefused { violations });
         }
         let approved = approved.filter(|_| intent == Intent::Act && self.ports.writers.is_some());
-        self.begin(tick, &plan, approved, &snapshot).await?;
+        let begun = self.begin(tick, &plan, approved, &snapshot).await?;
         let sent = match self.ports.writers {
             Some(_) => self.finish(&snapshot).await?,
             None => vec![],
         };
         let open = self.history.actions.len();
-        Ok(TickReport { tick, ring, snapshot, plan, violations, sent, ended, open })
+        Ok(TickReport { tick, ring, snapshot, plan, begun, violations, sent, ended, open })
     }
 
     /// Takes back whatever is short of the delete call, and looks once whether
@@ -392,7 +395,7 @@ impl Driver {
         plan: &Plan,
         approved: Option<ApprovedPlan>,
         snapshot: &Snapshot,
-    ) -> Result<(), LedgerError> {
+    ) -> Result<Vec<InstanceId>, LedgerError> {
         let at = snapshot.taken_at;
         let (marks, releases) = match &approved {
             Some(approved) => (approved.marks(), approved.releases()),
@@ -433,7 +436,7 @@ impl Driver {
             self.history.freeze = Some(freeze);
         }
         self.settle(steps, at).await?;
-        Ok(())
+        Ok(opened.iter().map(|action| action.node).collect())
     }
 
     fn open(&self, mark: &Mark, id: ActionId, at: Time) -> OpenAction {

@@ -94,8 +94,7 @@ impl Oracle {
             {
                 for (last, at) in asked.iter().enumerate() {
                     let window = window - self.lost_to_restarts(*at, window);
-                    let since =
-                        asked[..=last].iter().rev().take_while(|t| at.since(**t) <= window);
+                    let since = asked[..=last].iter().rev().take_while(|t| at.since(**t) <= window);
                     let ids = NodeCount::of(since.count());
                     if ids > limit {
                         let what = format!("{group}: {ids} ids in {window}, at most {limit}");
@@ -165,9 +164,10 @@ impl Oracle {
         let mut missing: Vec<InstanceId> = vec![];
         for (id, node) in &self.model.nodes {
             let last = node.ended.unwrap_or(at);
-            let seen = self.calm_ticks.iter().filter(|tick| {
-                **tick > node.up_since + margin && **tick <= last
-            });
+            let seen = self
+                .calm_ticks
+                .iter()
+                .filter(|tick| **tick > node.up_since + margin && **tick <= last);
             if seen.take(2).count() < 2 {
                 continue;
             }

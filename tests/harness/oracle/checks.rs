@@ -344,10 +344,8 @@ impl Oracle {
         let whole = from.0.div_euclid(step)..=until.0.div_euclid(step);
         for quarter in whole.filter(|_| !policy.keep_windows.is_empty()) {
             let key = (group.clone(), quarter);
-            let floor = self
-                .floors
-                .entry(key)
-                .or_insert_with(|| policy.floor_at(Time(quarter * step)).0);
+            let floor =
+                self.floors.entry(key).or_insert_with(|| policy.floor_at(Time(quarter * step)).0);
             highest = highest.max(*floor);
         }
         highest + policy.min_idle_nodes.0

@@ -194,9 +194,10 @@ impl Model {
                     ended: None,
                 };
                 self.nodes.insert(*node, launched);
+                let is_worker = self.is_worker(group);
                 match self.places.get_mut(name) {
                     Some(place) => (place.holder, place.joined) = (*node, false),
-                    None if self.is_worker(group) => {
+                    None if is_worker => {
                         self.places.insert(name.clone(), place(*node, false, entry.at));
                     }
                     None => {}

@@ -160,9 +160,9 @@ impl Oracle {
         let has_budget = within(Span::hours(1)) < budgets.per_hour
             && within(Span::hours(24)) < budgets.per_day
             && budgets.per_batch > NodeCount::ZERO;
-        let metrics = policy.utilization.map_or(Span::ZERO, |rule| {
-            rule.window + rule.period.times(3) + Span::mins(5)
-        });
+        let metrics = policy
+            .utilization
+            .map_or(Span::ZERO, |rule| rule.window + rule.period.times(3) + Span::mins(5));
         let idle_for = policy.post_job_grace.max(metrics) + timing.tick.times(2);
         let is_candidate = |place: &&Place| {
             let Some(node) = self.model.nodes.get(&place.holder) else { return false };

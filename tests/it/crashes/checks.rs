@@ -28,6 +28,15 @@ impl fmt::Display for Finding {
     }
 }
 
+/// What the daemon itself went through.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Lived {
+    /// How often it was killed.
+    pub(super) kills: u32,
+    /// Ticks that could not read or write everything.
+    pub(super) shown: BTreeMap<&'static str, u32>,
+}
+
 /// What a run came to, as far as runs are compared.
 #[derive(Debug, Clone)]
 pub(super) struct Seen {
@@ -37,12 +46,13 @@ pub(super) struct Seen {
     pub(super) left: u64,
     /// When the last action ended, counted from the world's start.
     pub(super) settled: Span,
-    /// How the actions ended, in the ledger's words, each with how often.
-    pub(super) ends: BTreeMap<&'static str, u32>,
+    /// What happened, each with how often: how actions ended, calls without an
+    /// answer, ticks that could not read or write.
+    pub(super) shown: BTreeMap<&'static str, u32>,
 }
 
 /// Looks at a run that is over.
-pub(super) fn look(life: &Life, policy: &ClusterPolicy, kills: u32) -> (Seen, Vec<Finding>) {
+pub(super) fn look(life: &Life, policy: &ClusterPolicy, lived: &Lived) -> (Seen, Vec<Finding>) {
     let truth = life.world.truth();
     let mut report = Report(vec![]);
     check_work(&mut report, &truth);
@@ -53,7 +63,7 @@ pub(super) fn look(life: &Life, policy: &ClusterPolicy, kills: u32) -> (Seen, Ve
         report.add("ledger unreadable", why.to_string());
         vec![]
     });
-    check_ledger(&mut report, &rows, &truth, policy, kills);
+    check_ledger(&mut report, &rows, &truth, policy, lived.kills);
     for (name, reason) in &truth.fences {
         report.add("fence left", format!("{name} is drained for `{reason}` at the end"));
     }
@@ -65,12 +75,13 @@ pub(super) fn look(life: &Life, policy: &ClusterPolicy, kills: u32) -> (Seen, Ve
     let left = truth.groups.iter().filter(|(name, _)| policy.groups.contains_key(name));
     let left = left.map(|(_, group)| u64::from(group.live.0)).sum();
     let settled = rows.iter().filter_map(|row| row.ended_at).max().unwrap_or(truth.since);
-    let mut ends = BTreeMap::new();
-    for row in &rows {
-        *ends.entry(end(row)).or_default() += 1;
+    let unanswered = ours(&truth).filter(|(_, call)| !call.answered).map(|_| "unanswered");
+    let mut shown = lived.shown.clone();
+    for what in rows.iter().map(end).chain(unanswered) {
+        *shown.entry(what).or_default() += 1;
     }
     let settled = settled.since(truth.since);
-    (Seen { deleted: truth.nodes_deleted(), left, settled, ends }, report.0)
+    (Seen { deleted: truth.nodes_deleted(), left, settled, shown }, report.0)
 }
 
 /// A kill costs time, not savings: there is enough of it in every world.

@@ -6,13 +6,15 @@ use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use trimtab_core::snapshot::{Listing, Snapshot, WorkloadSource};
 use trimtab_core::units::Span;
-use trimtab_daemon::ports::{Ledger, Ports};
+use trimtab_daemon::driver::TickReport;
+use trimtab_daemon::ports::{Ledger, LedgerError, Ports};
 use trimtab_simulator::World;
 use trimtab_simulator::gauntlet::{CrashingLedger, KillPoint, KillWhen};
 use trimtab_tests::life::{Fate, Life};
 
-use super::checks::{self, Finding, Seen};
+use super::checks::{self, Finding, Lived, Seen};
 use super::scenario::{Scenario, named};
 
 /// A daemon that could not start tries again after so long, as systemd does.
@@ -97,8 +99,9 @@ impl Case {
             Err(why) => panic!("no folder for a ledger: {why}"),
         };
         let life = Life::new(world.clone(), policy.clone(), folder.path(), 7);
-        let kills = live(&life, self.scenario.away, wiring);
-        let (seen, mut findings) = checks::look(&life, &policy, kills);
+        let lived = live(&life, self.scenario.away, wiring);
+        let (seen, mut findings) = checks::look(&life, &policy, &lived);
+        let kills = lived.kills;
         // The second of two may come too late.
         if kills == 0 && !self.kills.is_empty() {
             let text = format!("none of {} kills came", self.kills.len());
@@ -113,23 +116,36 @@ impl Case {
 
 /// Runs the daemon to the world's end, and starts it anew after every kill;
 /// after the end, too, so that what was begun is settled.
-fn live(life: &Life, away: Span, wiring: &dyn Wiring) -> u32 {
+fn live(life: &Life, away: Span, wiring: &dyn Wiring) -> Lived {
     let world = &life.world;
-    let mut kills = 0;
+    let mut lived = Lived::default();
     for start in 0..STARTS_MAX {
         let ledger: Arc<dyn Ledger> = Arc::new(life.open_ledger());
         // The planted bug is the daemon's own: it is killed around it.
         let ledger = CrashingLedger::new(world.clone(), wiring.ledger(start, ledger));
         let ports = wiring.ports(start, world.ports(life.options.clone()));
-        match life.run_with(ports, Arc::new(ledger), &mut |_| {}) {
+        let mut after = |tick: Result<&TickReport, &LedgerError>| {
+            let is_blind = |seen: &Snapshot| {
+                seen.listing != Listing::Complete
+                    || matches!(seen.workload, WorkloadSource::Failed { .. })
+                    || seen.workload == WorkloadSource::Empty
+            };
+            let what = match tick {
+                Err(_) => "failed ticks",
+                Ok(report) if is_blind(&report.snapshot) => "blind ticks",
+                Ok(_) => return,
+            };
+            *lived.shown.entry(what).or_default() += 1;
+        };
+        match life.run_with(ports, Arc::new(ledger), &mut after) {
             Fate::Killed => {
-                kills += 1;
+                lived.kills += 1;
                 world.advance_by(away);
                 world.revive();
             }
             // It could not even start.
             Fate::Ended if world.now() < world.end() => world.advance_by(START_AGAIN),
-            Fate::Ended => return kills,
+            Fate::Ended => return lived,
         }
     }
     panic!("the daemon was started {STARTS_MAX} times and the world has not ended");
@@ -148,8 +164,8 @@ pub(super) struct Tally {
     pub(super) deletions: (u64, u64),
     /// When the last action of them all had ended, from the world's start.
     pub(super) settled: Span,
-    /// How the actions of all runs ended.
-    pub(super) ends: BTreeMap<&'static str, u32>,
+    /// What happened in all runs.
+    pub(super) shown: BTreeMap<&'static str, u32>,
     /// What was wrong, each with its replay.
     pub(super) failures: Vec<(Case, Finding)>,
 }
@@ -163,7 +179,7 @@ impl fmt::Display for Tally {
              {deleted} without a kill, {least} to {most} with one, settled by {}, {} wrong; {:?}",
             self.settled,
             self.failures.len(),
-            self.ends
+            self.shown
         )
     }
 }
@@ -234,7 +250,7 @@ fn enumerate(
         kills: 0,
         deletions: (u64::MAX, 0),
         settled: seen.settled,
-        ends: seen.ends.clone(),
+        shown: seen.shown.clone(),
         failures: unharmed.findings.into_iter().map(|finding| (whole.clone(), finding)).collect(),
     };
     for kills in plan(unharmed.effects) {
@@ -244,8 +260,8 @@ fn enumerate(
         *least = (*least).min(outcome.seen.deleted);
         *most = (*most).max(outcome.seen.deleted);
         tally.settled = tally.settled.max(outcome.seen.settled);
-        for (end, count) in outcome.seen.ends {
-            *tally.ends.entry(end).or_default() += count;
+        for (what, count) in outcome.seen.shown {
+            *tally.shown.entry(what).or_default() += count;
         }
         tally.runs += 1;
         tally.kills += u64::from(outcome.kills);

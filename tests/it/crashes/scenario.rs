@@ -24,6 +24,9 @@ pub(super) struct Scenario {
     /// spend a charge on a request that was never sent, and a race that comes
     /// at a fixed minute may then hit a different node.
     pub(super) fewer: u64,
+    /// What the run without a kill must show ([`super::checks::Seen::shown`]):
+    /// a race that never happens proves nothing.
+    pub(super) shows: &'static [&'static str],
     /// What differs from the policy that all share.
     pub(super) tune: fn(&mut ClusterPolicy),
 }
@@ -95,12 +98,13 @@ fn by_metrics(policy: &mut ClusterPolicy) {
 }
 
 macro_rules! scenario {
-    ($name:literal, away: $away:expr, fewer: $fewer:literal, $tune:expr) => {
+    ($name:literal, $away:expr, fewer: $fewer:literal, shows: $shows:expr, $tune:expr) => {
         Scenario {
             name: $name,
             world: include_str!(concat!("../../scenarios/crash-", $name, ".toml")),
             away: $away,
             fewer: $fewer,
+            shows: &$shows,
             tune: $tune,
         }
     };
@@ -108,23 +112,23 @@ macro_rules! scenario {
 
 /// All of them.
 pub(super) const ALL: [Scenario; 17] = [
-    scenario!("plain", away: Span::mins(1), fewer: 0, as_it_is),
-    scenario!("classic", away: Span::mins(3), fewer: 0, as_it_is),
-    scenario!("two-groups", away: Span::secs(90), fewer: 0, as_it_is),
-    scenario!("job-lands", away: Span::secs(30), fewer: 0, as_it_is),
-    scenario!("person-resumes", away: Span::mins(1), fewer: 0, as_it_is),
-    scenario!("person-drains", away: Span::mins(2), fewer: 0, as_it_is),
-    scenario!("partial-failure", away: Span::mins(4), fewer: 0, as_it_is),
-    scenario!("refused", away: Span::mins(9), fewer: 0, as_it_is),
-    scenario!("answer-lost", away: Span::mins(1), fewer: 0, as_it_is),
-    scenario!("request-lost", away: Span::mins(2), fewer: 0, as_it_is),
-    scenario!("replaced", away: Span::secs(45), fewer: 0, as_it_is),
-    scenario!("demand", away: Span::secs(20), fewer: 0, as_it_is),
-    scenario!("budget", away: Span::mins(17), fewer: 0, little_an_hour),
-    scenario!("paused", away: Span::mins(1), fewer: 0, as_it_is),
-    scenario!("metrics-only", away: Span::mins(2), fewer: 0, by_metrics),
-    scenario!("blind", away: Span::mins(1), fewer: 0, as_it_is),
-    scenario!("disk-full", away: Span::secs(5), fewer: 0, as_it_is),
+    scenario!("plain", Span::mins(1), fewer: 0, shows: [], as_it_is),
+    scenario!("classic", Span::mins(3), fewer: 0, shows: [], as_it_is),
+    scenario!("two-groups", Span::secs(90), fewer: 0, shows: [], as_it_is),
+    scenario!("job-lands", Span::secs(30), fewer: 0, shows: ["claimed"], as_it_is),
+    scenario!("person-resumes", Span::mins(1), fewer: 0, shows: ["fence lost", "timed out"], as_it_is),
+    scenario!("person-drains", Span::mins(2), fewer: 0, shows: ["fence lost"], as_it_is),
+    scenario!("partial-failure", Span::mins(4), fewer: 0, shows: ["refused"], as_it_is),
+    scenario!("refused", Span::mins(9), fewer: 0, shows: ["refused"], as_it_is),
+    scenario!("answer-lost", Span::mins(1), fewer: 0, shows: ["unanswered"], as_it_is),
+    scenario!("request-lost", Span::mins(2), fewer: 0, shows: ["unanswered", "never left"], as_it_is),
+    scenario!("replaced", Span::secs(45), fewer: 0, shows: ["replaced"], as_it_is),
+    scenario!("demand", Span::secs(20), fewer: 0, shows: ["demand"], as_it_is),
+    scenario!("budget", Span::mins(17), fewer: 2, shows: [], little_an_hour),
+    scenario!("paused", Span::mins(1), fewer: 0, shows: ["paused"], as_it_is),
+    scenario!("metrics-only", Span::mins(2), fewer: 0, shows: [], by_metrics),
+    scenario!("blind", Span::mins(1), fewer: 0, shows: ["blind ticks"], as_it_is),
+    scenario!("disk-full", Span::secs(5), fewer: 0, shows: ["failed ticks"], as_it_is),
 ];
 
 /// The one of this name.

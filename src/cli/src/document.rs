@@ -1,0 +1,165 @@
+//! What `--output json` prints of plans and figures. Names carry their units;
+//! times are RFC 3339 in UTC.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use trimtab_core::plan::{Evidence, GroupFigures, Mark, NodeVerdict, Release, Verdict};
+use trimtab_core::rule::Counts;
+use trimtab_core::units::Span;
+use trimtab_daemon::driver::TickReport;
+
+/// A plan.
+#[derive(Serialize)]
+pub(crate) struct PlanDocument {
+    cluster: String,
+    at: String,
+    groups: BTreeMap<String, GroupDocument>,
+    marks: Vec<MarkDocument>,
+    releases: Vec<ReleaseDocument>,
+    nodes: Vec<NodeDocument>,
+    violations: Vec<String>,
+}
+
+impl PlanDocument {
+    /// The plan of a tick.
+    pub(crate) fn of(report: &TickReport) -> Self {
+        let plan = &report.plan;
+        Self {
+            cluster: plan.cluster.to_string(),
+            at: plan.made_at.to_string(),
+            groups: plan
+                .figures
+                .iter()
+                .map(|(name, figures)| (name.to_string(), GroupDocument::of(figures)))
+                .collect(),
+            marks: plan.marks.iter().map(MarkDocument::of).collect(),
+            releases: plan.releases.iter().map(ReleaseDocument::of).collect(),
+            nodes: plan.verdicts.iter().map(NodeDocument::of).collect(),
+            violations: report.violations.iter().map(ToString::to_string).collect(),
+        }
+    }
+}
+
+/// The numbers behind a group's verdicts.
+#[derive(Serialize)]
+pub(crate) struct GroupDocument {
+    counts: Option<Counts>,
+    watched_since: Option<String>,
+    idle_timer_seconds: Option<i64>,
+    break_even_seconds: Option<i64>,
+    price_usd_per_hour: Option<f64>,
+    wake_usd: Option<f64>,
+    surplus: Option<u32>,
+    upcoming: u32,
+    spares: u32,
+    floor: u32,
+    candidates: u32,
+    marks: u32,
+    bound: Option<String>,
+    wanted_back: u32,
+}
+
+impl GroupDocument {
+    /// The document of these figures.
+    pub(crate) fn of(figures: &GroupFigures) -> Self {
+        let cost = figures.cost.as_ref();
+        let break_even = cost.map(|cost| cost.break_even).filter(|span| !span.is_forever());
+        let timer = figures.tau.filter(|tau| !tau.is_forever());
+        Self {
+            counts: figures.counts,
+            watched_since: figures.covered_since.map(|at| at.to_string()),
+            idle_timer_seconds: timer.map(Span::as_secs),
+            break_even_seconds: break_even.map(Span::as_secs),
+            price_usd_per_hour: cost.map(|cost| cost.price.as_dollars()),
+            wake_usd: cost.map(|cost| cost.wake.as_dollars()),
+            surplus: figures.surplus.map(|count| count.0),
+            upcoming: figures.upcoming.0,
+            spares: figures.spares.0,
+            floor: figures.floor.0,
+            candidates: figures.candidates.0,
+            marks: figures.marks.0,
+            bound: figures.bound.map(|bound| bound.to_string()),
+            wanted_back: figures.wanted_back.0,
+        }
+    }
+}
+
+/// A node to begin with.
+#[derive(Serialize)]
+struct MarkDocument {
+    node: String,
+    group: String,
+    launched: String,
+    idle_since: String,
+    surplus: u32,
+    idle_timer_seconds: i64,
+    saves_usd_per_hour: f64,
+    wake_usd: f64,
+}
+
+impl MarkDocument {
+    fn of(mark: &Mark) -> Self {
+        let Evidence { idle_since, surplus, tau, price, wake } = mark.evidence;
+        Self {
+            node: mark.node.to_string(),
+            group: mark.group.to_string(),
+            launched: mark.identity.launched.to_string(),
+            idle_since: idle_since.to_string(),
+            surplus: surplus.0,
+            idle_timer_seconds: tau.as_secs(),
+            saves_usd_per_hour: price.as_dollars(),
+            wake_usd: wake.as_dollars(),
+        }
+    }
+}
+
+/// An action to take back.
+#[derive(Serialize)]
+struct ReleaseDocument {
+    action: u64,
+    node: String,
+    reason: String,
+}
+
+impl ReleaseDocument {
+    fn of(release: &Release) -> Self {
+        Self {
+            action: release.action.0,
+            node: release.node.to_string(),
+            reason: release.why.to_string(),
+        }
+    }
+}
+
+/// A word on a node.
+#[derive(Serialize)]
+struct NodeDocument {
+    node: String,
+    name: Option<String>,
+    group: String,
+    decision: &'static str,
+    reason: String,
+}
+
+impl NodeDocument {
+    fn of(verdict: &NodeVerdict) -> Self {
+        Self {
+            node: verdict.node.to_string(),
+            name: verdict.name.as_ref().map(ToString::to_string),
+            group: verdict.group.to_string(),
+            decision: decision(&verdict.verdict),
+            reason: verdict.verdict.to_string(),
+        }
+    }
+}
+
+/// A verdict in one word.
+pub(crate) fn decision(verdict: &Verdict) -> &'static str {
+    match verdict {
+        Verdict::Keep(_) => "keep",
+        Verdict::Mark(_) => "delete",
+        Verdict::Leaving { .. } => "leaving",
+        Verdict::Release(_) => "hand-back",
+    }
+}
