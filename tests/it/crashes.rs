@@ -12,6 +12,7 @@ mod planted;
 mod run;
 mod scenario;
 
+use planted::Plant;
 use run::{AsBuilt, Tally};
 use scenario::{ALL, named};
 
@@ -159,4 +160,55 @@ fn a_full_disk_stops_everything_whenever_the_daemon_dies() {
 #[test]
 fn a_second_kill_during_the_recovery_changes_nothing() {
     twice("plain");
+}
+
+#[test]
+fn a_second_kill_during_the_recovery_of_a_lost_answer_changes_nothing() {
+    twice("answer-lost");
+}
+
+#[test]
+fn a_second_kill_while_jobs_wait_changes_nothing() {
+    twice("demand");
+}
+
+fn notice(plant: Plant, scenario: &str, checks: &[&'static str]) {
+    if is_replay() {
+        return;
+    }
+    match run::noticed(named(scenario), &plant, checks) {
+        Err(why) => panic!("{plant:?}: {why}"),
+        Ok(found) => {
+            for (check, case) in found {
+                println!("{plant:?}: {check} at {case}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_ledger_that_forgets_charges_is_noticed() {
+    notice(Plant::ForgetsCharges, "budget", &["over the budget", "charged over the budget"]);
+}
+
+#[test]
+fn a_ledger_that_forgets_actions_is_noticed() {
+    notice(Plant::ForgetsActions, "answer-lost", &["left open", "job lost", "busy node deleted"]);
+}
+
+#[test]
+fn a_ledger_that_writes_requests_late_is_noticed() {
+    notice(Plant::WritesBehind, "answer-lost", &["uncharged", "job lost", "busy node deleted"]);
+}
+
+#[test]
+fn a_daemon_that_takes_no_fence_off_after_a_restart_is_noticed() {
+    notice(Plant::NeverReleases, "plain", &["fence left", "left open", "not trimmed"]);
+}
+
+#[test]
+fn a_release_that_is_lost_at_the_start_is_asked_for_again() {
+    if !is_replay() {
+        demand_clean(&run::once_everywhere(named("plain"), &Plant::LosesFirstRelease));
+    }
 }

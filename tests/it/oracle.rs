@@ -69,6 +69,12 @@ fn campaign(seeds: std::ops::Range<u64>, days: i64, faults_per_day: f64) -> Play
 }
 
 #[test]
+fn stress_for_now() {
+    let sum = campaign(1000..1200, 4, 24.0);
+    assert!(sum.breaches.is_empty(), "{} breaches, see above", sum.breaches.len());
+}
+
+#[test]
 fn the_contract_holds_in_a_thousand_cluster_days() {
     let sum = campaign(0..SEEDS, DAYS, 1.0);
     assert!(sum.breaches.is_empty(), "{} breaches, see above", sum.breaches.len());

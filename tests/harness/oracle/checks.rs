@@ -33,6 +33,17 @@ pub(super) struct Reads {
     usable_before: BTreeMap<GroupName, u32>,
     arriving: BTreeSet<GroupName>,
     operating: bool,
+    /// What they found, until it is certain that the daemon stored it.
+    unstored: Option<Sample>,
+}
+
+/// What one read of the scheduler found.
+#[derive(Debug, Clone)]
+struct Sample {
+    at: Time,
+    is_bad: bool,
+    busy: Vec<NodeName>,
+    idle: BTreeMap<GroupName, u32>,
 }
 
 impl Oracle {
@@ -52,6 +63,7 @@ impl Oracle {
             }
             WorldEvent::Killed { .. } => {
                 self.end_read();
+                self.reads.unstored = None;
                 self.killed(entry.at);
             }
             WorldEvent::Revived => {
@@ -106,6 +118,7 @@ impl Oracle {
         self.acting = None;
         match call {
             Call::Describe => {
+                self.store_sample();
                 let usable_before = std::mem::take(&mut self.reads.usable_before);
                 self.reads = Reads { begun: Some(at), usable_before, ..Reads::default() };
                 self.marks.clear();
@@ -189,25 +202,45 @@ impl Oracle {
         for (group, usable) in &mut self.reads.usable {
             *usable += self.model.lagging(group, lag);
         }
-        if !self.reads.bad.is_empty() && !self.model.is_in_force("ledger-fails") {
-            self.last_bad_read = Some(at);
-        }
-        if stale.is_none() {
-            self.sample(at, lag);
+        // What cannot be written is no sample: the gap that it leaves counts.
+        if !self.model.is_in_force("ledger-fails") {
+            self.reads.unstored = Some(self.sample(at, lag, stale.is_none()));
         }
         self.check_clocks(at);
         self.tick_ends_reads(at);
     }
 
-    /// A read that counts: who is busy, how many are idle.
-    fn sample(&mut self, at: Time, lag: Span) {
-        for place in self.model.places.values_mut().filter(|place| !place.jobs.is_empty()) {
-            place.seen_busy = Some(at);
+    /// Who is busy and how many are idle; nothing, if the answer is an old one.
+    fn sample(&self, at: Time, lag: Span, is_new: bool) -> Sample {
+        let is_bad = !self.reads.bad.is_empty();
+        if !is_new {
+            return Sample { at, is_bad, busy: vec![], idle: BTreeMap::new() };
         }
-        let groups: Vec<GroupName> = self.policy.groups.keys().cloned().collect();
-        for group in groups {
-            let idle = self.model.usable(&group).filter(|place| place.jobs.is_empty()).count();
-            let idle = idle as u32 + self.model.lagging(&group, lag);
+        let places = self.model.places.iter().filter(|(_, place)| !place.jobs.is_empty());
+        let idle = self.policy.groups.keys().map(|group| {
+            let idle = self.model.usable(group).filter(|place| place.jobs.is_empty()).count();
+            (group.clone(), idle as u32 + self.model.lagging(group, lag))
+        });
+        Sample {
+            at,
+            is_bad,
+            busy: places.map(|(name, _)| name.clone()).collect(),
+            idle: idle.collect(),
+        }
+    }
+
+    /// The daemon went on, so what its last read found is in its ledger.
+    fn store_sample(&mut self) {
+        let Some(Sample { at, is_bad, busy, idle }) = self.reads.unstored.take() else { return };
+        if is_bad {
+            self.last_bad_read = Some(at);
+        }
+        for name in busy {
+            if let Some(place) = self.model.places.get_mut(&name) {
+                place.seen_busy = Some(at);
+            }
+        }
+        for (group, idle) in idle {
             let counts = self.idle.entry(group).or_default();
             counts.push_back((at, idle));
             while counts.front().is_some_and(|(old, _)| at.since(*old) > COUNTS_KEPT) {
@@ -392,6 +425,7 @@ impl Oracle {
         }
         let Some(action) = self.ours(reason) else { return };
         self.fenced.insert(action, Fenced { node: Some(holder), at });
+        self.store_sample();
         self.marked(name, holder, at);
     }
 

@@ -1,1 +1,206 @@
-//! Planted bugs: each check must bite.
+//! Planted bugs: each breaks one promise that a restart rests on, and none of
+//! them shows without a kill. The checks must bite.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use trimtab_core::audit::ClearedBatch;
+use trimtab_core::history::{Charge, History};
+use trimtab_core::ids::{ActionId, BatchId, ClusterName, InstanceId, LedgerId, TickId};
+use trimtab_core::units::{NodeCount, Span, Time};
+use trimtab_daemon::ports::{
+    Decision, DeleteOutcome, Fence, FenceOrder, Ledger, LedgerError, Observation, Ports, ReadError,
+    Request, Switch, Transition,
+};
+
+use super::run::Wiring;
+
+/// A bug.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Plant {
+    /// What was charged is not known again after a restart.
+    ForgetsCharges,
+    /// What was begun is not known again after a restart.
+    ForgetsActions,
+    /// A request is written with the next write, not before its call.
+    WritesBehind,
+    /// After a restart no fence is taken off.
+    NeverReleases,
+    /// After a restart the first release is lost. No bug: that happens.
+    LosesFirstRelease,
+}
+
+impl Wiring for Plant {
+    fn ports(&self, start: u32, mut ports: Ports) -> Ports {
+        let drops = match self {
+            Self::NeverReleases => Drops::All,
+            Self::LosesFirstRelease => Drops::First,
+            Self::ForgetsCharges | Self::ForgetsActions | Self::WritesBehind => return ports,
+        };
+        if start > 0
+            && let Some(writers) = &mut ports.writers
+            && let Some(fence) = writers.fence.take()
+        {
+            writers.fence =
+                Some(Arc::new(Unreleasing { fence, drops, dropped: AtomicBool::new(false) }));
+        }
+        ports
+    }
+
+    fn ledger(&self, _: u32, ledger: Arc<dyn Ledger>) -> Arc<dyn Ledger> {
+        Arc::new(Forgetful { ledger, plant: *self, behind: Mutex::default() })
+    }
+}
+
+/// Which releases are dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Drops {
+    All,
+    First,
+}
+
+struct Unreleasing {
+    fence: Arc<dyn Fence>,
+    drops: Drops,
+    dropped: AtomicBool,
+}
+
+#[async_trait]
+impl Fence for Unreleasing {
+    async fn fence(
+        &self,
+        cluster: &ClusterName,
+        ledger: &LedgerId,
+        orders: &[FenceOrder],
+    ) -> Result<(), ReadError> {
+        self.fence.fence(cluster, ledger, orders).await
+    }
+
+    async fn release(
+        &self,
+        cluster: &ClusterName,
+        ledger: &LedgerId,
+        orders: &[FenceOrder],
+    ) -> Result<(), ReadError> {
+        let was_dropped = self.dropped.swap(true, Ordering::Relaxed);
+        if self.drops == Drops::All || !was_dropped {
+            return Ok(());
+        }
+        self.fence.release(cluster, ledger, orders).await
+    }
+}
+
+/// A request that is not written yet.
+struct Behind {
+    cluster: ClusterName,
+    transitions: Vec<Transition>,
+    batch: ClearedBatch,
+    charges: Vec<Charge>,
+}
+
+struct Forgetful {
+    ledger: Arc<dyn Ledger>,
+    plant: Plant,
+    behind: Mutex<VecDeque<Behind>>,
+}
+
+impl Forgetful {
+    fn behind(&self) -> MutexGuard<'_, VecDeque<Behind>> {
+        self.behind.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The ledger, with everything written.
+    fn caught_up(&self) -> Result<&dyn Ledger, LedgerError> {
+        while let Some(late) = self.behind().pop_front() {
+            let request = Request { batch: &late.batch, charges: &late.charges };
+            self.ledger.record_transitions(&late.cluster, &late.transitions, Some(request))?;
+        }
+        Ok(&*self.ledger)
+    }
+}
+
+impl Ledger for Forgetful {
+    fn id(&self) -> LedgerId {
+        self.ledger.id()
+    }
+
+    fn load(
+        &self,
+        cluster: &ClusterName,
+        now: Time,
+        max_gap: Span,
+    ) -> Result<History, LedgerError> {
+        let mut history = self.ledger.load(cluster, now, max_gap)?;
+        match self.plant {
+            Plant::ForgetsCharges => history.charges.clear(),
+            Plant::ForgetsActions => history.actions.clear(),
+            Plant::WritesBehind | Plant::NeverReleases | Plant::LosesFirstRelease => {}
+        }
+        Ok(history)
+    }
+
+    fn reserve_actions(&self, count: NodeCount) -> Result<ActionId, LedgerError> {
+        self.caught_up()?.reserve_actions(count)
+    }
+
+    fn reserve_batch(&self) -> Result<BatchId, LedgerError> {
+        self.caught_up()?.reserve_batch()
+    }
+
+    fn record_observation(&self, observation: &Observation<'_>) -> Result<TickId, LedgerError> {
+        self.caught_up()?.record_observation(observation)
+    }
+
+    fn record_decision(&self, decision: &Decision<'_>) -> Result<(), LedgerError> {
+        self.caught_up()?.record_decision(decision)
+    }
+
+    fn record_transitions(
+        &self,
+        cluster: &ClusterName,
+        transitions: &[Transition],
+        request: Option<Request<'_>>,
+    ) -> Result<(), LedgerError> {
+        match request {
+            Some(request) if self.plant == Plant::WritesBehind => {
+                self.behind().push_back(Behind {
+                    cluster: cluster.clone(),
+                    transitions: transitions.to_vec(),
+                    batch: request.batch.clone(),
+                    charges: request.charges.to_vec(),
+                });
+                Ok(())
+            }
+            Some(_) | None => self.caught_up()?.record_transitions(cluster, transitions, request),
+        }
+    }
+
+    fn record_outcome(
+        &self,
+        batch: BatchId,
+        at: Time,
+        outcome: &DeleteOutcome,
+        transitions: &[Transition],
+    ) -> Result<(), LedgerError> {
+        self.caught_up()?.record_outcome(batch, at, outcome, transitions)
+    }
+
+    fn record_cooldown(
+        &self,
+        cluster: &ClusterName,
+        node: InstanceId,
+        until: Time,
+    ) -> Result<(), LedgerError> {
+        self.caught_up()?.record_cooldown(cluster, node, until)
+    }
+
+    fn read_switch(&self, cluster: &ClusterName) -> Result<Switch, LedgerError> {
+        self.ledger.read_switch(cluster)
+    }
+
+    fn freeze_cleared(&self, cluster: &ClusterName, since: Time) -> Result<bool, LedgerError> {
+        self.ledger.freeze_cleared(cluster, since)
+    }
+}

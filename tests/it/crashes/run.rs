@@ -209,12 +209,7 @@ pub(super) fn unharmed(scenario: &'static Scenario) -> Outcome {
 
 /// Every effect in turn is the last before a kill, on either side of it.
 pub(super) fn once_everywhere(scenario: &'static Scenario, wiring: &dyn Wiring) -> Tally {
-    enumerate(scenario, wiring, |effects| {
-        let points = (1..=effects).flat_map(|effect| {
-            [KillWhen::Before, KillWhen::AfterActed].map(|when| KillPoint { effect, when })
-        });
-        points.map(|point| vec![point]).collect()
-    })
+    enumerate(scenario, wiring, |effects| points(effects).map(|point| vec![point]).collect())
 }
 
 /// Killed again at one of the first five effects after the restart. The sides
@@ -230,6 +225,44 @@ pub(super) fn twice_everywhere(scenario: &'static Scenario, wiring: &dyn Wiring)
             })
         });
         pairs.collect()
+    })
+}
+
+/// For each of these checks the first kill at which it notices a planted bug.
+///
+/// # Errors
+/// One of them never does, or it takes no kill.
+pub(super) fn noticed(
+    scenario: &'static Scenario,
+    plant: &dyn Wiring,
+    checks: &[&'static str],
+) -> Result<Vec<(&'static str, Case)>, String> {
+    let folder = folder();
+    let whole = Case { scenario, kills: vec![] };
+    let unharmed = whole.run(plant, folder.path(), None);
+    if let Some(finding) = unharmed.findings.first() {
+        return Err(format!("noticed without a kill: {finding}"));
+    }
+    let mut left: Vec<&'static str> = checks.to_vec();
+    let mut found = vec![];
+    for kill in points(unharmed.effects) {
+        let case = Case { scenario, kills: vec![kill] };
+        let findings = case.run(plant, folder.path(), None).findings;
+        let (seen, unseen): (Vec<_>, Vec<_>) =
+            left.into_iter().partition(|check| findings.iter().any(|f| f.check == *check));
+        found.extend(seen.into_iter().map(|check| (check, case.clone())));
+        left = unseen;
+        if left.is_empty() {
+            return Ok(found);
+        }
+    }
+    Err(format!("never noticed in {}: {left:?}", scenario.name))
+}
+
+/// Both sides of every effect.
+fn points(effects: u64) -> impl Iterator<Item = KillPoint> {
+    (1..=effects).flat_map(|effect| {
+        [KillWhen::Before, KillWhen::AfterActed].map(|when| KillPoint { effect, when })
     })
 }
 
