@@ -117,8 +117,8 @@ pub const CHECKS: &[(Rule, &str)] = &[
     (Rule::S19, "every node that was there through two whole ticks has a verdict in the ledger"),
     (
         Rule::S20,
-        "nothing is deleted that was fenced before a tick at which the clocks had parted by more \
-         than the tolerance since the tick before",
+        "nothing is deleted that was fenced, nor marked on what was seen, before a tick at which \
+         the clocks had parted by more than the tolerance since the tick or start before",
     ),
     (
         Rule::L1,
@@ -219,7 +219,7 @@ pub struct Oracle {
     idle: BTreeMap<GroupName, VecDeque<(Time, u32)>>,
     marks: BTreeMap<GroupName, u32>,
     last_bad_read: Option<Time>,
-    /// Clock and tick before, if the process still lives.
+    /// Wall less monotonic clock at the tick before.
     skew: Option<Span>,
     /// Fences from before this are void.
     void_before: Option<Time>,

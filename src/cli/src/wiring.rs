@@ -10,7 +10,7 @@ use trimtab_core::units::{Span, Time};
 use trimtab_daemon::config::{self, Mode, Settings};
 use trimtab_daemon::driver::Driver;
 use trimtab_daemon::ledger::{Durability, SqliteLedger};
-use trimtab_daemon::ports::{Ledger, Ports, ReadError, Switch, Switches};
+use trimtab_daemon::ports::{Ledger, Notification, Notifier, Ports, ReadError, Switch, Switches};
 use trimtab_simulator::World;
 use trimtab_simulator::ports::PortOptions;
 use trimtab_simulator::spec::WorldSpec;
@@ -68,10 +68,12 @@ impl Wired {
     /// When the ledger cannot be opened.
     pub(crate) async fn driver(&self, mode: Mode, keep: Keep) -> anyhow::Result<Driver> {
         let now = self.world.now();
-        let ledger: Arc<dyn Ledger> = match keep {
-            Keep::Ledger => Arc::new(open(&self.ledger_path, now)?),
-            Keep::Nothing => Arc::new(SqliteLedger::in_memory(now)?),
+        let ledger = match keep {
+            Keep::Ledger => open(&self.ledger_path, now)?,
+            Keep::Nothing => SqliteLedger::in_memory(now)?,
         };
+        let lease = Arc::new(ledger.lease());
+        let ledger: Arc<dyn Ledger> = Arc::new(ledger);
         let observe_only = match mode {
             Mode::Observe => true,
             Mode::Enforce => false,
@@ -80,7 +82,7 @@ impl Wired {
         let ports = self.world.ports(options);
         let file = PauseFile::new(self.settings.pause_file.clone());
         let switches = Arc::new(Either { world: Arc::clone(&ports.switches), file });
-        let ports = Ports { switches, ..ports };
+        let ports = Ports { switches, lease, notifier: Arc::new(Log), ..ports };
         let cluster = self.settings.clusters.first().context("no cluster")?;
         Ok(Driver::start(ports, ledger, cluster.policy.clone()).await?)
     }
@@ -88,6 +90,15 @@ impl Wired {
     /// The time between two scheduled ticks.
     pub(crate) fn tick(&self) -> Span {
         self.settings.schedule.interval()
+    }
+}
+
+/// Tells people through the log.
+struct Log;
+
+impl Notifier for Log {
+    fn notify(&self, cluster: &ClusterName, at: Time, notification: &Notification) {
+        tracing::warn!(%cluster, %at, "{notification}");
     }
 }
 

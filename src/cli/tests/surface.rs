@@ -47,12 +47,14 @@ const WORLD: &str = "config/simulated/world.toml";
 fn help_names_every_command_and_misuse_exits_64() {
     let help = run(&["--help"]);
     assert_eq!(code(&help), 0);
-    for command in ["demo", "run", "plan", "explain", "history", "check-config", "pause", "resume"] {
+    for command in ["demo", "run", "plan", "explain", "history", "check-config", "pause", "resume"]
+    {
         assert!(stdout(&help).contains(command), "{command}");
         assert_eq!(code(&run(&[command, "--help"])), 0);
     }
     assert_eq!(code(&run(&["--version"])), 0);
-    for misuse in [&["nope"][..], &["plan"], &["demo", "--days", "many"], &["demo", "--days", "0"]] {
+    for misuse in [&["nope"][..], &["plan"], &["demo", "--days", "many"], &["demo", "--days", "0"]]
+    {
         assert_eq!(code(&run(misuse)), 64, "{misuse:?}");
     }
 }

@@ -8,6 +8,7 @@
 //! A world that only observes is wired without [`Writers`].
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -253,6 +254,33 @@ pub enum Notification {
         /// Its ledger.
         ledger: LedgerId,
     },
+}
+
+impl fmt::Display for Notification {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Action { action, node, notice } => {
+                let what = match notice {
+                    Notice::FenceLost => "somebody took our fence away; it is left alone",
+                    Notice::DeletionOverdue => "its deletion was accepted and has not finished",
+                    Notice::ReleaseOverdue => "it could not be handed back to the scheduler",
+                };
+                write!(f, "action {action}, node {node}: {what}")
+            }
+            Self::Frozen { why } => {
+                write!(f, "frozen until `trimtab resume --clear-freeze`: {why}")
+            }
+            Self::GroupFrozenLong { group, for_how_long } => {
+                write!(f, "group {group} has been frozen by its counts for {for_how_long}")
+            }
+            Self::PlanRefused { violations } => {
+                write!(f, "the audit refused the plan, nothing was done: {}", violations.join("; "))
+            }
+            Self::ForeignFences { ledger } => {
+                write!(f, "nodes bear fences of another trimtab, ledger {ledger}; nothing is done")
+            }
+        }
+    }
 }
 
 /// Tells a person. Never on the critical path: it may not fail.

@@ -67,7 +67,8 @@ impl Oracle {
                 self.killed(entry.at);
             }
             WorldEvent::Revived => {
-                self.skew = None;
+                // The daemon looks at its clocks when it starts.
+                self.skew = Some(self.clock_skew(entry.at));
                 self.revived.push(entry.at);
             }
             WorldEvent::Drained { node, reason } => self.drained(node, reason, entry.at),
@@ -115,7 +116,7 @@ impl Oracle {
 
     fn called(&mut self, call: Call, at: Time) {
         let acts = at + self.call_time;
-        self.acting = None;
+        (self.acting, self.fault_at) = (None, None);
         match call {
             Call::Describe => {
                 self.store_sample();
@@ -251,14 +252,19 @@ impl Oracle {
 
     /// A step that the daemon's two clocks could show voids what was fenced.
     fn check_clocks(&mut self, at: Time) {
-        let asleep = self.model.since("suspended").map_or(Span::ZERO, |since| at.since(since));
-        let skew = self.model.offset + self.model.slept + asleep;
+        let skew = self.clock_skew(at);
         if let Some(before) = self.skew
             && (skew - before).0.abs() > self.policy.timing.clock_tolerance.0
         {
             self.void_before = Some(at);
         }
         self.skew = Some(skew);
+    }
+
+    /// Wall clock less monotonic clock, but for a constant.
+    fn clock_skew(&self, at: Time) -> Span {
+        let asleep = self.model.since("suspended").map_or(Span::ZERO, |since| at.since(since));
+        self.model.offset + self.model.slept + asleep
     }
 
     fn delete_called(&mut self, at: Time) {
@@ -454,6 +460,10 @@ impl Oracle {
         if self.last_bad_read.is_some_and(|bad| bad > since) {
             let what = format!("{id} is marked with a failed read within {tau}");
             self.breach(Rule::S3, at, what);
+        }
+        if self.void_before.is_some_and(|void| void > since) {
+            let what = format!("{id} is marked within {tau} after the clocks had parted");
+            self.breach(Rule::S20, at, what);
         }
         let counts = self.idle.get(&group).into_iter().flatten();
         let least = counts.filter(|(s, _)| *s > since).min_by_key(|(_, idle)| *idle).copied();

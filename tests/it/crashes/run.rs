@@ -216,7 +216,8 @@ pub(super) fn once_everywhere(scenario: &'static Scenario, wiring: &dyn Wiring) 
 /// alternate, so that all four pairs come up.
 pub(super) fn twice_everywhere(scenario: &'static Scenario, wiring: &dyn Wiring) -> Tally {
     enumerate(scenario, wiring, |effects| {
-        let side = |n: u64| if n % 2 == 0 { KillWhen::Before } else { KillWhen::AfterActed };
+        let side =
+            |n: u64| if n.is_multiple_of(2) { KillWhen::Before } else { KillWhen::AfterActed };
         let pairs = (1..=effects).flat_map(|effect| {
             (1..=5).map(move |later| {
                 let first = KillPoint { effect, when: side(effect / 2 + later) };

@@ -7,6 +7,7 @@
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use trimtab_core::units::Time;
@@ -15,7 +16,8 @@ use super::open::OpenError;
 
 /// The right to be the ledger's daemon, until it is dropped.
 pub(super) struct DaemonLock {
-    _file: File,
+    file: File,
+    path: PathBuf,
 }
 
 impl DaemonLock {
@@ -47,7 +49,14 @@ impl DaemonLock {
         }
         let me = format!("pid {} on host {} since {now}\n", std::process::id(), host());
         file.set_len(0).and_then(|()| file.write_all(me.as_bytes())).map_err(unusable)?;
-        Ok(Self { _file: file })
+        Ok(Self { file, path })
+    }
+
+    /// Whether the file that is locked is still the one of that name. Were it
+    /// replaced, another daemon could lock the new one.
+    pub(super) fn is_in_place(&self) -> std::io::Result<bool> {
+        let (ours, there) = (self.file.metadata()?, std::fs::metadata(&self.path)?);
+        Ok((ours.dev(), ours.ino()) == (there.dev(), there.ino()))
     }
 }
 

@@ -47,8 +47,25 @@ use self::decision::{Counter, Written};
 use self::memory::Memory;
 use self::open::{Database, IdSource};
 use crate::ports::{
-    Decision, DeleteOutcome, Ledger, LedgerError, Observation, Request, Switch, Transition,
+    Decision, DeleteOutcome, Lease, Ledger, LedgerError, Observation, ReadError, Request, Switch,
+    Transition,
 };
+
+/// The lease of a machine on which the ledger's lock decides who acts.
+pub struct OneMachineLease {
+    db: Arc<Database>,
+}
+
+impl Lease for OneMachineLease {
+    fn hold(&self) -> Result<u64, ReadError> {
+        match self.db.is_held() {
+            // The lock is taken once in a process's life: there is one generation.
+            Ok(true) => Ok(1),
+            Ok(false) => Err(ReadError::Refused("the ledger's lock file was replaced".into())),
+            Err(why) => Err(ReadError::Unreadable(format!("the ledger's lock file: {why}").into())),
+        }
+    }
+}
 
 /// The ledger of one daemon.
 pub struct SqliteLedger {
@@ -115,6 +132,12 @@ impl SqliteLedger {
     /// This ledger for reading, on the same connection.
     pub fn reader(&self) -> LedgerReader {
         LedgerReader::new(Arc::clone(&self.db), self.id.clone())
+    }
+
+    /// The lease of a machine with one daemon a ledger: it is held while the
+    /// ledger's lock is in place.
+    pub fn lease(&self) -> OneMachineLease {
+        OneMachineLease { db: Arc::clone(&self.db) }
     }
 
     /// This ledger for an operator's writes, on the same connection.

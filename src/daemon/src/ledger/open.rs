@@ -128,7 +128,7 @@ pub(super) struct Database {
     conn: Mutex<Connection>,
     path: String,
     /// Dropped after the connection.
-    _lock: Option<DaemonLock>,
+    lock: Option<DaemonLock>,
 }
 
 impl Database {
@@ -165,7 +165,7 @@ impl Database {
         }
         make_durable(&conn, durability).map_err(fail)?;
         schema::migrate(&mut conn, now, |conn| make_id(conn, id)).map_err(fail)?;
-        Ok(Self { conn: Mutex::new(conn), path: shown, _lock: Some(lock) })
+        Ok(Self { conn: Mutex::new(conn), path: shown, lock: Some(lock) })
     }
 
     /// In memory only.
@@ -178,7 +178,7 @@ impl Database {
             Ok(conn)
         };
         let conn = make().map_err(|fault| refuse(&path, fault))?;
-        Ok(Self { conn: Mutex::new(conn), path, _lock: None })
+        Ok(Self { conn: Mutex::new(conn), path, lock: None })
     }
 
     /// Beside a daemon, or without one: an existing file of this very schema.
@@ -198,11 +198,17 @@ impl Database {
             }
             Found::Schema(_) => {
                 make_durable(&conn, Durability::Full).map_err(fail)?;
-                Ok(Self { conn: Mutex::new(conn), path: shown, _lock: None })
+                Ok(Self { conn: Mutex::new(conn), path: shown, lock: None })
             }
             // Made by a daemon that has not come far enough yet.
             Found::Nothing => Err(OpenError::Missing { path: shown }),
         }
+    }
+
+    /// Whether this is the one daemon of the ledger: its lock is still in place.
+    /// A ledger in memory has nobody to share it with.
+    pub(super) fn is_held(&self) -> std::io::Result<bool> {
+        self.lock.as_ref().map_or(Ok(true), DaemonLock::is_in_place)
     }
 
     fn lock(&self) -> MutexGuard<'_, Connection> {

@@ -1142,3 +1142,17 @@ fn a_reader_cannot_write() {
     let db = Database::attach(&folder.path(), OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
     assert!(db.raw().execute("DELETE FROM tick", []).is_err());
 }
+
+#[test]
+fn the_lease_is_lost_with_the_lock_file() {
+    let folder = Folder::new();
+    let ledger = folder.open();
+    let lease = ledger.lease();
+    assert_eq!(crate::ports::Lease::hold(&lease), Ok(1));
+    let mut lock = folder.path().into_os_string();
+    lock.push(".lock");
+    std::fs::remove_file(&lock).unwrap();
+    assert!(crate::ports::Lease::hold(&lease).is_err(), "no file");
+    std::fs::write(&lock, "somebody else").unwrap();
+    assert!(crate::ports::Lease::hold(&lease).is_err(), "another file");
+}
