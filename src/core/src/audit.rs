@@ -88,6 +88,8 @@ pub enum Rule {
     MassChange,
     /// Only open, revocable actions are taken back.
     Revocable,
+    /// A gate has let it through before the look began.
+    Gate,
 }
 
 /// Approves a plan.
@@ -337,16 +339,28 @@ pub struct Clearance {
     pub waiting: Vec<(ActionId, Rule)>,
 }
 
-/// Clears settled actions of one group for one request, from the reads of this
-/// very tick and under the policy in force.
-pub fn clear(
-    id: BatchId,
-    group_name: &GroupName,
-    snapshot: &Snapshot,
-    policy: &ClusterPolicy,
-    history: &History,
-    now: Time,
-) -> Clearance {
+/// What a clearance rests on.
+#[derive(Clone, Copy)]
+pub struct Offer<'a> {
+    /// The request's id in the ledger.
+    pub id: BatchId,
+    /// The group whose settled actions are offered.
+    pub group: &'a GroupName,
+    /// Whether every gate let an action through before the reads began.
+    pub gated: &'a dyn Fn(&OpenAction) -> bool,
+    /// The reads of this very tick.
+    pub snapshot: &'a Snapshot,
+    /// The policy in force.
+    pub policy: &'a ClusterPolicy,
+    /// Open actions and charges.
+    pub history: &'a History,
+    /// The instant at which the request would be sent.
+    pub now: Time,
+}
+
+/// Clears settled actions of one group for one request.
+pub fn clear(offer: Offer<'_>) -> Clearance {
+    let Offer { id, group: group_name, gated, snapshot, policy, history, now } = offer;
     let settled: Vec<&OpenAction> = history
         .actions
         .values()
@@ -391,6 +405,7 @@ pub fn clear(
     for action in settled {
         match clearance(action, view, snapshot, policy, group) {
             Some(rule) => waiting.push((action.id, rule)),
+            None if !gated(action) => waiting.push((action.id, Rule::Gate)),
             None if nodes.len() >= room.get() => waiting.push((action.id, Rule::Budget)),
             None => nodes.push(action.node),
         }
@@ -431,15 +446,18 @@ fn clearance(
     is_protected(node, group).then_some(Rule::LeftAlone)
 }
 
-/// Without a scheduler the second look counts by the datapoints' own stamps:
-/// every one of them must be younger than the settle time's end.
+/// The second look counts by the stamps of what was seen, not by when it was
+/// asked for: a scheduler that repeats an old answer, or a datapoint from
+/// before, says nothing about the time after the settle time's end.
 fn is_second_look(node: &NodeView, action: &OpenAction, policy: &ClusterPolicy) -> bool {
+    let Some(until) = settled_until(&action.state) else { return false };
     match policy.witness {
-        WitnessKind::Scheduler => action.terms.fenced,
+        WitnessKind::Scheduler => match &node.scheduler {
+            Witness::Fresh { at, .. } => action.terms.fenced && *at >= until,
+            Witness::Absent | Witness::Stale { .. } | Witness::Partial => false,
+        },
         WitnessKind::MetricsOnly => match &node.activity {
-            Witness::Fresh { value, .. } => {
-                settled_until(&action.state).is_some_and(|until| value.to >= until)
-            }
+            Witness::Fresh { value, .. } => value.to >= until,
             Witness::Absent | Witness::Stale { .. } | Witness::Partial => false,
         },
     }

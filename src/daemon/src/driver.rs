@@ -13,10 +13,10 @@ use std::sync::Arc;
 use trimtab_core::action::{
     self, ActionState, Answer, Effect, End, Event, EventKind, Notice, ReleaseReason, Terms,
 };
-use trimtab_core::audit::{self, ApprovedPlan, Violation};
+use trimtab_core::audit::{self, ApprovedPlan, ClearedBatch, Offer, Violation};
 use trimtab_core::census::{self, Gap};
 use trimtab_core::history::{Freeze, Gone, History, OpenAction, Stop};
-use trimtab_core::ids::{ActionId, GroupName, InstanceId, LedgerId, TickId};
+use trimtab_core::ids::{ActionId, BatchId, GroupName, InstanceId, LedgerId, TickId};
 use trimtab_core::plan::{Mark, Plan};
 use trimtab_core::planner;
 use trimtab_core::policy::{ClusterPolicy, NodeLocalData, WitnessKind};
@@ -74,11 +74,18 @@ pub struct Driver {
     ledger_id: LedgerId,
     policy: ClusterPolicy,
     history: History,
+    /// Both clocks at the last tick.
     clocks: Option<(Time, Span)>,
+    /// Both clocks at the start: the first tick may come long after it.
+    clocks_at_start: (Time, Span),
     clock_veto: Option<ReleaseReason>,
     frozen_since: BTreeMap<GroupName, Time>,
     notified: BTreeSet<(ActionId, Notice)>,
     foreign_notified: bool,
+    /// When the gate let an action through.
+    gated: BTreeMap<ActionId, Time>,
+    /// When a gate's yes has to be followed by a fresh look.
+    look_again_at: Option<Time>,
 }
 
 /// What is to happen to one action.
@@ -96,6 +103,7 @@ impl Driver {
         policy: ClusterPolicy,
     ) -> Result<Self, LedgerError> {
         let now = ports.clock.now();
+        let clocks_at_start = (now, ports.clock.monotonic());
         let history = ledger.load(&policy.cluster, now, policy.timing.max_gap())?;
         let ledger_id = ledger.id();
         let mut driver = Self {
@@ -105,11 +113,19 @@ impl Driver {
             policy,
             history,
             clocks: None,
+            clocks_at_start,
             clock_veto: None,
             frozen_since: BTreeMap::new(),
             notified: BTreeSet::new(),
             foreign_notified: false,
+            gated: BTreeMap::new(),
+            look_again_at: None,
         };
+        if driver.ports.writers.is_none() && !driver.history.actions.is_empty() {
+            // There is nothing here that could take a fence off.
+            let open = driver.history.actions.len();
+            tracing::warn!(open, "actions of an enforcing run are open; observing leaves them be");
+        }
         if driver.ports.writers.is_some() {
             let open = driver.history.actions.keys();
             let started = open.map(|node| (*node, EventKind::Started)).collect();
@@ -132,6 +148,7 @@ impl Driver {
     pub fn deadline(&self) -> Option<Time> {
         let last = self.clocks.map(|(at, _)| at);
         let deadlines = self.history.actions.values().filter_map(|a| a.state.deadline(&a.terms));
+        let deadlines = deadlines.chain(self.look_again_at);
         deadlines.filter(|at| last.is_none_or(|last| *at > last)).min()
     }
 
@@ -146,6 +163,7 @@ impl Driver {
         let now = snapshot.taken_at;
         self.check_clocks(&snapshot);
         self.history.forget(now);
+        self.look_again_at = None;
         let tick = self.count(&snapshot, ring)?;
         self.check_foreign_fences(&snapshot);
         self.report_long_freezes(&snapshot);
@@ -229,16 +247,15 @@ impl Driver {
     /// the clock that does not step (S20).
     fn check_clocks(&mut self, snapshot: &Snapshot) {
         let (now, monotonic) = (snapshot.taken_at, self.ports.clock.monotonic());
-        if let Some((wall_before, monotonic_before)) = self.clocks {
-            let step = now.since(wall_before) - (monotonic - monotonic_before);
-            if step.0.abs() > self.policy.timing.clock_tolerance.0 {
-                self.history.end_windows();
-                for charge in &mut self.history.charges {
-                    charge.at = charge.at + step;
-                }
-                let why = ReleaseReason::Vetoed(format!("the wall clock stepped by {step}").into());
-                self.clock_veto = Some(why);
+        let (wall_before, monotonic_before) = self.clocks.unwrap_or(self.clocks_at_start);
+        let step = now.since(wall_before) - (monotonic - monotonic_before);
+        if step.0.abs() > self.policy.timing.clock_tolerance.0 {
+            self.history.end_windows();
+            for charge in &mut self.history.charges {
+                charge.at = charge.at + step;
             }
+            let why = ReleaseReason::Vetoed(format!("the wall clock stepped by {step}").into());
+            self.clock_veto = Some(why);
         }
         self.clocks = Some((now, monotonic));
     }
@@ -324,7 +341,6 @@ impl Driver {
     /// Brings every open action as far as this tick's reads allow.
     async fn follow(&mut self, snapshot: &Snapshot) -> Result<Vec<(InstanceId, End)>, LedgerError> {
         let mut vetoes = vec![];
-        let clock_veto = self.clock_veto.take();
         for (node, action) in &self.history.actions {
             // Its outcome could not be written, so nobody knows it.
             if let ActionState::Asking { .. } = action.state {
@@ -337,11 +353,13 @@ impl Driver {
                 let why = ReleaseReason::Vetoed("the cluster is frozen".into());
                 vetoes.push((*node, EventKind::Veto(why)));
             }
-            if let Some(why) = &clock_veto {
+            if let Some(why) = &self.clock_veto {
                 vetoes.push((*node, EventKind::Veto(why.clone())));
             }
         }
         let mut ended = self.advance(vetoes, snapshot.taken_at).await?;
+        // Only now: a veto that could not be written holds for the next tick.
+        self.clock_veto = None;
         ended.extend(self.look_at_all(snapshot).await?);
         Ok(ended)
     }
@@ -420,6 +438,7 @@ impl Driver {
         let mut actions = self.history.actions.clone();
         actions.extend(opened.iter().map(|action| (action.node, action.clone())));
         let steps = take_steps(&actions, happenings, at);
+        self.record_cooldowns(&steps, at)?;
         self.ledger.record_decision(&Decision {
             tick,
             cluster: &self.policy.cluster,
@@ -487,24 +506,17 @@ impl Driver {
         group: &GroupName,
         snapshot: &Snapshot,
     ) -> Result<Option<Sent>, LedgerError> {
-        let now = self.ports.clock.now();
-        // Cleared under a trial id first: ids are only used up by requests.
-        let trial = trimtab_core::ids::BatchId(0);
-        let trial = audit::clear(trial, group, snapshot, &self.policy, &self.history, now);
-        let Some(trial) = trial.batch else { return Ok(None) };
-        if let Err(why) = self.ask_gate(group, trial.nodes()).await {
-            let why = ReleaseReason::Vetoed(format!("gate: {why}").into());
-            let vetoes = trial.nodes().iter().map(|node| (*node, EventKind::Veto(why.clone())));
-            self.advance(vetoes.collect(), now).await?;
-            return Ok(None);
-        }
+        self.pass_gate(group, snapshot).await?;
         // The last look at the switches: nothing but the commit lies between
         // it and the call. What was settled is taken back at the next tick.
         self.history.stop = self.stop().or(self.history.stop.take());
         let now = self.ports.clock.now();
+        // Ids are used up by requests only.
+        if self.clear(BatchId(0), group, snapshot, now).is_none() {
+            return Ok(None);
+        }
         let id = self.ledger.reserve_batch()?;
-        let cleared = audit::clear(id, group, snapshot, &self.policy, &self.history, now);
-        let Some(batch) = cleared.batch else { return Ok(None) };
+        let Some(batch) = self.clear(id, group, snapshot, now) else { return Ok(None) };
         let Some(writers) = &self.ports.writers else { return Ok(None) };
         let writer = Arc::clone(&writers.cluster);
         let Some(committed) = executor::commit(&*self.ledger, &mut self.history, &batch, now)?
@@ -516,15 +528,62 @@ impl Driver {
         Ok(Some(sent))
     }
 
-    /// Asks the gate, if there is one. Nodes whose disks a gate has to save are
-    /// never deleted without it.
-    async fn ask_gate(&self, group: &GroupName, nodes: &[InstanceId]) -> Result<(), Arc<str>> {
-        let needed = self.policy.groups.get(group).and_then(|group| group.node_local_data);
-        match (&self.ports.gate, needed) {
-            (Some(gate), _) => gate.ask(&self.policy.cluster, group, nodes).await,
-            (None, Some(NodeLocalData::Disposable)) => Ok(()),
-            (None, Some(NodeLocalData::Gate) | None) => {
-                Err("node_local_data asks for a gate, and there is none".into())
+    fn clear(
+        &self,
+        id: BatchId,
+        group: &GroupName,
+        snapshot: &Snapshot,
+        now: Time,
+    ) -> Option<ClearedBatch> {
+        let gated = |action: &OpenAction| {
+            let passed = self.gated.get(&action.id);
+            !self.wants_gate(group) || passed.is_some_and(|at| *at <= snapshot.begun_at)
+        };
+        let (policy, history) = (&self.policy, &self.history);
+        audit::clear(Offer { id, group, gated: &gated, snapshot, policy, history, now }).batch
+    }
+
+    /// Whether nodes of this group need a gate's word. Where a policy asks for
+    /// one, its absence is a no.
+    fn wants_gate(&self, group: &GroupName) -> bool {
+        let data = self.policy.groups.get(group).and_then(|group| group.node_local_data);
+        self.ports.gate.is_some() || data != Some(NodeLocalData::Disposable)
+    }
+
+    /// Asks the gate about everything that could go but for its word. A gate may
+    /// take long, so its yes counts for a look that begins after it.
+    async fn pass_gate(
+        &mut self,
+        group: &GroupName,
+        snapshot: &Snapshot,
+    ) -> Result<(), LedgerError> {
+        if !self.wants_gate(group) {
+            return Ok(());
+        }
+        let now = self.ports.clock.now();
+        let asked_before = &self.gated;
+        let unasked = |action: &OpenAction| !asked_before.contains_key(&action.id);
+        let (id, policy, history) = (BatchId(0), &self.policy, &self.history);
+        let trial =
+            audit::clear(Offer { id, group, gated: &unasked, snapshot, policy, history, now });
+        let Some(trial) = trial.batch else { return Ok(()) };
+        let answer = match &self.ports.gate {
+            Some(gate) => gate.ask(&self.policy.cluster, group, trial.nodes()).await,
+            None => Err("node_local_data asks for a gate, and there is none".into()),
+        };
+        let now = self.ports.clock.now();
+        match answer {
+            Ok(()) => {
+                let passed = trial.nodes().iter().filter_map(|node| history.actions.get(node));
+                let ids: Vec<ActionId> = passed.map(|action| action.id).collect();
+                self.gated.extend(ids.into_iter().map(|id| (id, now)));
+                self.look_again_at = Some(now + Span::millis(1));
+                Ok(())
+            }
+            Err(why) => {
+                let why = ReleaseReason::Vetoed(format!("gate: {why}").into());
+                let vetoes = trial.nodes().iter().map(|node| (*node, EventKind::Veto(why.clone())));
+                self.advance(vetoes.collect(), now).await.map(drop)
             }
         }
     }
@@ -537,6 +596,7 @@ impl Driver {
     ) -> Result<Vec<(InstanceId, End)>, LedgerError> {
         let steps = take_steps(&self.history.actions, happenings, at);
         if !steps.transitions.is_empty() {
+            self.record_cooldowns(&steps, at)?;
             self.ledger.record_transitions(&self.policy.cluster, &steps.transitions, None)?;
         }
         self.settle(steps, at).await
@@ -569,7 +629,7 @@ impl Driver {
                 Effect::Delete(_) => {}
             }
         }
-        let ended = self.put(&steps, at)?;
+        let ended = self.put(&steps, at);
         self.release_fences(&release).await;
         if let Some(port) = self.fence_port()
             && !fence.is_empty()
@@ -583,9 +643,23 @@ impl Driver {
         Ok(ended)
     }
 
-    fn put(&mut self, steps: &Steps, at: Time) -> Result<Vec<(InstanceId, End)>, LedgerError> {
+    /// Commits the cool-downs of actions that are about to end. Before their
+    /// ends: a crash between the two leaves a node alone for longer, never for
+    /// less.
+    fn record_cooldowns(&self, steps: &Steps, at: Time) -> Result<(), LedgerError> {
+        for step in &steps.transitions {
+            if let ActionState::Ended { end, .. } = &step.state
+                && wants_cooldown(end)
+            {
+                let until = at + self.policy.timing.cooldown;
+                self.ledger.record_cooldown(&self.policy.cluster, step.node, until)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, steps: &Steps, at: Time) -> Vec<(InstanceId, End)> {
         let mut ended = vec![];
-        let mut cooling = vec![];
         for step in &steps.transitions {
             let Some(action) = self.history.actions.get_mut(&step.node) else { continue };
             action.state = step.state.clone();
@@ -593,18 +667,15 @@ impl Driver {
             let Some(over) = self.history.actions.remove(&step.node) else { continue };
             ended.push((step.node, end.clone()));
             self.notified.retain(|(action, _)| *action != over.id);
+            self.gated.remove(&over.id);
             if *end == End::Gone {
                 self.history.gone.push(Gone { node: step.node, group: over.group, at });
             } else if wants_cooldown(end) {
                 let until = at + self.policy.timing.cooldown;
                 self.history.cooldowns.insert(step.node, until);
-                cooling.push((step.node, until));
             }
         }
-        for (node, until) in cooling {
-            self.ledger.record_cooldown(&self.policy.cluster, node, until)?;
-        }
-        Ok(ended)
+        ended
     }
 
     fn fence_port(&self) -> Option<&dyn crate::ports::Fence> {

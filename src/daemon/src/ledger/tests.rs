@@ -308,7 +308,16 @@ fn cleared(id: BatchId, actions: &[OpenAction], now: Time) -> ClearedBatch {
         (action.node, OpenAction { state, ..action.clone() })
     });
     let history = History { actions: settled.collect(), ..History::default() };
-    audit::clear(id, &group(), &snapshot, &policy(), &history, now).batch.unwrap()
+    let offer = audit::Offer {
+        id,
+        group: &group(),
+        gated: &|_| true,
+        snapshot: &snapshot,
+        policy: &policy(),
+        history: &history,
+        now,
+    };
+    audit::clear(offer).batch.unwrap()
 }
 
 /// Writes the request and the charges of these actions.
