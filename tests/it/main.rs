@@ -2,6 +2,7 @@
 
 mod crashes;
 mod oracle;
+mod gate;
 mod plan_properties;
 mod search;
 mod tidy;

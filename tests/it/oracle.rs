@@ -1,6 +1,9 @@
 //! The daemon under the oracle: simulated cluster-days with faults, and bugs
 //! planted to see that the oracle notices them.
 
+mod meddling;
+mod planted;
+
 use std::collections::BTreeMap;
 use std::time::Instant;
 

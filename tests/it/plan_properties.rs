@@ -339,7 +339,16 @@ fn only_fenced_clean_and_settled_nodes_of_one_group_are_cleared() {
         for (group, marks) in groups {
             let clear = |case: &Case, at| {
                 let id = trimtab_core::ids::BatchId(1);
-                audit::clear(id, &group, &case.snapshot, &case.policy, &case.history, at).batch
+                audit::clear(audit::Offer {
+                    id,
+                    group: &group,
+                    gated: &|_| true,
+                    snapshot: &case.snapshot,
+                    policy: &case.policy,
+                    history: &case.history,
+                    now: at,
+                })
+                .batch
             };
             let batch = clear(&case, case.now).expect("settled and clean");
             assert!(batch.nodes().len() <= marks && batch.nodes().len() <= 99);

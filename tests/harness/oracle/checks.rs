@@ -455,7 +455,7 @@ impl Oracle {
         let marks = self.marks.entry(group.clone()).or_default();
         *marks += 1;
         let wanted = *marks + spares;
-        let read_at = self.reads.as_of.unwrap_or(at);
+        let read_at = self.reads.begun.unwrap_or(at);
         let since = read_at - tau;
         if self.last_bad_read.is_some_and(|bad| bad > since) {
             let what = format!("{id} is marked with a failed read within {tau}");

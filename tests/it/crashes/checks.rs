@@ -64,6 +64,7 @@ pub(super) fn look(life: &Life, policy: &ClusterPolicy, lived: &Lived) -> (Seen,
         vec![]
     });
     check_ledger(&mut report, &rows, &truth, policy, lived.kills);
+    check_cooldowns(&mut report, &rows, policy.timing.cooldown);
     for (name, reason) in &truth.fences {
         report.add("fence left", format!("{name} is drained for `{reason}` at the end"));
     }
@@ -95,6 +96,28 @@ pub(super) fn liveness(seen: &Seen, unharmed: &Seen, fewer: u64) -> Option<Findi
         seen.left, seen.deleted, unharmed.left, unharmed.deleted
     );
     Some(Finding { check: "not trimmed", text })
+}
+
+/// A node that was handed back for a reason of its own is left alone for the
+/// cool-down, a person's resume above all.
+fn check_cooldowns(report: &mut Report, rows: &[HistoryRow], cooldown: Span) {
+    let mut ended: BTreeMap<InstanceId, (Time, &'static str)> = BTreeMap::new();
+    // Oldest first.
+    for row in rows.iter().rev() {
+        let node = row.action.node;
+        if let Some((at, why)) = ended.remove(&node)
+            && row.action.marked_at < at + cooldown
+        {
+            let text = format!("{node}, {why} at {at}, marked at {}", row.action.marked_at);
+            report.add("no cool-down", text);
+        }
+        let why = end(row);
+        if let Some(at) = row.ended_at
+            && !["paused", "restarted", "gone"].contains(&why)
+        {
+            ended.insert(node, (at, why));
+        }
+    }
 }
 
 /// How an action ended, in one word.

@@ -212,16 +212,17 @@ pub(super) fn once_everywhere(scenario: &'static Scenario, wiring: &dyn Wiring) 
     enumerate(scenario, wiring, |effects| points(effects).map(|point| vec![point]).collect())
 }
 
-/// Killed again at one of the first five effects after the restart. The sides
-/// alternate, so that all four pairs come up.
+/// Killed again at one of the first five effects after the restart: at the
+/// first, third and fifth, or the second and fourth. The sides alternate so
+/// that all pairs of them come up at each distance.
 pub(super) fn twice_everywhere(scenario: &'static Scenario, wiring: &dyn Wiring) -> Tally {
     enumerate(scenario, wiring, |effects| {
         let side =
             |n: u64| if n.is_multiple_of(2) { KillWhen::Before } else { KillWhen::AfterActed };
         let pairs = (1..=effects).flat_map(|effect| {
-            (1..=5).map(move |later| {
-                let first = KillPoint { effect, when: side(effect / 2 + later) };
-                let second = KillPoint { effect: effect + later, when: side(later) };
+            (1..=5).filter(move |later| (effect + later).is_multiple_of(2)).map(move |later| {
+                let first = KillPoint { effect, when: side(effect / 4 + later / 2) };
+                let second = KillPoint { effect: effect + later, when: side(effect / 2) };
                 vec![first, second]
             })
         });

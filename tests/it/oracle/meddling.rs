@@ -1,0 +1,299 @@
+//! Ports and ledgers that lie, forget or meddle: bugs to plant.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use trimtab_core::audit::ClearedBatch;
+use trimtab_core::history::History;
+use trimtab_core::ids::{ActionId, BatchId, ClusterName, InstanceId, LedgerId, TickId};
+use trimtab_core::snapshot::{
+    ClusterDescription, ClusterStatus, InstanceStatus, NodeListing, Workload,
+};
+use trimtab_core::units::{NodeCount, Span, Time};
+use trimtab_daemon::ports::{
+    Clock, ClusterRead, ClusterWrite, Decision, DeleteOutcome, Fence, FenceOrder, Ledger,
+    LedgerError, Lease, Observation, ReadError, Request, Switch, Switches, Transition,
+    WorkloadRead,
+};
+use trimtab_simulator::World;
+
+/// A switch that nobody can turn, and a lease that is always held.
+pub(super) struct AlwaysOn;
+
+impl Switches for AlwaysOn {
+    fn read(&self, _: &ClusterName) -> Result<Switch, ReadError> {
+        Ok(Switch::On)
+    }
+}
+
+impl Lease for AlwaysOn {
+    fn hold(&self) -> Result<u64, ReadError> {
+        Ok(1)
+    }
+}
+
+/// A monotonic clock that steps with the wall clock.
+pub(super) struct OneClock(pub(super) Arc<dyn Clock>);
+
+impl Clock for OneClock {
+    fn now(&self) -> Time {
+        self.0.now()
+    }
+
+    fn monotonic(&self) -> Span {
+        self.0.now().since(Time(0))
+    }
+}
+
+/// A cluster that always says it is in service, and lets something happen in
+/// the world at every look.
+pub(super) struct Rosy {
+    pub(super) cluster: Arc<dyn ClusterRead>,
+    pub(super) lies: bool,
+    pub(super) meddle: Box<dyn Fn() + Send + Sync>,
+}
+
+#[async_trait]
+impl ClusterRead for Rosy {
+    async fn describe(&self, cluster: &ClusterName) -> Result<ClusterDescription, ReadError> {
+        (self.meddle)();
+        let mut read = self.cluster.describe(cluster).await?;
+        if self.lies {
+            read.state.status = ClusterStatus::InService;
+            read.state.software_update = false;
+            for group in read.groups.values_mut() {
+                group.calm = true;
+            }
+        }
+        Ok(read)
+    }
+
+    async fn list_nodes(&self, cluster: &ClusterName) -> Result<NodeListing, ReadError> {
+        self.cluster.list_nodes(cluster).await
+    }
+
+    async fn describe_node(
+        &self,
+        cluster: &ClusterName,
+        node: InstanceId,
+    ) -> Result<Option<InstanceStatus>, ReadError> {
+        self.cluster.describe_node(cluster, node).await
+    }
+}
+
+/// A scheduler's client that repeats its last answer, as new, when it fails.
+pub(super) struct Cached {
+    pub(super) workload: Arc<dyn WorkloadRead>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) last: Mutex<Option<Workload>>,
+}
+
+#[async_trait]
+impl WorkloadRead for Cached {
+    async fn read(&self, cluster: &ClusterName) -> Result<Workload, ReadError> {
+        let read = self.workload.read(cluster).await;
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        match read {
+            Ok(read) => {
+                *last = Some(read.clone());
+                Ok(read)
+            }
+            Err(why) => {
+                let old = last.clone().ok_or(why)?;
+                Ok(Workload { at: self.clock.now(), ..old })
+            }
+        }
+    }
+}
+
+/// What a fence does beside, or instead of, what it is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Habit {
+    /// At every fence, it takes all older fences off.
+    ReleasesAll,
+    /// It never takes a fence off.
+    KeepsAll,
+}
+
+/// A fence with a habit.
+pub(super) struct Fencer {
+    pub(super) fence: Arc<dyn Fence>,
+    pub(super) habit: Habit,
+    pub(super) asked: Mutex<Vec<FenceOrder>>,
+}
+
+#[async_trait]
+impl Fence for Fencer {
+    async fn fence(
+        &self,
+        cluster: &ClusterName,
+        ledger: &LedgerId,
+        orders: &[FenceOrder],
+    ) -> Result<(), ReadError> {
+        let older = {
+            let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+            let older = asked.clone();
+            asked.extend_from_slice(orders);
+            older
+        };
+        if self.habit == Habit::ReleasesAll && !older.is_empty() {
+            self.fence.release(cluster, ledger, &older).await?;
+        }
+        self.fence.fence(cluster, ledger, orders).await
+    }
+
+    async fn release(
+        &self,
+        cluster: &ClusterName,
+        ledger: &LedgerId,
+        orders: &[FenceOrder],
+    ) -> Result<(), ReadError> {
+        match self.habit {
+            Habit::KeepsAll => Ok(()),
+            Habit::ReleasesAll => self.fence.release(cluster, ledger, orders).await,
+        }
+    }
+}
+
+/// Lets something happen right after a fence was put on.
+pub(super) struct AfterFence {
+    pub(super) fence: Arc<dyn Fence>,
+    pub(super) meddle: Box<dyn Fn(&[FenceOrder]) + Send + Sync>,
+}
+
+#[async_trait]
+impl Fence for AfterFence {
+    async fn fence(
+        &self,
+        cluster: &ClusterName,
+        ledger: &LedgerId,
+        orders: &[FenceOrder],
+    ) -> Result<(), ReadError> {
+        let done = self.fence.fence(cluster, ledger, orders).await;
+        (self.meddle)(orders);
+        done
+    }
+
+    async fn release(
+        &self,
+        cluster: &ClusterName,
+        ledger: &LedgerId,
+        orders: &[FenceOrder],
+    ) -> Result<(), ReadError> {
+        self.fence.release(cluster, ledger, orders).await
+    }
+}
+
+/// Deletes whose answers are lost.
+pub(super) struct Unheard {
+    pub(super) cluster: Arc<dyn ClusterWrite>,
+    pub(super) world: World,
+}
+
+#[async_trait]
+impl ClusterWrite for Unheard {
+    async fn delete_nodes(&self, batch: &ClearedBatch) -> DeleteOutcome {
+        let _ = self.cluster.delete_nodes(batch).await;
+        let why = format!("the line broke at {}", self.world.now());
+        DeleteOutcome::NoAnswer { why: why.into() }
+    }
+}
+
+/// What a ledger leaves out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Omits {
+    /// Requests, with their charges.
+    Requests,
+    /// Verdicts.
+    Verdicts,
+    /// That a freeze needs a person to end it.
+    Freezes,
+}
+
+/// A ledger that leaves something out.
+pub(super) struct Forgetful {
+    pub(super) ledger: Arc<dyn Ledger>,
+    pub(super) omits: Omits,
+}
+
+impl Ledger for Forgetful {
+    fn id(&self) -> LedgerId {
+        self.ledger.id()
+    }
+
+    fn load(
+        &self,
+        cluster: &ClusterName,
+        now: Time,
+        max_gap: Span,
+    ) -> Result<History, LedgerError> {
+        self.ledger.load(cluster, now, max_gap)
+    }
+
+    fn reserve_actions(&self, count: NodeCount) -> Result<ActionId, LedgerError> {
+        self.ledger.reserve_actions(count)
+    }
+
+    fn reserve_batch(&self) -> Result<BatchId, LedgerError> {
+        self.ledger.reserve_batch()
+    }
+
+    fn record_observation(&self, observation: &Observation<'_>) -> Result<TickId, LedgerError> {
+        self.ledger.record_observation(observation)
+    }
+
+    fn record_decision(&self, decision: &Decision<'_>) -> Result<(), LedgerError> {
+        let verdicts = if self.omits == Omits::Verdicts { &[] } else { decision.verdicts };
+        self.ledger.record_decision(&Decision { verdicts, ..*decision })
+    }
+
+    fn record_transitions(
+        &self,
+        cluster: &ClusterName,
+        transitions: &[Transition],
+        request: Option<Request<'_>>,
+    ) -> Result<(), LedgerError> {
+        let request = request.filter(|_| self.omits != Omits::Requests);
+        self.ledger.record_transitions(cluster, transitions, request)
+    }
+
+    fn record_outcome(
+        &self,
+        batch: BatchId,
+        at: Time,
+        outcome: &DeleteOutcome,
+        transitions: &[Transition],
+    ) -> Result<(), LedgerError> {
+        self.ledger.record_outcome(batch, at, outcome, transitions)
+    }
+
+    fn record_cooldown(
+        &self,
+        cluster: &ClusterName,
+        node: InstanceId,
+        until: Time,
+    ) -> Result<(), LedgerError> {
+        self.ledger.record_cooldown(cluster, node, until)
+    }
+
+    fn read_switch(&self, cluster: &ClusterName) -> Result<Switch, LedgerError> {
+        self.ledger.read_switch(cluster)
+    }
+
+    fn freeze_cleared(&self, cluster: &ClusterName, since: Time) -> Result<bool, LedgerError> {
+        match self.omits {
+            Omits::Freezes => Ok(true),
+            Omits::Requests | Omits::Verdicts => self.ledger.freeze_cleared(cluster, since),
+        }
+    }
+}
+
+/// How often each of these comes.
+pub(super) fn counts<T: Ord>(items: impl IntoIterator<Item = T>) -> BTreeMap<T, usize> {
+    let mut counts = BTreeMap::new();
+    for item in items {
+        *counts.entry(item).or_default() += 1;
+    }
+    counts
+}
