@@ -9,9 +9,9 @@ use std::task::{Context, Poll, Waker};
 
 use trimtab_core::policy::ClusterPolicy;
 use trimtab_core::units::Time;
-use trimtab_daemon::driver::{Driver, Intent, TickReport};
+use trimtab_daemon::driver::{Driver, Intent, TickError, TickReport};
 use trimtab_daemon::ledger::{Durability, SqliteLedger};
-use trimtab_daemon::ports::{Doorbell, Ledger, LedgerError, Ports, Ring};
+use trimtab_daemon::ports::{Doorbell, Ledger, Ports, Ring};
 use trimtab_simulator::World;
 use trimtab_simulator::gauntlet::CrashingLedger;
 use trimtab_simulator::ports::PortOptions;
@@ -74,7 +74,7 @@ impl Life {
 
     /// Runs the daemon until it is killed or the world ends. `after` is called
     /// after every tick with what it reported.
-    pub fn run(&self, after: &mut dyn FnMut(Result<&TickReport, &LedgerError>)) -> Fate {
+    pub fn run(&self, after: &mut dyn FnMut(Result<&TickReport, &TickError>)) -> Fate {
         let ledger = CrashingLedger::new(self.world.clone(), Arc::new(self.open_ledger()));
         self.run_with(self.world.ports(self.options.clone()), Arc::new(ledger), after)
     }
@@ -84,7 +84,7 @@ impl Life {
         &self,
         ports: Ports,
         ledger: Arc<dyn Ledger>,
-        after: &mut dyn FnMut(Result<&TickReport, &LedgerError>),
+        after: &mut dyn FnMut(Result<&TickReport, &TickError>),
     ) -> Fate {
         match poll_once(self.live(ports, ledger, after)) {
             // A ledger that was killed answers with an error, and nobody is
@@ -99,7 +99,7 @@ impl Life {
         &self,
         ports: Ports,
         ledger: Arc<dyn Ledger>,
-        after: &mut dyn FnMut(Result<&TickReport, &LedgerError>),
+        after: &mut dyn FnMut(Result<&TickReport, &TickError>),
     ) {
         let Ok(mut driver) = Driver::start(ports, ledger, self.policy.clone()).await else {
             return;
@@ -125,7 +125,7 @@ impl Life {
 
     /// Runs to the world's end, starting the daemon anew after every kill.
     /// Returns how often it was killed.
-    pub fn run_on(&self, after: &mut dyn FnMut(Result<&TickReport, &LedgerError>)) -> u32 {
+    pub fn run_on(&self, after: &mut dyn FnMut(Result<&TickReport, &TickError>)) -> u32 {
         let mut kills = 0;
         while self.run(after) == Fate::Killed {
             kills += 1;

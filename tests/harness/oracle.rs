@@ -5,22 +5,24 @@
 //! tick) and at the end with the truth and the ledger ([`Oracle::finish`]). It
 //! has its own model of nodes, fences, jobs and faults (`model`), made of those
 //! events alone, and shares no code with planner, audit or driver. What it can
-//! tell at once is in `checks`, what needs the ledger in `books`, what must
-//! happen in the end in `progress`. [`CHECKS`] lists the rules it checks, each
-//! with what exactly is compared, and [`NOT_CHECKED`] those that it cannot, and
-//! why. `worlds` makes worlds and policies from seeds and `play` lives them.
+//! tell at once is in `checks` and `fences`, what needs the ledger in `books`,
+//! what must happen in the end in `progress`. [`CHECKS`] lists the rules it
+//! checks, each with what exactly is compared, and [`NOT_CHECKED`] those that it
+//! cannot, and why. `worlds` makes worlds and policies from seeds and `play`
+//! lives them.
 //!
 //! Its limits: a world with a scheduler; one process at a time; ports that take
 //! no time, or the same time for each call.
 
 mod books;
 mod checks;
+mod fences;
 mod model;
 pub mod play;
 mod progress;
 pub mod worlds;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 
 use trimtab_core::ids::{ActionId, GroupName, InstanceId, LedgerId};
@@ -225,7 +227,6 @@ pub struct Oracle {
     void_before: Option<Time>,
     progress: Progress,
     floors: BTreeMap<(GroupName, i64), u32>,
-    taken: BTreeSet<InstanceId>,
     /// Wall clock less true time, from each instant on.
     offsets: Vec<(Time, Span)>,
     revived: Vec<Time>,
@@ -273,7 +274,6 @@ impl Oracle {
             void_before: None,
             progress: Progress::default(),
             floors: BTreeMap::new(),
-            taken: BTreeSet::new(),
             offsets: vec![(spec.start, Span::ZERO)],
             revived: vec![],
             resumed: vec![],

@@ -110,6 +110,7 @@ fn a_gates_no_hands_the_nodes_back() {
         | EventKind::Answered(_)
         | EventKind::Deadline
         | EventKind::Paused
+        | EventKind::ClockStepped(_)
         | EventKind::Started => false,
     };
     assert!(rows.iter().any(|row| row.events.iter().any(said)));

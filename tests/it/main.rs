@@ -1,8 +1,9 @@
 //! Tests across crates.
 
 mod crashes;
-mod oracle;
+mod decisions;
 mod gate;
+mod oracle;
 mod plan_properties;
 mod search;
 mod tidy;

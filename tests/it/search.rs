@@ -431,11 +431,11 @@ fn grow_older(state: ActionState) -> ActionState {
         ActionState::Fencing { since } => ActionState::Fencing { since: older(since) },
         ActionState::Settling { until } => ActionState::Settling { until: older(until) },
         ActionState::Asking { batch, at } => ActionState::Asking { batch, at: older(at) },
-        ActionState::Asked { batch, at, answer, absences, running_since } => ActionState::Asked {
+        ActionState::Asked { batch, at, answer, absent_since, running_since } => ActionState::Asked {
             batch,
             at: older(at),
             answer,
-            absences,
+            absent_since: absent_since.map(older),
             running_since: running_since.map(older),
         },
         ActionState::Releasing { why, since } => {
@@ -513,7 +513,7 @@ fn hasty(terms: &Terms, state: ActionState, event: &Event) -> (ActionState, Vec<
                     batch,
                     at: event.at,
                     answer: Answer::Accepted,
-                    absences: 0,
+                    absent_since: None,
                     running_since: None,
                 },
                 vec![Effect::Delete(batch)],
@@ -578,7 +578,7 @@ fn an_action_that_ends_under_its_fence_is_swept() {
         batch: BatchId(1),
         at: NOW,
         answer: Answer::Refused { why: "busy".into() },
-        absences: 0,
+        absent_since: None,
         running_since: None,
     };
     let node = Node {

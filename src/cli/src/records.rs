@@ -131,6 +131,7 @@ fn describe(event: &ActionEvent) -> String {
         EventKind::Deadline => "a time limit passed".to_owned(),
         EventKind::Paused => "trimtab was paused".to_owned(),
         EventKind::Started => "trimtab was started".to_owned(),
+        EventKind::ClockStepped(by) => format!("the wall clock stepped by {by}"),
     };
     plain(&format!("{}  {what} → {}", event.event.at, event.state.name()))
 }

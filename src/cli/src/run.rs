@@ -5,8 +5,8 @@ use trimtab_core::ids::InstanceId;
 use trimtab_core::plan::{GroupFigures, Plan, Verdict};
 use trimtab_core::units::{Span, Time};
 use trimtab_daemon::config::Mode;
-use trimtab_daemon::driver::{Driver, Intent, TickReport};
-use trimtab_daemon::ports::{Doorbell, LedgerError, Ring};
+use trimtab_daemon::driver::{Driver, Intent, TickError, TickReport};
+use trimtab_daemon::ports::{Doorbell, Ring};
 use trimtab_daemon::run::{self, Audience};
 
 use crate::args::{PlanArgs, RunArgs};
@@ -123,7 +123,7 @@ struct Reporter {
 }
 
 impl Audience for Reporter {
-    fn ticked(&mut self, report: Result<&TickReport, &LedgerError>) {
+    fn ticked(&mut self, report: Result<&TickReport, &TickError>) {
         match report {
             Err(why) => {
                 self.failed = true;

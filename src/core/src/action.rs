@@ -32,8 +32,9 @@ use crate::policy::Timing;
 use crate::snapshot::{Claim, InstanceStatus};
 use crate::units::{Span, Time};
 
-/// Listings a node must be absent from, one after another, to be gone (F6).
-pub const ABSENCES_TO_BE_GONE: u8 = 2;
+/// A node is gone once two complete listings at least this far apart, and all
+/// between them, lack it: one look can be a lagging or a changing page (F6).
+pub const ABSENT_TO_BE_GONE: Span = Span::mins(1);
 
 /// Where an action stands.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -68,8 +69,8 @@ pub enum ActionState {
         at: Time,
         /// What the API said of this node.
         answer: Answer,
-        /// Complete listings without the node, one after another.
-        absences: u8,
+        /// Since when every complete listing lacked it.
+        absent_since: Option<Time>,
         /// Since when it was Running in every complete listing.
         running_since: Option<Time>,
     },
@@ -201,6 +202,9 @@ pub enum EventKind {
     Paused,
     /// The daemon was started and found this action open.
     Started,
+    /// The wall clock stepped by so much between two ticks: what was waited out
+    /// on it is void.
+    ClockStepped(Span),
 }
 
 /// What a tick's reads say of one node.
@@ -364,21 +368,23 @@ impl ActionState {
             Self::Fencing { since } => Some(*since + terms.fencing_timeout),
             Self::Settling { until } => Some(*until),
             Self::Asking { .. } | Self::Ended { .. } => None,
-            Self::Asked { answer: Answer::NoAnswer, running_since: Some(since), .. } => {
-                Some(*since + terms.confirm_running)
-            }
+            Self::Asked { absent_since: Some(since), .. } => Some(*since + ABSENT_TO_BE_GONE),
+            Self::Asked { running_since: Some(since), .. } => Some(*since + terms.confirm_running),
             Self::Asked { at, .. } => Some(*at + terms.overdue),
             Self::Releasing { since, .. } => Some(*since + terms.overdue),
         }
     }
 
-    /// Whether a single-node read is needed before the next step: the node has
-    /// gone unanswered and Running for long enough.
+    /// Whether a single-node read is needed before the next step: the API said no
+    /// to this node, or it has been Running for long enough after the call.
     pub fn wants_description(&self, terms: &Terms, now: Time) -> bool {
         match self {
-            Self::Asked { answer: Answer::NoAnswer, running_since: Some(since), .. } => {
-                now.since(*since) >= terms.confirm_running
-            }
+            Self::Asked { answer: Answer::Failed { .. } | Answer::Refused { .. }, .. } => true,
+            Self::Asked {
+                answer: Answer::NoAnswer | Answer::Accepted,
+                running_since: Some(since),
+                ..
+            } => now.since(*since) >= terms.confirm_running,
             Self::Asked { .. }
             | Self::Marked { .. }
             | Self::Fencing { .. }
@@ -413,8 +419,8 @@ pub fn step(terms: &Terms, state: ActionState, event: &Event) -> (ActionState, V
         ActionState::Fencing { since } => fencing(terms, since, event),
         ActionState::Settling { until } => settling(terms, until, event),
         ActionState::Asking { batch, at: asked_at } => asking(batch, asked_at, event),
-        ActionState::Asked { batch, at: asked_at, answer, absences, running_since } => {
-            let asked = Asked { batch, at: asked_at, answer, absences, running_since };
+        ActionState::Asked { batch, at: asked_at, answer, absent_since, running_since } => {
+            let asked = Asked { batch, at: asked_at, answer, absent_since, running_since };
             asked.step(terms, event)
         }
         ActionState::Releasing { why, since } => releasing(terms, why, since, event),
@@ -422,10 +428,12 @@ pub fn step(terms: &Terms, state: ActionState, event: &Event) -> (ActionState, V
     }
 }
 
-/// Hands the node back: with a fence, that takes a call and a look.
+/// Hands the node back. With a fence, that takes a look which shows the node
+/// there and not shutting down, and then a call: a node that somebody is
+/// terminating meanwhile must not be given to a job.
 fn release(terms: &Terms, why: ReleaseReason, at: Time) -> (ActionState, Vec<Effect>) {
     if terms.fenced {
-        (ActionState::Releasing { why, since: at }, vec![Effect::Release])
+        (ActionState::Releasing { why, since: at }, vec![])
     } else {
         (ActionState::Ended { end: End::Released(why), at }, vec![])
     }
@@ -435,10 +443,9 @@ fn lose_fence(at: Time) -> (ActionState, Vec<Effect>) {
     (ActionState::Ended { end: End::FenceLost, at }, vec![Effect::Notify(Notice::FenceLost)])
 }
 
-/// The fence may sit on the new instance by now: it is taken off in any case.
-fn replaced(terms: &Terms, at: Time) -> (ActionState, Vec<Effect>) {
-    let effects = if terms.fenced { vec![Effect::Release] } else { vec![] };
-    (ActionState::Ended { end: End::Replaced, at }, effects)
+/// The fence may sit on the new instance by now: the driver's sweep takes it off.
+fn replaced(at: Time) -> (ActionState, Vec<Effect>) {
+    (ActionState::Ended { end: End::Replaced, at }, vec![])
 }
 
 /// What a look says while the node can still be taken back: a reason to hand
@@ -496,9 +503,10 @@ fn marked(terms: &Terms, since: Time, event: &Event) -> (ActionState, Vec<Effect
         EventKind::Deadline if at.since(since) >= terms.fencing_timeout => {
             (ActionState::Ended { end: End::Released(ReleaseReason::TimedOut), at }, vec![])
         }
-        EventKind::Deadline | EventKind::Cleared { .. } | EventKind::Answered(_) => {
-            (ActionState::Marked { since }, vec![])
-        }
+        EventKind::Deadline
+        | EventKind::Cleared { .. }
+        | EventKind::Answered(_)
+        | EventKind::ClockStepped(_) => (ActionState::Marked { since }, vec![]),
     }
 }
 
@@ -508,7 +516,7 @@ fn fencing(terms: &Terms, since: Time, event: &Event) -> (ActionState, Vec<Effec
         EventKind::Look(look) => match &look.sight {
             Sight::Unread => (ActionState::Fencing { since }, vec![]),
             Sight::Absent { .. } => release(terms, ReleaseReason::Vanished, at),
-            Sight::Replaced => replaced(terms, at),
+            Sight::Replaced => replaced(at),
             Sight::Present { status, fence, work, described_running: _ } => match fence {
                 // Somebody fenced it in the same moment. What the scheduler
                 // shows is theirs, and ours was never seen.
@@ -534,9 +542,10 @@ fn fencing(terms: &Terms, since: Time, event: &Event) -> (ActionState, Vec<Effec
         EventKind::Deadline if at.since(since) >= terms.fencing_timeout => {
             release(terms, ReleaseReason::TimedOut, at)
         }
-        EventKind::Deadline | EventKind::Cleared { .. } | EventKind::Answered(_) => {
-            (ActionState::Fencing { since }, vec![])
-        }
+        EventKind::Deadline
+        | EventKind::Cleared { .. }
+        | EventKind::Answered(_)
+        | EventKind::ClockStepped(_) => (ActionState::Fencing { since }, vec![]),
     }
 }
 
@@ -546,7 +555,7 @@ fn settling(terms: &Terms, until: Time, event: &Event) -> (ActionState, Vec<Effe
         EventKind::Look(look) => match &look.sight {
             Sight::Unread => (ActionState::Settling { until }, vec![]),
             Sight::Absent { .. } => release(terms, ReleaseReason::Vanished, at),
-            Sight::Replaced => replaced(terms, at),
+            Sight::Replaced => replaced(at),
             Sight::Present { status, fence, work, described_running: _ } => {
                 match fence {
                     // The fence was seen before, so somebody took it away or
@@ -570,9 +579,10 @@ fn settling(terms: &Terms, until: Time, event: &Event) -> (ActionState, Vec<Effe
         EventKind::Deadline if at.since(until) >= terms.settling_timeout => {
             release(terms, ReleaseReason::TimedOut, at)
         }
-        EventKind::Deadline | EventKind::Cleared { .. } | EventKind::Answered(_) => {
-            (ActionState::Settling { until }, vec![])
-        }
+        EventKind::Deadline
+        | EventKind::Cleared { .. }
+        | EventKind::Answered(_)
+        | EventKind::ClockStepped(_) => (ActionState::Settling { until }, vec![]),
     }
 }
 
@@ -581,12 +591,13 @@ fn asking(batch: BatchId, asked_at: Time, event: &Event) -> (ActionState, Vec<Ef
         batch,
         at: asked_at,
         answer,
-        absences: 0,
+        absent_since: None,
         running_since: None,
     };
     match &event.kind {
         EventKind::Answered(answer) => (asked(answer.clone()), vec![]),
         EventKind::Started => (asked(Answer::NoAnswer), vec![]),
+        EventKind::ClockStepped(by) => (ActionState::Asking { batch, at: asked_at + *by }, vec![]),
         EventKind::Look(_)
         | EventKind::Cleared { .. }
         | EventKind::Veto(_)
@@ -599,22 +610,30 @@ struct Asked {
     batch: BatchId,
     at: Time,
     answer: Answer,
-    absences: u8,
+    absent_since: Option<Time>,
     running_since: Option<Time>,
 }
 
 impl Asked {
     fn stay(self) -> (ActionState, Vec<Effect>) {
-        let Self { batch, at, answer, absences, running_since } = self;
-        (ActionState::Asked { batch, at, answer, absences, running_since }, vec![])
+        let Self { batch, at, answer, absent_since, running_since } = self;
+        (ActionState::Asked { batch, at, answer, absent_since, running_since }, vec![])
     }
 
     fn step(mut self, terms: &Terms, event: &Event) -> (ActionState, Vec<Effect>) {
         match &event.kind {
             EventKind::Look(look) => self.look(terms, event.at, look),
+            // An answer that the ledger has is an answer: an accepted deletion
+            // must not become one that may be taken for lost.
             EventKind::Started => {
-                self.answer = Answer::NoAnswer;
                 self.running_since = None;
+                self.absent_since = None;
+                self.stay()
+            }
+            EventKind::ClockStepped(by) => {
+                self.at = self.at + *by;
+                self.running_since = None;
+                self.absent_since = None;
                 self.stay()
             }
             EventKind::Deadline if event.at.since(self.at) >= terms.overdue => {
@@ -639,16 +658,18 @@ impl Asked {
             Sight::Unread => self.stay(),
             Sight::Absent { .. } | Sight::Replaced => {
                 self.running_since = None;
-                self.absences = self.absences.saturating_add(1);
-                if self.absences < ABSENCES_TO_BE_GONE {
+                let since = *self.absent_since.get_or_insert(at);
+                if at.since(since) < ABSENT_TO_BE_GONE {
                     return self.stay();
                 }
                 (ActionState::Ended { end: End::Gone, at }, vec![])
             }
-            Sight::Present { status, described_running, .. } => {
-                self.absences = 0;
+            Sight::Present { status, fence, described_running, work: _ } => {
+                self.absent_since = None;
                 match status {
-                    InstanceStatus::Running => self.still_running(terms, at, *described_running),
+                    InstanceStatus::Running => {
+                        self.still_running(terms, at, *fence, *described_running)
+                    }
                     InstanceStatus::Pending
                     | InstanceStatus::Failure
                     | InstanceStatus::ShuttingDown
@@ -667,19 +688,28 @@ impl Asked {
         mut self,
         terms: &Terms,
         at: Time,
+        fence: FenceLook,
         described_running: bool,
     ) -> (ActionState, Vec<Effect>) {
         let since = *self.running_since.get_or_insert(at);
+        // A listing alone may lag; the single-node read has to agree.
+        if !described_running {
+            return self.stay();
+        }
+        let long = at.since(since) >= terms.confirm_running;
+        let lost = match fence {
+            FenceLook::Clear | FenceLook::NotOurs => true,
+            FenceLook::Ours | FenceLook::Unread => false,
+        };
         match &self.answer {
-            Answer::Failed { code } => {
-                let why = ReleaseReason::RefusedByApi(code.clone());
-                release(terms, why, at)
+            Answer::Failed { code: why } | Answer::Refused { why } => {
+                release(terms, ReleaseReason::RefusedByApi(why.clone()), at)
             }
-            Answer::Refused { why } => {
-                let why = ReleaseReason::RefusedByApi(why.clone());
-                release(terms, why, at)
-            }
-            Answer::NoAnswer if described_running && at.since(since) >= terms.confirm_running => {
+            Answer::NoAnswer if long => release(terms, ReleaseReason::NeverLeft, at),
+            // The API said yes, so we never hand it back. But where a person has
+            // taken our fence away, or there is none, nothing of ours is left.
+            Answer::Accepted if long && terms.fenced && lost => lose_fence(at),
+            Answer::Accepted if long && !terms.fenced => {
                 release(terms, ReleaseReason::NeverLeft, at)
             }
             Answer::NoAnswer | Answer::Accepted => self.stay(),
@@ -695,38 +725,30 @@ fn releasing(
 ) -> (ActionState, Vec<Effect>) {
     let at = event.at;
     let stay = |why| ActionState::Releasing { why, since };
+    let fresh = |look: &Look| look.begun_at >= since;
+    let ended = |why| ActionState::Ended { end: End::Released(why), at };
     match &event.kind {
-        EventKind::Look(look) => {
-            let fence = match &look.sight {
-                Sight::Unread => FenceLook::Unread,
-                Sight::Replaced => return replaced(terms, at),
-                Sight::Absent { fence } | Sight::Present { fence, .. } => *fence,
-            };
-            match fence {
-                // A look that began before the release was asked for may show
-                // a fence that is already gone, but never the other way round.
-                FenceLook::Ours => (stay(why), vec![Effect::Release]),
-                FenceLook::Clear | FenceLook::NotOurs if look.begun_at >= since => {
-                    (ActionState::Ended { end: End::Released(why), at }, vec![])
-                }
-                FenceLook::Clear | FenceLook::NotOurs => (stay(why), vec![]),
-                FenceLook::Unread => match &look.sight {
-                    // Gone from the listing and unknown to the scheduler.
-                    Sight::Absent { .. } if look.begun_at >= since => {
-                        (ActionState::Ended { end: End::Released(why), at }, vec![])
-                    }
-                    Sight::Absent { .. }
-                    | Sight::Unread
-                    | Sight::Replaced
-                    | Sight::Present { .. } => (stay(why), vec![]),
-                },
+        EventKind::Look(look) => match &look.sight {
+            Sight::Unread => (stay(why), vec![]),
+            Sight::Replaced => replaced(at),
+            // Nothing can run there. A name that gets an instance again with
+            // our fence still on it is swept.
+            Sight::Absent { .. } if fresh(look) => (ended(why), vec![]),
+            Sight::Absent { .. } | Sight::Present { status: InstanceStatus::ShuttingDown, .. } => {
+                (stay(why), vec![])
             }
-        }
-        EventKind::Started => (stay(why), vec![Effect::Release]),
+            Sight::Present { fence, .. } => match fence {
+                FenceLook::Ours => (stay(why), vec![Effect::Release]),
+                FenceLook::Clear | FenceLook::NotOurs if fresh(look) => (ended(why), vec![]),
+                FenceLook::Clear | FenceLook::NotOurs | FenceLook::Unread => (stay(why), vec![]),
+            },
+        },
         EventKind::Deadline if at.since(since) >= terms.overdue => {
-            (stay(why), vec![Effect::Release, Effect::Notify(Notice::ReleaseOverdue)])
+            (stay(why), vec![Effect::Notify(Notice::ReleaseOverdue)])
         }
-        EventKind::Deadline
+        EventKind::ClockStepped(by) => (ActionState::Releasing { why, since: since + *by }, vec![]),
+        EventKind::Started
+        | EventKind::Deadline
         | EventKind::Cleared { .. }
         | EventKind::Answered(_)
         | EventKind::Veto(_)

@@ -119,8 +119,11 @@ fn judge_listing(
     let mut seen = BTreeSet::new();
     let twice = listing.nodes.iter().find(|node| !seen.insert(node.id)).map(|node| node.id);
     let counted: NodeCount = descriptions.values().map(|d| d.current).sum();
+    let stray = listing.nodes.iter().find(|node| !descriptions.contains_key(&node.group));
     let verdict = if let Some(id) = twice {
         Listing::Lost(ListingFault::Duplicate { id })
+    } else if let Some(node) = stray.filter(|_| !descriptions.is_empty()) {
+        Listing::Lost(ListingFault::GroupNotDescribed { group: node.group.clone() })
     } else if !listing.complete {
         Listing::Lost(ListingFault::PagesMissing)
     } else if listing.nodes.is_empty() && counted > NodeCount::ZERO {
@@ -253,4 +256,42 @@ fn group_freeze(
         });
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snapshot::Role;
+
+    fn listed(number: u128, group: &str) -> ListedNode {
+        ListedNode {
+            id: InstanceId::from_number(number),
+            group: group.parse().expect("valid"),
+            launched: Time(0),
+            status: InstanceStatus::Running,
+            name: None,
+            image: None,
+            health: 100,
+            protected: false,
+        }
+    }
+
+    #[test]
+    fn a_listing_that_names_a_group_nobody_described_is_lost() {
+        let description = GroupDescription {
+            role: Role::Worker,
+            current: NodeCount(1),
+            target: NodeCount(1),
+            calm: true,
+            capacity: None,
+        };
+        let described = [("workers".parse().expect("valid"), description)].into_iter().collect();
+        let judge = |nodes| judge_listing(Ok(NodeListing { complete: true, nodes }), &described).0;
+        assert_eq!(judge(vec![listed(1, "workers")]), Listing::Complete);
+        let group = "others".parse().expect("valid");
+        assert_eq!(
+            judge(vec![listed(1, "workers"), listed(2, "others")]),
+            Listing::Lost(ListingFault::GroupNotDescribed { group })
+        );
+    }
 }

@@ -44,6 +44,11 @@ impl ApprovedPlan {
     pub fn releases(&self) -> &[Release] {
         &self.releases
     }
+
+    /// The same without anything to begin with.
+    pub fn without_marks(self) -> Self {
+        Self { marks: vec![], ..self }
+    }
 }
 
 /// What a plan does that it may not. Each is a bug of ours, not of the world.
@@ -86,6 +91,8 @@ pub enum Rule {
     Budget,
     /// Not more at once than may be believed.
     MassChange,
+    /// Enough idle nodes stay for jobs that wait now.
+    Demand,
     /// Only open, revocable actions are taken back.
     Revocable,
     /// A gate has let it through before the look began.
@@ -399,11 +406,18 @@ pub fn clear(offer: Offer<'_>) -> Clearance {
     if live < floor || cluster_live < policy.min_nodes {
         return wait_all(Rule::Floor);
     }
+    let idle = view.nodes.iter().filter(|node| {
+        !history.actions.contains_key(&node.id) && is_idle(node, &FenceSight::Clear, policy, group)
+    });
+    let queue = view.pending.as_deref().unwrap_or(&[]);
+    if NodeCount::of(idle.count()) < NodeCount(certain_demand(queue, group, now)) {
+        return wait_all(Rule::Demand);
+    }
     let room = room_in_budgets(group_name, group, history, now);
     let mut nodes = vec![];
     let mut waiting = vec![];
     for action in settled {
-        match clearance(action, view, snapshot, policy, group) {
+        match clearance(action, view, &offer, group) {
             Some(rule) => waiting.push((action.id, rule)),
             None if !gated(action) => waiting.push((action.id, Rule::Gate)),
             None if nodes.len() >= room.get() => waiting.push((action.id, Rule::Budget)),
@@ -425,10 +439,10 @@ pub fn clear(offer: Offer<'_>) -> Clearance {
 fn clearance(
     action: &OpenAction,
     view: &GroupView,
-    snapshot: &Snapshot,
-    policy: &ClusterPolicy,
+    offer: &Offer<'_>,
     group: &GroupPolicy,
 ) -> Option<Rule> {
+    let Offer { snapshot, policy, now, .. } = *offer;
     let settled = settled_until(&action.state)?;
     if snapshot.begun_at < settled || action.policy != policy.hash {
         return Some(Rule::Current);
@@ -440,7 +454,7 @@ fn clearance(
         return Some(Rule::SameNode);
     }
     let fence = FenceSight::Ours { action: action.id };
-    if !is_idle(node, &fence, policy, group) || !is_second_look(node, action, policy) {
+    if !is_idle(node, &fence, policy, group) || !is_second_look(node, action, policy, now) {
         return Some(Rule::Evidence);
     }
     is_protected(node, group).then_some(Rule::LeftAlone)
@@ -449,11 +463,14 @@ fn clearance(
 /// The second look counts by the stamps of what was seen, not by when it was
 /// asked for: a scheduler that repeats an old answer, or a datapoint from
 /// before, says nothing about the time after the settle time's end.
-fn is_second_look(node: &NodeView, action: &OpenAction, policy: &ClusterPolicy) -> bool {
+fn is_second_look(node: &NodeView, action: &OpenAction, policy: &ClusterPolicy, now: Time) -> bool {
     let Some(until) = settled_until(&action.state) else { return false };
     match policy.witness {
         WitnessKind::Scheduler => match &node.scheduler {
-            Witness::Fresh { at, .. } => action.terms.fenced && *at >= until,
+            // A scheduler that repeats an old answer is not a look (S13).
+            Witness::Fresh { at, .. } => {
+                action.terms.fenced && *at >= until && now.since(*at) <= policy.timing.guard
+            }
             Witness::Absent | Witness::Stale { .. } | Witness::Partial => false,
         },
         WitnessKind::MetricsOnly => match &node.activity {
@@ -476,9 +493,7 @@ fn is_our_turn(group: &GroupName, snapshot: &Snapshot, history: &History) -> boo
     });
     match provisioning {
         Some(Provisioning::Classic) | None => in_flight.count() == 0,
-        Some(Provisioning::Continuous) => {
-            !in_flight.into_iter().any(|a| a.group == *group && is_asking(&a.state))
-        }
+        Some(Provisioning::Continuous) => !in_flight.into_iter().any(|a| a.group == *group),
     }
 }
 
@@ -507,18 +522,6 @@ fn settled_until(state: &ActionState) -> Option<Time> {
         | ActionState::Asked { .. }
         | ActionState::Releasing { .. }
         | ActionState::Ended { .. } => None,
-    }
-}
-
-fn is_asking(state: &ActionState) -> bool {
-    match state {
-        ActionState::Asking { .. } => true,
-        ActionState::Marked { .. }
-        | ActionState::Fencing { .. }
-        | ActionState::Settling { .. }
-        | ActionState::Asked { .. }
-        | ActionState::Releasing { .. }
-        | ActionState::Ended { .. } => false,
     }
 }
 

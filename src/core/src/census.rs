@@ -17,7 +17,11 @@ use crate::snapshot::{
     Activity, Condition, FenceSight, GroupView, InstanceStatus, Listing, NodeView, Role, Snapshot,
     Witness, WorkloadSource,
 };
-use crate::units::{NodeCount, Time};
+use crate::units::{NodeCount, Span, Time};
+
+/// For how long after a sample the next one is compared with it for a mass
+/// change, though nobody watched meanwhile. Longer ago, much may have changed.
+const TURNS_REMEMBERED: Span = Span::mins(30);
 
 /// What one snapshot counted.
 #[derive(Debug, Clone, PartialEq)]
@@ -122,6 +126,11 @@ fn count_group(
     let watched = before
         .and_then(|state| state.last_sample())
         .is_some_and(|last| at.since(last) <= policy.timing.max_gap());
+    // A source that was silent for a while and then tells another story is the
+    // likeliest form of a mass change, so this comparison outlives the window.
+    let remembered = before
+        .and_then(|state| state.last_seen)
+        .is_some_and(|last| at >= last && at.since(last) <= TURNS_REMEMBERED);
     let mut counts = Counts {
         busy: NodeCount::ZERO,
         idle: NodeCount::ZERO,
@@ -135,7 +144,9 @@ fn count_group(
     let mut departed = before.map_or(0, |state| state.departed);
     for node in &view.nodes {
         let member = before.and_then(|state| state.members.get(&node.id));
-        let open = history.actions.contains_key(&node.id);
+        // One that was gone and shows again may still be on its way out.
+        let gone = history.gone.iter().any(|gone| gone.node == node.id);
+        let open = gone || history.actions.contains_key(&node.id);
         let class = classify(node, open, member, policy.witness, group_policy).class;
         *match class {
             Class::Leaving => &mut counts.leaving,
@@ -150,10 +161,10 @@ fn count_group(
                 departed += 1;
             }
             let was_known = matches!(member.class, Class::Busy | Class::Idle);
-            if watched && member.class == Class::Busy && class == Class::Idle {
+            if remembered && member.class == Class::Busy && class == Class::Idle {
                 turns.idle += NodeCount(1);
             }
-            if watched && was_known && class == Class::Unknown {
+            if remembered && was_known && class == Class::Unknown {
                 turns.unknown += NodeCount(1);
             }
         }
@@ -173,11 +184,11 @@ fn count_group(
             departed += u64::from(member.class.is_working());
             let ours =
                 history.actions.contains_key(id) || history.gone.iter().any(|g| g.node == *id);
-            if watched && !ours {
+            if remembered && !ours {
                 turns.gone += NodeCount(1);
             }
         }
-        if watched {
+        if remembered {
             turns.listed += NodeCount::of(state.members.len());
         }
     }

@@ -430,6 +430,9 @@ impl fmt::Display for ListingFault {
             Self::Failed { why } => f.write_str(why),
             Self::PagesMissing => f.write_str("a page is missing"),
             Self::Duplicate { id } => write!(f, "{id} came twice"),
+            Self::GroupNotDescribed { group } => {
+                write!(f, "it has nodes of group {group}, which the cluster does not describe")
+            }
             Self::Empty { counted } => write!(f, "it is empty, but the cluster has {counted}"),
         }
     }

@@ -156,6 +156,8 @@ pub struct GroupState {
     pub largest: NodeCount,
     /// R.
     pub departed: u64,
+    /// When the newest sample was taken, whether the window ended since or not.
+    pub last_seen: Option<Time>,
     /// Since when samples follow one another without a gap.
     window_start: Option<Time>,
     /// Suffix minima of free + R: the lowest level of every window that starts
@@ -179,6 +181,7 @@ impl GroupState {
             self.end_window();
         }
         self.departed = sample.departed;
+        self.last_seen = Some(sample.at);
         self.window_start.get_or_insert(sample.at);
         match self.runs.back_mut() {
             Some(run) if run.counts == sample.counts && run.departed == sample.departed => {

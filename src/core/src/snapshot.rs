@@ -105,6 +105,11 @@ pub enum ListingFault {
         /// That id.
         id: InstanceId,
     },
+    /// It names a group that DescribeCluster does not.
+    GroupNotDescribed {
+        /// That group.
+        group: GroupName,
+    },
     /// No node at all, though the cluster is said to have some.
     Empty {
         /// What DescribeCluster counts.

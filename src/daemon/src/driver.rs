@@ -20,7 +20,7 @@ use trimtab_core::ids::{ActionId, BatchId, GroupName, InstanceId, LedgerId, Tick
 use trimtab_core::plan::{Mark, Plan};
 use trimtab_core::planner;
 use trimtab_core::policy::{ClusterPolicy, NodeLocalData, WitnessKind};
-use trimtab_core::snapshot::{FenceSight, Listing, Snapshot, WorkloadSource};
+use trimtab_core::snapshot::{FenceSight, InstanceStatus, Listing, Snapshot, WorkloadSource};
 use trimtab_core::units::{NodeCount, Span, Time};
 
 use crate::executor::{self, Sent};
@@ -78,7 +78,8 @@ pub struct Driver {
     clocks: Option<(Time, Span)>,
     /// Both clocks at the start: the first tick may come long after it.
     clocks_at_start: (Time, Span),
-    clock_veto: Option<ReleaseReason>,
+    /// A step of the wall clock that open actions have not heard of yet.
+    clock_step: Option<Span>,
     frozen_since: BTreeMap<GroupName, Time>,
     notified: BTreeSet<(ActionId, Notice)>,
     foreign_notified: bool,
@@ -86,6 +87,22 @@ pub struct Driver {
     gated: BTreeMap<ActionId, Time>,
     /// When a gate's yes has to be followed by a fresh look.
     look_again_at: Option<Time>,
+    /// When the newest snapshot's first read began.
+    last_look: Option<Time>,
+}
+
+/// Why a tick was not carried through.
+#[derive(Debug, thiserror::Error)]
+pub enum TickError {
+    /// What had not been committed was not done.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// Somebody else may be acting: nothing was read, written or done.
+    #[error("the lease is not ours, nothing was done: {why}")]
+    NoLease {
+        /// Who has it, or what went wrong.
+        why: Arc<str>,
+    },
 }
 
 /// What is to happen to one action.
@@ -114,12 +131,13 @@ impl Driver {
             history,
             clocks: None,
             clocks_at_start,
-            clock_veto: None,
+            clock_step: None,
             frozen_since: BTreeMap::new(),
             notified: BTreeSet::new(),
             foreign_notified: false,
             gated: BTreeMap::new(),
             look_again_at: None,
+            last_look: None,
         };
         if driver.ports.writers.is_none() && !driver.history.actions.is_empty() {
             // There is nothing here that could take a fence off.
@@ -146,7 +164,7 @@ impl Driver {
 
     /// The earliest deadline of an open action that lies ahead.
     pub fn deadline(&self) -> Option<Time> {
-        let last = self.clocks.map(|(at, _)| at);
+        let last = self.last_look;
         let deadlines = self.history.actions.values().filter_map(|a| a.state.deadline(&a.terms));
         let deadlines = deadlines.chain(self.look_again_at);
         deadlines.filter(|at| last.is_none_or(|last| *at > last)).min()
@@ -155,12 +173,15 @@ impl Driver {
     /// One tick.
     ///
     /// # Errors
-    /// When the ledger could not be written: what had not been committed was
-    /// not done.
-    pub async fn tick(&mut self, ring: Ring, intent: Intent) -> Result<TickReport, LedgerError> {
+    /// When the ledger could not be written, or the lease is not ours.
+    pub async fn tick(&mut self, ring: Ring, intent: Intent) -> Result<TickReport, TickError> {
         self.read_controls()?;
+        if let Some(Stop::NoLease { why }) = &self.history.stop {
+            return Err(TickError::NoLease { why: Arc::clone(why) });
+        }
         let snapshot = observe(&self.ports, &self.policy, &self.history, &self.ledger_id).await;
         let now = snapshot.taken_at;
+        self.last_look = Some(snapshot.begun_at);
         self.check_clocks(&snapshot);
         self.history.forget(now);
         self.look_again_at = None;
@@ -183,18 +204,23 @@ impl Driver {
             let violations = violations.iter().map(ToString::to_string).collect();
             self.notify(now, &Notification::PlanRefused { violations });
         }
-        let approved = approved.filter(|_| intent == Intent::Act && self.ports.writers.is_some());
+        // Who only follows begins nothing, but still hands back what floor and
+        // waiting jobs want. A refused plan is a bug of ours: nothing of it is
+        // done, and nothing is deleted beside it.
+        let approved = approved.filter(|_| self.ports.writers.is_some()).map(|plan| match intent {
+            Intent::Act => plan,
+            Intent::FollowOnly => plan.without_marks(),
+        });
         let begun = self.begin(tick, &plan, approved, &snapshot).await?;
         let sent = match self.ports.writers {
-            Some(_) => self.finish(&snapshot).await?,
-            None => vec![],
+            Some(_) if violations.is_empty() => self.finish(&snapshot).await?,
+            Some(_) | None => vec![],
         };
         let open = self.history.actions.len();
         Ok(TickReport { tick, ring, snapshot, plan, begun, violations, sent, ended, open })
     }
 
-    /// Takes back whatever is short of the delete call, and looks once whether
-    /// the fences are gone. Called at SIGTERM.
+    /// Takes back whatever is short of the delete call. Called at SIGTERM.
     ///
     /// # Errors
     /// When the ledger could not be written.
@@ -206,8 +232,11 @@ impl Driver {
         let open = self.history.actions.keys();
         let vetoes = open.map(|node| (*node, EventKind::Veto(why.clone()))).collect();
         self.advance(vetoes, self.ports.clock.now()).await?;
-        let snapshot = observe(&self.ports, &self.policy, &self.history, &self.ledger_id).await;
-        self.look_at_all(&snapshot).await?;
+        // The first look takes the fences off, the second sees that they are.
+        for _ in 0..2 {
+            let snapshot = observe(&self.ports, &self.policy, &self.history, &self.ledger_id).await;
+            self.look_at_all(&snapshot).await?;
+        }
         Ok(())
     }
 
@@ -226,6 +255,9 @@ impl Driver {
 
     /// Why nothing may be done now, if so. Read anew before every batch.
     fn stop(&self) -> Option<Stop> {
+        if let Err(why) = self.ports.lease.hold() {
+            return Some(Stop::NoLease { why: why.to_string().into() });
+        }
         let cluster = &self.policy.cluster;
         match self.ports.switches.read(cluster) {
             Ok(Switch::On) => {}
@@ -233,13 +265,9 @@ impl Driver {
             Err(why) => return Some(Stop::SwitchUnreadable { why: why.to_string().into() }),
         }
         match self.ledger.read_switch(cluster) {
-            Ok(Switch::On) => {}
-            Ok(Switch::Paused { why }) => return Some(Stop::Paused { why }),
-            Err(why) => return Some(Stop::SwitchUnreadable { why: why.to_string().into() }),
-        }
-        match self.ports.lease.hold() {
-            Ok(_) => None,
-            Err(why) => Some(Stop::NoLease { why: why.to_string().into() }),
+            Ok(Switch::On) => None,
+            Ok(Switch::Paused { why }) => Some(Stop::Paused { why }),
+            Err(why) => Some(Stop::SwitchUnreadable { why: why.to_string().into() }),
         }
     }
 
@@ -254,8 +282,8 @@ impl Driver {
             for charge in &mut self.history.charges {
                 charge.at = charge.at + step;
             }
-            let why = ReleaseReason::Vetoed(format!("the wall clock stepped by {step}").into());
-            self.clock_veto = Some(why);
+            let before = self.clock_step.unwrap_or(Span::ZERO);
+            self.clock_step = Some(before + step);
         }
         self.clocks = Some((now, monotonic));
     }
@@ -353,13 +381,15 @@ impl Driver {
                 let why = ReleaseReason::Vetoed("the cluster is frozen".into());
                 vetoes.push((*node, EventKind::Veto(why)));
             }
-            if let Some(why) = &self.clock_veto {
-                vetoes.push((*node, EventKind::Veto(why.clone())));
+            if let Some(step) = self.clock_step {
+                let why = format!("the wall clock stepped by {step}");
+                vetoes.push((*node, EventKind::Veto(ReleaseReason::Vetoed(why.into()))));
+                vetoes.push((*node, EventKind::ClockStepped(step)));
             }
         }
         let mut ended = self.advance(vetoes, snapshot.taken_at).await?;
         // Only now: a veto that could not be written holds for the next tick.
-        self.clock_veto = None;
+        self.clock_step = None;
         ended.extend(self.look_at_all(snapshot).await?);
         Ok(ended)
     }
@@ -392,6 +422,12 @@ impl Driver {
                 // A name without an instance is a deleted node's: HyperPod
                 // prunes it, and nothing can run there.
                 let instance = seen.instance?;
+                // Neither is one that somebody is terminating, nor one that was
+                // gone a while ago and shows again: its deletion may be under way.
+                let gone = self.history.gone.iter().any(|gone| gone.node == instance);
+                if gone || is_shutting_down(snapshot, instance) {
+                    return None;
+                }
                 let open = self.history.actions.get(&instance).map(|open| open.id);
                 let order = FenceOrder { name: seen.name.clone(), action };
                 (open != Some(action)).then_some(order)
@@ -428,6 +464,10 @@ impl Driver {
         let mut happenings: Vec<Happening> = vec![];
         for release in releases {
             happenings.push((release.node, EventKind::Veto(release.why.clone())));
+            if let Some(action) = self.history.actions.get(&release.node) {
+                let look = look(action, snapshot, &self.policy);
+                happenings.push((release.node, EventKind::Look(look)));
+            }
         }
         for action in &opened {
             happenings.push((action.node, EventKind::Look(look(action, snapshot, &self.policy))));
@@ -693,6 +733,11 @@ impl Driver {
     fn notify(&self, at: Time, notification: &Notification) {
         self.ports.notifier.notify(&self.policy.cluster, at, notification);
     }
+}
+
+fn is_shutting_down(snapshot: &Snapshot, id: InstanceId) -> bool {
+    let mut nodes = snapshot.groups.values().flat_map(|group| &group.nodes);
+    nodes.any(|node| node.id == id && node.status == InstanceStatus::ShuttingDown)
 }
 
 /// Steps taken in thought: what changed, and what to do once that is durable.

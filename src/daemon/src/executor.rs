@@ -103,11 +103,17 @@ pub fn record(
 fn answers(outcome: &DeleteOutcome) -> BTreeMap<InstanceId, Answer> {
     match outcome {
         DeleteOutcome::Answered { accepted, failed } => {
-            let accepted = accepted.iter().map(|node| (*node, Answer::Accepted));
-            let failed = failed
-                .iter()
-                .map(|(node, code)| (*node, Answer::Failed { code: Arc::clone(code) }));
-            accepted.chain(failed).collect()
+            let mut answers: BTreeMap<InstanceId, Answer> =
+                accepted.iter().map(|node| (*node, Answer::Accepted)).collect();
+            for (node, code) in failed {
+                let failed = Answer::Failed { code: Arc::clone(code) };
+                // Two words on one node are none.
+                answers
+                    .entry(*node)
+                    .and_modify(|answer| *answer = Answer::NoAnswer)
+                    .or_insert(failed);
+            }
+            answers
         }
         DeleteOutcome::Refused { .. } | DeleteOutcome::NoAnswer { .. } => BTreeMap::new(),
     }

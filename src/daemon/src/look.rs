@@ -28,7 +28,7 @@ fn sight(action: &OpenAction, snapshot: &Snapshot, policy: &ClusterPolicy) -> Si
     }
     Sight::Present {
         status: node.status.clone(),
-        fence: fence(action, node),
+        fence: fence(action, node, &snapshot.workload),
         work: work(node, policy, policy.groups.get(&action.group)),
         described_running: node.described_running,
     }
@@ -54,8 +54,18 @@ fn absent(action: &OpenAction, snapshot: &Snapshot) -> Sight {
     Sight::Absent { fence }
 }
 
-fn fence(action: &OpenAction, node: &NodeView) -> FenceLook {
-    let Some(sight) = node.scheduler.fresh() else { return FenceLook::Unread };
+fn fence(action: &OpenAction, node: &NodeView, source: &WorkloadSource) -> FenceLook {
+    let sight = match (&node.scheduler, source) {
+        (Witness::Fresh { value, .. }, _) => value,
+        // A scheduler that answers and does not know the node has no fence on it;
+        // should it come back with ours, the sweep sees that.
+        (Witness::Absent, WorkloadSource::Complete | WorkloadSource::NotConfigured) => {
+            return FenceLook::Clear;
+        }
+        (Witness::Absent | Witness::Stale { .. } | Witness::Partial, _) => {
+            return FenceLook::Unread;
+        }
+    };
     match &sight.fence {
         FenceSight::Clear => FenceLook::Clear,
         FenceSight::Ours { action: of } if *of == action.id => FenceLook::Ours,

@@ -3,13 +3,13 @@
 
 use trimtab_core::units::Time;
 
-use crate::driver::{Driver, Intent, TickReport};
-use crate::ports::{Doorbell, LedgerError, Ring};
+use crate::driver::{Driver, Intent, TickError, TickReport};
+use crate::ports::{Doorbell, Ring};
 
 /// Called with every tick's report, or with what kept it from one.
 pub trait Audience {
     /// A tick ended.
-    fn ticked(&mut self, report: Result<&TickReport, &LedgerError>);
+    fn ticked(&mut self, report: Result<&TickReport, &TickError>);
 }
 
 /// Runs until the doorbell says stop, then takes back what can be taken back.
@@ -18,12 +18,12 @@ pub trait Audience {
 /// done that is not in the ledger.
 ///
 /// # Errors
-/// When the ledger could not be written at the end.
+/// When the lease is lost, or the ledger could not be written at the end.
 pub async fn run(
     drivers: &mut [Driver],
     doorbell: &mut dyn Doorbell,
     audience: &mut dyn Audience,
-) -> Result<(), LedgerError> {
+) -> Result<(), TickError> {
     loop {
         let ring = doorbell.next(earliest(drivers)).await;
         if ring == Ring::Stop {
@@ -32,11 +32,16 @@ pub async fn run(
         for driver in &mut *drivers {
             let report = driver.tick(ring, Intent::Act).await;
             audience.ticked(report.as_ref());
+            // Somebody else may have written to the ledger by now: what is in
+            // memory is no longer what is true. A new start reads it anew.
+            if let Err(lost @ TickError::NoLease { .. }) = report {
+                return Err(lost);
+            }
         }
     }
     let mut last = Ok(());
     for driver in drivers {
-        last = last.and(driver.shut_down().await);
+        last = last.and(driver.shut_down().await.map_err(TickError::from));
     }
     last
 }
@@ -49,7 +54,7 @@ pub async fn run_once(
     drivers: &mut [Driver],
     doorbell: &mut dyn Doorbell,
     audience: &mut dyn Audience,
-) -> Result<(), LedgerError> {
+) -> Result<(), TickError> {
     let mut intent = Intent::Act;
     let mut ring = Ring::Schedule;
     loop {
@@ -69,7 +74,7 @@ pub async fn run_once(
     }
     let mut last = Ok(());
     for driver in drivers {
-        last = last.and(driver.shut_down().await);
+        last = last.and(driver.shut_down().await.map_err(TickError::from));
     }
     last
 }

@@ -35,7 +35,6 @@ impl Oracle {
     fn check_request(&mut self, request: &DeleteRequest, rows: &[HistoryRow]) {
         let at = request.at;
         for id in &request.nodes {
-            self.taken.insert(*id);
             let worker = self.model.nodes.get(id).map(|node| node.group.clone());
             let named = worker.filter(|group| {
                 self.model.is_worker(group) && self.policy.groups.contains_key(group)
@@ -115,7 +114,7 @@ impl Oracle {
             let restarted = self.revived.iter().any(|r| *r >= stepped && *r <= at);
             let by = after - before;
             if restarted && by > Span::ZERO && stepped <= at && at.since(stepped) <= window {
-                lost = lost + by;
+                lost += by;
             }
         }
         lost

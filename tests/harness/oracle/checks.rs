@@ -11,7 +11,7 @@ use trimtab_simulator::log::{Call, LogEntry, WorldEvent};
 use trimtab_simulator::truth::Caller;
 
 use super::model::Phase;
-use super::{Fenced, Mode, Oracle, Rule, TAIL};
+use super::{Mode, Oracle, Rule, TAIL};
 
 /// Keep windows of the generated policies begin and end on these.
 const WINDOW_STEP: Span = Span::mins(15);
@@ -26,7 +26,7 @@ pub(super) struct Reads {
     /// What was wrong with them.
     pub(super) bad: Vec<&'static str>,
     /// From when the scheduler's answer is.
-    as_of: Option<Time>,
+    pub(super) as_of: Option<Time>,
     /// Usable nodes of each named group.
     usable: BTreeMap<GroupName, u32>,
     /// The same when the scheduler last fell behind.
@@ -231,7 +231,7 @@ impl Oracle {
     }
 
     /// The daemon went on, so what its last read found is in its ledger.
-    fn store_sample(&mut self) {
+    pub(super) fn store_sample(&mut self) {
         let Some(Sample { at, is_bad, busy, idle }) = self.reads.unstored.take() else { return };
         if is_bad {
             self.last_bad_read = Some(at);
@@ -410,115 +410,6 @@ impl Oracle {
             | FenceSight::Foreign { .. }
             | FenceSight::Recovery
             | FenceSight::Person { .. } => None,
-        }
-    }
-
-    fn is_daemon(&self, call: Call, at: Time) -> bool {
-        self.acting == Some((call, at)) && self.fault_at != Some(at)
-    }
-
-    fn drained(&mut self, name: &NodeName, reason: &str, at: Time) {
-        let by_daemon = self.is_daemon(Call::Fence, at);
-        let Some(place) = self.model.places.get_mut(name) else { return };
-        let before = place.drain.as_ref().map(|drain| drain.reason.clone());
-        let holder = place.holder;
-        if !by_daemon {
-            place.fence_lost = Some(at);
-            return;
-        }
-        if let Some(before) = before {
-            self.breach(Rule::S17, at, format!("{name} was drained as {before}"));
-        }
-        let Some(action) = self.ours(reason) else { return };
-        self.fenced.insert(action, Fenced { node: Some(holder), at });
-        self.store_sample();
-        self.marked(name, holder, at);
-    }
-
-    /// Our fence in the tick of its mark.
-    fn marked(&mut self, name: &NodeName, id: InstanceId, at: Time) {
-        let Some(node) = self.model.nodes.get(&id) else { return };
-        let group = node.group.clone();
-        let Some(policy) = self.policy.groups.get(&group) else { return };
-        let (grace, spares) = (policy.post_job_grace, policy.min_idle_nodes.0);
-        let tau = idle_timer(policy);
-        // What a fault of the scheduler hides is not held against a mark.
-        let is_stale = self.reads.as_of != self.reads.begun && self.call_time == Span::ZERO;
-        let busy = self.model.places.get(name).and_then(|place| place.seen_busy);
-        if let Some(busy) = busy.filter(|_| !is_stale) {
-            let for_how_long = at.since(busy);
-            if for_how_long < grace || self.reads.begun.is_some_and(|begun| busy >= begun) {
-                let what = format!("{id} is marked {for_how_long} after a job was seen on it");
-                self.breach(Rule::S4, at, what);
-            }
-        }
-        let marks = self.marks.entry(group.clone()).or_default();
-        *marks += 1;
-        let wanted = *marks + spares;
-        let read_at = self.reads.begun.unwrap_or(at);
-        let since = read_at - tau;
-        if self.last_bad_read.is_some_and(|bad| bad > since) {
-            let what = format!("{id} is marked with a failed read within {tau}");
-            self.breach(Rule::S3, at, what);
-        }
-        if self.void_before.is_some_and(|void| void > since) {
-            let what = format!("{id} is marked within {tau} after the clocks had parted");
-            self.breach(Rule::S20, at, what);
-        }
-        let counts = self.idle.get(&group).into_iter().flatten();
-        let least = counts.filter(|(s, _)| *s > since).min_by_key(|(_, idle)| *idle).copied();
-        if let Some((when, idle)) = least.filter(|(_, idle)| *idle < wanted) {
-            let what = format!("{id} is marked, {wanted} were wanted, {idle} idle at {when}");
-            self.breach(Rule::S3, at, what);
-        }
-        self.check_leaving(&group, at);
-    }
-
-    /// Nodes fenced by us or leaving, with the one that is being fenced now.
-    fn check_leaving(&mut self, group: &GroupName, at: Time) {
-        let Some(policy) = self.policy.groups.get(group) else { return };
-        let limit = policy.budgets.leaving.of_rounded_down(policy.size).0.max(1);
-        let going = |node: &super::model::Node| {
-            let place = self.model.places.get(&node.name);
-            let reason = place.and_then(|place| place.drain.as_ref()).map(|d| &d.reason);
-            match node.phase {
-                Phase::Leaving(Caller::Daemon, _) => true,
-                Phase::Up => reason.is_some_and(|reason| self.ours(reason).is_some()),
-                Phase::Leaving(..)
-                | Phase::Grown
-                | Phase::Replacing
-                | Phase::Failed
-                | Phase::Replaced
-                | Phase::Gone => false,
-            }
-        };
-        let nodes = self.model.nodes.values().filter(|node| node.group == *group);
-        let going = nodes.filter(|node| going(node)).count() as u32 + 1;
-        if going > limit {
-            self.breach(Rule::S6, at, format!("{group}: {going} leaving, at most {limit}"));
-        }
-    }
-
-    fn released(&mut self, name: &NodeName, reason: &str, at: Time) {
-        let by_daemon = self.is_daemon(Call::Release, at);
-        let ours = self.ours(reason);
-        let Some(place) = self.model.places.get_mut(name) else { return };
-        let holder = place.holder;
-        if ours.is_some() && !by_daemon {
-            place.fence_lost = Some(at);
-        }
-        if !by_daemon {
-            return;
-        }
-        place.released = Some(at);
-        self.resumed.push((at, holder));
-        if ours.is_none() {
-            self.breach(Rule::S17, at, format!("{name} is resumed, was drained as {reason}"));
-        }
-        let phase = self.model.nodes.get(&holder).map(|node| node.phase);
-        if let Some(Phase::Leaving(Caller::Daemon, since)) = phase {
-            let what = format!("{name} is resumed, and {holder} is being deleted since {since}");
-            self.breach(Rule::S17, at, what);
         }
     }
 }

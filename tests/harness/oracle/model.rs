@@ -246,11 +246,11 @@ impl Model {
                 if !begun.is_empty() {
                     let since = begun.remove(0);
                     if *name == "suspended" {
-                        self.slept = self.slept + entry.at.since(since);
+                        self.slept += entry.at.since(since);
                     }
                 }
             }
-            WorldEvent::ClockStepped(by) => self.offset = self.offset + *by,
+            WorldEvent::ClockStepped(by) => self.offset += *by,
             WorldEvent::NodeRefused { .. }
             | WorldEvent::RequestRefused(_)
             | WorldEvent::LeftAlone(_)

@@ -32,8 +32,6 @@ pub struct Tampering<'a> {
     pub ledger: &'a dyn Fn(Arc<dyn Ledger>) -> Arc<dyn Ledger>,
     /// What the oracle takes it for.
     pub mode: Mode,
-    /// Tells the oracle of freezes ended and pauses that nobody made.
-    pub told: &'a [Person],
 }
 
 impl Default for Tampering<'_> {
@@ -44,7 +42,6 @@ impl Default for Tampering<'_> {
             ports: &|_, ports| ports,
             ledger: &|ledger| ledger,
             mode: Mode::Enforce,
-            told: &[],
         }
     }
 }
@@ -91,9 +88,6 @@ pub fn play_with(case: &Case, folder: &Path, tampering: &Tampering<'_>) -> Playe
     let id = life.open_ledger().id();
     let call_time = life.options.call_time;
     let mut oracle = Oracle::new(case.policy.clone(), tampering.mode, id, &world, call_time);
-    for did in tampering.told {
-        oracle.person(*did);
-    }
     let mut somebody = Somebody::new(case.seed, case.spec.random_faults_per_day > 0.0);
     let (mut ticks, mut kills) = (0, 0);
     loop {
@@ -114,7 +108,7 @@ pub fn play_with(case: &Case, folder: &Path, tampering: &Tampering<'_>) -> Playe
             Fate::Killed => {
                 kills += 1;
                 world.revive();
-                somebody.looks(&oracle, &life);
+                somebody.looks(&life);
             }
             // Its ledger could not be written at the start: systemd tries again.
             Fate::Ended => world.advance_by(Span::mins(1)),
@@ -186,7 +180,7 @@ impl Somebody {
 
     /// They look after every restart, too: a daemon that died in the act of
     /// freezing may have told nobody.
-    fn looks(&mut self, _oracle: &Oracle, life: &Life) {
+    fn looks(&mut self, life: &Life) {
         let reader = SqliteLedger::open_reader(life.ledger_path()).expect("a ledger");
         let freezes = reader.freezes(None).expect("the ledger can be read");
         if freezes.iter().any(|freeze| freeze.cleared.is_none()) {

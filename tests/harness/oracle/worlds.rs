@@ -51,7 +51,7 @@ pub fn case(seed: u64, days: i64, faults_per_day: f64) -> Case {
 /// A quiet, roomy world in which a daemon that obeys deletes a few nodes every
 /// day: to plant bugs in.
 pub fn plain(seed: u64, days: i64) -> Case {
-    let mut random = Random::new(seed ^ 0x706c_6169_6e);
+    let mut random = Random::new(seed ^ 0x0070_6c61_696e);
     let mut spec = world(seed, days, 0.0, &mut random);
     spec.provisioning = Provisioning::Continuous;
     spec.fence_lag = Span::ZERO;

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use trimtab_core::snapshot::{Listing, Snapshot, WorkloadSource};
 use trimtab_core::units::Span;
-use trimtab_daemon::driver::TickReport;
-use trimtab_daemon::ports::{Ledger, LedgerError, Ports};
+use trimtab_daemon::driver::{TickError, TickReport};
+use trimtab_daemon::ports::{Ledger, Ports};
 use trimtab_simulator::World;
 use trimtab_simulator::gauntlet::{CrashingLedger, KillPoint, KillWhen};
 use trimtab_tests::life::{Fate, Life};
@@ -124,7 +124,7 @@ fn live(life: &Life, away: Span, wiring: &dyn Wiring) -> Lived {
         // The planted bug is the daemon's own: it is killed around it.
         let ledger = CrashingLedger::new(world.clone(), wiring.ledger(start, ledger));
         let ports = wiring.ports(start, world.ports(life.options.clone()));
-        let mut after = |tick: Result<&TickReport, &LedgerError>| {
+        let mut after = |tick: Result<&TickReport, &TickError>| {
             let is_blind = |seen: &Snapshot| {
                 seen.listing != Listing::Complete
                     || matches!(seen.workload, WorkloadSource::Failed { .. })

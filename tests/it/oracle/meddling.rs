@@ -1,6 +1,7 @@
 //! Ports and ledgers that lie, forget or meddle: bugs to plant.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -12,9 +13,8 @@ use trimtab_core::snapshot::{
 };
 use trimtab_core::units::{NodeCount, Span, Time};
 use trimtab_daemon::ports::{
-    Clock, ClusterRead, ClusterWrite, Decision, DeleteOutcome, Fence, FenceOrder, Ledger,
-    LedgerError, Lease, Observation, ReadError, Request, Switch, Switches, Transition,
-    WorkloadRead,
+    Clock, ClusterRead, ClusterWrite, Decision, DeleteOutcome, Fence, FenceOrder, Lease, Ledger,
+    LedgerError, Observation, ReadError, Request, Switch, Switches, Transition, WorkloadRead,
 };
 use trimtab_simulator::World;
 
@@ -156,10 +156,13 @@ impl Fence for Fencer {
     }
 }
 
+/// What happens when these were fenced.
+type Meddle = Box<dyn Fn(&[FenceOrder]) + Send + Sync>;
+
 /// Lets something happen right after a fence was put on.
 pub(super) struct AfterFence {
     pub(super) fence: Arc<dyn Fence>,
-    pub(super) meddle: Box<dyn Fn(&[FenceOrder]) + Send + Sync>,
+    pub(super) meddle: Meddle,
 }
 
 #[async_trait]
@@ -214,7 +217,9 @@ pub(super) enum Omits {
 /// A ledger that leaves something out.
 pub(super) struct Forgetful {
     pub(super) ledger: Arc<dyn Ledger>,
-    pub(super) omits: Omits,
+    pub(super) omits: Option<Omits>,
+    /// While it is set, the next write of transitions fails, and takes it back.
+    pub(super) fails: Arc<AtomicBool>,
 }
 
 impl Ledger for Forgetful {
@@ -244,7 +249,7 @@ impl Ledger for Forgetful {
     }
 
     fn record_decision(&self, decision: &Decision<'_>) -> Result<(), LedgerError> {
-        let verdicts = if self.omits == Omits::Verdicts { &[] } else { decision.verdicts };
+        let verdicts = if self.omits == Some(Omits::Verdicts) { &[] } else { decision.verdicts };
         self.ledger.record_decision(&Decision { verdicts, ..*decision })
     }
 
@@ -254,7 +259,11 @@ impl Ledger for Forgetful {
         transitions: &[Transition],
         request: Option<Request<'_>>,
     ) -> Result<(), LedgerError> {
-        let request = request.filter(|_| self.omits != Omits::Requests);
+        if self.fails.swap(false, Ordering::Relaxed) {
+            let (path, why) = ("planted".to_owned(), "no space left on device".to_owned());
+            return Err(LedgerError { path, what: "writing steps of actions", why });
+        }
+        let request = request.filter(|_| self.omits != Some(Omits::Requests));
         self.ledger.record_transitions(cluster, transitions, request)
     }
 
@@ -283,8 +292,10 @@ impl Ledger for Forgetful {
 
     fn freeze_cleared(&self, cluster: &ClusterName, since: Time) -> Result<bool, LedgerError> {
         match self.omits {
-            Omits::Freezes => Ok(true),
-            Omits::Requests | Omits::Verdicts => self.ledger.freeze_cleared(cluster, since),
+            Some(Omits::Freezes) => Ok(true),
+            Some(Omits::Requests | Omits::Verdicts) | None => {
+                self.ledger.freeze_cleared(cluster, since)
+            }
         }
     }
 }

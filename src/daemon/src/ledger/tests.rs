@@ -341,7 +341,7 @@ fn answer(ledger: &SqliteLedger, action: &OpenAction, batch: BatchId, at: Time) 
         batch,
         at,
         answer: Answer::Accepted,
-        absences: 0,
+        absent_since: None,
         running_since: None,
     };
     let steps = [step(action, at, EventKind::Answered(Answer::Accepted), asked)];

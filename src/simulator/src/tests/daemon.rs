@@ -10,9 +10,9 @@ use trimtab_core::policy::{
     Prefer, Regain, TimerChoice, Timing, WitnessKind,
 };
 use trimtab_core::units::{MilliGpus, NodeCount, Share, Span, Usd, UsdPerHour};
-use trimtab_daemon::driver::{Driver, TickReport};
+use trimtab_daemon::driver::{Driver, TickError, TickReport};
 use trimtab_daemon::ledger::SqliteLedger;
-use trimtab_daemon::ports::{Ledger, LedgerError, Ring};
+use trimtab_daemon::ports::{Ledger, Ring};
 use trimtab_daemon::run::{Audience, run};
 
 use super::{cluster, poll};
@@ -92,7 +92,7 @@ fn policy() -> ClusterPolicy {
 struct Nobody;
 
 impl Audience for Nobody {
-    fn ticked(&mut self, _: Result<&TickReport, &LedgerError>) {}
+    fn ticked(&mut self, _: Result<&TickReport, &TickError>) {}
 }
 
 /// Lives through the world, started anew after each kill.
