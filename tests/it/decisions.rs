@@ -39,14 +39,6 @@ fn check(name: &str, scenario: &str) {
     assert!(!refused, "{name}: the audit refuses what the planner wants\n{report}");
 }
 
-/// As [`check`], for a plan that the audit refuses today though it should not
-/// have to: a bug of the planner, held here until it is fixed.
-fn check_refused(name: &str, scenario: &str) {
-    let report = report::of_plan(&script::run(scenario));
-    compare(name, scenario, &report);
-    assert!(report.contains("the audit refuses"), "{name}: fixed? then use `check`\n{report}");
-}
-
 /// Clears the settled actions of the group `workers` for one request and
 /// compares what goes and what waits with the golden file of that name.
 fn check_clearing(name: &str, scenario: &str) {

@@ -428,7 +428,7 @@ pub fn step(terms: &Terms, state: ActionState, event: &Event) -> (ActionState, V
     }
 }
 
-/// Hands the node back. With a fence, that takes a look which shows the node
+/// Hands the node back. With a fence, that takes a listing which shows the node
 /// there and not shutting down, and then a call: a node that somebody is
 /// terminating meanwhile must not be given to a job.
 fn release(terms: &Terms, why: ReleaseReason, at: Time) -> (ActionState, Vec<Effect>) {
@@ -738,9 +738,11 @@ fn releasing(
                 (stay(why), vec![])
             }
             Sight::Present { fence, .. } => match fence {
-                FenceLook::Ours => (stay(why), vec![Effect::Release]),
+                // The release takes off our own fence and nothing else, so it may
+                // be asked for while the scheduler's word is missing or old.
+                FenceLook::Ours | FenceLook::Unread => (stay(why), vec![Effect::Release]),
                 FenceLook::Clear | FenceLook::NotOurs if fresh(look) => (ended(why), vec![]),
-                FenceLook::Clear | FenceLook::NotOurs | FenceLook::Unread => (stay(why), vec![]),
+                FenceLook::Clear | FenceLook::NotOurs => (stay(why), vec![]),
             },
         },
         EventKind::Deadline if at.since(since) >= terms.overdue => {

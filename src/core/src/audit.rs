@@ -190,6 +190,7 @@ impl Auditor<'_> {
             };
             let same = node.status == InstanceStatus::Running
                 && has_identity(node, &mark.identity)
+                && !self.history.gone.iter().any(|gone| gone.node == mark.node)
                 && !self.history.actions.contains_key(&mark.node);
             self.demand(same, mark.node, Rule::SameNode);
             let idle = is_idle(node, &FenceSight::Clear, self.policy, group);
@@ -651,7 +652,8 @@ fn count_live(
 ) -> NodeCount {
     let live = view.nodes.iter().filter(|node| {
         let running = node.status == InstanceStatus::Running;
-        if !running || history.actions.contains_key(&node.id) {
+        let gone = history.gone.iter().any(|gone| gone.node == node.id);
+        if !running || gone || history.actions.contains_key(&node.id) {
             return false;
         }
         match policy.witness {

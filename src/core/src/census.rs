@@ -75,6 +75,18 @@ pub fn take(snapshot: &Snapshot, policy: &ClusterPolicy, history: &History) -> R
         | (WorkloadSource::NotConfigured, WitnessKind::MetricsOnly) => {}
         (other, _) => return Err(Gap::Workload(other.clone())),
     }
+    // An answer as old as this is the source's failure, not the nodes' turning
+    // unknown: it ends the windows, and no person has to clear anything.
+    let mut nodes = snapshot.groups.values().flat_map(|group| &group.nodes);
+    if policy.witness == WitnessKind::Scheduler
+        && let Some(at) = nodes.find_map(|node| match node.scheduler {
+            Witness::Stale { at } => Some(at),
+            Witness::Absent | Witness::Partial | Witness::Fresh { .. } => None,
+        })
+    {
+        let why = format!("its answer is of {at}").into();
+        return Err(Gap::Workload(WorkloadSource::Failed { why }));
+    }
     let mut groups = BTreeMap::new();
     let mut turns = Turns::default();
     for (name, group_policy) in &policy.groups {

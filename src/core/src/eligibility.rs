@@ -116,7 +116,9 @@ pub fn node_objection(
     now: Time,
 ) -> Result<Time, KeepReason> {
     let member: Option<&Member> = history.groups.get(group).and_then(|s| s.members.get(&node.id));
-    let classified = classify(node, false, member, policy.witness, group_policy);
+    // One that was gone and shows again may still be on its way out.
+    let gone = history.gone.iter().any(|gone| gone.node == node.id);
+    let classified = classify(node, gone, member, policy.witness, group_policy);
     if classified.class != Class::Idle {
         return Err(classified.why.unwrap_or(KeepReason::Unknown(Doubt::SchedulerPartial)));
     }

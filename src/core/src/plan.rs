@@ -290,7 +290,7 @@ pub struct GroupFigures {
 impl fmt::Display for Bound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Surplus => "used within the idle timer",
+            Self::Surplus => "no more were spare",
             Self::Floor => "the group's floor",
             Self::ClusterFloor => "the cluster's floor",
             Self::BatchBudget => "the budget of one request",
@@ -368,7 +368,9 @@ impl fmt::Display for KeepReason {
             Self::NodeLocalDataUndeclared => {
                 f.write_str("what lives on its disks is not declared (node_local_data)")
             }
-            Self::ShuttingDown => f.write_str("it is shutting down, not by us"),
+            Self::ShuttingDown => {
+                f.write_str("it is shutting down, or was deleted by us and shows again")
+            }
             Self::Impaired(why) => match why {
                 Impairment::Failed => f.write_str("it has failed; recovery or a person decides"),
                 Impairment::Down => f.write_str("the scheduler calls it down"),
@@ -416,9 +418,10 @@ impl fmt::Display for KeepReason {
             Self::WindowOpen { covered_since: None, tau } => {
                 write!(f, "not watched yet, the idle timer is {tau}")
             }
-            Self::Enough(Bound::Surplus) => {
-                f.write_str("idle, but the group used as many within the idle timer")
-            }
+            Self::Enough(Bound::Surplus) => f.write_str(
+                "idle, but not spare: used within the idle timer, or kept for waiting jobs \
+                     or as a spare",
+            ),
             Self::Enough(bound) => write!(f, "idle, but no further node may go: {bound}"),
         }
     }

@@ -36,7 +36,7 @@ pub fn plan(snapshot: &Snapshot, policy: &ClusterPolicy, history: &History, now:
         figures: BTreeMap::new(),
     };
     let objection = cluster_objection(snapshot, policy, history);
-    let live = |name: &GroupName| newest_live(history, name);
+    let live = |name: &GroupName| newest_live(history, name, snapshot.taken_at);
     let cluster_live: NodeCount = policy.groups.keys().map(live).sum();
     let mut cluster_spare = cluster_live.less(policy.min_nodes);
 
@@ -87,8 +87,11 @@ fn dearest_first(policy: &ClusterPolicy) -> Vec<(&GroupName, &GroupPolicy)> {
     groups
 }
 
-fn newest_live(history: &History, name: &GroupName) -> NodeCount {
+/// Nodes that can be counted on in the sample of this very instant. A group that
+/// was not sampled now, because it is gone from the cluster, has none.
+fn newest_live(history: &History, name: &GroupName, now: Time) -> NodeCount {
     let newest = history.groups.get(name).and_then(|state| state.runs.back());
+    let newest = newest.filter(|run| run.to == now);
     newest.map_or(NodeCount::ZERO, |run| run.counts.live())
 }
 
@@ -261,15 +264,15 @@ impl Group<'_> {
         cluster_spare: NodeCount,
     ) -> (NodeCount, Option<Bound>) {
         let Some(surplus) = figures.surplus else { return (NodeCount::ZERO, Some(Bound::Surplus)) };
-        let live = newest_live(self.history, self.name);
+        let live = newest_live(self.history, self.name, self.now);
         // The order breaks ties: the first of equal bounds is the one named.
         let mut bounds = vec![
+            (figures.candidates, Bound::Candidates),
             (surplus.less(figures.spares + figures.upcoming), Bound::Surplus),
             (live.less(figures.floor), Bound::Floor),
             (cluster_spare, Bound::ClusterFloor),
         ];
         bounds.extend(budgets::remaining(self.name, self.policy, self.history, self.now));
-        bounds.push((figures.candidates, Bound::Candidates));
         let tightest = bounds.into_iter().min_by_key(|(count, _)| *count);
         tightest.map_or((NodeCount::ZERO, None), |(count, bound)| (count, Some(bound)))
     }

@@ -179,9 +179,6 @@ fn floor_holds_at_the_delete_again() {
     );
 }
 
-/// FIXME: the census counts a node that we deleted and that shows again as
-/// leaving, but the audit counts it as live, so the floor at the delete holds
-/// with one node too few. (The planner would hand n3 back before that.)
 #[test]
 fn node_we_deleted_that_joins_again_does_not_carry_the_floor() {
     check_clearing(

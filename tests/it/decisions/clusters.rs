@@ -1,7 +1,7 @@
 //! What keeps every node of a cluster: stops, freezes, lost reads, statuses,
 //! and what others do to it.
 
-use super::{check, check_refused};
+use super::check;
 
 #[test]
 fn cluster_that_was_not_read_has_no_node_to_speak_of() {
@@ -142,12 +142,9 @@ fn group_in_trouble_does_not_hold_up_another() {
     check("other_group_not_calm", "group bad not-calm\nnode n1 idle in=bad\nnode n2 idle");
 }
 
-/// FIXME: the planner counts a group that DescribeCluster shows no more by its
-/// last sample, so the cluster's floor lets a node go that it must keep; only
-/// the audit notices, and it refuses the whole plan.
 #[test]
 fn group_that_vanished_does_not_carry_the_clusters_floor() {
-    check_refused(
+    check(
         "group_vanished",
         "
         cluster min_nodes=2
