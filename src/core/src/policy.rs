@@ -97,7 +97,8 @@ pub struct Timing {
     /// How old a scheduler or metric reading may be and still be fresh.
     pub fresh_for: Span,
     /// A wall clock that disagrees with the monotonic one by more than this
-    /// between two ticks voids idle history and open plans (S20).
+    /// between two ticks voids idle history and open plans (S20). Shorter than
+    /// `settle`, which a smaller step must not eat up.
     pub clock_tolerance: Span,
 }
 
@@ -121,7 +122,7 @@ impl Default for Timing {
             deletion_overdue: Span::hours(1),
             cooldown: Span::mins(30),
             fresh_for: Span::mins(5),
-            clock_tolerance: Span::secs(30),
+            clock_tolerance: Span::secs(10),
         }
     }
 }

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use trimtab_core::action::{
-    self, ActionState, Answer, Effect, End, Event, EventKind, Notice, ReleaseReason, Terms,
+    ActionState, Answer, Effect, End, EventKind, Notice, ReleaseReason, Terms,
 };
 use trimtab_core::audit::{self, ApprovedPlan, ClearedBatch, Offer, Violation};
 use trimtab_core::census::{self, Gap};
@@ -28,8 +28,8 @@ use crate::look::look;
 use crate::observe::observe;
 use crate::ports::{
     Decision, FenceOrder, Ledger, LedgerError, Notification, Observation, Ports, Ring, Switch,
-    Transition,
 };
+use crate::steps::{Happening, Steps, take_steps, wants_cooldown};
 
 /// A group frozen for longer than this is reported (design section 1).
 const GROUP_FREEZE_REPORTED_AFTER: Span = Span::hours(1);
@@ -105,9 +105,6 @@ pub enum TickError {
     },
 }
 
-/// What is to happen to one action.
-type Happening = (InstanceId, EventKind);
-
 impl Driver {
     /// Takes up where the ledger left off: whatever was short of the delete
     /// call is taken back, whatever may have been sent is looked at first.
@@ -139,6 +136,10 @@ impl Driver {
             look_again_at: None,
             last_look: None,
         };
+        if let Some(freeze) = &driver.history.freeze {
+            // Whoever died between freezing and telling has told nobody.
+            driver.notify(now, &Notification::Frozen { why: freeze.why.clone() });
+        }
         if driver.ports.writers.is_none() && !driver.history.actions.is_empty() {
             // There is nothing here that could take a fence off.
             let open = driver.history.actions.len();
@@ -738,60 +739,4 @@ impl Driver {
 fn is_shutting_down(snapshot: &Snapshot, id: InstanceId) -> bool {
     let mut nodes = snapshot.groups.values().flat_map(|group| &group.nodes);
     nodes.any(|node| node.id == id && node.status == InstanceStatus::ShuttingDown)
-}
-
-/// Steps taken in thought: what changed, and what to do once that is durable.
-struct Steps {
-    transitions: Vec<Transition>,
-    effects: Vec<(InstanceId, Effect)>,
-}
-
-/// Steps every action through what happened to it, in order. A step that
-/// changes nothing is not a transition, but its effects still count.
-fn take_steps(
-    actions: &BTreeMap<InstanceId, OpenAction>,
-    happenings: Vec<Happening>,
-    at: Time,
-) -> Steps {
-    let mut steps = Steps { transitions: vec![], effects: vec![] };
-    let mut states: BTreeMap<InstanceId, ActionState> = BTreeMap::new();
-    for (node, kind) in happenings {
-        let Some(open) = actions.get(&node) else { continue };
-        let before = states.remove(&node).unwrap_or_else(|| open.state.clone());
-        let event = Event { at, kind };
-        let (after, effects) = action::step(&open.terms, before.clone(), &event);
-        steps.effects.extend(effects.into_iter().map(|effect| (node, effect)));
-        if after != before {
-            steps.transitions.push(Transition {
-                action: open.id,
-                node,
-                event,
-                state: after.clone(),
-            });
-        }
-        states.insert(node, after);
-    }
-    steps
-}
-
-/// A node that was handed back is left alone for a while, unless it was for a
-/// reason of ours that says nothing about the node.
-fn wants_cooldown(end: &End) -> bool {
-    match end {
-        End::Released(ReleaseReason::Paused | ReleaseReason::Restarted) | End::Gone => false,
-        End::Released(
-            ReleaseReason::Claimed(_)
-            | ReleaseReason::Active
-            | ReleaseReason::StatusChanged(_)
-            | ReleaseReason::Vanished
-            | ReleaseReason::Demand
-            | ReleaseReason::Floor
-            | ReleaseReason::Vetoed(_)
-            | ReleaseReason::TimedOut
-            | ReleaseReason::RefusedByApi(_)
-            | ReleaseReason::NeverLeft,
-        )
-        | End::FenceLost
-        | End::Replaced => true,
-    }
 }

@@ -18,3 +18,5 @@ pub mod look;
 pub mod observe;
 pub mod ports;
 pub mod run;
+
+mod steps;

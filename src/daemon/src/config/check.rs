@@ -567,6 +567,17 @@ fn timing(
         );
         f.problems.push(spot.problem(what, "tick more often, or allow more time"));
     }
+    if let (Some(tolerance), Some(settle)) = (clock_tolerance, settle)
+        && tolerance >= settle
+    {
+        let written = [&table.clock_tolerance, &table.settle].into_iter().find(|e| e.is_written());
+        let spot = written.map_or(&entry.spot, |entry| &entry.spot);
+        let what = format!(
+            "makes timing.clock_tolerance, {tolerance}, no shorter than timing.settle, {settle}: \
+             a step of the clock could pass for the settle time"
+        );
+        f.problems.push(spot.problem(what, "allow a smaller step, or a longer settle time"));
+    }
     Some(Timing {
         tick: daemon.tick?,
         max_missed_ticks: max_missed_ticks?,

@@ -313,6 +313,12 @@ fn a_misspelt_key_is_one_problem_not_two() {
 }
 
 #[test]
+fn a_clock_step_that_could_pass_for_the_settle_time_is_refused() {
+    let report = bad(&with(ENFORCED, "settle", "\"8s\""));
+    assert!(report.contains("clock_tolerance, 10s, no shorter than timing.settle, 8s"), "{report}");
+}
+
+#[test]
 fn a_setting_that_would_do_nothing_is_refused() {
     let window = |rest: &str| {
         format!(
