@@ -4,6 +4,8 @@
 //! `cargo bench -p trimtab-tests --bench tick` prints the table that the docs
 //! quote. The reads come from the simulated world and are part of the time.
 
+#![expect(clippy::print_stdout, reason = "a benchmark's output is its table")]
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -431,13 +431,15 @@ fn grow_older(state: ActionState) -> ActionState {
         ActionState::Fencing { since } => ActionState::Fencing { since: older(since) },
         ActionState::Settling { until } => ActionState::Settling { until: older(until) },
         ActionState::Asking { batch, at } => ActionState::Asking { batch, at: older(at) },
-        ActionState::Asked { batch, at, answer, absent_since, running_since } => ActionState::Asked {
-            batch,
-            at: older(at),
-            answer,
-            absent_since: absent_since.map(older),
-            running_since: running_since.map(older),
-        },
+        ActionState::Asked { batch, at, answer, absent_since, running_since } => {
+            ActionState::Asked {
+                batch,
+                at: older(at),
+                answer,
+                absent_since: absent_since.map(older),
+                running_since: running_since.map(older),
+            }
+        }
         ActionState::Releasing { why, since } => {
             ActionState::Releasing { why, since: older(since) }
         }
