@@ -7,3 +7,4 @@ mod oracle;
 mod plan_properties;
 mod search;
 mod tidy;
+mod unwritable;

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use trimtab_core::action::{
-    ActionState, Answer, Effect, End, EventKind, Notice, ReleaseReason, Terms,
+    ActionState, Answer, Effect, End, EventKind, FenceLook, Notice, ReleaseReason, Sight, Terms,
 };
 use trimtab_core::audit::{self, ApprovedPlan, ClearedBatch, Offer, Violation};
 use trimtab_core::census::{self, Gap};
@@ -89,6 +89,8 @@ pub struct Driver {
     look_again_at: Option<Time>,
     /// When the newest snapshot's first read began.
     last_look: Option<Time>,
+    /// Since when nothing could be written.
+    unwritable_since: Option<Time>,
 }
 
 /// Why a tick was not carried through.
@@ -135,6 +137,7 @@ impl Driver {
             gated: BTreeMap::new(),
             look_again_at: None,
             last_look: None,
+            unwritable_since: None,
         };
         if let Some(freeze) = &driver.history.freeze {
             // Whoever died between freezing and telling has told nobody.
@@ -186,7 +189,14 @@ impl Driver {
         self.check_clocks(&snapshot);
         self.history.forget(now);
         self.look_again_at = None;
-        let tick = self.count(&snapshot, ring)?;
+        let tick = match self.count(&snapshot, ring) {
+            Ok(tick) => tick,
+            Err(why) => {
+                self.give_up_fences(&snapshot).await;
+                return Err(why.into());
+            }
+        };
+        self.unwritable_since = None;
         self.check_foreign_fences(&snapshot);
         self.report_long_freezes(&snapshot);
 
@@ -324,6 +334,30 @@ impl Driver {
             self.history.freeze = Some(freeze);
         }
         Ok(tick)
+    }
+
+    /// A ledger that cannot be written for longer than a settled node may wait
+    /// keeps no node from its jobs: what has not been asked for is unfenced,
+    /// without a word in the ledger. Once that can be written again, the looks
+    /// find the fences gone and end the actions as they would after a person.
+    async fn give_up_fences(&mut self, snapshot: &Snapshot) {
+        let now = snapshot.taken_at;
+        let since = *self.unwritable_since.get_or_insert(now);
+        if now.since(since) < self.policy.timing.settling_timeout {
+            return;
+        }
+        let unasked = self.history.actions.values().filter(|action| !action.state.is_asked());
+        let ours = unasked.filter(|action| match look(action, snapshot, &self.policy).sight {
+            Sight::Present { status, fence: FenceLook::Ours, .. } => {
+                status != InstanceStatus::ShuttingDown
+            }
+            Sight::Present { .. } | Sight::Absent { .. } | Sight::Replaced | Sight::Unread => false,
+        });
+        let order = |action: &OpenAction| {
+            Some(FenceOrder { name: action.identity.name.clone()?, action: action.id })
+        };
+        let orders: Vec<FenceOrder> = ours.filter_map(order).collect();
+        self.release_fences(&orders).await;
     }
 
     /// A fence of another trimtab stops us here until a person adopts it.
