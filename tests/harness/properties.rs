@@ -7,7 +7,7 @@ use trimtab_core::history::{History, OpenAction};
 use trimtab_core::ids::ActionId;
 use trimtab_core::plan::{Mark, Plan};
 use trimtab_core::policy::ClusterPolicy;
-use trimtab_core::snapshot::{Claim, Condition, FenceSight, InstanceStatus, Snapshot, Witness};
+use trimtab_core::snapshot::{Claim, Condition, InstanceStatus, Snapshot, Witness};
 use trimtab_core::units::{NodeCount, Time};
 
 use crate::random::Random;
@@ -190,9 +190,4 @@ impl World {
     pub fn past_instant(&self) -> Time {
         self.now - trimtab_core::units::Span::hours(1)
     }
-}
-
-/// Whether a node of a snapshot is fenced by this action.
-pub fn is_fenced(snapshot: &Snapshot, action: ActionId) -> bool {
-    snapshot.fences.iter().any(|seen| seen.fence == FenceSight::Ours { action })
 }

@@ -72,6 +72,15 @@ impl Wired {
             Keep::Ledger => open(&self.ledger_path, now)?,
             Keep::Nothing => SqliteLedger::in_memory(now)?,
         };
+        let newest = ledger.reader().ticks(1, None)?;
+        if let Some(tick) = newest.first().filter(|tick| tick.at > now) {
+            tracing::warn!(
+                ledger = %self.ledger_path.display(),
+                "the ledger goes on to {}, but this world begins at {now}: what it was charged \
+                 before counts against the budgets; --state FILE starts a new one",
+                tick.at
+            );
+        }
         let lease = Arc::new(ledger.lease());
         let ledger: Arc<dyn Ledger> = Arc::new(ledger);
         let observe_only = match mode {

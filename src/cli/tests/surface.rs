@@ -188,6 +188,9 @@ fn the_demo_deletes_no_busy_node_and_some_without_the_fence() {
     let mut second: serde_json::Value = serde_json::from_slice(&again.stdout).expect("JSON");
     second["ledger"] = document["ledger"].clone();
     assert_eq!(second, document, "one seed gives one result");
+    let used = run(&["demo", "--days", "1", "--state", state]);
+    assert_eq!(code(&used), 1);
+    assert!(stderr(&used).contains("name another file"), "{}", stderr(&used));
 }
 
 #[test]

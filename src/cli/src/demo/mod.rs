@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use trimtab_core::ids::PartitionName;
 use trimtab_core::policy::ClusterPolicy;
 use trimtab_core::trace::TraceJob;
@@ -39,6 +39,9 @@ const FROM_DAY: u32 = 70;
 const OTHERS_TIMER: Span = Span::mins(10);
 /// How long the live view takes, whatever it shows.
 const SHOW: Duration = Duration::from_secs(50);
+
+/// How many names are tried for the ledger's folder.
+const FOLDER_ATTEMPTS: u32 = 100;
 
 /// How the demo is run.
 #[derive(Debug, Clone)]
@@ -151,12 +154,29 @@ fn spec(options: &Options) -> anyhow::Result<WorldSpec> {
     Ok(spec)
 }
 
+/// Where this demo's ledger goes: a file that is not there yet, because what an
+/// earlier run was charged would count against the budgets of this one.
 fn state_path(options: &Options) -> anyhow::Result<PathBuf> {
     if let Some(path) = &options.state {
+        if path.exists() {
+            bail!(
+                "{} exists already: the demo needs a ledger of its own, so name another file",
+                path.display()
+            );
+        }
         return Ok(path.clone());
     }
-    let folder = std::env::temp_dir().join(format!("trimtab-demo-{}", std::process::id()));
-    std::fs::create_dir_all(&folder)
-        .with_context(|| format!("making the demo's folder {}", folder.display()))?;
-    Ok(folder.join("trimtab.db"))
+    let temporary = std::env::temp_dir();
+    for attempt in 0..FOLDER_ATTEMPTS {
+        let folder = temporary.join(format!("trimtab-demo-{}-{attempt}", std::process::id()));
+        match std::fs::create_dir(&folder) {
+            Ok(()) => return Ok(folder.join("trimtab.db")),
+            Err(why) if why.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(why) => {
+                let what = format!("making the demo's folder {}", folder.display());
+                return Err(why).context(what);
+            }
+        }
+    }
+    bail!("{} is full of old trimtab-demo folders: remove them", temporary.display())
 }
