@@ -91,7 +91,8 @@ impl Wired {
         let ports = self.world.ports(options);
         let file = PauseFile::new(self.settings.pause_file.clone());
         let switches = Arc::new(Either { world: Arc::clone(&ports.switches), file });
-        let ports = Ports { switches, lease, notifier: Arc::new(Log), ..ports };
+        let prices = Some(self.world.prices());
+        let ports = Ports { switches, lease, prices, notifier: Arc::new(Log), ..ports };
         let cluster = self.settings.clusters.first().context("no cluster")?;
         Ok(Driver::start(ports, ledger, cluster.policy.clone()).await?)
     }

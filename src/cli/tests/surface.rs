@@ -107,6 +107,17 @@ fn a_plan_exits_2_when_there_is_something_to_do_and_leaves_no_trace() {
 }
 
 #[test]
+fn a_price_that_the_policy_does_not_name_is_the_worlds() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = policy(folder.path(), |text| {
+        text.replace("\"enforce\"", "\"observe\"").replace("price_usd_per_hour = 20.36\n", "")
+    });
+    let output = run(&["plan", "--config", &config, "--world", WORLD]);
+    assert_eq!(code(&output), 2, "{}", stderr(&output));
+    assert!(stdout(&output).contains("saves $20.36/h"), "{}", stdout(&output));
+}
+
+#[test]
 fn run_once_follows_its_actions_to_their_end_and_the_ledger_tells() {
     let folder = tempfile::tempdir().expect("a folder");
     let config = policy(folder.path(), |text| text);

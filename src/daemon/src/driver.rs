@@ -120,6 +120,7 @@ impl Driver {
     ) -> Result<Self, LedgerError> {
         let now = ports.clock.now();
         let clocks_at_start = (now, ports.clock.monotonic());
+        let policy = priced(policy, &ports);
         let history = ledger.load(&policy.cluster, now, policy.timing.max_gap())?;
         let ledger_id = ledger.id();
         let mut driver = Self {
@@ -768,6 +769,15 @@ impl Driver {
     fn notify(&self, at: Time, notification: &Notification) {
         self.ports.notifier.notify(&self.policy.cluster, at, notification);
     }
+}
+
+/// The policy with the prices filled in that it does not name itself.
+fn priced(mut policy: ClusterPolicy, ports: &Ports) -> ClusterPolicy {
+    let Some(prices) = &ports.prices else { return policy };
+    for (name, group) in &mut policy.groups {
+        group.price = group.price.or_else(|| prices.price(&policy.cluster, name));
+    }
+    policy
 }
 
 fn is_shutting_down(snapshot: &Snapshot, id: InstanceId) -> bool {

@@ -305,6 +305,8 @@ pub struct Ports {
     pub workload: Option<Arc<dyn WorkloadRead>>,
     /// Reads metrics; `None` where the policy asks for none.
     pub utilization: Option<Arc<dyn Utilization>>,
+    /// Prices of groups whose policy names none; `None` where nobody knows.
+    pub prices: Option<Arc<dyn Prices>>,
     /// The clocks.
     pub clock: Arc<dyn Clock>,
     /// The pause file.

@@ -74,6 +74,9 @@ impl World {
             cluster: front.clone(),
             workload,
             utilization,
+            // A world's policy names its prices; `World::prices` is for those
+            // that do not.
+            prices: None,
             clock: front.clone(),
             switches: front.clone(),
             lease: front.clone(),
