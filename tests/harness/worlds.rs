@@ -9,8 +9,8 @@ use trimtab_core::census;
 use trimtab_core::history::History;
 use trimtab_core::ids::{GroupName, InstanceId, LedgerId, NodeName, PartitionName};
 use trimtab_core::policy::{
-    Amount, Budgets, Capacity, ClusterPolicy, Factor, GroupPolicy, MassChangeLimit, NodeLocalData,
-    Prefer, Regain, TimerChoice, Timing, UtilizationRule, WitnessKind,
+    Amount, Budgets, Capacity, ClusterPolicy, Factor, GroupCalls, GroupPolicy, MassChangeLimit,
+    NodeLocalData, Prefer, Regain, TimerChoice, Timing, UtilizationRule, WitnessKind,
 };
 use trimtab_core::snapshot::{
     Activity, Claim, ClusterDescription, ClusterState, ClusterStatus, Condition, Eligible,
@@ -79,6 +79,7 @@ pub fn group_policy() -> GroupPolicy {
         gpus_per_node: MilliGpus::whole(8),
         partitions: vec![],
         utilization: None,
+        group_calls: GroupCalls::Never,
         protected: vec![],
     }
 }
@@ -332,6 +333,7 @@ fn random_group(random: &mut Random, size: u64, g: u64) -> GroupPolicy {
     if random.one_in(5) {
         group.utilization = Some(UtilizationRule {
             idle_below: percent(5),
+            memory_below: percent(5),
             window: Span::mins(10),
             period: Span::mins(1),
         });

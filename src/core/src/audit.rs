@@ -638,7 +638,7 @@ fn is_idle(
 
 fn is_quiet(activity: &Activity, rule: &UtilizationRule) -> bool {
     activity.utilization < rule.idle_below
-        && activity.memory < rule.idle_below
+        && activity.memory < rule.memory_below
         && activity.to.since(activity.from) + rule.period >= rule.window
 }
 
@@ -666,7 +666,7 @@ fn count_live(
             WitnessKind::MetricsOnly => match (&node.activity, &group.utilization) {
                 (Witness::Fresh { value, .. }, Some(rule)) => {
                     let active =
-                        value.utilization >= rule.idle_below || value.memory >= rule.idle_below;
+                        value.utilization >= rule.idle_below || value.memory >= rule.memory_below;
                     active || is_quiet(value, rule)
                 }
                 (_, _) => false,

@@ -288,11 +288,12 @@ fn impairment(node: &NodeView) -> Option<Impairment> {
 
 /// What speaks against calling these metrics idle: work, or too short a run.
 pub fn activity_objection(activity: &Activity, rule: &UtilizationRule) -> Option<KeepReason> {
-    if activity.utilization >= rule.idle_below || activity.memory >= rule.idle_below {
+    if activity.utilization >= rule.idle_below || activity.memory >= rule.memory_below {
         return Some(KeepReason::Active(Usage {
             utilization: activity.utilization,
             memory: activity.memory,
             idle_below: rule.idle_below,
+            memory_below: rule.memory_below,
         }));
     }
     let covers = activity.to.since(activity.from) + rule.period >= rule.window;

@@ -1,7 +1,8 @@
 //! Values with safe defaults for this crate's tests.
 
 use crate::policy::{
-    Amount, Budgets, Capacity, Factor, GroupPolicy, NodeLocalData, Prefer, Regain, TimerChoice,
+    Amount, Budgets, Capacity, Factor, GroupCalls, GroupPolicy, NodeLocalData, Prefer, Regain,
+    TimerChoice,
 };
 use crate::units::{MilliGpus, NodeCount, Share, Span, Usd, UsdPerHour};
 
@@ -35,6 +36,7 @@ pub(crate) fn group() -> GroupPolicy {
         gpus_per_node: MilliGpus::whole(8),
         partitions: vec![],
         utilization: None,
+        group_calls: GroupCalls::Never,
         protected: vec![],
     }
 }

@@ -233,8 +233,10 @@ pub struct Usage {
     pub utilization: Share,
     /// Highest memory in use in the window.
     pub memory: Share,
-    /// Below this it would be idle.
+    /// Utilization below this would be idle.
     pub idle_below: Share,
+    /// Memory in use below this would be idle.
+    pub memory_below: Share,
 }
 
 /// What limits the number of nodes that go.
@@ -403,8 +405,8 @@ impl fmt::Display for KeepReason {
             Self::Busy(claim) => write!(f, "in use: {claim}"),
             Self::Active(usage) => write!(
                 f,
-                "its metrics show work: utilization {}, memory {}, idle below {}",
-                usage.utilization, usage.memory, usage.idle_below
+                "its metrics show work: utilization {} (idle below {}), memory {} (idle below {})",
+                usage.utilization, usage.idle_below, usage.memory, usage.memory_below
             ),
             Self::Protected => f.write_str("it is protected"),
             Self::CoolingDown { until } => {

@@ -194,12 +194,26 @@ pub enum TimerChoice {
 /// When a node's own metrics veto its deletion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UtilizationRule {
-    /// Utilization and memory in use below this are idle.
+    /// Utilization below this is idle.
     pub idle_below: Share,
+    /// Memory in use below this is idle.
+    pub memory_below: Share,
     /// The datapoints must cover at least this long.
     pub window: Span,
     /// The time between two datapoints.
     pub period: Span,
+}
+
+/// When a group may be shrunk by count instead of by ids (S8b): only while all of
+/// its nodes are fenced and were looked at clean, so that any victim will do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum GroupCalls {
+    /// Never: by ids only.
+    Never,
+    /// Only to zero: nothing is left over.
+    ToZero,
+    /// To any count: the survivors are handed back once the call is confirmed.
+    WholeGroup,
 }
 
 /// Most nodes that may be deleted in a time.
@@ -265,6 +279,8 @@ pub struct GroupPolicy {
     pub partitions: Vec<PartitionName>,
     /// A veto by metrics.
     pub utilization: Option<UtilizationRule>,
+    /// When the whole group may be shrunk by one call.
+    pub group_calls: GroupCalls,
     /// Nodes that are never touched.
     pub protected: Vec<InstanceId>,
 }

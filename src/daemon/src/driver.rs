@@ -25,7 +25,7 @@ use trimtab_core::units::{NodeCount, Span, Time};
 
 use crate::executor::{self, Sent};
 use crate::look::look;
-use crate::observe::observe;
+use crate::observe::{MetricsUse, Observed, observe};
 use crate::ports::{
     Decision, FenceOrder, Ledger, LedgerError, Notification, Observation, Ports, Ring, Switch,
 };
@@ -52,6 +52,8 @@ pub struct TickReport {
     pub ring: Ring,
     /// What was read.
     pub snapshot: Snapshot,
+    /// What its metrics took.
+    pub metrics: MetricsUse,
     /// What was decided.
     pub plan: Plan,
     /// The nodes of it that were begun with: none without writers, and none
@@ -184,7 +186,8 @@ impl Driver {
         if let Some(Stop::NoLease { why }) = &self.history.stop {
             return Err(TickError::NoLease { why: Arc::clone(why) });
         }
-        let snapshot = observe(&self.ports, &self.policy, &self.history, &self.ledger_id).await;
+        let Observed { snapshot, metrics } =
+            observe(&self.ports, &self.policy, &self.history, &self.ledger_id).await;
         let now = snapshot.taken_at;
         self.last_look = Some(snapshot.begun_at);
         self.check_clocks(&snapshot);
@@ -229,7 +232,7 @@ impl Driver {
             Some(_) | None => vec![],
         };
         let open = self.history.actions.len();
-        Ok(TickReport { tick, ring, snapshot, plan, begun, violations, sent, ended, open })
+        Ok(TickReport { tick, ring, snapshot, metrics, plan, begun, violations, sent, ended, open })
     }
 
     /// Takes back whatever is short of the delete call. Called at SIGTERM.
@@ -246,8 +249,8 @@ impl Driver {
         self.advance(vetoes, self.ports.clock.now()).await?;
         // The first look takes the fences off, the second sees that they are.
         for _ in 0..2 {
-            let snapshot = observe(&self.ports, &self.policy, &self.history, &self.ledger_id).await;
-            self.look_at_all(&snapshot).await?;
+            let seen = observe(&self.ports, &self.policy, &self.history, &self.ledger_id).await;
+            self.look_at_all(&seen.snapshot).await?;
         }
         Ok(())
     }

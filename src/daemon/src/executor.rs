@@ -13,7 +13,9 @@ use trimtab_core::history::{Charge, History};
 use trimtab_core::ids::InstanceId;
 use trimtab_core::units::Time;
 
-use crate::ports::{Clock, ClusterWrite, DeleteOutcome, Ledger, LedgerError, Request, Transition};
+use crate::ports::{
+    Clock, ClusterWrite, DeleteOutcome, Ledger, LedgerError, Refusal, Request, Transition,
+};
 
 /// A request whose intent is durable. Only [`commit`] makes one.
 pub struct Committed(ClearedBatch);
@@ -63,7 +65,7 @@ pub async fn send(writer: &dyn ClusterWrite, clock: &dyn Clock, committed: Commi
     let Committed(batch) = committed;
     if clock.now() > batch.expires_at() {
         let why = "not sent: the look behind it had grown too old".into();
-        return Sent { batch, outcome: DeleteOutcome::Refused { why } };
+        return Sent { batch, outcome: DeleteOutcome::Refused { cause: Refusal::NotSent, why } };
     }
     let outcome = writer.delete_nodes(&batch).await;
     Sent { batch, outcome }
@@ -88,7 +90,7 @@ pub fn record(
             DeleteOutcome::Answered { .. } => {
                 answers.get(node).cloned().unwrap_or(Answer::NoAnswer)
             }
-            DeleteOutcome::Refused { why } => Answer::Refused { why: Arc::clone(why) },
+            DeleteOutcome::Refused { why, .. } => Answer::Refused { why: Arc::clone(why) },
             DeleteOutcome::NoAnswer { .. } => Answer::NoAnswer,
         };
         let event = Event { at: now, kind: EventKind::Answered(answer) };

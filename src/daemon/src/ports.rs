@@ -12,6 +12,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 use trimtab_core::action::{ActionState, Event, Notice};
 use trimtab_core::audit::ClearedBatch;
 use trimtab_core::history::{Charge, Freeze, FreezeReason, History, OpenAction};
@@ -19,6 +20,7 @@ use trimtab_core::ids::{
     ActionId, BatchId, ClusterName, GroupName, InstanceId, LedgerId, NodeName, TickId,
 };
 use trimtab_core::plan::{GroupFigures, NodeVerdict};
+use trimtab_core::policy::UtilizationRule;
 use trimtab_core::rule::GroupState;
 use trimtab_core::snapshot::{
     Activity, ClusterDescription, InstanceStatus, NodeListing, Witness, Workload,
@@ -71,6 +73,8 @@ pub enum DeleteOutcome {
     },
     /// The whole request was refused, for sure without having acted.
     Refused {
+        /// Which kind of refusal it is, as far as the answer proves it.
+        cause: Refusal,
         /// What the API said.
         why: Arc<str>,
     },
@@ -79,6 +83,27 @@ pub enum DeleteOutcome {
         /// What happened instead.
         why: Arc<str>,
     },
+}
+
+/// Why a whole request was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Refusal {
+    /// Another operation runs in the cluster.
+    Conflict,
+    /// Too many requests.
+    Throttled,
+    /// The role may not do it.
+    Denied,
+    /// The credentials are no longer valid.
+    ExpiredCredentials,
+    /// There is no such cluster.
+    NotFound,
+    /// It was not sent: something did not hold any more.
+    NotSent,
+    /// The API refused it and does not say why in a way that proves anything; what it
+    /// said is kept as it came.
+    Unknown,
 }
 
 /// Deletes nodes. The only way to end a node's life in this program.
@@ -126,18 +151,49 @@ pub trait Fence: Send + Sync {
     ) -> Result<(), ReadError>;
 }
 
+/// A node whose metrics are asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MetricsQuery {
+    /// The node.
+    pub node: InstanceId,
+    /// Its group.
+    pub group: GroupName,
+    /// The scheduler's name for it.
+    pub name: Option<NodeName>,
+    /// Devices (GPUs, accelerators) it must show where a metric is of each device.
+    pub devices: u32,
+    /// The window and period that the group's rule wants.
+    pub rule: UtilizationRule,
+}
+
+/// What metrics say, and what asking took.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct MetricsAnswer {
+    /// The highest utilization and memory in use of each node over its window, with the
+    /// datapoints' own stamps. A node that is missing here has no metrics.
+    pub activity: BTreeMap<InstanceId, Witness<Activity>>,
+    /// Metrics requested, as CloudWatch bills them.
+    pub metrics: u64,
+    /// Calls made, of any kind.
+    pub calls: u64,
+}
+
 /// Reads what nodes' metrics say.
 #[async_trait]
 pub trait Utilization: Send + Sync {
-    /// The highest utilization and memory use of each node over the window,
-    /// with the datapoints' own stamps. A node that is missing from the answer
-    /// has no metrics.
+    /// Reads these nodes' metrics as they are at `now`, datapoints no older than
+    /// `fresh_for`.
     async fn read(
         &self,
         cluster: &ClusterName,
-        nodes: &[InstanceId],
-        window: Span,
-    ) -> Result<BTreeMap<InstanceId, Witness<Activity>>, ReadError>;
+        queries: &[MetricsQuery],
+        now: Time,
+        fresh_for: Span,
+    ) -> Result<MetricsAnswer, ReadError>;
+
+    /// Metrics that asking for one node of this group requests. 0 where asking costs
+    /// nothing.
+    fn metrics_per_node(&self, cluster: &ClusterName, group: &GroupName, devices: u32) -> u64;
 }
 
 /// What a node costs where the policy does not say.

@@ -11,7 +11,7 @@ use trimtab_core::snapshot::{
     NodeListing, Provisioning, Role,
 };
 use trimtab_core::units::NodeCount;
-use trimtab_daemon::ports::{DeleteOutcome, ReadError};
+use trimtab_daemon::ports::{DeleteOutcome, ReadError, Refusal};
 
 use crate::faults::FaultKind;
 use crate::fleet::{GroupNo, Leave, OperationNo, Phase, Serial};
@@ -138,8 +138,8 @@ impl Inner {
             self.record_request(ids, by, Some("it never arrived".into()), false);
             return timeout("on the way there");
         }
-        if let Some(why) = self.refusal(ids) {
-            return self.refuse(ids, by, why);
+        if let Some((cause, why)) = self.refusal(ids) {
+            return self.refuse(ids, by, cause, why);
         }
         let failures = self.failures(ids);
         if failures.len() == ids.len() {
@@ -147,6 +147,7 @@ impl Inner {
             return self.refuse(
                 ids,
                 by,
+                Refusal::Unknown,
                 format!("ValidationException: all nodes failed: {why}").into(),
             );
         }
@@ -197,30 +198,32 @@ impl Inner {
     }
 
     /// Why the whole request is refused before any node is looked at.
-    fn refusal(&self, ids: &[InstanceId]) -> Option<Arc<str>> {
+    fn refusal(&self, ids: &[InstanceId]) -> Option<(Refusal, Arc<str>)> {
         let is = |fault: FaultKind| self.faults.any(|kind| *kind == fault);
         if is(FaultKind::AccessDenied) {
-            return Some("AccessDeniedException".into());
+            return Some((Refusal::Denied, "AccessDeniedException".into()));
         }
         if is(FaultKind::ThrottledWrites) {
-            return Some("ThrottlingException: rate exceeded".into());
+            return Some((Refusal::Throttled, "ThrottlingException: rate exceeded".into()));
         }
         if is(FaultKind::DeleteTotalFailure) {
-            return Some("ValidationException: all nodes failed: InvalidNodeStatus".into());
+            let why = "ValidationException: all nodes failed: InvalidNodeStatus";
+            return Some((Refusal::Unknown, why.into()));
         }
         if ids.is_empty() || ids.len() > BATCH_LIMIT.get() {
-            return Some(
-                format!("ValidationException: {} node ids, not 1 to 99", ids.len()).into(),
-            );
+            let why = format!("ValidationException: {} node ids, not 1 to 99", ids.len());
+            return Some((Refusal::Unknown, why.into()));
         }
         if ids.iter().collect::<BTreeSet<_>>().len() < ids.len() {
-            return Some("ValidationException: a node id twice".into());
+            return Some((Refusal::Unknown, "ValidationException: a node id twice".into()));
         }
         if self.is_updated() {
-            return Some("ConflictException: the cluster is SystemUpdating".into());
+            let why = "ConflictException: the cluster is SystemUpdating";
+            return Some((Refusal::Conflict, why.into()));
         }
         if self.is_classic() && self.fleet.is_operating() {
-            return Some("ConflictException: the cluster is Updating".into());
+            let why = "ConflictException: the cluster is Updating";
+            return Some((Refusal::Conflict, why.into()));
         }
         None
     }
@@ -252,14 +255,20 @@ impl Inner {
         failures
     }
 
-    fn refuse(&mut self, ids: &[InstanceId], by: Caller, why: Arc<str>) -> DeleteOutcome {
+    fn refuse(
+        &mut self,
+        ids: &[InstanceId],
+        by: Caller,
+        cause: Refusal,
+        why: Arc<str>,
+    ) -> DeleteOutcome {
         let request = self.record_request(ids, by, Some(Arc::clone(&why)), true);
         for id in ids {
             self.record_asked(request, *id, by, Some(Arc::clone(&why)));
         }
         self.settle_live_after(request);
         self.write(WorldEvent::RequestRefused(Arc::clone(&why)));
-        DeleteOutcome::Refused { why }
+        DeleteOutcome::Refused { cause, why }
     }
 
     fn record_request(

@@ -10,13 +10,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use trimtab_core::audit::ClearedBatch;
 use trimtab_core::ids::{ClusterName, GroupName, InstanceId, LedgerId};
-use trimtab_core::snapshot::{
-    Activity, ClusterDescription, InstanceStatus, NodeListing, Witness, Workload,
-};
+use trimtab_core::snapshot::{ClusterDescription, InstanceStatus, NodeListing, Workload};
 use trimtab_core::units::{Span, Time, UsdPerHour};
 use trimtab_daemon::ports::{
-    Clock, ClusterRead, ClusterWrite, DeleteOutcome, Fence, FenceOrder, Gate, Lease, Notification,
-    Notifier, Ports, Prices, ReadError, Switch, Switches, Utilization, WorkloadRead, Writers,
+    Clock, ClusterRead, ClusterWrite, DeleteOutcome, Fence, FenceOrder, Gate, Lease, MetricsAnswer,
+    MetricsQuery, Notification, Notifier, Ports, Prices, ReadError, Refusal, Switch, Switches,
+    Utilization, WorkloadRead, Writers,
 };
 
 use crate::faults::FaultKind;
@@ -166,7 +165,8 @@ impl ClusterWrite for Front {
             if *batch.cluster() == inner.spec.cluster {
                 inner.delete_nodes(batch.nodes(), Caller::Daemon)
             } else {
-                DeleteOutcome::Refused { why: "ResourceNotFound: no such cluster".into() }
+                let why = "ResourceNotFound: no such cluster".into();
+                DeleteOutcome::Refused { cause: Refusal::NotFound, why }
             }
         })
         .await
@@ -207,11 +207,22 @@ impl Utilization for Front {
     async fn read(
         &self,
         cluster: &ClusterName,
-        nodes: &[InstanceId],
-        window: Span,
-    ) -> Result<BTreeMap<InstanceId, Witness<Activity>>, ReadError> {
-        let read = |inner: &Inner| inner.utilization(cluster, nodes, window);
+        queries: &[MetricsQuery],
+        _now: Time,
+        _fresh_for: Span,
+    ) -> Result<MetricsAnswer, ReadError> {
+        let read = |inner: &Inner| {
+            let mut activity = BTreeMap::new();
+            for query in queries {
+                activity.extend(inner.utilization(cluster, &[query.node], query.rule.window)?);
+            }
+            Ok(MetricsAnswer { activity, metrics: 0, calls: 1 })
+        };
         Front::read(self, Call::Utilization, read).await
+    }
+
+    fn metrics_per_node(&self, _cluster: &ClusterName, _group: &GroupName, _devices: u32) -> u64 {
+        0
     }
 }
 

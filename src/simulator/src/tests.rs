@@ -209,7 +209,7 @@ fn delete_requests_are_refused_as_hyperpod_refuses_them() {
     let all = ids(&world);
     let unknown = InstanceId::from_number(7);
     let refused = |ids: &[InstanceId], what: &str| match world.delete_nodes(ids, Caller::Daemon) {
-        DeleteOutcome::Refused { why } => assert!(why.contains(what), "{why}"),
+        DeleteOutcome::Refused { why, .. } => assert!(why.contains(what), "{why}"),
         other @ (DeleteOutcome::Answered { .. } | DeleteOutcome::NoAnswer { .. }) => {
             panic!("{other:?}")
         }

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 
 use trimtab_core::ids::{GroupName, InstanceId};
 use trimtab_core::policy::{
-    Amount, Budgets, Capacity, ClusterPolicy, Factor, GroupPolicy, KeepWindow, MassChangeLimit,
-    NodeLocalData, Prefer, Regain, TimerChoice, Timing, UtilizationRule, WitnessKind,
+    Amount, Budgets, Capacity, ClusterPolicy, Factor, GroupCalls, GroupPolicy, KeepWindow,
+    MassChangeLimit, NodeLocalData, Prefer, Regain, TimerChoice, Timing, UtilizationRule,
+    WitnessKind,
 };
 use trimtab_core::snapshot::{Provisioning, Role};
 use trimtab_core::units::{MilliGpus, NodeCount, Share, Span, Usd, UsdPerHour};
@@ -256,8 +257,10 @@ fn group_policy(named: &GroupSpec, ids: &[InstanceId], random: &mut Random) -> G
         node_local_data: Some(NodeLocalData::Disposable),
         gpus_per_node: MilliGpus::whole(named.gpus_per_node),
         partitions: vec![named.partition()],
+        group_calls: GroupCalls::Never,
         utilization: random.one_in(3).then(|| UtilizationRule {
             idle_below: Share::try_from_percent(5.0).expect("a share"),
+            memory_below: Share::try_from_percent(5.0).expect("a share"),
             window: Span::mins(20),
             period: Span::secs(60),
         }),

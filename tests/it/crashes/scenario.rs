@@ -91,6 +91,7 @@ fn by_metrics(policy: &mut ClusterPolicy) {
     for group in policy.groups.values_mut() {
         group.utilization = Some(UtilizationRule {
             idle_below: worlds::percent(5),
+            memory_below: worlds::percent(5),
             window: Span::mins(5),
             period: Span::mins(1),
         });

@@ -282,7 +282,7 @@ fn events(report: &TickReport) -> Vec<(Tone, String)> {
                 Tone::Bad,
                 format!("{group}: {} deleted, {} refused", accepted.len(), failed.len()),
             ),
-            DeleteOutcome::Refused { why } => (Tone::Faint, format!("{group}: refused: {why}")),
+            DeleteOutcome::Refused { why, .. } => (Tone::Faint, format!("{group}: refused: {why}")),
             DeleteOutcome::NoAnswer { why } => (Tone::Faint, format!("{group}: no answer: {why}")),
         });
     }

@@ -169,6 +169,7 @@ fn cluster(
         account_id: account?.clone(),
         role_arn: optional(&table.role_arn)?,
         endpoint_url: optional(&table.endpoint_url)?,
+        signals: BTreeMap::new(),
         scheduler: scheduler?,
         utilization,
     })
@@ -311,6 +312,7 @@ fn utilization(
     };
     let parts = RuleParts {
         idle_below: idle_below_percent.required("write idle_below_percent = 5", findings).copied(),
+        memory_below: idle_below_percent.value().copied(),
         window: window.required("write window = \"20m\"", findings).copied(),
         period: period.or(PERIOD),
     };
@@ -326,6 +328,7 @@ fn utilization(
 /// A utilization rule before it is judged.
 pub(super) struct RuleParts {
     pub(super) idle_below: Option<Share>,
+    pub(super) memory_below: Option<Share>,
     pub(super) window: Option<Span>,
     pub(super) period: Option<Span>,
 }
@@ -344,7 +347,7 @@ pub(super) fn rule(
     fresh_for: Option<Span>,
     findings: &mut Findings,
 ) -> Option<UtilizationRule> {
-    let RuleParts { idle_below, window, period } = *parts;
+    let RuleParts { idle_below, memory_below, window, period } = *parts;
     let is_cloudwatch = match source {
         Some(UtilizationSource::Cloudwatch(_)) => true,
         Some(UtilizationSource::Simulated) | None => false,
@@ -389,7 +392,12 @@ pub(super) fn rule(
             refuse(spots.period, what, "write a shorter period, or a longer timing.fresh_for");
         }
     }
-    Some(UtilizationRule { idle_below: idle_below?, window: window?, period: period? })
+    Some(UtilizationRule {
+        idle_below: idle_below?,
+        memory_below: memory_below?,
+        window: window?,
+        period: period?,
+    })
 }
 
 /// Simulated metrics are of simulated nodes.

@@ -1,8 +1,8 @@
 //! What values say together: one instance group.
 
 use trimtab_core::policy::{
-    Amount, BATCH_LIMIT, Budgets, Capacity, Factor, GroupPolicy, KeepWindow, NodeLocalData, Prefer,
-    Regain, TimerChoice, UtilizationRule,
+    Amount, BATCH_LIMIT, Budgets, Capacity, Factor, GroupCalls, GroupPolicy, KeepWindow,
+    NodeLocalData, Prefer, Regain, TimerChoice, UtilizationRule,
 };
 use trimtab_core::rule::{GroupState, wake_cost};
 use trimtab_core::units::{MilliGpus, NodeCount, Share, Span, Time, Usd, UsdPerHour};
@@ -119,6 +119,7 @@ pub(super) fn policy(
         gpus_per_node: MilliGpus::whole(gpus?),
         partitions: values(&table.partitions)?,
         utilization: utilization?,
+        group_calls: GroupCalls::Never,
         protected: values(&table.protected)?,
     };
     break_even(table, &policy, cluster, findings);
@@ -591,6 +592,7 @@ fn utilization(
     let UtilizationSettings { source, rule: cluster_rule } = cluster.utilization?;
     let parts = RuleParts {
         idle_below: idle_below_percent.or(cluster_rule.idle_below),
+        memory_below: idle_below_percent.or(cluster_rule.memory_below),
         window: window.or(cluster_rule.window),
         period: period.or(cluster_rule.period),
     };

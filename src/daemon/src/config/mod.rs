@@ -22,6 +22,7 @@ mod problem;
 mod read;
 mod schedule;
 mod settings;
+mod signals;
 mod suggest;
 #[cfg(test)]
 mod tests;
@@ -38,6 +39,7 @@ pub use settings::{
     AccountId, ClusterSettings, EndpointUrl, Mode, Preset, Region, RoleArn, SchedulerSettings,
     Settings, UtilizationSettings, UtilizationSource,
 };
+pub use signals::{CloudwatchSignal, DimensionPattern, FullScale, Measure};
 
 use file::ConfigFile;
 use read::Findings;

@@ -1,16 +1,18 @@
 //! The validated configuration. No value here needs a second look, and no
 //! `Option` stands for "forgotten".
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use trimtab_core::ids::ParseIdError;
+use trimtab_core::ids::{GroupName, ParseIdError};
 use trimtab_core::policy::{ClusterPolicy, UtilizationRule};
 
 use super::problem::Note;
 use super::schedule::Schedule;
+use super::signals::CloudwatchSignal;
 
 /// Everything the daemon was told.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,6 +55,9 @@ pub struct ClusterSettings {
     pub endpoint_url: Option<EndpointUrl>,
     /// Who runs its jobs.
     pub scheduler: SchedulerSettings,
+    /// The CloudWatch signals of each group that has a rule about metrics; empty where
+    /// metrics come from elsewhere or not at all.
+    pub signals: BTreeMap<GroupName, Vec<CloudwatchSignal>>,
     /// Where metrics come from; `None` where no group has a rule about them.
     pub utilization: Option<UtilizationSettings>,
 }

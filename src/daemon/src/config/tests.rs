@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use trimtab_core::policy::{
-    Amount, Budgets, Capacity, Factor, GroupPolicy, MassChangeLimit, NodeLocalData, Prefer, Regain,
-    TimerChoice, Timing, UtilizationRule, WitnessKind,
+    Amount, Budgets, Capacity, Factor, GroupCalls, GroupPolicy, MassChangeLimit, NodeLocalData,
+    Prefer, Regain, TimerChoice, Timing, UtilizationRule, WitnessKind,
 };
 use trimtab_core::units::{MilliGpus, NodeCount, Share, Span, Usd, UsdPerHour};
 
@@ -203,6 +203,7 @@ fn what_is_not_written_is_at_its_default() {
         gpus_per_node: MilliGpus::whole(1),
         partitions: vec![],
         utilization: None,
+        group_calls: GroupCalls::Never,
         protected: vec![],
     };
     assert_eq!(group(&settings), &expected);
@@ -218,6 +219,7 @@ fn what_is_written_is_what_is_in_force() {
     assert!(cluster.role_arn.is_some() && cluster.endpoint_url.is_some());
     let rule = UtilizationRule {
         idle_below: Share::try_from_percent(5.0).unwrap(),
+        memory_below: Share::try_from_percent(5.0).unwrap(),
         window: Span::mins(20),
         period: Span::mins(1),
     };

@@ -14,7 +14,7 @@ use trimtab_core::rule::{Class, Counts, Member, SampleRun};
 use trimtab_core::units::{NodeCount, Time};
 
 use super::fault::Fault;
-use crate::ports::{DeleteOutcome, Ring};
+use crate::ports::{DeleteOutcome, Refusal, Ring};
 
 /// One row being read. By convention the first column of every query says
 /// which row it is.
@@ -220,6 +220,6 @@ pub(super) struct StoredOutcome(#[serde(with = "OutcomeShape")] pub(super) Delet
 #[serde(remote = "DeleteOutcome")]
 enum OutcomeShape {
     Answered { accepted: Vec<InstanceId>, failed: Vec<(InstanceId, Arc<str>)> },
-    Refused { why: Arc<str> },
+    Refused { cause: Refusal, why: Arc<str> },
     NoAnswer { why: Arc<str> },
 }

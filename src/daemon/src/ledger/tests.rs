@@ -9,8 +9,8 @@ use trimtab_core::history::{Charge, Freeze, FreezeReason, Gone, History, MassTur
 use trimtab_core::ids::{BatchId, GroupName};
 use trimtab_core::plan::{Bound, Evidence, GroupFigures, KeepReason, NodeVerdict, Usage, Verdict};
 use trimtab_core::policy::{
-    Amount, Budgets, Capacity, ClusterPolicy, Factor, GroupPolicy, MassChangeLimit, NodeLocalData,
-    Prefer, Regain, TimerChoice, Timing, WitnessKind,
+    Amount, Budgets, Capacity, ClusterPolicy, Factor, GroupCalls, GroupPolicy, MassChangeLimit,
+    NodeLocalData, Prefer, Regain, TimerChoice, Timing, WitnessKind,
 };
 use trimtab_core::rule::{Class, Counts, GroupState, Member, Sample, WakeCost};
 use trimtab_core::snapshot::{
@@ -242,6 +242,7 @@ fn policy() -> ClusterPolicy {
         gpus_per_node: MilliGpus::whole(8),
         partitions: vec![],
         utilization: None,
+        group_calls: GroupCalls::Never,
         protected: vec![],
     };
     ClusterPolicy {
@@ -678,7 +679,12 @@ fn the_readings_of_a_node_at_work_are_not_written_at_every_tick() {
     let world = World::new(1);
     for percent in [50.0, 60.0, 70.0] {
         let reading = Share::try_from_percent(percent).unwrap();
-        let usage = Usage { utilization: reading, memory: reading, idle_below: Share::default() };
+        let usage = Usage {
+            utilization: reading,
+            memory: reading,
+            idle_below: Share::default(),
+            memory_below: Share::default(),
+        };
         let tick = world.record(&ledger, None).unwrap();
         let said = [keep(1, KeepReason::Active(usage))];
         ledger.record_decision(&Decision { verdicts: &said, ..world.decision(tick) }).unwrap();

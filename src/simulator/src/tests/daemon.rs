@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use trimtab_core::policy::{
-    Amount, Budgets, Capacity, ClusterPolicy, Factor, GroupPolicy, MassChangeLimit, NodeLocalData,
-    Prefer, Regain, TimerChoice, Timing, WitnessKind,
+    Amount, Budgets, Capacity, ClusterPolicy, Factor, GroupCalls, GroupPolicy, MassChangeLimit,
+    NodeLocalData, Prefer, Regain, TimerChoice, Timing, WitnessKind,
 };
 use trimtab_core::units::{MilliGpus, NodeCount, Share, Span, Usd, UsdPerHour};
 use trimtab_daemon::driver::{Driver, TickError, TickReport};
@@ -76,6 +76,7 @@ fn policy() -> ClusterPolicy {
         gpus_per_node: MilliGpus::whole(8),
         partitions: vec!["gpu".parse().expect("valid")],
         utilization: None,
+        group_calls: GroupCalls::Never,
         protected: vec![],
     };
     ClusterPolicy {

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use trimtab_core::units::{NodeCount, Span, Time};
-use trimtab_daemon::ports::Ring;
+use trimtab_core::policy::UtilizationRule;
+use trimtab_core::snapshot::ListedNode;
+use trimtab_core::units::{NodeCount, Share, Span, Time};
+use trimtab_daemon::ports::{MetricsQuery, Ring};
 
 use super::{cluster, ids, job, now, spec, world};
 use crate::baseline::{self, IdleTimer};
@@ -49,9 +51,23 @@ fn watch(world: &World, every: Span) {
         let _ = now(ports.cluster.describe(&c));
         let _ = now(ports.workload.as_ref().expect("a scheduler").read(&c));
         if let Ok(listing) = now(ports.cluster.list_nodes(&c)) {
-            let ids: Vec<_> = listing.nodes.iter().map(|node| node.id).collect();
+            let share = Share::try_from_percent(5.0).expect("a share");
+            let rule = UtilizationRule {
+                idle_below: share,
+                memory_below: share,
+                window: Span::mins(20),
+                period: Span::mins(1),
+            };
+            let query = |node: &ListedNode| MetricsQuery {
+                node: node.id,
+                group: node.group.clone(),
+                name: node.name.clone(),
+                devices: 8,
+                rule,
+            };
+            let queries: Vec<_> = listing.nodes.iter().map(query).collect();
             let utilization = ports.utilization.as_ref().expect("metrics");
-            let _ = now(utilization.read(&c, &ids, Span::mins(20)));
+            let _ = now(utilization.read(&c, &queries, world.now(), Span::mins(5)));
         }
     }
 }

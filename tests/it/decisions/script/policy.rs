@@ -83,5 +83,10 @@ fn utilization(text: &str) -> UtilizationRule {
     let [idle_below, window, period] = values[..] else {
         panic!("metrics=`{text}` is not idle_below,window,period");
     };
-    UtilizationRule { idle_below: share(idle_below), window: span(window), period: span(period) }
+    UtilizationRule {
+        idle_below: share(idle_below),
+        memory_below: share(idle_below),
+        window: span(window),
+        period: span(period),
+    }
 }

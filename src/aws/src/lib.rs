@@ -1,0 +1,1 @@
+//! SageMaker and CloudWatch behind the daemon's ports, through the AWS SDKs.

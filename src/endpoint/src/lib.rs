@@ -1,0 +1,1 @@
+//! The simulated world behind the wire protocols of SageMaker and CloudWatch.
