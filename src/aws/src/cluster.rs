@@ -1,0 +1,91 @@
+//! One cluster through SageMaker's API.
+
+use std::collections::BTreeSet;
+
+use async_trait::async_trait;
+use aws_sdk_sagemaker::types::{ClusterSortBy, SortOrder};
+use trimtab_core::ids::{ClusterName, InstanceId};
+use trimtab_core::snapshot::{ClusterDescription, InstanceStatus, NodeListing};
+use trimtab_daemon::ports::{ClusterRead, ReadError};
+
+use crate::connection::Connection;
+use crate::convert;
+use crate::failure::{code, is_not_found, read_error};
+
+/// Nodes on one page: the most the API gives.
+const PAGE: i32 = 100;
+/// Pages of one listing before it counts as never ending: 100,000 nodes, fifteen times the
+/// largest group there is.
+const MOST_PAGES: usize = 1000;
+
+/// One cluster, read and changed through the API.
+#[derive(Debug, Clone)]
+pub struct Cluster {
+    pub(crate) connection: Connection,
+}
+
+impl Cluster {
+    /// Over this connection.
+    pub fn new(connection: Connection) -> Self {
+        Self { connection }
+    }
+}
+
+#[async_trait]
+impl ClusterRead for Cluster {
+    async fn describe(&self, cluster: &ClusterName) -> Result<ClusterDescription, ReadError> {
+        let request = self.connection.reads.describe_cluster().cluster_name(cluster.as_str());
+        let output = request.send().await.map_err(|e| read_error("DescribeCluster", &e))?;
+        convert::description(&output, &self.connection.target)
+    }
+
+    /// In the order of creation, so that a node that comes or goes between two pages moves
+    /// no other one across their border (F6). Each page needs the token of the one before.
+    async fn list_nodes(&self, cluster: &ClusterName) -> Result<NodeListing, ReadError> {
+        let mut nodes = vec![];
+        let mut tokens = BTreeSet::new();
+        let mut token: Option<String> = None;
+        for _ in 0..MOST_PAGES {
+            let request = self.connection.reads.list_cluster_nodes();
+            let request = request
+                .cluster_name(cluster.as_str())
+                .sort_by(ClusterSortBy::CreationTime)
+                .sort_order(SortOrder::Ascending)
+                .max_results(PAGE)
+                .set_next_token(token);
+            let page = request.send().await.map_err(|e| read_error("ListClusterNodes", &e))?;
+            for node in page.cluster_node_summaries() {
+                nodes.push(convert::listed(node)?);
+            }
+            token = page.next_token;
+            match &token {
+                None => return Ok(NodeListing { complete: true, nodes }),
+                // A token that comes back leads in a circle.
+                Some(token) if !tokens.insert(token.clone()) => break,
+                Some(_) => {}
+            }
+        }
+        Ok(NodeListing { complete: false, nodes })
+    }
+
+    async fn describe_node(
+        &self,
+        cluster: &ClusterName,
+        node: InstanceId,
+    ) -> Result<Option<InstanceStatus>, ReadError> {
+        let request = self.connection.reads.describe_cluster_node();
+        let request = request.cluster_name(cluster.as_str()).node_id(node.to_string());
+        match request.send().await {
+            Ok(output) => {
+                let details = output.node_details();
+                let details = details.ok_or_else(|| convert::unreadable("no NodeDetails"))?;
+                if details.instance_id() != Some(node.to_string().as_str()) {
+                    return Err(convert::unreadable(format!("{node} was asked for and is not it")));
+                }
+                Ok(Some(convert::instance_status(details.instance_status())))
+            }
+            Err(error) if code(&error).is_some_and(is_not_found) => Ok(None),
+            Err(error) => Err(read_error("DescribeClusterNode", &error)),
+        }
+    }
+}

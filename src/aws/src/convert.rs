@@ -1,0 +1,208 @@
+//! The SDK's types in our own words. What is missing or unknown becomes the reading that
+//! keeps nodes, never a default that lets them go.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use aws_sdk_sagemaker::operation::describe_cluster::DescribeClusterOutput;
+use aws_sdk_sagemaker::types::{
+    ClusterAutoScalingConfigOutput, ClusterInstanceGroupDetails, ClusterInstanceStatusDetails,
+    ClusterNodeSummary, ClusterRestrictedInstanceGroupDetails, ClusterSlurmConfigDetails,
+};
+use aws_smithy_types::DateTime;
+use trimtab_core::ids::{GroupName, NodeName};
+use trimtab_core::policy::Capacity;
+use trimtab_core::snapshot::{
+    ClusterDescription, ClusterState, ClusterStatus, GroupDescription, InstanceStatus, ListedNode,
+    Provisioning, Role,
+};
+use trimtab_core::units::{NodeCount, Time};
+use trimtab_daemon::ports::ReadError;
+
+use crate::connection::Target;
+
+/// The best health there is: SageMaker tells none but by status.
+const HEALTHY: u8 = 100;
+
+pub(crate) fn unreadable(what: impl Into<Arc<str>>) -> ReadError {
+    ReadError::Unreadable(what.into())
+}
+
+/// DescribeCluster. The cluster must be where the configuration says it is.
+pub(crate) fn description(
+    output: &DescribeClusterOutput,
+    target: &Target,
+) -> Result<ClusterDescription, ReadError> {
+    check_place(output.cluster_arn().unwrap_or(""), target)?;
+    let mut groups = BTreeMap::new();
+    for group in output.instance_groups() {
+        let (name, description) = group_description(group)?;
+        groups.insert(name, description);
+    }
+    for group in output.restricted_instance_groups() {
+        let (name, description) = restricted_description(group)?;
+        groups.insert(name, description);
+    }
+    let status = output.cluster_status().map(|status| status.as_str());
+    let state = ClusterState {
+        status: cluster_status(status.ok_or_else(|| unreadable("no ClusterStatus"))?),
+        // Anything but the one known word is taken for the mode that allows less.
+        provisioning: match output.node_provisioning_mode().map(|mode| mode.as_str()) {
+            Some("Continuous") => Provisioning::Continuous,
+            Some(_) | None => Provisioning::Classic,
+        },
+        rival_autoscaler: output.auto_scaling().is_some_and(is_switched_on),
+        software_update: output.instance_groups().iter().any(is_being_updated),
+    };
+    Ok(ClusterDescription { state, groups })
+}
+
+/// `arn:aws:sagemaker:REGION:ACCOUNT:cluster/ID` against region and account as configured:
+/// a copied file must not reach the wrong cluster.
+fn check_place(arn: &str, target: &Target) -> Result<(), ReadError> {
+    let parts: Vec<&str> = arn.split(':').collect();
+    let &["arn", _, "sagemaker", region, account, _] = parts.as_slice() else {
+        return Err(unreadable(format!("`{arn}` is no cluster's ARN")));
+    };
+    if region != target.region || account != target.account.as_str() {
+        return Err(ReadError::Refused(
+            format!(
+                "the cluster is {arn}, but the configuration says region {} and account {}",
+                target.region, target.account
+            )
+            .into(),
+        ));
+    }
+    Ok(())
+}
+
+fn cluster_status(text: &str) -> ClusterStatus {
+    match text {
+        "InService" => ClusterStatus::InService,
+        "Creating" => ClusterStatus::Creating,
+        "Updating" => ClusterStatus::Updating,
+        "SystemUpdating" => ClusterStatus::SystemUpdating,
+        "RollingBack" => ClusterStatus::RollingBack,
+        "Deleting" => ClusterStatus::Deleting,
+        "Failed" => ClusterStatus::Failed,
+        other => ClusterStatus::Unrecognised(other.into()),
+    }
+}
+
+/// Whether another autoscaler is on: everything but an explicit `Disable`.
+fn is_switched_on(config: &ClusterAutoScalingConfigOutput) -> bool {
+    config.mode().as_str() != "Disable"
+}
+
+/// Whether its software is being updated or rolled back; a status that this build does not
+/// know is taken for one that does.
+fn is_being_updated(group: &ClusterInstanceGroupDetails) -> bool {
+    match group.software_update_status().map(|status| status.as_str()) {
+        None | Some("Succeeded" | "Failed" | "RollbackComplete") => false,
+        Some(_) => true,
+    }
+}
+
+fn group_description(
+    group: &ClusterInstanceGroupDetails,
+) -> Result<(GroupName, GroupDescription), ReadError> {
+    let name = group_name(group.instance_group_name())?;
+    let running = group.active_operations().into_iter().flatten();
+    let is_calm = group.status().map(|status| status.as_str()) == Some("InService")
+        && running.map(|(_, count)| *count).all(|count| count == 0)
+        && !is_being_updated(group);
+    let description = GroupDescription {
+        role: role(group.slurm_config()),
+        current: count(group.current_count(), "CurrentCount", &name)?,
+        target: count(group.target_count(), "TargetCount", &name)?,
+        calm: is_calm,
+        capacity: capacity(group),
+    };
+    Ok((name, description))
+}
+
+/// A restricted group is listed and counted, so that the sums are right, and never calm, so
+/// that nothing is ever done to it.
+fn restricted_description(
+    group: &ClusterRestrictedInstanceGroupDetails,
+) -> Result<(GroupName, GroupDescription), ReadError> {
+    let name = group_name(group.instance_group_name())?;
+    let description = GroupDescription {
+        role: Role::Worker,
+        current: count(group.current_count(), "CurrentCount", &name)?,
+        target: count(group.target_count(), "TargetCount", &name)?,
+        calm: false,
+        capacity: None,
+    };
+    Ok((name, description))
+}
+
+fn group_name(name: Option<&str>) -> Result<GroupName, ReadError> {
+    let name = name.ok_or_else(|| unreadable("a group without a name"))?;
+    name.parse().map_err(|why| unreadable(format!("a group's name: {why}")))
+}
+
+fn count(value: Option<i32>, member: &str, group: &GroupName) -> Result<NodeCount, ReadError> {
+    let count = value.and_then(|value| u32::try_from(value).ok());
+    count.map(NodeCount).ok_or_else(|| unreadable(format!("group {group}: {member} {value:?}")))
+}
+
+/// A role that this build does not know is nobody's to touch. Older clusters show none;
+/// there the configuration's list of groups is all there is.
+fn role(config: Option<&ClusterSlurmConfigDetails>) -> Role {
+    match config.map(|config| config.node_type().as_str()) {
+        None | Some("Compute") => Role::Worker,
+        Some("Login") => Role::Login,
+        Some(_) => Role::Controller,
+    }
+}
+
+/// How a group is paid for, where the API shows it. Reserved capacity looks like on-demand.
+fn capacity(group: &ClusterInstanceGroupDetails) -> Option<Capacity> {
+    if group.training_plan_arn().is_some() {
+        return Some(Capacity::TrainingPlan);
+    }
+    let requirements = group.capacity_requirements()?;
+    if requirements.spot().is_some() {
+        return Some(Capacity::Spot);
+    }
+    requirements.on_demand().map(|_| Capacity::OnDemand)
+}
+
+/// One node of a listing.
+pub(crate) fn listed(node: &ClusterNodeSummary) -> Result<ListedNode, ReadError> {
+    let id = node.instance_id().ok_or_else(|| unreadable("a node without an id"))?;
+    let launched = node.launch_time().ok_or_else(|| unreadable(format!("{id}: no LaunchTime")))?;
+    Ok(ListedNode {
+        id: id.parse().map_err(|why| unreadable(format!("a node's id: {why}")))?,
+        group: group_name(node.instance_group_name())?,
+        launched: time(launched)?,
+        status: instance_status(node.instance_status()),
+        name: node.private_dns_hostname().and_then(first_label),
+        image: node.current_image_release_version().map(Arc::from),
+        health: HEALTHY,
+        protected: false,
+    })
+}
+
+pub(crate) fn time(time: &DateTime) -> Result<Time, ReadError> {
+    time.to_millis().map(Time).map_err(|why| unreadable(format!("a time: {why}")))
+}
+
+/// `ip-10-1-57-141` of `ip-10-1-57-141.us-west-2.compute.internal`.
+fn first_label(host: &str) -> Option<NodeName> {
+    host.split('.').next().and_then(|label| label.parse().ok())
+}
+
+/// A node's status; a missing one is one that this build does not know.
+pub(crate) fn instance_status(details: Option<&ClusterInstanceStatusDetails>) -> InstanceStatus {
+    match details.and_then(|details| details.status()).map(|status| status.as_str()) {
+        Some("Running") => InstanceStatus::Running,
+        Some("Pending") => InstanceStatus::Pending,
+        Some("Failure") => InstanceStatus::Failure,
+        Some("ShuttingDown") => InstanceStatus::ShuttingDown,
+        Some("SystemUpdating") => InstanceStatus::SystemUpdating,
+        Some("DeepHealthCheckInProgress") => InstanceStatus::DeepHealthCheck,
+        other => InstanceStatus::Unrecognised(other.unwrap_or("no status").into()),
+    }
+}

@@ -1,0 +1,40 @@
+//! BatchDeleteClusterNodes: named nodes, once, and a word on each.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use trimtab_core::audit::ClearedBatch;
+use trimtab_core::ids::InstanceId;
+use trimtab_daemon::ports::{ClusterWrite, DeleteOutcome};
+
+use crate::cluster::Cluster;
+use crate::failure::write_outcome;
+
+#[async_trait]
+impl ClusterWrite for Cluster {
+    async fn delete_nodes(&self, batch: &ClearedBatch) -> DeleteOutcome {
+        let ids = batch.nodes().iter().map(ToString::to_string).collect();
+        let request = self.connection.writes.batch_delete_cluster_nodes();
+        let request = request.cluster_name(batch.cluster().as_str()).set_node_ids(Some(ids));
+        let output = match request.send().await {
+            Ok(output) => output,
+            Err(error) => return write_outcome(&error),
+        };
+        // A node without a word counts as unanswered: the executor sees to that. Words on
+        // nodes that nobody asked about are not ours to act on.
+        let asked = |text: &str| {
+            let id = text.parse::<InstanceId>().ok().filter(|id| batch.nodes().contains(id));
+            if id.is_none() {
+                tracing::warn!(batch = %batch.id(), node = text, "an answer on a node not asked for");
+            }
+            id
+        };
+        let accepted = output.successful().iter().filter_map(|id| asked(id)).collect();
+        let failed = output.failed().iter().filter_map(|failure| {
+            // A failure without a code is a failure.
+            let code = failure.code().map_or("no code", |code| code.as_str());
+            Some((asked(failure.node_id()?)?, Arc::from(code)))
+        });
+        DeleteOutcome::Answered { accepted, failed: failed.collect() }
+    }
+}
