@@ -18,6 +18,7 @@ mod failure;
 mod metrics;
 mod raw;
 mod series;
+mod shrink;
 
 pub use cluster::Cluster;
 pub use connection::{Connection, Target};
