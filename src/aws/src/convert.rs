@@ -65,7 +65,7 @@ fn check_place(arn: &str, target: &Target) -> Result<(), ReadError> {
         return Err(unreadable(format!("`{arn}` is no cluster's ARN")));
     };
     if region != target.region || account != target.account.as_str() {
-        return Err(ReadError::Refused(
+        return Err(ReadError::Elsewhere(
             format!(
                 "the cluster is {arn}, but the configuration says region {} and account {}",
                 target.region, target.account

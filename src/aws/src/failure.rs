@@ -72,13 +72,20 @@ where
                 return ReadError::Throttled(service.into());
             }
             let message = context.err().message().unwrap_or("");
-            ReadError::Refused(format!("{service}: {code}: {message}").into())
+            let said = format!("{service}: {code}: {message}").into();
+            if DENIALS.contains(&code) || EXPIRED.contains(&code) {
+                return ReadError::Denied(said);
+            }
+            ReadError::Refused(said)
         }
         SdkError::TimeoutError(_) => {
             ReadError::NoAnswer(format!("{service}: it took too long").into())
         }
         SdkError::ResponseError(_) => {
             ReadError::Unreadable(format!("{service}: {}", causes(error)).into())
+        }
+        SdkError::DispatchFailure(_) if was_without_credentials(error) => {
+            ReadError::Denied(format!("{service}: {}", causes(error)).into())
         }
         SdkError::DispatchFailure(_) | SdkError::ConstructionFailure(_) => {
             ReadError::NoAnswer(format!("{service}: {}", causes(error)).into())

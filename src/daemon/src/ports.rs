@@ -39,6 +39,12 @@ pub enum ReadError {
     /// The service said no.
     #[error("refused: {0}")]
     Refused(Arc<str>),
+    /// The service says that we may not.
+    #[error("denied: {0}")]
+    Denied(Arc<str>),
+    /// It is not where the configuration says it is.
+    #[error("{0}")]
+    Elsewhere(Arc<str>),
     /// The answer made no sense.
     #[error("unreadable answer: {0}")]
     Unreadable(Arc<str>),

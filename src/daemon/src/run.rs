@@ -1,10 +1,15 @@
 //! The loop: sleep, tick, sleep. One tick at a time; a ring that comes while a
 //! tick runs is not kept.
 
+use futures_util::StreamExt as _;
 use trimtab_core::units::Time;
 
 use crate::driver::{Driver, Intent, TickError, TickReport};
 use crate::ports::{Doorbell, Ring};
+
+/// Clusters that are read at the same time: each holds a handful of connections and at
+/// most one page of nodes.
+const TICKS_AT_ONCE: usize = 8;
 
 /// Called with every tick's report, or with what kept it from one.
 pub trait Audience {
@@ -29,8 +34,7 @@ pub async fn run(
         if ring == Ring::Stop {
             break;
         }
-        for driver in &mut *drivers {
-            let report = driver.tick(ring, Intent::Act).await;
+        for report in tick_all(drivers, ring, Intent::Act).await {
             audience.ticked(report.as_ref());
             // Somebody else may have written to the ledger by now: what is in
             // memory is no longer what is true. A new start reads it anew.
@@ -58,8 +62,7 @@ pub async fn run_once(
     let mut intent = Intent::Act;
     let mut ring = Ring::Schedule;
     loop {
-        for driver in &mut *drivers {
-            let report = driver.tick(ring, intent).await;
+        for report in tick_all(drivers, ring, intent).await {
             audience.ticked(report.as_ref());
             report?;
         }
@@ -77,6 +80,20 @@ pub async fn run_once(
         last = last.and(driver.shut_down().await.map_err(TickError::from));
     }
     last
+}
+
+/// One tick of each, some at the same time, their reports in the drivers' order. A
+/// cluster that is slow costs the others nothing but their place.
+async fn tick_all(
+    drivers: &mut [Driver],
+    ring: Ring,
+    intent: Intent,
+) -> Vec<Result<TickReport, TickError>> {
+    let mut ticks = vec![];
+    for driver in drivers {
+        ticks.push(driver.tick(ring, intent));
+    }
+    futures_util::stream::iter(ticks).buffered(TICKS_AT_ONCE).collect().await
 }
 
 fn earliest(drivers: &[Driver]) -> Option<Time> {

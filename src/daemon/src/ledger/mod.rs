@@ -108,6 +108,15 @@ impl SqliteLedger {
         Self::of(Database::in_memory(now, IdSource::Seed(seed))?)
     }
 
+    /// A copy of an existing ledger that ends with the process: what is known is known
+    /// here, too, and nothing that is written reaches the file.
+    ///
+    /// # Errors
+    /// As [`SqliteLedger::open_reader`].
+    pub fn copy_of(path: &Path) -> Result<Self, OpenError> {
+        Self::of(Database::copy_of(path)?)
+    }
+
     /// Opens an existing ledger for reading, beside a daemon or without one.
     ///
     /// # Errors

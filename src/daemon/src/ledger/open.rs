@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 use trimtab_core::ids::LedgerId;
 use trimtab_core::units::Time;
@@ -22,6 +23,9 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Room for every statement of this module, so that none is compiled twice.
 const STATEMENTS: usize = 128;
+
+/// What SQLite's backup takes for "all that is left", in one step.
+const ALL_PAGES: i32 = -1;
 
 /// The write-ahead log is cut back to this size after a checkpoint.
 const WAL_BYTES_KEPT: i64 = 8 << 20;
@@ -179,6 +183,22 @@ impl Database {
         };
         let conn = make().map_err(|fault| refuse(&path, fault))?;
         Ok(Self { conn: Mutex::new(conn), path, lock: None })
+    }
+
+    /// A copy in memory of an existing file, beside a daemon or without one.
+    pub(super) fn copy_of(path: &Path) -> Result<Self, OpenError> {
+        let file = Self::attach(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        let copy = || {
+            let mut conn = Connection::open_in_memory()?;
+            let pages = Backup::new(&file.lock(), &mut conn)?.step(ALL_PAGES)?;
+            if pages != StepResult::Done {
+                return Err(Fault::Refused("it was written to all the time".to_owned()));
+            }
+            set_up(&conn)?;
+            Ok(conn)
+        };
+        let conn = copy().map_err(|fault| refuse(&file.path, fault))?;
+        Ok(Self { conn: Mutex::new(conn), path: format!("{} (a copy)", file.path), lock: None })
     }
 
     /// Beside a daemon, or without one: an existing file of this very schema.

@@ -529,6 +529,29 @@ fn everything_is_known_again_after_the_file_was_opened_anew() {
 }
 
 #[test]
+fn a_copy_knows_everything_and_changes_nothing() {
+    let folder = Folder::new();
+    let ledger = folder.open();
+    let mut world = World::new(4);
+    let actions = mark(&ledger, &mut world, &[1]);
+    let batch = ask(&ledger, &actions, world.at).unwrap();
+    let before = dump(&ledger.db.raw());
+
+    let copy = SqliteLedger::copy_of(&folder.path()).unwrap();
+    assert_eq!(copy.id(), ledger.id());
+    assert_same_history(
+        &ledger.load(&cluster(), world.at, Span::hours(1)).unwrap(),
+        &copy.load(&cluster(), world.at, Span::hours(1)).unwrap(),
+    );
+    answer(&copy, &actions[0], batch, world.at);
+    world.observe(&copy, 3);
+    assert_eq!(dump(&ledger.db.raw()), before);
+    assert_ne!(dump(&copy.db.raw()), before);
+    let missing = SqliteLedger::copy_of(&folder.path().with_extension("none"));
+    assert!(matches!(missing, Err(OpenError::Missing { .. })));
+}
+
+#[test]
 fn a_process_that_dies_at_any_moment_leaves_what_it_had_committed() {
     let folder = Folder::new();
     let copy = folder.dir.path().join("copy.db");
