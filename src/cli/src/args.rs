@@ -62,7 +62,7 @@ pub(crate) struct Target {
     /// The configuration file
     #[arg(long, value_name = "FILE")]
     pub(crate) config: PathBuf,
-    /// A world file: the simulated cluster to work on
+    /// A world file: a simulated cluster in this process, instead of the configured ones
     #[arg(long, value_name = "FILE")]
     pub(crate) world: Option<PathBuf>,
     /// The ledger, instead of the one that the configuration names
@@ -78,9 +78,10 @@ pub(crate) struct RunArgs {
     /// Plan once, follow the actions to their end, and exit
     #[arg(long)]
     pub(crate) once: bool,
-    /// With a world: watch it for so long before the plan counts
-    #[arg(long, value_name = "DURATION", default_value = "2h")]
-    pub(crate) warm_up: String,
+    /// Watch for so long before the plan counts [default: 2h where time is simulated, one
+    /// look elsewhere]
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) warm_up: Option<String>,
     /// With a world: let it move with the clock on the wall instead of at once
     #[arg(long, conflicts_with = "once")]
     pub(crate) real_time: bool,
@@ -94,9 +95,10 @@ pub(crate) struct RunArgs {
 pub(crate) struct PlanArgs {
     #[command(flatten)]
     pub(crate) target: Target,
-    /// With a world: watch it for so long before the plan
-    #[arg(long, value_name = "DURATION", default_value = "2h")]
-    pub(crate) warm_up: String,
+    /// Watch for so long before the plan [default: 2h where time is simulated; elsewhere one
+    /// look, on top of what the daemon's ledger knows]
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) warm_up: Option<String>,
     /// Only groups and nodes about which there is something to do
     #[arg(long)]
     pub(crate) brief: bool,

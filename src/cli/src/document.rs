@@ -9,6 +9,14 @@ use trimtab_core::rule::Counts;
 use trimtab_core::units::Span;
 use trimtab_daemon::driver::TickReport;
 
+use crate::metrics_cost::MetricsDocument;
+
+/// The plans of all clusters, in the order of the configuration.
+#[derive(Serialize)]
+pub(crate) struct PlansDocument {
+    pub(crate) clusters: Vec<PlanDocument>,
+}
+
 /// A plan.
 #[derive(Serialize)]
 pub(crate) struct PlanDocument {
@@ -19,11 +27,13 @@ pub(crate) struct PlanDocument {
     releases: Vec<ReleaseDocument>,
     nodes: Vec<NodeDocument>,
     violations: Vec<String>,
+    /// None where metrics cost nothing.
+    metrics: Option<MetricsDocument>,
 }
 
 impl PlanDocument {
-    /// The plan of a tick.
-    pub(crate) fn of(report: &TickReport) -> Self {
+    /// The plan of a tick; `tick` is the time between two.
+    pub(crate) fn of(report: &TickReport, tick: Span) -> Self {
         let plan = &report.plan;
         Self {
             cluster: plan.cluster.to_string(),
@@ -37,6 +47,7 @@ impl PlanDocument {
             releases: plan.releases.iter().map(ReleaseDocument::of).collect(),
             nodes: plan.verdicts.iter().map(NodeDocument::of).collect(),
             violations: report.violations.iter().map(ToString::to_string).collect(),
+            metrics: MetricsDocument::of(report.metrics, tick),
         }
     }
 }

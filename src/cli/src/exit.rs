@@ -15,6 +15,8 @@ pub(crate) enum Exit {
     Usage,
     /// Something that is needed is not there.
     Unavailable,
+    /// We are not allowed to.
+    Denied,
     /// The configuration makes no sense.
     Configuration,
 }
@@ -27,6 +29,7 @@ impl From<Exit> for ExitCode {
             Exit::Changes => 2,
             Exit::Usage => 64,
             Exit::Unavailable => 69,
+            Exit::Denied => 77,
             Exit::Configuration => 78,
         })
     }

@@ -1,13 +1,16 @@
 //! The program: reads the command line, wires, prints. It decides nothing.
 
 mod args;
+mod bells;
 mod clock;
 mod demo;
 mod document;
 mod exit;
+mod metrics_cost;
 mod output;
 mod pause_file;
 mod records;
+mod remote;
 mod run;
 mod wiring;
 
@@ -21,7 +24,7 @@ use trimtab_daemon::config::{self, Problems};
 use crate::args::{CheckConfigArgs, Cli, Command, DemoArgs};
 use crate::exit::Exit;
 use crate::output::{Format, Style, line};
-use crate::wiring::Unavailable;
+use crate::wiring::{Denied, Misplaced, Unavailable};
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -113,6 +116,10 @@ fn complain(why: &anyhow::Error) {
 fn exit_of(why: &anyhow::Error) -> Exit {
     if why.is::<Problems>() {
         Exit::Configuration
+    } else if why.is::<Misplaced>() {
+        Exit::Configuration
+    } else if why.is::<Denied>() {
+        Exit::Denied
     } else if why.is::<Unavailable>() {
         Exit::Unavailable
     } else {

@@ -1,121 +1,112 @@
 //! `trimtab run` and `trimtab plan`.
 
+use tokio::sync::watch;
 use trimtab_core::action::End;
 use trimtab_core::ids::InstanceId;
 use trimtab_core::plan::{GroupFigures, Plan, Verdict};
-use trimtab_core::units::{Span, Time};
+use trimtab_core::units::Span;
 use trimtab_daemon::config::Mode;
 use trimtab_daemon::driver::{Driver, Intent, TickError, TickReport};
 use trimtab_daemon::ports::{Doorbell, Ring};
 use trimtab_daemon::run::{self, Audience};
 
 use crate::args::{PlanArgs, RunArgs};
-use crate::clock::{CronDoorbell, SystemClock, stop_on_signals};
-use crate::document::PlanDocument;
+use crate::clock::stop_on_signals;
+use crate::document::{PlanDocument, PlansDocument};
 use crate::exit::Exit;
+use crate::metrics_cost::MetricsDocument;
 use crate::output::{self, Format, Style, Tone, line, plain, right, table};
 use crate::wiring::{Keep, Wired, span};
 
-/// How many ticks may be missed before the backstop rings.
-const BACKSTOP_TICKS: i64 = 3;
+/// How long a simulated cluster is watched before a plan counts: longer than any timer of
+/// the examples.
+const SIMULATED_WARM_UP: Span = Span::hours(2);
 
-/// `trimtab plan`: watches the world for the warm-up without being able to
-/// change it, then prints the plan.
+/// `trimtab plan`: looks at the clusters without being able to change them, then prints
+/// what it would do.
 pub(crate) async fn plan(args: &PlanArgs) -> anyhow::Result<Exit> {
-    let wired = Wired::new(&args.target)?;
-    let mut driver = wired.driver(Mode::Observe, Keep::Nothing).await?;
-    let report = warm_up(&wired, &mut driver, span(&args.warm_up)?).await?;
+    let wired = Wired::new(&args.target).await?;
+    wired.check(true).await?;
+    let mut drivers = wired.drivers(Mode::Observe, Keep::Nothing).await?;
+    // Whoever waits for a plan may interrupt it at once: there is nothing to take back.
+    let (_running, stop) = watch::channel(false);
+    let reports = warm_up(&wired, &mut drivers, args.warm_up.as_deref(), stop).await?;
+    let tick = wired.tick();
     match args.output {
-        Format::Json => output::json(&PlanDocument::of(&report))?,
-        Format::Table => print_plan(&report, args.brief, Style::of_stdout())?,
+        Format::Json => {
+            let clusters = reports.iter().map(|report| PlanDocument::of(report, tick)).collect();
+            output::json(&PlansDocument { clusters })?;
+        }
+        Format::Table => {
+            for report in &reports {
+                print_plan(report, tick, args.brief, Style::of_stdout())?;
+            }
+        }
     }
-    let nothing = report.plan.marks.is_empty() && report.plan.releases.is_empty();
-    Ok(if nothing { Exit::Ok } else { Exit::Changes })
+    let nothing =
+        |report: &TickReport| report.plan.marks.is_empty() && report.plan.releases.is_empty();
+    Ok(if reports.iter().all(nothing) { Exit::Ok } else { Exit::Changes })
 }
 
-/// Ticks until so much time of the world is over, and returns the last report.
-async fn warm_up(wired: &Wired, driver: &mut Driver, long: Span) -> anyhow::Result<TickReport> {
-    let until = wired.world.now() + long;
-    let mut doorbell = wired.world.doorbell(wired.tick());
-    let mut report = driver.tick(Ring::Schedule, Intent::FollowOnly).await?;
-    while wired.world.now() < until {
-        if doorbell.next(driver.deadline()).await == Ring::Stop {
+/// Watches for so long, changing nothing, and returns the last report of each cluster.
+/// Simulated time is had for nothing, so there the default is long enough for every timer;
+/// elsewhere it is one look, on top of what the daemon's ledger knows.
+async fn warm_up(
+    wired: &Wired,
+    drivers: &mut [Driver],
+    long: Option<&str>,
+    stop: watch::Receiver<bool>,
+) -> anyhow::Result<Vec<TickReport>> {
+    let long = match (long, wired.is_lock_step()) {
+        (Some(text), _) => span(text)?,
+        (None, true) => SIMULATED_WARM_UP,
+        (None, false) => Span::ZERO,
+    };
+    let until = wired.now() + long;
+    let mut doorbell = wired.doorbell(stop).await?;
+    let mut reports = run::tick_all(drivers, Ring::Schedule, Intent::FollowOnly).await;
+    while wired.now() < until {
+        if doorbell.next(run::earliest(drivers)).await == Ring::Stop {
             break;
         }
-        report = driver.tick(Ring::Schedule, Intent::FollowOnly).await?;
+        reports = run::tick_all(drivers, Ring::Schedule, Intent::FollowOnly).await;
     }
-    Ok(report)
+    Ok(reports.into_iter().collect::<Result<_, _>>()?)
 }
 
 /// `trimtab run`.
 pub(crate) async fn run(args: &RunArgs) -> anyhow::Result<Exit> {
-    let wired = Wired::new(&args.target)?;
-    let mut driver = wired.driver(wired.settings.mode, Keep::Ledger).await?;
+    let wired = Wired::new(&args.target).await?;
+    wired.check(args.once).await?;
+    let mode = wired.settings.mode;
+    let mut drivers = wired.drivers(mode, Keep::Ledger).await?;
     let style = Style::of_stdout();
-    let mut reporter = Reporter { output: args.output, style, failed: false, deleted: 0 };
-    if wired.settings.mode == Mode::Observe {
+    let mut reporter =
+        Reporter { tick: wired.tick(), output: args.output, style, failed: false, deleted: 0 };
+    if mode == Mode::Observe {
         tracing::info!("mode = \"observe\": nothing will be changed");
     }
+    let stop = stop_on_signals()?;
     if args.once {
-        warm_up(&wired, &mut driver, span(&args.warm_up)?).await?;
-        let mut doorbell = wired.world.doorbell(wired.tick());
-        run::run_once(std::slice::from_mut(&mut driver), &mut doorbell, &mut reporter).await?;
+        warm_up(&wired, &mut drivers, args.warm_up.as_deref(), stop.clone()).await?;
+        let mut doorbell = wired.doorbell(stop).await?;
+        run::run_once(&mut drivers, &mut *doorbell, &mut reporter).await?;
         if args.output == Format::Table {
             line(&format!("done: {} nodes deleted, no action open", reporter.deleted))?;
         }
     } else if args.real_time {
-        let stop = stop_on_signals()?;
-        let schedule = wired.settings.schedule.text();
-        let backstop = wired.tick().times(BACKSTOP_TICKS);
-        let cron = CronDoorbell::start(schedule, backstop, stop).await?;
-        let began = (wired.world.now(), SystemClock::start());
-        let mut doorbell = RealTime { world: wired.world.clone(), cron, began };
-        run::run(std::slice::from_mut(&mut driver), &mut doorbell, &mut reporter).await?;
+        let mut doorbell = wired.real_time_doorbell(stop).await?;
+        run::run(&mut drivers, &mut *doorbell, &mut reporter).await?;
     } else {
-        let stop = stop_on_signals()?;
-        let world = wired.world.doorbell(wired.tick());
-        let mut doorbell = Stoppable { world, stop };
-        run::run(std::slice::from_mut(&mut driver), &mut doorbell, &mut reporter).await?;
+        let mut doorbell = wired.doorbell(stop).await?;
+        run::run(&mut drivers, &mut *doorbell, &mut reporter).await?;
     }
     Ok(if reporter.failed { Exit::Failed } else { Exit::Ok })
 }
 
-/// A world's doorbell that also hears SIGTERM.
-struct Stoppable<D> {
-    world: D,
-    stop: tokio::sync::watch::Receiver<bool>,
-}
-
-#[async_trait::async_trait]
-impl<D: Doorbell> Doorbell for Stoppable<D> {
-    async fn next(&mut self, deadline: Option<Time>) -> Ring {
-        // The world's sleep takes no time; a signal is heard between two.
-        tokio::task::yield_now().await;
-        if *self.stop.borrow() { Ring::Stop } else { self.world.next(deadline).await }
-    }
-}
-
-/// A world that moves with the clock on the wall.
-struct RealTime {
-    world: trimtab_simulator::World,
-    cron: CronDoorbell,
-    began: (Time, SystemClock),
-}
-
-#[async_trait::async_trait]
-impl Doorbell for RealTime {
-    async fn next(&mut self, deadline: Option<Time>) -> Ring {
-        use trimtab_daemon::ports::Clock;
-        let (start, clock) = &self.began;
-        let wall = |at: Time| clock.now() + at.since(*start + clock.monotonic());
-        let ring = self.cron.next(deadline.map(wall)).await;
-        self.world.advance_to(*start + clock.monotonic());
-        if self.world.now() >= self.world.end() { Ring::Stop } else { ring }
-    }
-}
-
 /// Tells what each tick did.
 struct Reporter {
+    tick: Span,
     output: Format,
     style: Style,
     failed: bool,
@@ -158,7 +149,7 @@ impl Reporter {
             return Ok(());
         }
         match self.output {
-            Format::Json => output::json(&PlanDocument::of(report)),
+            Format::Json => output::json(&PlanDocument::of(report, self.tick)),
             Format::Table => print_doings(report, self.style),
         }
     }
@@ -193,7 +184,7 @@ fn ids(nodes: &[InstanceId]) -> String {
     nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
 }
 
-fn print_plan(report: &TickReport, brief: bool, style: Style) -> anyhow::Result<()> {
+fn print_plan(report: &TickReport, tick: Span, brief: bool, style: Style) -> anyhow::Result<()> {
     let plan = &report.plan;
     line(&style.paint(Tone::Strong, &format!("cluster {} at {}", plan.cluster, plan.made_at)))?;
     print_groups(plan)?;
@@ -220,6 +211,9 @@ fn print_plan(report: &TickReport, brief: bool, style: Style) -> anyhow::Result<
     let (marks, releases) = (plan.marks.len(), plan.releases.len());
     let text = format!("{marks} to delete, {releases} to hand back");
     line(&style.paint(Tone::Strong, &text))?;
+    if let Some(cost) = MetricsDocument::of(report.metrics, tick) {
+        line(&cost.sentence())?;
+    }
     for violation in &report.violations {
         let text = format!("refused by the audit, nothing would be done: {violation}");
         line(&style.paint(Tone::Bad, &text))?;

@@ -4,12 +4,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
+use anyhow::{Context as _, bail};
 use trimtab_core::ids::ClusterName;
 use trimtab_core::units::{Span, Time};
 use trimtab_daemon::config::{self, Mode, Settings};
 use trimtab_daemon::driver::Driver;
-use trimtab_daemon::ledger::{Durability, SqliteLedger};
+use trimtab_daemon::ledger::{Durability, OpenError, SqliteLedger};
 use trimtab_daemon::ports::{Ledger, Notification, Notifier, Ports, ReadError, Switch, Switches};
 use trimtab_simulator::World;
 use trimtab_simulator::ports::PortOptions;
@@ -17,90 +17,151 @@ use trimtab_simulator::spec::WorldSpec;
 
 use crate::args::Target;
 use crate::pause_file::PauseFile;
+use crate::remote::{Remote, Shared};
 
 /// Something that is needed and is not there: exit code 69.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct Unavailable(pub(crate) String);
 
-/// A configuration and the world that it is tried on.
+/// Something that we may not do: exit code 77.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Denied(pub(crate) String);
+
+/// A cluster that is not where the configuration says it is: exit code 78.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Misplaced(pub(crate) String);
+
+/// A configuration and the clusters that it is about.
 pub(crate) struct Wired {
     /// The configuration.
     pub(crate) settings: Settings,
-    /// The world.
-    pub(crate) world: World,
+    /// Where its clusters are.
+    pub(crate) place: Place,
     ledger_path: PathBuf,
 }
 
+/// Where clusters are.
+pub(crate) enum Place {
+    /// One, simulated in this process.
+    World(World),
+    /// Reached over the network.
+    Remote(Remote),
+}
+
 impl Wired {
-    /// Reads the configuration and the world.
+    /// Reads the configuration, and the world or connects to the clusters.
     ///
     /// # Errors
-    /// Problems of the configuration, of the world, or no world at all.
-    pub(crate) fn new(target: &Target) -> anyhow::Result<Self> {
+    /// Problems of the configuration or of the world.
+    pub(crate) async fn new(target: &Target) -> anyhow::Result<Self> {
         let settings = config::load(&target.config)?;
-        let Some(path) = &target.world else {
-            let why = "this build has no connection to AWS yet: name a simulated cluster with \
-                       --world FILE (config/simulated/world.toml is one)";
-            return Err(Unavailable(why.to_owned()).into());
+        let place = match &target.world {
+            Some(path) => Place::World(world_of(&settings, target, path)?),
+            None => Place::Remote(Remote::connect(&settings).await?),
         };
-        let world = read_world(path)?;
-        let named: Vec<&ClusterName> =
-            settings.clusters.iter().map(|cluster| &cluster.policy.cluster).collect();
-        let cluster = &world.spec().cluster;
-        if named != [cluster] {
-            let names: Vec<String> = named.iter().map(ToString::to_string).collect();
-            bail!(
-                "{} names cluster {}, but the world {} is cluster {cluster}",
-                target.config.display(),
-                names.join(", "),
-                path.display()
-            );
-        }
         let ledger_path = target.state.clone().unwrap_or_else(|| settings.state_path.clone());
-        Ok(Self { settings, world, ledger_path })
+        Ok(Self { settings, place, ledger_path })
     }
 
-    /// A driver for the one cluster. `mode` decides once and for all whether
-    /// there are ports that change anything.
+    /// A driver for each cluster. `mode` decides once and for all whether there are ports
+    /// that change anything.
     ///
     /// # Errors
     /// When the ledger cannot be opened.
-    pub(crate) async fn driver(&self, mode: Mode, keep: Keep) -> anyhow::Result<Driver> {
-        let now = self.world.now();
-        let ledger = match keep {
-            Keep::Ledger => open(&self.ledger_path, now)?,
-            Keep::Nothing => SqliteLedger::in_memory(now)?,
-        };
+    pub(crate) async fn drivers(&self, mode: Mode, keep: Keep) -> anyhow::Result<Vec<Driver>> {
+        let now = self.now();
+        let ledger = self.ledger(keep, now)?;
         let newest = ledger.reader().ticks(1, None)?;
         if let Some(tick) = newest.first().filter(|tick| tick.at > now) {
             tracing::warn!(
                 ledger = %self.ledger_path.display(),
-                "the ledger goes on to {}, but this world begins at {now}: what it was charged \
-                 before counts against the budgets; --state FILE starts a new one",
+                "the ledger goes on to {}, but it is {now}: what it was charged before counts \
+                 against the budgets; --state FILE starts a new one",
                 tick.at
             );
         }
         let lease = Arc::new(ledger.lease());
         let ledger: Arc<dyn Ledger> = Arc::new(ledger);
-        let observe_only = match mode {
-            Mode::Observe => true,
-            Mode::Enforce => false,
-        };
-        let options = PortOptions { observe_only, ..PortOptions::default() };
-        let ports = self.world.ports(options);
         let file = PauseFile::new(self.settings.pause_file.clone());
-        let switches = Arc::new(Either { world: Arc::clone(&ports.switches), file });
-        let prices = Some(self.world.prices());
-        let ports = Ports { switches, lease, prices, notifier: Arc::new(Log), ..ports };
-        let cluster = self.settings.clusters.first().context("no cluster")?;
-        Ok(Driver::start(ports, ledger, cluster.policy.clone()).await?)
+        let ports = match &self.place {
+            Place::World(world) => {
+                let observe_only = match mode {
+                    Mode::Observe => true,
+                    Mode::Enforce => false,
+                };
+                let options = PortOptions { observe_only, ..PortOptions::default() };
+                let ports = world.ports(options);
+                let switches = Arc::new(Either { world: Arc::clone(&ports.switches), file });
+                let prices = Some(world.prices());
+                vec![Ports { switches, lease, prices, notifier: Arc::new(Log), ..ports }]
+            }
+            Place::Remote(remote) => {
+                let switches = Arc::new(file);
+                remote.ports(mode, &Shared { switches, lease, notifier: Arc::new(Log) })
+            }
+        };
+        let mut drivers = vec![];
+        for (ports, cluster) in ports.into_iter().zip(&self.settings.clusters) {
+            drivers.push(Driver::start(ports, Arc::clone(&ledger), cluster.policy.clone()).await?);
+        }
+        Ok(drivers)
+    }
+
+    fn ledger(&self, keep: Keep, now: Time) -> anyhow::Result<SqliteLedger> {
+        match (keep, &self.place) {
+            (Keep::Ledger, _) => open(&self.ledger_path, now),
+            (Keep::Nothing, Place::World(_)) => Ok(SqliteLedger::in_memory(now)?),
+            // What the daemon has watched and fenced is known to a plan as well.
+            (Keep::Nothing, Place::Remote(_)) => match SqliteLedger::copy_of(&self.ledger_path) {
+                Err(OpenError::Missing { .. }) => Ok(SqliteLedger::in_memory(now)?),
+                copied => Ok(copied?),
+            },
+        }
+    }
+
+    /// Asks for every remote cluster once; see [`Remote::check`].
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) async fn check(&self, all: bool) -> anyhow::Result<()> {
+        match &self.place {
+            Place::World(_) => Ok(()),
+            Place::Remote(remote) => remote.check(all).await,
+        }
+    }
+
+    /// The time where the clusters are.
+    pub(crate) fn now(&self) -> Time {
+        match &self.place {
+            Place::World(world) => world.now(),
+            Place::Remote(remote) => remote.now(),
+        }
     }
 
     /// The time between two scheduled ticks.
     pub(crate) fn tick(&self) -> Span {
         self.settings.schedule.interval()
     }
+}
+
+fn world_of(settings: &Settings, target: &Target, path: &Path) -> anyhow::Result<World> {
+    let world = read_world(path)?;
+    let named: Vec<&ClusterName> =
+        settings.clusters.iter().map(|cluster| &cluster.policy.cluster).collect();
+    let cluster = &world.spec().cluster;
+    if named != [cluster] {
+        let names: Vec<String> = named.iter().map(ToString::to_string).collect();
+        bail!(
+            "{} names cluster {}, but the world {} is cluster {cluster}",
+            target.config.display(),
+            names.join(", "),
+            path.display()
+        );
+    }
+    Ok(world)
 }
 
 /// Tells people through the log.

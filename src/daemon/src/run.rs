@@ -84,7 +84,7 @@ pub async fn run_once(
 
 /// One tick of each, some at the same time, their reports in the drivers' order. A
 /// cluster that is slow costs the others nothing but their place.
-async fn tick_all(
+pub async fn tick_all(
     drivers: &mut [Driver],
     ring: Ring,
     intent: Intent,
@@ -96,6 +96,7 @@ async fn tick_all(
     futures_util::stream::iter(ticks).buffered(TICKS_AT_ONCE).collect().await
 }
 
-fn earliest(drivers: &[Driver]) -> Option<Time> {
+/// The earliest deadline of all clusters that lies ahead.
+pub fn earliest(drivers: &[Driver]) -> Option<Time> {
     drivers.iter().filter_map(Driver::deadline).min()
 }

@@ -1,0 +1,100 @@
+//! What the loop sleeps on, by where the clusters are.
+//!
+//! A simulated world in lock-step moves only while the loop sleeps, and its sleep takes no
+//! time. Everything else goes by the clock on the wall: the cron schedule, deadlines, and
+//! a backstop should the schedule die.
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+use trimtab_core::units::Time;
+use trimtab_daemon::ports::{Clock as _, Doorbell, Ring};
+use trimtab_simulator::World;
+
+use crate::clock::{CronDoorbell, SystemClock};
+use crate::wiring::{Place, Wired};
+
+/// How many ticks may be missed before the backstop rings.
+const BACKSTOP_TICKS: i64 = 3;
+
+impl Wired {
+    /// Whether time is had for nothing: it moves only while somebody sleeps.
+    pub(crate) fn is_lock_step(&self) -> bool {
+        match &self.place {
+            Place::World(_) => true,
+            Place::Remote(remote) => remote.is_lock_step(),
+        }
+    }
+
+    /// What to sleep on.
+    ///
+    /// # Errors
+    /// When the schedule cannot be started.
+    pub(crate) async fn doorbell(
+        &self,
+        stop: watch::Receiver<bool>,
+    ) -> anyhow::Result<Box<dyn Doorbell>> {
+        Ok(match &self.place {
+            Place::World(world) => Box::new(Stoppable { bell: world.doorbell(self.tick()), stop }),
+            Place::Remote(remote) => match remote.doorbell(self.tick()) {
+                Some(bell) => Box::new(Stoppable { bell, stop }),
+                None => Box::new(self.cron(stop).await?),
+            },
+        })
+    }
+
+    /// The same for a world in this process that moves with the clock on the wall.
+    ///
+    /// # Errors
+    /// When the schedule cannot be started.
+    pub(crate) async fn real_time_doorbell(
+        &self,
+        stop: watch::Receiver<bool>,
+    ) -> anyhow::Result<Box<dyn Doorbell>> {
+        match &self.place {
+            Place::World(world) => Ok(Box::new(RealTime {
+                world: world.clone(),
+                cron: self.cron(stop).await?,
+                began: (world.now(), SystemClock::start()),
+            })),
+            Place::Remote(_) => self.doorbell(stop).await,
+        }
+    }
+
+    async fn cron(&self, stop: watch::Receiver<bool>) -> anyhow::Result<CronDoorbell> {
+        let backstop = self.tick().times(BACKSTOP_TICKS);
+        CronDoorbell::start(self.settings.schedule.text(), backstop, stop).await
+    }
+}
+
+/// A doorbell whose sleep takes no time, and that also hears a stop.
+struct Stoppable<D> {
+    bell: D,
+    stop: watch::Receiver<bool>,
+}
+
+#[async_trait]
+impl<D: Doorbell> Doorbell for Stoppable<D> {
+    async fn next(&mut self, deadline: Option<Time>) -> Ring {
+        // A signal is heard between two sleeps.
+        tokio::task::yield_now().await;
+        if *self.stop.borrow() { Ring::Stop } else { self.bell.next(deadline).await }
+    }
+}
+
+/// A world that moves with the clock on the wall.
+struct RealTime {
+    world: World,
+    cron: CronDoorbell,
+    began: (Time, SystemClock),
+}
+
+#[async_trait]
+impl Doorbell for RealTime {
+    async fn next(&mut self, deadline: Option<Time>) -> Ring {
+        let (start, clock) = &self.began;
+        let wall = |at: Time| clock.now() + at.since(*start + clock.monotonic());
+        let ring = self.cron.next(deadline.map(wall)).await;
+        self.world.advance_to(*start + clock.monotonic());
+        if self.world.now() >= self.world.end() { Ring::Stop } else { ring }
+    }
+}
