@@ -9,6 +9,7 @@ mod output;
 mod pause_file;
 mod records;
 mod run;
+mod simulate;
 mod wiring;
 
 use std::io::IsTerminal;
@@ -58,6 +59,7 @@ async fn perform(command: &Command) -> anyhow::Result<Exit> {
         Command::CheckConfig(args) => check_config(args),
         Command::Pause(args) => records::pause(args),
         Command::Resume(args) => records::resume(args),
+        Command::Simulate(args) => simulate::simulate(args).await,
     }
 }
 

@@ -13,6 +13,7 @@ use trimtab_core::snapshot::{
 use trimtab_core::units::NodeCount;
 use trimtab_daemon::ports::{DeleteOutcome, ReadError, Refusal};
 
+use crate::control::ALL_FAILED;
 use crate::faults::FaultKind;
 use crate::fleet::{GroupNo, Leave, OperationNo, Phase, Serial};
 use crate::log::WorldEvent;
@@ -159,7 +160,7 @@ impl Inner {
         let failures = self.failures(ids, by_logical_id);
         if failures.len() == ids.len() {
             let why = failures.values().next().map_or("", |code| &**code);
-            let why = format!("ValidationException: all nodes failed: {why}").into();
+            let why = format!("{ALL_FAILED}: {why}").into();
             return (self.refuse(ids, by, Refusal::Unknown, why), failures);
         }
         let answered = !self.faults.any(|kind| *kind == FaultKind::WriteTimesOutAfterActing);

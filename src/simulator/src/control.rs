@@ -23,6 +23,11 @@ pub use crate::update::GroupChange;
 /// Ids of logical nodes come from a seed beside the one of instance ids.
 const LOGICAL_IDS: u64 = 0x6c6f_6769_6361_6c21;
 
+/// Why a delete request is refused whose nodes all fail begins like this.
+pub(crate) const ALL_FAILED: &str = "ValidationException: all nodes failed";
+/// What a caller hears of a request that acted and whose answer was lost.
+pub(crate) const ACTED_UNANSWERED: &str = "timed out on the way back";
+
 /// What the world keeps of software updates.
 #[derive(Debug, Clone)]
 pub(crate) struct Software {
@@ -136,6 +141,25 @@ pub struct DeleteReport {
     pub failures: BTreeMap<InstanceId, Arc<str>>,
 }
 
+impl DeleteReport {
+    /// Whether the whole was refused for what is wrong with each of its nodes.
+    pub fn all_failed(&self) -> bool {
+        match &self.outcome {
+            DeleteOutcome::Refused { why, .. } => why.starts_with(ALL_FAILED),
+            DeleteOutcome::Answered { .. } | DeleteOutcome::NoAnswer { .. } => false,
+        }
+    }
+}
+
+/// Whether something was done, answered or not.
+pub fn has_acted(outcome: &DeleteOutcome) -> bool {
+    match outcome {
+        DeleteOutcome::Answered { .. } => true,
+        DeleteOutcome::Refused { .. } => false,
+        DeleteOutcome::NoAnswer { why } => **why == *ACTED_UNANSWERED,
+    }
+}
+
 /// How a change ended that deletes nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ChangeOutcome {
@@ -183,6 +207,21 @@ impl World {
         let mut nodes = inner.fleet.nodes.iter();
         nodes
             .find_map(|(serial, node)| (inner.logical_id(*serial) == logical_id).then_some(node.id))
+    }
+
+    /// A node's logical id, while it is listed or lives.
+    pub fn logical_id_of(&self, node: InstanceId) -> Option<String> {
+        let inner = self.lock();
+        let (serial, _) = inner.fleet.find(node)?;
+        Some(inner.logical_id(serial))
+    }
+
+    /// The last `count` launches of a group that are listed or live.
+    pub fn newest_nodes(&self, group: &GroupName, count: NodeCount) -> Vec<InstanceId> {
+        let inner = self.lock();
+        let Some(number) = inner.group_no(group) else { return vec![] };
+        let nodes = inner.fleet.nodes.values().rev().filter(|node| node.group == number);
+        nodes.take(count.get()).map(|node| node.id).collect()
     }
 
     /// Whether there is such a node, listed or alive.

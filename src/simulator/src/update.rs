@@ -10,6 +10,7 @@ use trimtab_core::snapshot::Role;
 use trimtab_core::units::NodeCount;
 use trimtab_daemon::ports::{DeleteOutcome, Refusal};
 
+use crate::control::ACTED_UNANSWERED;
 use crate::faults::FaultKind;
 use crate::fleet::{GroupNo, Phase, Serial};
 use crate::rng::Stream;
@@ -51,11 +52,9 @@ impl Inner {
     /// UpdateCluster: all of these changes or none. What is accepted are the
     /// nodes that it takes.
     pub(crate) fn update_cluster(&mut self, changes: &[GroupChange], by: Caller) -> DeleteOutcome {
-        let timeout =
-            |acted: &str| DeleteOutcome::NoAnswer { why: format!("timed out {acted}").into() };
         if self.faults.any(|kind| *kind == FaultKind::WriteTimesOutBeforeActing) {
             self.record_request(&[], by, Some("it never arrived".into()), false);
-            return timeout("on the way there");
+            return DeleteOutcome::NoAnswer { why: "timed out on the way there".into() };
         }
         if let Some((cause, why)) = self.update_refusal(changes) {
             return self.refuse(&[], by, cause, why);
@@ -103,7 +102,7 @@ impl Inner {
             }
         }
         if !answered {
-            return timeout("on the way back");
+            return DeleteOutcome::NoAnswer { why: ACTED_UNANSWERED.into() };
         }
         DeleteOutcome::Answered { accepted: victims, failed: vec![] }
     }
