@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -34,6 +35,8 @@ pub(crate) enum Command {
     Pause(PauseArgs),
     /// Take a pause back, or clear a freeze
     Resume(ResumeArgs),
+    /// Serve simulated clusters as SageMaker and CloudWatch, on this machine only
+    Simulate(SimulateArgs),
 }
 
 /// `trimtab demo`
@@ -177,4 +180,37 @@ pub(crate) struct ResumeArgs {
     /// Clear this cluster's freeze instead: you have looked at what caused it
     #[arg(long, value_name = "CLUSTER", conflicts_with = "cluster")]
     pub(crate) clear_freeze: Option<String>,
+}
+
+/// `trimtab simulate`
+#[derive(Debug, Args)]
+pub(crate) struct SimulateArgs {
+    /// A loopback address and a port; port 0 is any free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:4010")]
+    pub(crate) listen: SocketAddr,
+    /// A world file, one a cluster [default: one cluster of 12 GPU nodes]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) world: Vec<PathBuf>,
+    /// How many times as fast as on the wall time goes; 0: it stands until a client
+    /// moves it by /_world
+    #[arg(long, value_name = "N", default_value_t = 1.0, value_parser = speed)]
+    pub(crate) speed: f64,
+    /// What chance starts from, instead of the worlds' own seeds; the second world gets
+    /// the next number, and so on
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// A program, with arguments, to run when a node has ended: it gets one line of JSON
+    /// on its input. No shell reads it; quotes keep spaces together
+    #[arg(long, value_name = "CMD")]
+    pub(crate) on_node_gone: Option<String>,
+    /// The same when a node has joined; nodes of the start are not told of
+    #[arg(long, value_name = "CMD")]
+    pub(crate) on_node_added: Option<String>,
+}
+
+/// A speed from 0 to a million.
+fn speed(text: &str) -> Result<f64, String> {
+    let wrong = || format!("`{text}` is no speed: write a number from 0 to 1000000");
+    let speed: f64 = text.parse().map_err(|_| wrong())?;
+    if (0.0..=1e6).contains(&speed) { Ok(speed) } else { Err(wrong()) }
 }

@@ -12,6 +12,7 @@ mod pause_file;
 mod records;
 mod remote;
 mod run;
+mod simulate;
 mod wiring;
 
 use std::io::IsTerminal;
@@ -61,6 +62,7 @@ async fn perform(command: &Command) -> anyhow::Result<Exit> {
         Command::CheckConfig(args) => check_config(args),
         Command::Pause(args) => records::pause(args),
         Command::Resume(args) => records::resume(args),
+        Command::Simulate(args) => simulate::simulate(args).await,
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use trimtab_core::ids::ClusterName;
+use trimtab_core::trace::TraceJob;
 use trimtab_core::units::{Span, Time};
 use trimtab_daemon::config::{self, Mode, Settings};
 use trimtab_daemon::driver::Driver;
@@ -197,12 +198,21 @@ impl Switches for Either {
     }
 }
 
-fn read_world(path: &Path) -> anyhow::Result<World> {
+/// Reads a world's spec and its recorded load.
+///
+/// # Errors
+/// When it cannot be read or makes no sense.
+pub(crate) fn read_spec(path: &Path) -> anyhow::Result<(WorldSpec, Vec<TraceJob>)> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("reading the world {}", path.display()))?;
     let spec = WorldSpec::parse(&text, &path.display().to_string())?;
     let folder = path.parent().unwrap_or(Path::new("."));
     let jobs = spec.load_trace(folder)?;
+    Ok((spec, jobs))
+}
+
+fn read_world(path: &Path) -> anyhow::Result<World> {
+    let (spec, jobs) = read_spec(path)?;
     Ok(World::new(spec, jobs)?)
 }
 

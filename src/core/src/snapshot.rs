@@ -254,7 +254,7 @@ pub enum InstanceStatus {
 }
 
 /// One source's word on one node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Witness<T> {
     /// The source does not know the node.
     Absent,
@@ -482,7 +482,7 @@ pub struct ClusterDescription {
 }
 
 /// One node as the scheduler tells it, its fence still a bare reason.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SchedulerNode {
     /// The scheduler's name.
     pub name: NodeName,
@@ -495,7 +495,7 @@ pub struct SchedulerNode {
 }
 
 /// The scheduler's whole answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Workload {
     /// When the scheduler said it.
     pub at: Time,

@@ -56,7 +56,7 @@ impl Inner {
             (size, size.saturating_sub(self.fleet.groups[group.0].members))
         };
         let (_, room) = room_of(group);
-        if room == 0 {
+        if room == 0 || self.fleet.groups[group.0].deleting {
             return 0;
         }
         let fits = |job: &crate::demand::Order, group: GroupNo| {

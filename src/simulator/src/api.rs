@@ -13,10 +13,12 @@ use trimtab_core::snapshot::{
 use trimtab_core::units::NodeCount;
 use trimtab_daemon::ports::{DeleteOutcome, ReadError, Refusal};
 
+use crate::control::ALL_FAILED;
 use crate::faults::FaultKind;
 use crate::fleet::{GroupNo, Leave, OperationNo, Phase, Serial};
 use crate::log::WorldEvent;
 use crate::rng::Stream;
+use crate::spec::api::{BelowMinAnswer, BusyAnswer, DELETES_SINCE, OverLimitAnswer};
 use crate::truth::{AskedNode, Caller, DeleteRequest};
 use crate::world::Inner;
 
@@ -50,12 +52,14 @@ impl Inner {
             (false, true) => ClusterStatus::Updating,
             (false, false) => ClusterStatus::InService,
         };
-        let groups = self.spec.groups.iter().zip(&self.fleet.groups).map(|(named, group)| {
+        let listed = self.spec.groups.iter().zip(&self.fleet.groups).enumerate();
+        let listed = listed.filter(|(number, _)| !self.fleet.is_deleted(GroupNo(*number)));
+        let groups = listed.map(|(_, (named, group))| {
             let description = GroupDescription {
                 role: group.role,
                 current: NodeCount(group.current_shown),
                 target: NodeCount(group.target),
-                calm: group.arriving == 0 && !busy && !is_updated,
+                calm: group.arriving == 0 && !group.deleting && !busy && !is_updated,
                 capacity: Some(named.capacity),
             };
             (named.name.clone(), description)
@@ -79,7 +83,7 @@ impl Inner {
     }
 
     pub(crate) fn is_updated(&self) -> bool {
-        self.faults.any(|kind| *kind == FaultKind::ClusterUpdating)
+        self.software.is_updating() || self.faults.any(|kind| *kind == FaultKind::ClusterUpdating)
     }
 
     pub(crate) fn list_nodes(&self, cluster: &ClusterName) -> Result<NodeListing, ReadError> {
@@ -132,24 +136,32 @@ impl Inner {
 
     /// A delete request, and what its caller is told.
     pub(crate) fn delete_nodes(&mut self, ids: &[InstanceId], by: Caller) -> DeleteOutcome {
+        self.delete(ids, &BTreeSet::new(), by).0
+    }
+
+    /// The same; nodes that were named by their logical ids may still be on
+    /// their way. Beside the answer, what is wrong with each node, also where
+    /// the whole is refused for that.
+    pub(crate) fn delete(
+        &mut self,
+        ids: &[InstanceId],
+        by_logical_id: &BTreeSet<InstanceId>,
+        by: Caller,
+    ) -> (DeleteOutcome, BTreeMap<InstanceId, Arc<str>>) {
         let timeout =
             |acted: &str| DeleteOutcome::NoAnswer { why: format!("timed out {acted}").into() };
         if self.faults.any(|kind| *kind == FaultKind::WriteTimesOutBeforeActing) {
             self.record_request(ids, by, Some("it never arrived".into()), false);
-            return timeout("on the way there");
+            return (timeout("on the way there"), BTreeMap::new());
         }
         if let Some((cause, why)) = self.refusal(ids) {
-            return self.refuse(ids, by, cause, why);
+            return (self.refuse(ids, by, cause, why), BTreeMap::new());
         }
-        let failures = self.failures(ids);
+        let failures = self.failures(ids, by_logical_id);
         if failures.len() == ids.len() {
             let why = failures.values().next().map_or("", |code| &**code);
-            return self.refuse(
-                ids,
-                by,
-                Refusal::Unknown,
-                format!("ValidationException: all nodes failed: {why}").into(),
-            );
+            let why = format!("{ALL_FAILED}: {why}").into();
+            return (self.refuse(ids, by, Refusal::Unknown, why), failures);
         }
         let answered = !self.faults.any(|kind| *kind == FaultKind::WriteTimesOutAfterActing);
         let request = self.record_request(ids, by, None, answered);
@@ -168,9 +180,10 @@ impl Inner {
         }
         self.settle_live_after(request);
         if !answered {
-            return timeout("on the way back");
+            return (timeout("on the way back"), failures);
         }
-        DeleteOutcome::Answered { accepted, failed: failures.into_iter().collect() }
+        let failed = failures.clone().into_iter().collect();
+        (DeleteOutcome::Answered { accepted, failed }, failures)
     }
 
     /// A person deletes a node; no fault is in their way.
@@ -186,7 +199,13 @@ impl Inner {
         self.settle_live_after(request);
     }
 
-    fn accept(&mut self, request: usize, id: InstanceId, by: Caller, operation: OperationNo) {
+    pub(crate) fn accept(
+        &mut self,
+        request: usize,
+        id: InstanceId,
+        by: Caller,
+        operation: OperationNo,
+    ) {
         let asked = self.record_asked(request, id, by, None);
         let Some((serial, node)) = self.fleet.find(id) else { return };
         let (group, slot) = (node.group, node.slot);
@@ -200,23 +219,66 @@ impl Inner {
     /// Why the whole request is refused before any node is looked at.
     fn refusal(&self, ids: &[InstanceId]) -> Option<(Refusal, Arc<str>)> {
         let is = |fault: FaultKind| self.faults.any(|kind| *kind == fault);
-        if is(FaultKind::AccessDenied) {
-            return Some((Refusal::Denied, "AccessDeniedException".into()));
-        }
-        if is(FaultKind::ThrottledWrites) {
-            return Some((Refusal::Throttled, "ThrottlingException: rate exceeded".into()));
+        if let Some(refusal) = self.gate_refusal() {
+            return Some(refusal);
         }
         if is(FaultKind::DeleteTotalFailure) {
             let why = "ValidationException: all nodes failed: InvalidNodeStatus";
             return Some((Refusal::Unknown, why.into()));
         }
-        if ids.is_empty() || ids.len() > BATCH_LIMIT.get() {
-            let why = format!("ValidationException: {} node ids, not 1 to 99", ids.len());
+        let is_over = match self.spec.api.over_limit {
+            OverLimitAnswer::Validation | OverLimitAnswer::ResourceLimit => {
+                ids.len() > BATCH_LIMIT.get()
+            }
+            OverLimitAnswer::Accepted => false,
+        };
+        if ids.is_empty() || is_over {
+            let code = match self.spec.api.over_limit {
+                OverLimitAnswer::ResourceLimit if is_over => "ResourceLimitExceeded",
+                OverLimitAnswer::Validation
+                | OverLimitAnswer::ResourceLimit
+                | OverLimitAnswer::Accepted => "ValidationException",
+            };
+            let why = format!("{code}: {} node ids, not 1 to 99", ids.len());
             return Some((Refusal::Unknown, why.into()));
         }
         if ids.iter().collect::<BTreeSet<_>>().len() < ids.len() {
             return Some((Refusal::Unknown, "ValidationException: a node id twice".into()));
         }
+        if !self.software.patched && self.spec.api.created < DELETES_SINCE {
+            let why = "ValidationException: the cluster has to be updated with \
+                       UpdateClusterSoftware once before nodes can be deleted from it";
+            return Some((Refusal::Unknown, why.into()));
+        }
+        let busy = self.busy_refusal().or_else(|| {
+            let groups = ids.iter().filter_map(|id| Some(self.fleet.find(*id)?.1.group));
+            groups.into_iter().find_map(|group| self.group_busy_refusal(group))
+        });
+        if let Some((cause, why)) = busy {
+            return Some(match self.spec.api.busy {
+                BusyAnswer::Conflict => (cause, why),
+                BusyAnswer::Validation => {
+                    let said = why.strip_prefix("ConflictException").unwrap_or(&why);
+                    (Refusal::Unknown, format!("ValidationException{said}").into())
+                }
+            });
+        }
+        self.below_min(ids)
+    }
+
+    /// Why no call that changes anything gets through.
+    pub(crate) fn gate_refusal(&self) -> Option<(Refusal, Arc<str>)> {
+        if self.faults.any(|kind| *kind == FaultKind::AccessDenied) {
+            return Some((Refusal::Denied, "AccessDeniedException".into()));
+        }
+        if self.faults.any(|kind| *kind == FaultKind::ThrottledWrites) {
+            return Some((Refusal::Throttled, "ThrottlingException: rate exceeded".into()));
+        }
+        None
+    }
+
+    /// Why the cluster takes no change now.
+    pub(crate) fn busy_refusal(&self) -> Option<(Refusal, Arc<str>)> {
         if self.is_updated() {
             let why = "ConflictException: the cluster is SystemUpdating";
             return Some((Refusal::Conflict, why.into()));
@@ -228,8 +290,54 @@ impl Inner {
         None
     }
 
+    /// Why a group of a continuous cluster takes no single nodes now: it is
+    /// being deleted, or does not have its MinCount yet.
+    pub(crate) fn group_busy_refusal(&self, group: GroupNo) -> Option<(Refusal, Arc<str>)> {
+        let name = &self.spec.groups[group.0].name;
+        let what = if self.fleet.groups[group.0].deleting {
+            "is being deleted"
+        } else if self.lacks_minimum(group) {
+            "does not have its MinCount yet"
+        } else {
+            return None;
+        };
+        let why = format!("ConflictException: instance group {name} {what}");
+        Some((Refusal::Conflict, why.into()))
+    }
+
+    /// Whether a group is still growing to its MinCount.
+    pub(crate) fn lacks_minimum(&self, group: GroupNo) -> bool {
+        let group = &self.fleet.groups[group.0];
+        group.arriving > 0 && group.min.is_some_and(|min| group.live < min)
+    }
+
+    /// Where MinCount is a floor: why these nodes may not go.
+    fn below_min(&self, ids: &[InstanceId]) -> Option<(Refusal, Arc<str>)> {
+        match self.spec.api.below_min {
+            BelowMinAnswer::Accepted => return None,
+            BelowMinAnswer::Refused => {}
+        }
+        let mut leaving: BTreeMap<GroupNo, u32> = BTreeMap::new();
+        for (_, node) in ids.iter().filter_map(|id| self.fleet.find(*id)) {
+            *leaving.entry(node.group).or_default() += 1;
+        }
+        leaving.into_iter().find_map(|(number, leaving)| {
+            let group = &self.fleet.groups[number.0];
+            let min = group.min?;
+            (group.members.saturating_sub(leaving) < min).then(|| {
+                let name = &self.spec.groups[number.0].name;
+                let why = format!("ValidationException: instance group {name} has MinCount {min}");
+                (Refusal::Unknown, why.into())
+            })
+        })
+    }
+
     /// Nodes that cannot be deleted, with the API's codes.
-    fn failures(&self, ids: &[InstanceId]) -> BTreeMap<InstanceId, Arc<str>> {
+    fn failures(
+        &self,
+        ids: &[InstanceId],
+        by_logical_id: &BTreeSet<InstanceId>,
+    ) -> BTreeMap<InstanceId, Arc<str>> {
         let percent = self.faults.failing_percent();
         let mut rng = self.rng(Stream::Targets, 1 << 40 | self.record.requests.len() as u64);
         let mut failures = BTreeMap::new();
@@ -240,6 +348,7 @@ impl Inner {
                 Some((_, node)) => match (self.fleet.groups[node.group.0].role, node.phase) {
                     (Role::Controller, _) => Some("InvalidNodeStatus"),
                     (_, Phase::Gone) => Some("NodeIdNotFound"),
+                    (_, Phase::Booting | Phase::Checking) if by_logical_id.contains(id) => None,
                     (_, Phase::Booting | Phase::Checking | Phase::Failed | Phase::Leaving(_)) => {
                         Some("InvalidNodeStatus")
                     }
@@ -255,7 +364,7 @@ impl Inner {
         failures
     }
 
-    fn refuse(
+    pub(crate) fn refuse(
         &mut self,
         ids: &[InstanceId],
         by: Caller,
@@ -271,7 +380,7 @@ impl Inner {
         DeleteOutcome::Refused { cause, why }
     }
 
-    fn record_request(
+    pub(crate) fn record_request(
         &mut self,
         ids: &[InstanceId],
         by: Caller,
@@ -312,7 +421,7 @@ impl Inner {
     }
 
     /// Once all nodes of a request had their word: how many of the group live.
-    fn settle_live_after(&mut self, request: usize) {
+    pub(crate) fn settle_live_after(&mut self, request: usize) {
         for asked in self.record.asked.iter_mut().rev().take_while(|a| a.request == request) {
             let group = asked.known.as_ref().map(|(group, _)| group);
             let at = self.spec.groups.iter().position(|named| Some(&named.name) == group);
@@ -333,6 +442,9 @@ impl Inner {
         };
         if self.is_updated() || (self.is_classic() && self.fleet.is_operating()) {
             return Err("ConflictException: the cluster is Updating".into());
+        }
+        if self.fleet.groups[number].deleting {
+            return Err("ConflictException: the instance group is being deleted".into());
         }
         let members = self.fleet.groups[number].members;
         self.grow(GroupNo(number), count.0.saturating_sub(members), None);

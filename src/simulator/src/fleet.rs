@@ -18,6 +18,7 @@ use trimtab_core::units::{NodeCount, Span, Time};
 use crate::log::WorldEvent;
 use crate::rng::{Stream, id_number};
 use crate::scheduler::SlotNo;
+use crate::spec::api::TargetFalls;
 use crate::spec::{Between, GroupSpec, WorldSpec};
 use crate::truth::{Caller, RestartCause};
 use crate::world::{Happening, Inner};
@@ -83,6 +84,10 @@ pub(crate) struct Node {
     counted: bool,
     billed_from: Time,
     operation: Option<OperationNo>,
+    /// Its end lowers its group's TargetCount.
+    lowers_target: bool,
+    /// When UpdateClusterSoftware last changed it.
+    pub(crate) software_updated: Option<Time>,
 }
 
 #[derive(Debug, Clone)]
@@ -99,6 +104,27 @@ pub(crate) struct Group {
     /// What DescribeCluster shows of `current`.
     pub(crate) current_shown: u32,
     count_shows_at: Time,
+    /// MinCount, in continuous clusters.
+    pub(crate) min: Option<u32>,
+    /// It is being deleted, or is deleted if it has no nodes any more.
+    pub(crate) deleting: bool,
+}
+
+impl Group {
+    fn new(group: &GroupSpec, now: Time) -> Self {
+        Self {
+            role: group.role,
+            live: 0,
+            members: 0,
+            arriving: 0,
+            current: group.count.0,
+            target: group.count.0,
+            current_shown: group.count.0,
+            count_shows_at: now,
+            min: group.min_count.map(|min| min.0),
+            deleting: false,
+        }
+    }
 }
 
 /// All groups and nodes.
@@ -125,18 +151,8 @@ struct Launch {
 
 impl Fleet {
     pub(crate) fn new(spec: &WorldSpec) -> Self {
-        let group = |group: &GroupSpec| Group {
-            role: group.role,
-            live: 0,
-            members: 0,
-            arriving: 0,
-            current: group.count.0,
-            target: group.count.0,
-            current_shown: group.count.0,
-            count_shows_at: spec.start,
-        };
         Self {
-            groups: spec.groups.iter().map(group).collect(),
+            groups: spec.groups.iter().map(|group| Group::new(group, spec.start)).collect(),
             nodes: BTreeMap::new(),
             by_id: BTreeMap::new(),
             next: 0,
@@ -155,6 +171,31 @@ impl Fleet {
     /// Whether an operation runs that keeps a classic cluster Updating.
     pub(crate) fn is_operating(&self) -> bool {
         !self.operations.is_empty()
+    }
+
+    /// A group that was added after the start, still without nodes.
+    pub(crate) fn add_group(&mut self, group: &GroupSpec, now: Time) -> GroupNo {
+        self.groups.push(Group {
+            current: 0,
+            target: 0,
+            current_shown: 0,
+            ..Group::new(group, now)
+        });
+        GroupNo(self.groups.len() - 1)
+    }
+
+    /// Whether a group is no more.
+    pub(crate) fn is_deleted(&self, group: GroupNo) -> bool {
+        self.groups[group.0].deleting && !self.nodes.values().any(|node| node.group == group)
+    }
+
+    /// Nodes of a group that are not leaving, in order of their launches.
+    pub(crate) fn members(&self, group: GroupNo) -> impl Iterator<Item = (Serial, &Node)> {
+        let is_member = move |node: &Node| match node.phase {
+            Phase::Booting | Phase::Checking | Phase::Up | Phase::Failed => node.group == group,
+            Phase::Leaving(_) | Phase::Gone => false,
+        };
+        self.nodes.iter().filter(move |(_, node)| is_member(node)).map(|(s, node)| (*s, node))
     }
 
     pub(crate) fn show_count(&mut self, group: GroupNo, current: u32) {
@@ -223,21 +264,26 @@ impl Inner {
             counted: false,
             billed_from: launched.max(self.spec.start),
             operation: None,
+            lowers_target: false,
+            software_updated: None,
         };
         self.fleet.nodes.insert(serial, node);
     }
 
-    /// Grows a group by so many nodes.
-    pub(crate) fn grow(&mut self, group: GroupNo, by: u32, boot: Option<Between>) {
+    /// Grows a group by so many nodes, whose ids it returns.
+    pub(crate) fn grow(
+        &mut self,
+        group: GroupNo,
+        by: u32,
+        boot: Option<Between>,
+    ) -> Vec<InstanceId> {
         let spec = Arc::clone(&self.spec);
-        let Some(named) = spec.groups.get(group.0).filter(|_| by > 0) else { return };
+        let Some(named) = spec.groups.get(group.0).filter(|_| by > 0) else { return vec![] };
         self.write(WorldEvent::Grown { group: named.name.clone(), by: NodeCount(by) });
         let operation = Some(self.fleet.begin_operation(by));
         self.fleet.groups[group.0].target += by;
         let boot = boot.unwrap_or(named.boot);
-        for _ in 0..by {
-            self.launch(Launch { group, instead_of: None, operation, boot });
-        }
+        (0..by).map(|_| self.launch(Launch { group, instead_of: None, operation, boot })).collect()
     }
 
     fn launch(&mut self, launch: Launch) -> InstanceId {
@@ -307,7 +353,8 @@ impl Inner {
         self.plan(now + join, Happening::Joins(serial));
     }
 
-    /// A delete request for this node was accepted.
+    /// A delete request for this node was accepted. A node that is still
+    /// coming leaves, too.
     pub(crate) fn begin_leaving(
         &mut self,
         serial: Serial,
@@ -316,14 +363,30 @@ impl Inner {
     ) {
         let delay = self.rng(Stream::Delete, u64::from(serial.0)).span(self.spec.delete_delay);
         let until = self.deletions_stuck_until().unwrap_or(self.now) + delay;
+        let now = self.now;
+        let falls = self.spec.api.target_falls;
         let Some(node) = self.fleet.nodes.get_mut(&serial) else { return };
-        let group = node.group;
-        node.phase = Phase::Leaving(leave);
-        node.operation = operation;
+        let (group, launched) = (node.group, node.launched);
         let state = &mut self.fleet.groups[group.0];
-        state.live -= 1;
+        match node.phase {
+            Phase::Up => state.live -= 1,
+            Phase::Booting | Phase::Checking => {
+                state.arriving -= 1;
+                self.record.groups[group.0].booting += now.since(launched);
+            }
+            Phase::Failed => {}
+            Phase::Leaving(_) | Phase::Gone => return,
+        }
+        node.phase = Phase::Leaving(leave);
+        let arrival = std::mem::replace(&mut node.operation, operation);
         state.members -= 1;
-        state.target = state.target.saturating_sub(1);
+        match falls {
+            TargetFalls::AtOnce => state.target = state.target.saturating_sub(1),
+            TargetFalls::AtEnd => node.lowers_target = true,
+        }
+        if let Some(arrival) = arrival {
+            self.fleet.leave_operation(arrival);
+        }
         self.record_live(group);
         self.list(serial, Some(InstanceStatus::ShuttingDown));
         self.plan(until, Happening::Terminates(serial));
@@ -338,6 +401,10 @@ impl Inner {
         let (id, group, slot, counted) = (node.id, node.group, node.slot.take(), node.counted);
         let (operation, billed_from) = (node.operation.take(), node.billed_from);
         self.record.groups[group.0].billed += now.since(billed_from);
+        if std::mem::take(&mut node.lowers_target) {
+            let state = &mut self.fleet.groups[group.0];
+            state.target = state.target.saturating_sub(1);
+        }
         if counted {
             self.count(group, -1);
         }
@@ -419,8 +486,16 @@ impl Inner {
         self.write(WorldEvent::NodeReplaced { old, new });
     }
 
+    /// UpdateCluster said how many nodes a group is to have.
+    pub(crate) fn set_target(&mut self, group: GroupNo, target: u32) {
+        self.fleet.groups[group.0].target = target;
+        for node in self.fleet.nodes.values_mut().filter(|node| node.group == group) {
+            node.lowers_target = false;
+        }
+    }
+
     /// A change of the listing, which shows after its lag.
-    fn list(&mut self, node: Serial, status: Option<InstanceStatus>) {
+    pub(crate) fn list(&mut self, node: Serial, status: Option<InstanceStatus>) {
         if self.spec.listing_lag <= Span::ZERO {
             self.show_listed(node, status);
         } else {

@@ -16,6 +16,7 @@
 //! depend on what the daemon does.
 
 pub mod baseline;
+pub mod control;
 pub mod demand;
 pub mod doorbell;
 pub mod faults;
@@ -35,6 +36,7 @@ mod placement;
 mod record;
 mod rng;
 mod scheduler;
+mod update;
 mod workload;
 mod world;
 

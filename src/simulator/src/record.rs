@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use trimtab_core::units::{NodeCount, Span, Time};
 
 use crate::fleet::GroupNo;
-use crate::spec::WorldSpec;
+use crate::spec::{GroupSpec, WorldSpec};
 use crate::truth::{AskedNode, DeleteRequest, GroupTruth, Truth};
 use crate::world::Inner;
 
@@ -17,22 +17,32 @@ pub(crate) struct Record {
     pub(crate) requests: Vec<DeleteRequest>,
 }
 
+/// A group's account with so many nodes in it.
+fn account(group: &GroupSpec, live: NodeCount, since: Time) -> GroupTruth {
+    GroupTruth {
+        price: group.price,
+        live,
+        live_min: live,
+        live_series: vec![(since, live)],
+        members: live,
+        launched: 0,
+        regrown: 0,
+        deleted: 0,
+        billed: Span::ZERO,
+        busy: Span::ZERO,
+        booting: Span::ZERO,
+    }
+}
+
 impl Record {
     pub(crate) fn new(spec: &WorldSpec) -> Self {
-        let group = |group: &crate::spec::GroupSpec| GroupTruth {
-            price: group.price,
-            live: group.count,
-            live_min: group.count,
-            live_series: vec![(spec.start, group.count)],
-            members: group.count,
-            launched: 0,
-            regrown: 0,
-            deleted: 0,
-            billed: Span::ZERO,
-            busy: Span::ZERO,
-            booting: Span::ZERO,
-        };
+        let group = |group: &GroupSpec| account(group, group.count, spec.start);
         Self { groups: spec.groups.iter().map(group).collect(), asked: vec![], requests: vec![] }
+    }
+
+    /// A group that was added after the start.
+    pub(crate) fn add_group(&mut self, group: &GroupSpec, now: Time) {
+        self.groups.push(account(group, NodeCount::ZERO, now));
     }
 
     /// The number of live nodes changed.

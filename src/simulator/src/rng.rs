@@ -39,6 +39,10 @@ pub(crate) enum Stream {
     Targets,
     /// Recovery of failed nodes.
     Recovery,
+    /// Which nodes UpdateCluster takes.
+    Victims,
+    /// How long a software update takes.
+    Software,
 }
 
 /// A stream of numbers (SplitMix64, by Steele, Lea and Flood).

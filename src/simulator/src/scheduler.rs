@@ -207,6 +207,25 @@ impl Scheduler {
         scheduler
     }
 
+    /// A group that was added after the start, with a partition of its own if
+    /// there is none of its partition's name.
+    pub(crate) fn add_group(&mut self, group: &GroupSpec) {
+        let number = GroupNo(self.gpus.len());
+        self.gpus.push(group.gpus());
+        self.index.push(Index::default());
+        if group.role != Role::Worker {
+            self.partition_of.push(None);
+            return;
+        }
+        let name = group.partition();
+        let at = self.partitions.iter().position(|p| p.name == name).unwrap_or_else(|| {
+            self.partitions.push(Partition { name, groups: vec![], waiting: BTreeSet::new() });
+            self.partitions.len() - 1
+        });
+        self.partitions[at].groups.push(number);
+        self.partition_of.push(Some(PartitionNo(at)));
+    }
+
     /// A job of a partition that no group is in is never handed in.
     pub(crate) fn add_job(&mut self, spec: &WorldSpec, order: Order) -> Option<JobNo> {
         let partition = self.partitions.iter().position(|p| p.name == order.partition)?;

@@ -4,6 +4,7 @@
 //! `{ min, max }`. Unknown keys are refused, and all problems of a file are
 //! reported at once with their lines.
 
+pub mod api;
 mod problems;
 pub(crate) mod text;
 
@@ -13,6 +14,7 @@ use trimtab_core::policy::Capacity;
 use trimtab_core::snapshot::{Provisioning, Role};
 use trimtab_core::units::{MilliGpus, NodeCount, Span, Time, UsdPerHour};
 
+pub use api::ApiSpec;
 pub use problems::{Problem, SpecError};
 pub use text::Between;
 
@@ -83,6 +85,8 @@ pub struct WorldSpec {
     pub random_fault_kinds: Vec<FaultKind>,
     /// Who grows groups when jobs wait; nobody if left out.
     pub regrow: Option<RegrowSpec>,
+    /// The API in front of the cluster.
+    pub api: ApiSpec,
     /// Instance groups.
     #[serde(rename = "group")]
     pub groups: Vec<GroupSpec>,
@@ -133,6 +137,7 @@ impl Default for WorldSpec {
             random_faults_per_day: 0.0,
             random_fault_kinds: vec![],
             regrow: None,
+            api: ApiSpec::default(),
             groups: vec![],
             jobs: vec![],
             generators: vec![],
@@ -194,6 +199,13 @@ pub struct GroupSpec {
     /// How it is paid for, as DescribeCluster shows it.
     #[serde(default = "default_capacity", with = "text::CapacityText")]
     pub capacity: Capacity,
+    /// MinCount, in continuous clusters; none if left out.
+    #[serde(default)]
+    pub min_count: Option<NodeCount>,
+    /// Members of DescribeCluster's group, by the API's own names, that replace
+    /// what the world would say of it. Only seen through the endpoint.
+    #[serde(default)]
+    pub details: toml::Table,
 }
 
 impl GroupSpec {
@@ -212,6 +224,8 @@ impl GroupSpec {
             health_check: None,
             protected: NodeCount::ZERO,
             capacity: default_capacity(),
+            min_count: None,
+            details: toml::Table::new(),
         }
     }
 

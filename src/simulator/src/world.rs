@@ -15,6 +15,7 @@ use trimtab_core::units::{Span, Time};
 use trimtab_daemon::ports::Notification;
 
 use crate::actors::Shortages;
+use crate::control::Software;
 use crate::demand::{self, Order};
 use crate::fleet::{Fleet, GroupNo, Serial};
 use crate::gauntlet::Gauntlet;
@@ -169,6 +170,8 @@ pub(crate) enum Happening {
     FaultEnds(u64),
     /// A broken node is replaced.
     Recovers(Serial),
+    /// A software update that was asked for is over.
+    SoftwareUpdated,
 }
 
 /// The world itself.
@@ -181,6 +184,7 @@ pub(crate) struct Inner {
     pub(crate) fleet: Fleet,
     pub(crate) scheduler: Scheduler,
     pub(crate) shortages: Shortages,
+    pub(crate) software: Software,
     pub(crate) faults: Faults,
     pub(crate) gauntlet: Gauntlet,
     pub(crate) record: Record,
@@ -197,6 +201,7 @@ impl Inner {
             fleet: Fleet::new(&spec),
             scheduler: Scheduler::new(&spec, orders),
             shortages: Shortages::default(),
+            software: Software::new(&spec),
             faults: Faults::default(),
             gauntlet: Gauntlet::default(),
             record: Record::new(&spec),
@@ -269,6 +274,7 @@ impl Inner {
             Happening::RandomFault(n) => self.begin_random_fault(n),
             Happening::FaultEnds(id) => self.end_fault(id),
             Happening::Recovers(node) => self.recover(node),
+            Happening::SoftwareUpdated => self.end_software_update(),
         }
     }
 }

@@ -55,6 +55,7 @@ impl SpecError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
     World,
+    Api,
     Group(usize),
     Job(usize),
     Generator(usize),
@@ -66,6 +67,7 @@ enum Place {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Tables {
+    api: Option<Spanned<IgnoredAny>>,
     group: Vec<Spanned<IgnoredAny>>,
     job: Vec<Spanned<IgnoredAny>>,
     generate: Vec<Spanned<IgnoredAny>>,
@@ -77,6 +79,7 @@ impl Tables {
     fn find(&self, place: Place) -> Option<Range<usize>> {
         let table = match place {
             Place::World => None,
+            Place::Api => self.api.as_ref(),
             Place::Group(i) => self.group.get(i),
             Place::Job(i) => self.job.get(i),
             Place::Generator(i) => self.generate.get(i),
@@ -148,6 +151,17 @@ fn find(spec: &WorldSpec) -> Vec<(Place, String)> {
     if let Some(regrow) = &spec.regrow {
         no(regrow.every >= Span::secs(1), Place::World, &|| "regrow.every is below 1s".to_owned());
     }
+    let api = &spec.api;
+    let digits = api.account.len() == 12 && api.account.bytes().all(|b| b.is_ascii_digit());
+    no(digits, Place::Api, &|| format!("account is `{}`, not 12 digits", api.account));
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    no(!api.region.is_empty() && api.region.bytes().all(plain), Place::Api, &|| {
+        format!("region is `{}`, not one like `us-west-2`", api.region)
+    });
+    no(api.instance_delay >= Span::ZERO, Place::Api, &|| "instance_delay is below 0s".to_owned());
+    no(api.software_update.min >= Span::ZERO, Place::Api, &|| {
+        "software_update is below 0s".to_owned()
+    });
     let mut names = BTreeSet::new();
     for (i, group) in spec.groups.iter().enumerate() {
         let place = Place::Group(i);
@@ -157,6 +171,10 @@ fn find(spec: &WorldSpec) -> Vec<(Place, String)> {
                 format!("size {size} is below count {}", group.count)
             });
         }
+        let min = group.min_count.unwrap_or_default();
+        no(min <= group.count, place, &|| {
+            format!("min_count {min} is above count {}", group.count)
+        });
         no(group.boot.min >= Span::ZERO, place, &|| "boot is below 0s".to_owned());
         no(group.size() <= NodeCount(100_000), place, &|| "more than 100000 nodes".to_owned());
     }

@@ -1,0 +1,226 @@
+//! `/_world/…`: what no cloud has. The job scheduler that stands behind the
+//! simulated cluster, its clock, and its ground truth for those who keep score.
+//!
+//! ```text
+//! GET  /_world                          the clusters that are here
+//! GET  /_world/CLUSTER/clock            the clocks
+//! POST /_world/CLUSTER/advance          {"to": ms} or {"by": ms}; lock-step only
+//! POST /_world/CLUSTER/sleep            {"deadline": ms, "every": ms} -> {"now", "monotonic", "ring"}
+//! GET  /_world/CLUSTER/workload         nodes, claims, queue
+//! POST /_world/CLUSTER/fence            {"ledger", "orders": [{"name", "action"}], "pretend"}
+//! POST /_world/CLUSTER/release          {"ledger", "orders"}
+//! POST /_world/CLUSTER/utilization      {"nodes", "window": ms}
+//! GET  /_world/CLUSTER/prices           micro-dollars an hour for each group
+//! GET  /_world/CLUSTER/truth            what truly happened, summed up
+//! ```
+//!
+//! Times and spans are milliseconds. CLUSTER is a name or the last part of an ARN.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use trimtab_daemon::ports::{FenceOrder, ReadError, Ring};
+use trimtab_simulator::truth::Truth;
+
+use crate::hosts::{Hosted, Hosts};
+use crate::messages::{
+    Advance, ClockReading, MetricsOf, Orders, PriceList, Problem, ProblemKind, Sleep, Slept,
+};
+use crate::wire::{Answer, Reply, Request};
+
+/// What paths begin with.
+const PREFIX: &str = "/_world";
+
+/// Why there is no answer.
+enum Failure {
+    /// An answer says why.
+    Said { status: u16, problem: Problem },
+    /// None comes.
+    Silence,
+}
+
+impl Failure {
+    fn new(status: u16, why: impl Into<String>) -> Self {
+        let problem = Problem { kind: ProblemKind::Refused, why: why.into() };
+        Self::Said { status, problem }
+    }
+}
+
+impl From<ReadError> for Failure {
+    fn from(error: ReadError) -> Self {
+        let (status, kind, why) = match error {
+            ReadError::NoAnswer(_) => return Self::Silence,
+            ReadError::Throttled(by) => (429, ProblemKind::Throttled, by),
+            ReadError::Refused(why) => (403, ProblemKind::Refused, why),
+            ReadError::Unreadable(why) => (502, ProblemKind::Unreadable, why),
+        };
+        Self::Said { status, problem: Problem { kind, why: why.to_string() } }
+    }
+}
+
+/// Whether this request is for the world's own door.
+pub(crate) fn is_for_us(request: &Request) -> bool {
+    let rest = request.path.strip_prefix(PREFIX);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Answers it.
+pub(crate) fn answer(hosts: &Hosts, request: &Request) -> Answer {
+    match perform(hosts, request) {
+        Ok(body) => json_reply(200, body.to_string()).into(),
+        Err(Failure::Said { status, problem }) => {
+            let body = serde_json::to_string(&problem).unwrap_or_default();
+            json_reply(status, body).into()
+        }
+        Err(Failure::Silence) => Answer::HangUp,
+    }
+}
+
+fn json_reply(status: u16, body: String) -> Reply {
+    let headers = vec![("content-type", "application/json".to_owned())];
+    Reply { status, headers, body: body.into_bytes() }
+}
+
+fn perform(hosts: &Hosts, request: &Request) -> Result<Value, Failure> {
+    let rest = request.path.strip_prefix(PREFIX).unwrap_or_default().trim_matches('/');
+    if rest.is_empty() {
+        let all = hosts.all().iter().map(|own| {
+            json!({ "cluster": own.name, "arn": own.arn(), "account": own.account,
+                    "region": own.region, "seed": own.world.spec().seed })
+        });
+        return Ok(json!({ "clusters": all.collect::<Vec<Value>>(), "speed": speed(hosts) }));
+    }
+    let (cluster, what) = rest.split_once('/').unwrap_or((rest, ""));
+    let own = hosts.by_path(cluster).map_err(|why| Failure::new(404, why))?;
+    match (request.method.as_str(), what) {
+        ("GET", "clock") => written(&clock(hosts, own)),
+        ("POST", "advance") => advance(hosts, own, read(request)?),
+        ("POST", "sleep") => sleep(hosts, own, &read(request)?),
+        ("GET", "workload") => written(&own.world.workload(&own.name)?),
+        ("POST", "fence") => fence(own, read(request)?),
+        ("POST", "release") => {
+            let Orders { ledger, orders, .. } = read(request)?;
+            let orders: Vec<FenceOrder> = orders.into_iter().map(Into::into).collect();
+            own.world.release(&own.name, &ledger, &orders)?;
+            Ok(json!({}))
+        }
+        ("POST", "utilization") => {
+            let MetricsOf { nodes, window } = read(request)?;
+            written(&own.world.utilization(&own.name, &nodes, window)?)
+        }
+        ("GET", "prices") => {
+            let spec = own.world.spec();
+            let prices = spec.groups.iter().map(|group| (group.name.clone(), group.price));
+            written(&prices.collect::<PriceList>())
+        }
+        ("GET", "truth") => Ok(truth(&own.world.truth())),
+        (method, what) => Err(Failure::new(404, format!("there is no {method} of `{what}`"))),
+    }
+}
+
+fn read<T: DeserializeOwned>(request: &Request) -> Result<T, Failure> {
+    serde_json::from_slice(&request.body).map_err(|why| Failure::new(400, why.to_string()))
+}
+
+fn written<T: Serialize>(value: &T) -> Result<Value, Failure> {
+    serde_json::to_value(value).map_err(|why| Failure::new(500, why.to_string()))
+}
+
+fn speed(hosts: &Hosts) -> f64 {
+    hosts.pace().map_or(0.0, |pace| pace.speed())
+}
+
+fn clock(hosts: &Hosts, own: &Hosted) -> ClockReading {
+    let machine = own.world.machine_clock();
+    ClockReading {
+        now: machine.now(),
+        monotonic: machine.monotonic(),
+        true_now: own.world.now(),
+        speed: speed(hosts),
+        end: own.world.end(),
+    }
+}
+
+fn in_lock_step(hosts: &Hosts) -> Result<(), Failure> {
+    match hosts.pace() {
+        None => Ok(()),
+        Some(pace) => {
+            let speed = pace.speed();
+            let why = format!("time goes by itself here, {speed} times as fast as on the wall");
+            Err(Failure::new(409, why))
+        }
+    }
+}
+
+fn advance(hosts: &Hosts, own: &Hosted, advance: Advance) -> Result<Value, Failure> {
+    in_lock_step(hosts)?;
+    let now = own.world.now();
+    let to = match advance {
+        Advance::To(to) => to,
+        Advance::By(span) => now + span,
+    };
+    if to < now {
+        return Err(Failure::new(400, format!("it is {now} already, later than {to}")));
+    }
+    hosts.advance_to(to);
+    written(&clock(hosts, own))
+}
+
+fn sleep(hosts: &Hosts, own: &Hosted, sleep: &Sleep) -> Result<Value, Failure> {
+    in_lock_step(hosts)?;
+    // Nobody kills a daemon over the wire, so somebody is there to be woken.
+    let ring = own.world.doorbell(sleep.every).sleep(sleep.deadline).unwrap_or(Ring::Stop);
+    hosts.advance_to(own.world.now());
+    let machine = own.world.machine_clock();
+    let (now, monotonic) = (machine.now(), machine.monotonic());
+    written(&Slept { now, monotonic, ring: ring.into() })
+}
+
+fn fence(own: &Hosted, orders: Orders) -> Result<Value, Failure> {
+    let Orders { ledger, orders, pretend } = orders;
+    let orders: Vec<FenceOrder> = orders.into_iter().map(Into::into).collect();
+    if pretend {
+        own.world.pretend_fence(&ledger, &orders)?;
+    } else {
+        own.world.fence(&own.name, &ledger, &orders)?;
+    }
+    Ok(json!({}))
+}
+
+/// What keeps score, without the long lists.
+fn truth(truth: &Truth) -> Value {
+    let groups: serde_json::Map<String, Value> = truth
+        .groups
+        .iter()
+        .map(|(name, group)| {
+            let summary = json!({
+                "live": group.live, "live_min": group.live_min, "members": group.members,
+                "launched": group.launched, "regrown": group.regrown, "deleted": group.deleted,
+                "billed": group.billed, "busy": group.busy, "booting": group.booting,
+                "cost_usd": group.cost().as_dollars(),
+            });
+            (name.to_string(), summary)
+        })
+        .collect();
+    let fences: Vec<Value> = truth
+        .fences
+        .iter()
+        .map(|(name, reason)| json!({ "name": name, "reason": &**reason }))
+        .collect();
+    json!({
+        "at": truth.at,
+        "since": truth.since,
+        "jobs": truth.jobs.len(),
+        "jobs_done": truth.jobs_done(),
+        "jobs_lost": truth.lost_jobs().count(),
+        "busy_nodes_deleted": truth.busy_nodes_deleted().count(),
+        "nodes_deleted": truth.nodes_deleted(),
+        "nodes_regrown": truth.nodes_regrown(),
+        "delete_requests": truth.requests.len(),
+        "billed": truth.billed(),
+        "waited": truth.waited(),
+        "cost_usd": truth.cost().as_dollars(),
+        "fences": fences,
+        "groups": groups,
+    })
+}

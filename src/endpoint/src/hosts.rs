@@ -1,0 +1,393 @@
+//! The worlds behind one endpoint: which request is for which, what the endpoint
+//! itself remembers of each, and how their time goes.
+//!
+//! All worlds of an endpoint share one time line: whoever moves one of them moves
+//! all. They begin at the same instant, so a daemon with many clusters has one
+//! clock.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+use trimtab_core::ids::{ClusterName, GroupName, InstanceId, NodeName};
+use trimtab_core::units::{Span, Time};
+use trimtab_simulator::World;
+use trimtab_simulator::log::{LogEntry, WorldEvent};
+
+use crate::Error;
+use crate::cloudwatch::MetricStore;
+use crate::sagemaker::details;
+use crate::wire::Request;
+
+/// Events that ListClusterEvents goes back to, as the service's users report.
+const EVENTS_KEPT: usize = 500;
+/// Node changes that are kept for somebody who takes them late.
+const CHANGES_KEPT: usize = 10_000;
+
+/// How fast the worlds' time goes where it follows a clock of the caller's.
+pub trait Pace: Send + Sync {
+    /// How much of the worlds' time has gone by since the endpoint was bound. Never
+    /// less than before.
+    fn elapsed(&self) -> Span;
+
+    /// Seconds of the world in one second on the wall.
+    fn speed(&self) -> f64;
+}
+
+/// A node that joined or ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NodeChange {
+    /// What became of it.
+    pub change: Change,
+    /// Its cluster.
+    pub cluster: ClusterName,
+    /// Its group.
+    pub group: GroupName,
+    /// Its instance id.
+    pub node: InstanceId,
+    /// The scheduler's name for it.
+    pub name: NodeName,
+    /// When, in the world's time, milliseconds since 1970.
+    pub at: Time,
+}
+
+/// What became of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Change {
+    /// It was launched, booted and reported to the scheduler.
+    Added,
+    /// It was terminated.
+    Gone,
+}
+
+/// What ListClusterEvents tells of one event.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct SeenEvent {
+    pub(crate) number: u64,
+    pub(crate) at: Time,
+    pub(crate) group: Option<GroupName>,
+    pub(crate) node: Option<InstanceId>,
+    pub(crate) text: String,
+    pub(crate) level: &'static str,
+}
+
+/// A ClientToken that was used.
+#[derive(Debug, Clone)]
+pub(crate) struct UsedToken {
+    pub(crate) at: Time,
+    /// What was asked for with it.
+    pub(crate) asked: Value,
+    /// The groups and logical ids of the nodes it added, and the failures.
+    pub(crate) added: Vec<(GroupName, InstanceId, String)>,
+    pub(crate) failed: Vec<Value>,
+}
+
+/// What the endpoint remembers of one world.
+#[derive(Default)]
+pub(crate) struct Memory {
+    /// Members of DescribeCluster's groups that are configured, not counted.
+    pub(crate) groups: BTreeMap<GroupName, Map<String, Value>>,
+    /// Members of DescribeCluster that UpdateCluster changed.
+    pub(crate) cluster: Map<String, Value>,
+    pub(crate) tokens: BTreeMap<String, UsedToken>,
+    pub(crate) events: VecDeque<SeenEvent>,
+    seen: u64,
+    known: BTreeMap<InstanceId, (GroupName, NodeName)>,
+    /// The newest instance of each name.
+    bearers: BTreeMap<NodeName, InstanceId>,
+    changes: VecDeque<NodeChange>,
+}
+
+/// One world and its place in the cloud.
+pub(crate) struct Hosted {
+    pub(crate) world: World,
+    pub(crate) name: ClusterName,
+    pub(crate) account: String,
+    pub(crate) region: String,
+    /// The cluster's id, the last part of its ARN.
+    pub(crate) id: String,
+    pub(crate) metrics: Mutex<MetricStore>,
+    memory: Mutex<Memory>,
+    bound_at: Time,
+}
+
+impl Hosted {
+    fn new(world: World) -> Result<Self, Error> {
+        let spec = world.spec();
+        let mut memory = Memory::default();
+        for group in &spec.groups {
+            let configured = details::configured(&spec, group)
+                .map_err(|why| Error::Details { group: group.name.clone(), why })?;
+            memory.groups.insert(group.name.clone(), configured);
+        }
+        if let Ok(listed) = world.control_nodes() {
+            memory.known = listed.nodes.into_iter().map(|n| (n.id, (n.group, n.name))).collect();
+        }
+        world.watch();
+        let account = spec.api.account.clone();
+        let region = spec.api.region.clone();
+        let id = cluster_id(&format!("{account}/{region}/{}", spec.cluster));
+        let (name, bound_at) = (spec.cluster.clone(), world.now());
+        Ok(Self {
+            world,
+            name,
+            account,
+            region,
+            id,
+            metrics: Mutex::default(),
+            memory: Mutex::new(memory),
+            bound_at,
+        })
+    }
+
+    /// The cluster's ARN.
+    pub(crate) fn arn(&self) -> String {
+        format!("arn:aws:sagemaker:{}:{}:cluster/{}", self.region, self.account, self.id)
+    }
+
+    pub(crate) fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes what has happened in the world since the last time.
+    fn take_note(&self) -> bool {
+        let fresh = self.world.take_events();
+        if fresh.is_empty() {
+            return false;
+        }
+        let mut memory = self.memory();
+        let before = memory.changes.len();
+        for entry in fresh {
+            memory.note(&self.name, entry);
+        }
+        memory.changes.len() != before
+    }
+}
+
+impl Memory {
+    fn note(&mut self, cluster: &ClusterName, LogEntry { at, event }: LogEntry) {
+        if let WorldEvent::NodeLaunched { node, name, group } = &event {
+            self.known.insert(*node, (group.clone(), name.clone()));
+            self.bearers.insert(name.clone(), *node);
+        }
+        let change = if let WorldEvent::NodeJoined(name) = &event {
+            // A name goes from an instance to the one that replaces it.
+            self.bearers.get(name).map(|id| (Change::Added, *id))
+        } else if let WorldEvent::NodeGone { node, .. } = &event {
+            Some((Change::Gone, *node))
+        } else {
+            None
+        };
+        if let Some((change, node)) = change
+            && let Some((group, name)) = self.known.get(&node).cloned()
+        {
+            let cluster = cluster.clone();
+            self.changes.push_back(NodeChange { change, cluster, group, node, name, at });
+            if self.changes.len() > CHANGES_KEPT {
+                self.changes.pop_front();
+            }
+        }
+        self.remember_event(at, &event);
+        if let WorldEvent::NodeGone { node, .. } = &event {
+            if let Some((_, name)) = self.known.remove(node)
+                && self.bearers.get(&name) == Some(node)
+            {
+                self.bearers.remove(&name);
+            }
+        }
+    }
+
+    fn remember_event(&mut self, at: Time, event: &WorldEvent) {
+        let (group, node, text, level) = if let WorldEvent::Grown { group, by } = event {
+            (Some(group.clone()), None, format!("Scaling of the group by {by} began"), "Info")
+        } else if let WorldEvent::NodeLaunched { node, .. } = event {
+            (None, Some(*node), "The instance was launched".to_owned(), "Info")
+        } else if let WorldEvent::NodeUp { node, .. } = event {
+            (None, Some(*node), "The instance is Running".to_owned(), "Info")
+        } else if let WorldEvent::NodeFailed(node) = event {
+            (None, Some(*node), "The instance failed".to_owned(), "Error")
+        } else if let WorldEvent::NodeReplaced { old, new } = event {
+            (None, Some(*old), format!("The instance is replaced by {new}"), "Warn")
+        } else if let WorldEvent::NodeLeaving { node, .. } = event {
+            (None, Some(*node), format!("Termination of instance {node} in progress"), "Info")
+        } else if let WorldEvent::NodeGone { node, .. } = event {
+            (None, Some(*node), format!("Instance {node} was terminated"), "Info")
+        } else {
+            return;
+        };
+        let group = group.or_else(|| Some(self.known.get(&node?)?.0.clone()));
+        self.seen += 1;
+        self.events.push_back(SeenEvent { number: self.seen, at, group, node, text, level });
+        if self.events.len() > EVENTS_KEPT {
+            self.events.pop_front();
+        }
+    }
+}
+
+/// Where a request comes from, as far as its signature says. Nothing is verified.
+pub(crate) struct Scope {
+    region: Option<String>,
+    access_key: String,
+}
+
+impl Scope {
+    /// From `Authorization: AWS4-HMAC-SHA256 Credential=KEY/DATE/REGION/…`.
+    pub(crate) fn of(request: &Request) -> Self {
+        let header = request.header("authorization").unwrap_or_default();
+        let credential = header.split("Credential=").nth(1).unwrap_or_default();
+        let mut parts = credential.split('/');
+        let access_key = parts.next().unwrap_or_default().to_owned();
+        Self { region: parts.nth(1).map(ToOwned::to_owned), access_key }
+    }
+}
+
+/// All worlds of an endpoint.
+pub(crate) struct Hosts {
+    hosted: Vec<Hosted>,
+    pace: Option<Arc<dyn Pace>>,
+}
+
+impl Hosts {
+    pub(crate) fn new(worlds: Vec<World>, pace: Option<Arc<dyn Pace>>) -> Result<Self, Error> {
+        let hosted = worlds.into_iter().map(Hosted::new).collect::<Result<Vec<_>, _>>()?;
+        let first = hosted.first().ok_or(Error::NoWorld)?;
+        let (mut arns, mut seeds) = (BTreeSet::new(), BTreeMap::new());
+        for own in &hosted {
+            if own.bound_at != first.bound_at {
+                return Err(Error::Times { one: first.name.clone(), other: own.name.clone() });
+            }
+            if !arns.insert(own.arn()) {
+                return Err(Error::Twice { cluster: own.name.clone(), arn: own.arn() });
+            }
+            if let Some(one) = seeds.insert(own.world.spec().seed, own.name.clone()) {
+                return Err(Error::Seeds { one, other: own.name.clone() });
+            }
+        }
+        Ok(Self { hosted, pace })
+    }
+
+    pub(crate) fn all(&self) -> &[Hosted] {
+        &self.hosted
+    }
+
+    /// The first world; there is always one.
+    pub(crate) fn first(&self) -> &Hosted {
+        &self.hosted[0]
+    }
+
+    pub(crate) fn pace(&self) -> Option<&dyn Pace> {
+        self.pace.as_deref()
+    }
+
+    /// Those that a caller sees: of the region it signs for, and of its account if
+    /// its access key id has the account's digits in it.
+    pub(crate) fn visible(&self, scope: &Scope) -> impl Iterator<Item = &Hosted> {
+        let by_account = self.hosted.iter().any(|own| scope.access_key.contains(&own.account));
+        let region = scope.region.clone();
+        let access_key = scope.access_key.clone();
+        self.hosted.iter().filter(move |own| {
+            region.as_ref().is_none_or(|region| *region == own.region)
+                && (!by_account || access_key.contains(&own.account))
+        })
+    }
+
+    /// The cluster of this name or ARN.
+    pub(crate) fn find(&self, scope: &Scope, name_or_arn: &str) -> Option<&Hosted> {
+        self.visible(scope).find(|own| own.name.as_str() == name_or_arn || own.arn() == name_or_arn)
+    }
+
+    /// The cluster of this name or id in a path of `/_world`; an error says which
+    /// there are.
+    pub(crate) fn by_path(&self, name_or_id: &str) -> Result<&Hosted, String> {
+        let named = |own: &&Hosted| own.name.as_str() == name_or_id || own.id == name_or_id;
+        let found: Vec<&Hosted> = self.hosted.iter().filter(named).collect();
+        match found[..] {
+            [one] => Ok(one),
+            [] => {
+                let all: Vec<&str> = self.hosted.iter().map(|own| own.name.as_str()).collect();
+                Err(format!("there is no cluster `{name_or_id}` here: {}", all.join(", ")))
+            }
+            _ => {
+                let ids: Vec<&str> = found.iter().map(|own| own.id.as_str()).collect();
+                Err(format!("several clusters are `{name_or_id}`: use an id, {}", ids.join(", ")))
+            }
+        }
+    }
+
+    /// The world that a CloudWatch request is about: the one whose nodes it names.
+    pub(crate) fn of_metrics(&self, scope: &Scope, body: &[u8]) -> &Hosted {
+        let seen: Vec<&Hosted> = self.visible(scope).collect();
+        if seen.len() > 1
+            && let Some(named) = named_nodes(body)
+                .find_map(|id| seen.iter().find(|own| own.world.has_node(id)).copied())
+        {
+            return named;
+        }
+        seen.first().copied().unwrap_or_else(|| self.first())
+    }
+
+    /// Where time follows a clock: lets the worlds catch up with it.
+    pub(crate) fn catch_up(&self) {
+        if let Some(pace) = &self.pace {
+            let elapsed = pace.elapsed();
+            for own in &self.hosted {
+                own.world.advance_to(own.bound_at + elapsed);
+            }
+        }
+    }
+
+    /// Moves all worlds to this time.
+    pub(crate) fn advance_to(&self, to: Time) {
+        for own in &self.hosted {
+            own.world.advance_to(to);
+        }
+    }
+
+    /// Notes what has happened; whether any node came or went.
+    pub(crate) fn take_note(&self) -> bool {
+        let mut any = false;
+        for own in &self.hosted {
+            any |= own.take_note();
+        }
+        any
+    }
+
+    /// Nodes that came and went since the last time.
+    pub(crate) fn take_changes(&self) -> Vec<NodeChange> {
+        let mut all = vec![];
+        for own in &self.hosted {
+            all.extend(own.memory().changes.drain(..));
+        }
+        all
+    }
+}
+
+/// Instance ids in a body, whatever its format: both protocols send them as text.
+fn named_nodes(body: &[u8]) -> impl Iterator<Item = InstanceId> {
+    let long_id = "i-0123456789abcdef0".len();
+    body.windows(long_id).filter_map(|window| {
+        let text = window.strip_prefix(b"i-").and_then(|_| std::str::from_utf8(window).ok())?;
+        text.parse().ok()
+    })
+}
+
+/// Twelve letters and digits that stay the same for the same text.
+fn cluster_id(text: &str) -> String {
+    let mut number = fnv(text.as_bytes());
+    let mut id = String::new();
+    for _ in 0..12 {
+        let digit = u32::try_from(number % 36).unwrap_or(0);
+        id.extend(char::from_digit(digit, 36));
+        number = number / 36 ^ (number % 36).rotate_right(13);
+    }
+    id
+}
+
+/// FNV-1a.
+pub(crate) fn fnv(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |digest, byte| {
+        (digest ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}

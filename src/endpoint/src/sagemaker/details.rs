@@ -1,0 +1,346 @@
+//! What DescribeCluster, ListClusterNodes and DescribeClusterNode show, as JSON.
+//!
+//! Counts and states come from the world. Everything that is configured (roles,
+//! scripts, storage, networks) is made from the spec, the same each time, and can
+//! be replaced member by member by a group's `details` and by UpdateCluster.
+
+use serde_json::{Map, Value, json};
+use trimtab_core::policy::Capacity;
+use trimtab_core::snapshot::{ClusterStatus, InstanceStatus, Provisioning, Role};
+use trimtab_core::units::{NodeCount, Time};
+use trimtab_simulator::control::{ControlGroup, ControlNode, ControlPlane};
+use trimtab_simulator::spec::api::{NodeRecovery, Orchestrator};
+use trimtab_simulator::spec::{GroupSpec, WorldSpec};
+
+use crate::hosts::{Hosted, Memory, fnv};
+
+/// Seconds since 1970, with a fraction.
+pub(super) fn seconds(time: Time) -> Value {
+    json!(time.0 as f64 / 1000.0)
+}
+
+/// Members of a group that are configured, under DescribeCluster's names, with
+/// the spec's `details` over them.
+///
+/// # Errors
+/// What in `details` is no JSON value.
+pub(crate) fn configured(
+    spec: &WorldSpec,
+    group: &GroupSpec,
+) -> Result<Map<String, Value>, String> {
+    let (account, region) = (&spec.api.account, &spec.api.region);
+    let mut members = object(json!({
+        "InstanceType": group.instance_type,
+        "ExecutionRole": format!("arn:aws:iam::{account}:role/HyperPodExecutionRole"),
+        "LifeCycleConfig": {
+            "SourceS3Uri": format!("s3://sagemaker-{region}-{account}/lifecycle"),
+            "OnCreate": "on_create.sh",
+        },
+        "ThreadsPerCore": 1,
+        "InstanceStorageConfigs": [{ "EbsVolumeConfig": { "VolumeSizeInGB": 500 } }],
+        "OverrideVpcConfig": network(spec, group.name.as_str()),
+    }));
+    if let Some(slurm) = slurm_config(spec, group) {
+        members.insert("SlurmConfig".to_owned(), slurm);
+    }
+    let is_continuous = match spec.provisioning {
+        Provisioning::Continuous => true,
+        Provisioning::Classic => false,
+    };
+    match group.capacity {
+        Capacity::OnDemand if is_continuous => {
+            members.insert("CapacityRequirements".to_owned(), json!({ "OnDemand": {} }));
+        }
+        Capacity::Spot => {
+            members.insert("CapacityRequirements".to_owned(), json!({ "Spot": {} }));
+        }
+        Capacity::TrainingPlan => {
+            let plan = format!("arn:aws:sagemaker:{region}:{account}:training-plan/{}", group.name);
+            members.insert("TrainingPlanArn".to_owned(), json!(plan));
+            members.insert("TrainingPlanStatus".to_owned(), json!("Active"));
+        }
+        // Capacity that the account team reserved shows nowhere in the API.
+        Capacity::OnDemand | Capacity::Reserved => {}
+    }
+    for (name, value) in &group.details {
+        members.insert(name.clone(), from_toml(value)?);
+    }
+    if group.details.contains_key("InstanceRequirements")
+        && !group.details.contains_key("InstanceType")
+    {
+        members.remove("InstanceType");
+    }
+    Ok(members)
+}
+
+fn slurm_config(spec: &WorldSpec, group: &GroupSpec) -> Option<Value> {
+    match spec.api.orchestrator {
+        Orchestrator::Slurm => {}
+        Orchestrator::SlurmLegacy | Orchestrator::Eks => return None,
+    }
+    Some(match group.role {
+        Role::Controller => json!({ "NodeType": "Controller" }),
+        Role::Login => json!({ "NodeType": "Login" }),
+        Role::Worker => {
+            let partition = group.partition();
+            // The API takes fewer characters than Slurm does.
+            let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
+            let names: Vec<&str> =
+                Some(partition.as_str()).filter(|n| n.bytes().all(plain)).into_iter().collect();
+            json!({ "NodeType": "Compute", "PartitionNames": names })
+        }
+    })
+}
+
+/// A network of its own for each group, as far as names go.
+fn network(spec: &WorldSpec, whose: &str) -> Value {
+    let number = fnv(format!("{}/{whose}", spec.cluster).as_bytes());
+    json!({
+        "SecurityGroupIds": [format!("sg-{:017x}", number)],
+        "Subnets": [format!("subnet-{:017x}", number.rotate_left(7))],
+    })
+}
+
+fn from_toml(value: &toml::Value) -> Result<Value, String> {
+    Ok(match value {
+        toml::Value::String(text) => json!(text),
+        toml::Value::Integer(number) => json!(number),
+        toml::Value::Float(number) if number.is_finite() => json!(number),
+        toml::Value::Float(number) => return Err(format!("{number} is no JSON number")),
+        toml::Value::Boolean(flag) => json!(flag),
+        toml::Value::Datetime(at) => {
+            return Err(format!("{at}: write a timestamp as seconds since 1970"));
+        }
+        toml::Value::Array(items) => {
+            Value::Array(items.iter().map(from_toml).collect::<Result<_, _>>()?)
+        }
+        toml::Value::Table(table) => {
+            let members = table.iter().map(|(name, v)| Ok((name.clone(), from_toml(v)?)));
+            Value::Object(members.collect::<Result<_, String>>()?)
+        }
+    })
+}
+
+/// A cluster's status, as the API spells it.
+pub(super) fn cluster_status(status: &ClusterStatus) -> &str {
+    match status {
+        ClusterStatus::InService => "InService",
+        ClusterStatus::Creating => "Creating",
+        ClusterStatus::Updating => "Updating",
+        ClusterStatus::SystemUpdating => "SystemUpdating",
+        ClusterStatus::RollingBack => "RollingBack",
+        ClusterStatus::Deleting => "Deleting",
+        ClusterStatus::Failed => "Failed",
+        ClusterStatus::Unrecognised(text) => text,
+    }
+}
+
+/// A node's status, as the API spells it.
+pub(super) fn instance_status(status: &InstanceStatus) -> &str {
+    match status {
+        InstanceStatus::Running => "Running",
+        InstanceStatus::Pending => "Pending",
+        InstanceStatus::Failure => "Failure",
+        InstanceStatus::ShuttingDown => "ShuttingDown",
+        InstanceStatus::SystemUpdating => "SystemUpdating",
+        InstanceStatus::DeepHealthCheck => "DeepHealthCheckInProgress",
+        InstanceStatus::Unrecognised(text) => text,
+    }
+}
+
+/// DescribeCluster's answer.
+pub(super) fn cluster(own: &Hosted, plane: &ControlPlane, memory: &Memory) -> Value {
+    let api = &plane.spec.api;
+    let groups: Vec<Value> = plane
+        .groups
+        .iter()
+        .map(|group| Value::Object(group_details(plane, group, memory)))
+        .collect();
+    let mut body = object(json!({
+        "ClusterArn": own.arn(),
+        "ClusterName": own.name.as_str(),
+        "ClusterStatus": cluster_status(&plane.state.status),
+        "CreationTime": seconds(api.created),
+        "InstanceGroups": groups,
+        "VpcConfig": network(&plane.spec, ""),
+        "NodeRecovery": match api.node_recovery {
+            NodeRecovery::Automatic => "Automatic",
+            NodeRecovery::None => "None",
+        },
+    }));
+    match api.orchestrator {
+        Orchestrator::Slurm => {
+            body.insert("Orchestrator".to_owned(), json!({ "Slurm": {} }));
+        }
+        Orchestrator::SlurmLegacy => {}
+        Orchestrator::Eks => {
+            let arn = format!("arn:aws:eks:{}:{}:cluster/{}", api.region, api.account, own.name);
+            body.insert("Orchestrator".to_owned(), json!({ "Eks": { "ClusterArn": arn } }));
+        }
+    }
+    match plane.state.provisioning {
+        Provisioning::Continuous => {
+            body.insert("NodeProvisioningMode".to_owned(), json!("Continuous"));
+        }
+        Provisioning::Classic => {}
+    }
+    body.extend(memory.cluster.clone());
+    if plane.state.rival_autoscaler {
+        let karpenter =
+            json!({ "Mode": "Enable", "AutoScalerType": "Karpenter", "Status": "InService" });
+        body.insert("AutoScaling".to_owned(), karpenter);
+    }
+    Value::Object(body)
+}
+
+fn group_details(
+    plane: &ControlPlane,
+    group: &ControlGroup,
+    memory: &Memory,
+) -> Map<String, Value> {
+    let spec = plane.spec_of(group);
+    let desired = plane.coming_image.as_ref().unwrap_or(&plane.image);
+    let mut members = object(json!({
+        "InstanceGroupName": spec.name.as_str(),
+        "CurrentCount": group.current.0,
+        "TargetCount": group.target.0,
+        "Status": group_status(plane, group),
+        "CurrentImageReleaseVersion": &*plane.image,
+        "DesiredImageReleaseVersion": &**desired,
+        "ImageVersionStatus": "UpToDate",
+        "TargetStateCount": group.current.0,
+    }));
+    if plane.state.software_update {
+        members.insert("SoftwareUpdateStatus".to_owned(), json!("InProgress"));
+    }
+    let is_continuous = match plane.state.provisioning {
+        Provisioning::Continuous => true,
+        Provisioning::Classic => false,
+    };
+    if let Some(min) = group.min.filter(|_| is_continuous) {
+        members.insert("MinCount".to_owned(), json!(min.0));
+    }
+    let shrinks = plane.spec.api.deletes_show_as_scaling && group.leaving > NodeCount::ZERO;
+    if group.arriving > NodeCount::ZERO || shrinks {
+        members.insert("ActiveOperations".to_owned(), json!({ "Scaling": 1 }));
+    }
+    members.extend(memory.groups.get(&spec.name).cloned().unwrap_or_default());
+    members
+}
+
+fn group_status(plane: &ControlPlane, group: &ControlGroup) -> &'static str {
+    let moves = group.arriving + group.leaving > NodeCount::ZERO;
+    let is_classic = match plane.state.provisioning {
+        Provisioning::Continuous => false,
+        Provisioning::Classic => true,
+    };
+    if group.deleting {
+        "Deleting"
+    } else if plane.state.software_update {
+        "SystemUpdating"
+    } else if group.lacks_minimum || (is_classic && moves) {
+        "Updating"
+    } else if group.failed > NodeCount::ZERO {
+        "Degraded"
+    } else {
+        "InService"
+    }
+}
+
+/// One entry of ListClusterNodes.
+pub(super) fn node_summary(
+    plane: &ControlPlane,
+    node: &ControlNode,
+    with_logical_id: bool,
+) -> Value {
+    let mut body = node_basics(plane, node);
+    if with_logical_id {
+        body.insert("NodeLogicalId".to_owned(), json!(node.logical_id));
+    }
+    Value::Object(body)
+}
+
+/// What both calls show of a node.
+fn node_basics(plane: &ControlPlane, node: &ControlNode) -> Map<String, Value> {
+    let spec = plane.spec.groups.iter().find(|group| group.name == node.group);
+    let mut body = object(json!({
+        "InstanceGroupName": node.group.as_str(),
+        "InstanceId": if node.has_instance { node.id.to_string() } else { String::new() },
+        "InstanceType": spec.map_or("", |spec| spec.instance_type.as_str()),
+        "LaunchTime": seconds(node.launched),
+        "LastSoftwareUpdateTime": seconds(node.software_updated.unwrap_or(node.launched)),
+        "InstanceStatus": { "Status": instance_status(&node.status), "Message": "" },
+        "CurrentImageReleaseVersion": &*plane.image,
+        "ImageVersionStatus": "UpToDate",
+    }));
+    if node.has_instance {
+        let host = format!("{}.{}.compute.internal", node.name, plane.spec.api.region);
+        body.insert("PrivateDnsHostname".to_owned(), json!(host));
+    }
+    body
+}
+
+/// DescribeClusterNode's `NodeDetails`.
+pub(super) fn node_details(plane: &ControlPlane, node: &ControlNode, memory: &Memory) -> Value {
+    let mut body = node_basics(plane, node);
+    let desired = plane.coming_image.as_ref().unwrap_or(&plane.image);
+    body.insert("DesiredImageReleaseVersion".to_owned(), json!(&**desired));
+    let is_continuous = match plane.state.provisioning {
+        Provisioning::Continuous => true,
+        Provisioning::Classic => false,
+    };
+    if is_continuous {
+        body.insert("NodeLogicalId".to_owned(), json!(node.logical_id));
+    }
+    let group = memory.groups.get(&node.group);
+    for name in [
+        "LifeCycleConfig",
+        "OverrideVpcConfig",
+        "ThreadsPerCore",
+        "InstanceStorageConfigs",
+        "NetworkInterface",
+        "KubernetesConfig",
+    ] {
+        if let Some(value) = group.and_then(|group| group.get(name)) {
+            body.insert(name.to_owned(), value.clone());
+        }
+    }
+    if node.has_instance {
+        let region = &plane.spec.api.region;
+        let ip = node.name.as_str().trim_start_matches("ip-").replace('-', ".");
+        body.insert("PrivatePrimaryIp".to_owned(), json!(ip));
+        body.insert(
+            "Placement".to_owned(),
+            json!({ "AvailabilityZone": zone(region), "AvailabilityZoneId": zone_id(region) }),
+        );
+        let is_spot = group.is_some_and(|group| {
+            group.get("CapacityRequirements").is_some_and(|wants| wants.get("Spot").is_some())
+        });
+        body.insert("CapacityType".to_owned(), json!(if is_spot { "Spot" } else { "OnDemand" }));
+    }
+    Value::Object(body)
+}
+
+/// The one zone that all nodes are in.
+pub(super) fn zone(region: &str) -> String {
+    format!("{region}a")
+}
+
+/// `us-west-2` → `usw2-az1`.
+fn zone_id(region: &str) -> String {
+    let mut parts = region.split('-');
+    let country = parts.next().unwrap_or_default();
+    let direction: String = parts.next().unwrap_or_default().chars().take(1).collect();
+    let number = parts.next().unwrap_or_default();
+    format!("{country}{direction}{number}-az1")
+}
+
+/// The members of a JSON object; anything else has none.
+pub(super) fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(members) => members,
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+            Map::new()
+        }
+    }
+}

@@ -1,0 +1,416 @@
+//! The control plane as a front for the wire needs it: one consistent look at
+//! the cluster, its groups and its nodes, with more of them than the daemon's
+//! ports show. Faults hold here, too.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use trimtab_core::ids::{GroupName, InstanceId, LedgerId, NodeName};
+use trimtab_core::snapshot::{ClusterState, InstanceStatus, NodeListing};
+use trimtab_core::units::{NodeCount, Time};
+use trimtab_daemon::ports::{Clock, DeleteOutcome, FenceOrder, ReadError};
+
+use crate::faults::FaultKind;
+use crate::fleet::{GroupNo, Phase, Serial};
+use crate::ports::PortOptions;
+use crate::rng::{Stream, id_number};
+use crate::spec::{GroupSpec, WorldSpec};
+use crate::truth::Caller;
+use crate::world::{Happening, Inner, World};
+
+pub use crate::update::GroupChange;
+
+/// Ids of logical nodes come from a seed beside the one of instance ids.
+const LOGICAL_IDS: u64 = 0x6c6f_6769_6361_6c21;
+
+/// Why a delete request is refused whose nodes all fail begins like this.
+pub(crate) const ALL_FAILED: &str = "ValidationException: all nodes failed";
+/// What a caller hears of a request that acted and whose answer was lost.
+pub(crate) const ACTED_UNANSWERED: &str = "timed out on the way back";
+
+/// What the world keeps of software updates.
+#[derive(Debug, Clone)]
+pub(crate) struct Software {
+    /// UpdateClusterSoftware has run since the cluster was created.
+    pub(crate) patched: bool,
+    /// The image that a running update brings.
+    coming: Option<Arc<str>>,
+}
+
+impl Software {
+    pub(crate) fn new(spec: &WorldSpec) -> Self {
+        Self { patched: spec.api.patched, coming: None }
+    }
+
+    /// Whether an update that was asked for runs.
+    pub(crate) fn is_updating(&self) -> bool {
+        self.coming.is_some()
+    }
+}
+
+/// The cluster at one instant, as the API shows it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ControlPlane {
+    /// What it was made from, groups that were added later included.
+    pub spec: Arc<WorldSpec>,
+    /// The cluster as a whole.
+    pub state: ClusterState,
+    /// The image release that nodes have.
+    pub image: Arc<str>,
+    /// The one that a running update brings.
+    pub coming_image: Option<Arc<str>>,
+    /// Its groups, in the order in which they came.
+    pub groups: Vec<ControlGroup>,
+}
+
+/// One group at one instant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ControlGroup {
+    /// Its place in [`WorldSpec::groups`].
+    pub number: usize,
+    /// CurrentCount, as far as it shows yet.
+    pub current: NodeCount,
+    /// TargetCount.
+    pub target: NodeCount,
+    /// MinCount.
+    pub min: Option<NodeCount>,
+    /// Nodes on their way.
+    pub arriving: NodeCount,
+    /// Nodes being deleted.
+    pub leaving: NodeCount,
+    /// Broken nodes.
+    pub failed: NodeCount,
+    /// It is being deleted.
+    pub deleting: bool,
+    /// It is still growing to its MinCount.
+    pub lacks_minimum: bool,
+}
+
+impl ControlPlane {
+    /// What a group was made from.
+    pub fn spec_of(&self, group: &ControlGroup) -> &GroupSpec {
+        &self.spec.groups[group.number]
+    }
+
+    /// The group of this name.
+    pub fn group(&self, name: &str) -> Option<&ControlGroup> {
+        self.groups.iter().find(|group| self.spec_of(group).name.as_str() == name)
+    }
+}
+
+/// One node, as the API lists it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ControlNode {
+    /// Its instance id.
+    pub id: InstanceId,
+    /// Whether the API shows the instance id already.
+    pub has_instance: bool,
+    /// The id that it has from the request on, in continuous clusters.
+    pub logical_id: String,
+    /// Its group.
+    pub group: GroupName,
+    /// The first label of its private DNS name, which is the scheduler's name
+    /// for it.
+    pub name: NodeName,
+    /// When it was launched.
+    pub launched: Time,
+    /// When UpdateClusterSoftware last changed it.
+    pub software_updated: Option<Time>,
+    /// What the API says of it.
+    pub status: InstanceStatus,
+    /// Its place in the order of launches.
+    pub number: u32,
+}
+
+/// All nodes, as the API lists them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ControlNodes {
+    /// Whether nothing of the end is missing.
+    pub complete: bool,
+    /// In order of their launches; one that comes twice is a fault at work.
+    pub nodes: Vec<ControlNode>,
+}
+
+/// How a delete request ended, and what is wrong with each node, also where the
+/// whole is refused for that.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeleteReport {
+    /// How it ended.
+    pub outcome: DeleteOutcome,
+    /// The API's code for each node that cannot be deleted.
+    pub failures: BTreeMap<InstanceId, Arc<str>>,
+}
+
+impl DeleteReport {
+    /// Whether the whole was refused for what is wrong with each of its nodes.
+    pub fn all_failed(&self) -> bool {
+        match &self.outcome {
+            DeleteOutcome::Refused { why, .. } => why.starts_with(ALL_FAILED),
+            DeleteOutcome::Answered { .. } | DeleteOutcome::NoAnswer { .. } => false,
+        }
+    }
+}
+
+/// Whether something was done, answered or not.
+pub fn has_acted(outcome: &DeleteOutcome) -> bool {
+    match outcome {
+        DeleteOutcome::Answered { .. } => true,
+        DeleteOutcome::Refused { .. } => false,
+        DeleteOutcome::NoAnswer { why } => **why == *ACTED_UNANSWERED,
+    }
+}
+
+/// How a change ended that deletes nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ChangeOutcome {
+    /// Done; these nodes are on their way.
+    Done(Vec<InstanceId>),
+    /// Refused: the API's code, a colon and why.
+    Refused(Arc<str>),
+    /// No answer, whether or not it acted.
+    NoAnswer,
+}
+
+impl World {
+    /// DescribeCluster, with all that the API shows.
+    ///
+    /// # Errors
+    /// By fault.
+    pub fn control(&self) -> Result<ControlPlane, ReadError> {
+        self.lock().control()
+    }
+
+    /// ListClusterNodes, all pages, with all that the API shows.
+    ///
+    /// # Errors
+    /// By fault.
+    pub fn control_nodes(&self) -> Result<ControlNodes, ReadError> {
+        let inner = self.lock();
+        let listing = inner.list_nodes(&inner.spec.cluster)?;
+        Ok(inner.with_particulars(listing))
+    }
+
+    /// DescribeClusterNode: `None` if there is no such node.
+    ///
+    /// # Errors
+    /// By fault.
+    pub fn control_node(&self, node: InstanceId) -> Result<Option<ControlNode>, ReadError> {
+        let inner = self.lock();
+        let status = inner.describe_node(&inner.spec.cluster, node)?;
+        let found = inner.fleet.find(node);
+        Ok(found.zip(status).map(|((serial, _), status)| inner.particulars(serial, status)))
+    }
+
+    /// The instance behind a logical id, while it is listed or lives.
+    pub fn instance_of(&self, logical_id: &str) -> Option<InstanceId> {
+        let inner = self.lock();
+        let mut nodes = inner.fleet.nodes.iter();
+        nodes
+            .find_map(|(serial, node)| (inner.logical_id(*serial) == logical_id).then_some(node.id))
+    }
+
+    /// A node's logical id, while it is listed or lives.
+    pub fn logical_id_of(&self, node: InstanceId) -> Option<String> {
+        let inner = self.lock();
+        let (serial, _) = inner.fleet.find(node)?;
+        Some(inner.logical_id(serial))
+    }
+
+    /// The last `count` launches of a group that are listed or live.
+    pub fn newest_nodes(&self, group: &GroupName, count: NodeCount) -> Vec<InstanceId> {
+        let inner = self.lock();
+        let Some(number) = inner.group_no(group) else { return vec![] };
+        let nodes = inner.fleet.nodes.values().rev().filter(|node| node.group == number);
+        nodes.take(count.get()).map(|node| node.id).collect()
+    }
+
+    /// Whether there is such a node, listed or alive.
+    pub fn has_node(&self, node: InstanceId) -> bool {
+        self.lock().fleet.find(node).is_some()
+    }
+
+    /// BatchDeleteClusterNodes. Nodes that are named by their logical ids may
+    /// still be on their way.
+    pub fn delete(
+        &self,
+        nodes: &[InstanceId],
+        by_logical_id: &BTreeSet<InstanceId>,
+        by: Caller,
+    ) -> DeleteReport {
+        let (outcome, failures) = self.lock().delete(nodes, by_logical_id, by);
+        DeleteReport { outcome, failures }
+    }
+
+    /// UpdateCluster: all of these changes or none.
+    pub fn update_cluster(&self, changes: &[GroupChange], by: Caller) -> DeleteOutcome {
+        self.lock().update_cluster(changes, by)
+    }
+
+    /// BatchAddClusterNodes for one group.
+    pub fn add_nodes(&self, group: &GroupName, by: NodeCount) -> ChangeOutcome {
+        self.lock().add_nodes(group, by)
+    }
+
+    /// UpdateClusterSoftware, to this image release or to the next one.
+    pub fn update_software(&self, image: Option<Arc<str>>) -> ChangeOutcome {
+        self.lock().update_software(image)
+    }
+
+    /// Why no change gets through, by fault: the API's code, a colon and why.
+    pub fn refuses_changes(&self) -> Option<Arc<str>> {
+        self.lock().gate_refusal().map(|(_, why)| why)
+    }
+
+    /// The negative control: a fence that shows, and jobs are placed all the
+    /// same.
+    ///
+    /// # Errors
+    /// By fault.
+    pub fn pretend_fence(&self, ledger: &LedgerId, orders: &[FenceOrder]) -> Result<(), ReadError> {
+        let mut inner = self.lock();
+        let cluster = inner.spec.cluster.clone();
+        inner.fence(&cluster, ledger, orders, true)
+    }
+
+    /// The clocks of the daemon's machine, faults included.
+    pub fn machine_clock(&self) -> Arc<dyn Clock> {
+        self.ports(PortOptions::default()).clock
+    }
+}
+
+impl Inner {
+    fn control(&self) -> Result<ControlPlane, ReadError> {
+        let description = self.describe(&self.spec.cluster)?;
+        let mut groups: Vec<ControlGroup> = vec![];
+        for (number, group) in self.fleet.groups.iter().enumerate() {
+            if self.fleet.is_deleted(GroupNo(number)) {
+                continue;
+            }
+            groups.push(ControlGroup {
+                number,
+                current: NodeCount(group.current_shown),
+                target: NodeCount(group.target),
+                min: group.min.map(NodeCount),
+                arriving: NodeCount(group.arriving),
+                leaving: NodeCount::ZERO,
+                failed: NodeCount::ZERO,
+                deleting: group.deleting,
+                lacks_minimum: self.lacks_minimum(GroupNo(number)),
+            });
+        }
+        for node in self.fleet.nodes.values() {
+            let Some(group) = groups.iter_mut().find(|group| group.number == node.group.0) else {
+                continue;
+            };
+            match node.phase {
+                Phase::Leaving(_) => group.leaving += NodeCount(1),
+                Phase::Failed => group.failed += NodeCount(1),
+                Phase::Booting | Phase::Checking | Phase::Up | Phase::Gone => {}
+            }
+        }
+        Ok(ControlPlane {
+            spec: Arc::clone(&self.spec),
+            state: description.state,
+            image: Arc::clone(&self.fleet.image),
+            coming_image: self.software.coming.clone(),
+            groups,
+        })
+    }
+
+    fn with_particulars(&self, listing: NodeListing) -> ControlNodes {
+        let node = |listed: trimtab_core::snapshot::ListedNode| {
+            let (serial, _) = self.fleet.find(listed.id)?;
+            Some(self.particulars(serial, listed.status))
+        };
+        let nodes = listing.nodes.into_iter().filter_map(node).collect();
+        ControlNodes { complete: listing.complete, nodes }
+    }
+
+    fn particulars(&self, serial: Serial, status: InstanceStatus) -> ControlNode {
+        let node = &self.fleet.nodes[&serial];
+        let delay = self.spec.api.instance_delay;
+        ControlNode {
+            id: node.id,
+            has_instance: self.is_classic() || self.now >= node.launched + delay,
+            logical_id: self.logical_id(serial),
+            group: self.spec.groups[node.group.0].name.clone(),
+            name: node.name.clone(),
+            launched: node.launched,
+            software_updated: node.software_updated,
+            status,
+            number: serial.0,
+        }
+    }
+
+    fn logical_id(&self, serial: Serial) -> String {
+        format!("node-{:016x}", id_number(self.spec.seed ^ LOGICAL_IDS, u64::from(serial.0)))
+    }
+
+    fn add_nodes(&mut self, group: &GroupName, by: NodeCount) -> ChangeOutcome {
+        if self.faults.any(|kind| *kind == FaultKind::WriteTimesOutBeforeActing) {
+            return ChangeOutcome::NoAnswer;
+        }
+        if let Some((_, why)) = self.gate_refusal().or_else(|| self.busy_refusal()) {
+            return ChangeOutcome::Refused(why);
+        }
+        let Some(number) = self.group_no(group) else {
+            let why = format!("ResourceNotFound: no instance group {group}");
+            return ChangeOutcome::Refused(why.into());
+        };
+        let new = self.grow(number, by.0, None);
+        if self.faults.any(|kind| *kind == FaultKind::WriteTimesOutAfterActing) {
+            return ChangeOutcome::NoAnswer;
+        }
+        ChangeOutcome::Done(new)
+    }
+
+    fn update_software(&mut self, image: Option<Arc<str>>) -> ChangeOutcome {
+        if self.faults.any(|kind| *kind == FaultKind::WriteTimesOutBeforeActing) {
+            return ChangeOutcome::NoAnswer;
+        }
+        let busy = self.busy_refusal().or_else(|| {
+            let groups = 0..self.fleet.groups.len();
+            groups.into_iter().find_map(|group| self.group_busy_refusal(GroupNo(group)))
+        });
+        if let Some((_, why)) = self.gate_refusal().or(busy) {
+            return ChangeOutcome::Refused(why);
+        }
+        self.software.coming = Some(image.unwrap_or_else(|| next_release(&self.fleet.image)));
+        let mut rng = self.rng(Stream::Software, self.now.0.unsigned_abs());
+        let takes = rng.span(self.spec.api.software_update);
+        self.plan(self.now + takes, Happening::SoftwareUpdated);
+        for serial in self.nodes_that_are_up() {
+            self.list(serial, Some(InstanceStatus::SystemUpdating));
+        }
+        match self.faults.any(|kind| *kind == FaultKind::WriteTimesOutAfterActing) {
+            true => ChangeOutcome::NoAnswer,
+            false => ChangeOutcome::Done(vec![]),
+        }
+    }
+
+    pub(crate) fn end_software_update(&mut self) {
+        let Some(image) = self.software.coming.take() else { return };
+        self.software.patched = true;
+        self.fleet.image = image;
+        for serial in self.nodes_that_are_up() {
+            if let Some(node) = self.fleet.nodes.get_mut(&serial) {
+                node.software_updated = Some(self.now);
+            }
+            self.list(serial, Some(InstanceStatus::Running));
+        }
+    }
+
+    fn nodes_that_are_up(&self) -> Vec<Serial> {
+        let up = self.fleet.nodes.iter().filter(|(_, node)| node.phase == Phase::Up);
+        up.map(|(serial, _)| *serial).collect()
+    }
+}
+
+/// The release after one of the form `1.0.3`.
+fn next_release(image: &str) -> Arc<str> {
+    let next = image.rsplit_once('.').and_then(|(front, last)| {
+        let last: u64 = last.parse().ok()?;
+        Some(format!("{front}.{}", last + 1))
+    });
+    next.map_or_else(|| image.into(), Into::into)
+}

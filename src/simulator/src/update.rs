@@ -1,0 +1,193 @@
+//! UpdateCluster: groups by their counts, added and deleted.
+//!
+//! A lower count takes nodes at random, whatever runs on them; each of them is
+//! then like one of a delete request, in the truth and in its lags.
+
+use std::sync::Arc;
+
+use trimtab_core::ids::{GroupName, InstanceId};
+use trimtab_core::snapshot::Role;
+use trimtab_core::units::NodeCount;
+use trimtab_daemon::ports::{DeleteOutcome, Refusal};
+
+use crate::control::ACTED_UNANSWERED;
+use crate::faults::FaultKind;
+use crate::fleet::{GroupNo, Phase, Serial};
+use crate::rng::Stream;
+use crate::spec::GroupSpec;
+use crate::truth::Caller;
+use crate::world::Inner;
+
+/// One change of one group.
+#[derive(Debug, Clone, PartialEq)]
+pub enum GroupChange {
+    /// A group gets so many nodes, and this MinCount if it is to have one.
+    Set {
+        /// The group.
+        group: GroupName,
+        /// Nodes.
+        count: NodeCount,
+        /// MinCount; what it was if left out.
+        min: Option<NodeCount>,
+    },
+    /// A new group, with `count` nodes that are launched now.
+    Add(Box<GroupSpec>),
+    /// A group and its nodes go.
+    Delete(GroupName),
+}
+
+impl Inner {
+    /// A group gets so many nodes: UpdateCluster with one group.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for the in-process port of group calls"))]
+    pub(crate) fn update_count(
+        &mut self,
+        group: &GroupName,
+        count: NodeCount,
+        by: Caller,
+    ) -> DeleteOutcome {
+        let group = group.clone();
+        self.update_cluster(&[GroupChange::Set { group, count, min: None }], by)
+    }
+
+    /// UpdateCluster: all of these changes or none. What is accepted are the
+    /// nodes that it takes.
+    pub(crate) fn update_cluster(&mut self, changes: &[GroupChange], by: Caller) -> DeleteOutcome {
+        if self.faults.any(|kind| *kind == FaultKind::WriteTimesOutBeforeActing) {
+            self.record_request(&[], by, Some("it never arrived".into()), false);
+            return DeleteOutcome::NoAnswer { why: "timed out on the way there".into() };
+        }
+        if let Some((cause, why)) = self.update_refusal(changes) {
+            return self.refuse(&[], by, cause, why);
+        }
+        let answered = !self.faults.any(|kind| *kind == FaultKind::WriteTimesOutAfterActing);
+        let mut victims: Vec<InstanceId> = vec![];
+        for change in changes {
+            match change {
+                GroupChange::Set { group, count, min } => {
+                    let Some(number) = self.group_no(group) else { continue };
+                    if let Some(min) = min {
+                        self.fleet.groups[number.0].min = Some(min.0);
+                    }
+                    victims.extend(self.victims(number, *count));
+                }
+                GroupChange::Add(_) => {}
+                GroupChange::Delete(group) => {
+                    let Some(number) = self.group_no(group) else { continue };
+                    self.fleet.groups[number.0].deleting = true;
+                    victims.extend(self.victims(number, NodeCount::ZERO));
+                }
+            }
+        }
+        if !victims.is_empty() {
+            let request = self.record_request(&victims, by, None, answered);
+            let operation = self.fleet.begin_operation(NodeCount::of(victims.len()).0);
+            for id in &victims {
+                self.accept(request, *id, by, operation);
+            }
+            self.settle_live_after(request);
+        }
+        for change in changes {
+            match change {
+                GroupChange::Set { group, count, .. } => {
+                    let Some(number) = self.group_no(group) else { continue };
+                    let members = self.fleet.groups[number.0].members;
+                    self.grow(number, count.0.saturating_sub(members), None);
+                    self.set_target(number, count.0);
+                }
+                GroupChange::Add(spec) => self.add_group(spec),
+                GroupChange::Delete(group) => {
+                    let Some(number) = self.group_no(group) else { continue };
+                    self.set_target(number, 0);
+                }
+            }
+        }
+        if !answered {
+            return DeleteOutcome::NoAnswer { why: ACTED_UNANSWERED.into() };
+        }
+        DeleteOutcome::Answered { accepted: victims, failed: vec![] }
+    }
+
+    fn add_group(&mut self, group: &GroupSpec) {
+        Arc::make_mut(&mut self.spec).groups.push(group.clone());
+        let number = self.fleet.add_group(group, self.now);
+        self.record.add_group(group, self.now);
+        self.scheduler.add_group(group);
+        self.grow(number, group.count.0, None);
+        self.set_target(number, group.count.0);
+    }
+
+    /// Nodes of a group that go if it is to have so many, by chance.
+    fn victims(&self, group: GroupNo, count: NodeCount) -> Vec<InstanceId> {
+        let mut members: Vec<(Serial, InstanceId)> =
+            self.fleet.members(group).map(|(serial, node)| (serial, node.id)).collect();
+        let surplus = members.len().saturating_sub(count.get());
+        let n = (group.0 as u64) << 40 | self.record.requests.len() as u64;
+        let mut rng = self.rng(Stream::Victims, n);
+        // The first so many places of a shuffle (Fisher and Yates).
+        for place in 0..surplus {
+            let chosen = place + rng.index(members.len() - place);
+            members.swap(place, chosen);
+        }
+        members.truncate(surplus);
+        members.into_iter().map(|(_, id)| id).collect()
+    }
+
+    /// Why UpdateCluster is refused as a whole.
+    fn update_refusal(&self, changes: &[GroupChange]) -> Option<(Refusal, Arc<str>)> {
+        if let Some(refusal) = self.gate_refusal().or_else(|| self.busy_refusal()) {
+            return Some(refusal);
+        }
+        if self.fleet.nodes.values().any(|node| node.phase == Phase::Checking) {
+            let why = "ConflictException: deep health checks are running";
+            return Some((Refusal::Conflict, why.into()));
+        }
+        let mut members: u64 = self.fleet.groups.iter().map(|group| u64::from(group.members)).sum();
+        for change in changes {
+            let (group, count) = match change {
+                GroupChange::Set { group, count, .. } => (group, *count),
+                GroupChange::Add(group) => {
+                    members += u64::from(group.count.0);
+                    continue;
+                }
+                GroupChange::Delete(group) => (group, NodeCount::ZERO),
+            };
+            let Some(number) = self.group_no(group) else {
+                let why = format!("ResourceNotFound: no instance group {group}");
+                return Some((Refusal::NotFound, why.into()));
+            };
+            let state = &self.fleet.groups[number.0];
+            if state.deleting {
+                let why = format!("ConflictException: instance group {group} is being deleted");
+                return Some((Refusal::Conflict, why.into()));
+            }
+            match state.role {
+                Role::Controller if count.0 < state.members => {
+                    let why = "ValidationException: Slurm controller nodes cannot be removed";
+                    return Some((Refusal::Unknown, why.into()));
+                }
+                Role::Controller | Role::Worker | Role::Login => {}
+            }
+            members = members - u64::from(state.members) + u64::from(count.0);
+        }
+        let limit = self.spec.api.max_nodes;
+        let grows = members > self.fleet.groups.iter().map(|group| u64::from(group.members)).sum();
+        if grows && members > u64::from(limit.0) {
+            let why = format!(
+                "ResourceLimitExceeded: the account-level service limit 'Maximum number of \
+                 instances allowed per SageMaker HyperPod cluster' is {limit} instances, and the \
+                 request would make it {members}"
+            );
+            return Some((Refusal::Unknown, why.into()));
+        }
+        None
+    }
+
+    /// The group of this name, unless it is no more.
+    pub(crate) fn group_no(&self, group: &GroupName) -> Option<GroupNo> {
+        let mut named = self.spec.groups.iter().enumerate();
+        named.find_map(|(number, named)| {
+            let number = GroupNo(number);
+            (named.name == *group && !self.fleet.is_deleted(number)).then_some(number)
+        })
+    }
+}
