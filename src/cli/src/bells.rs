@@ -4,10 +4,13 @@
 //! time. Everything else goes by the clock on the wall: the cron schedule, deadlines, and
 //! a backstop should the schedule die.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use tokio::sync::watch;
-use trimtab_core::units::Time;
+use trimtab_core::units::{Span, Time};
 use trimtab_daemon::ports::{Clock as _, Doorbell, Ring};
+use trimtab_endpoint::WorldClient;
 use trimtab_simulator::World;
 
 use crate::clock::{CronDoorbell, SystemClock};
@@ -15,6 +18,10 @@ use crate::wiring::{Place, Wired};
 
 /// How many ticks may be missed before the backstop rings.
 const BACKSTOP_TICKS: i64 = 3;
+/// The shortest sleep: a deadline that is over does not make the loop spin.
+const SHORTEST_WAIT: Duration = Duration::from_millis(10);
+/// The longest, whatever a world's clock says.
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
 impl Wired {
     /// Whether time is had for nothing: it moves only while somebody sleeps.
@@ -35,8 +42,11 @@ impl Wired {
     ) -> anyhow::Result<Box<dyn Doorbell>> {
         Ok(match &self.place {
             Place::World(world) => Box::new(Stoppable { bell: world.doorbell(self.tick()), stop }),
-            Place::Remote(remote) => match remote.doorbell(self.tick()) {
-                Some(bell) => Box::new(Stoppable { bell, stop }),
+            Place::Remote(remote) => match remote.world() {
+                Some(world) if world.is_in_lock_step() => {
+                    Box::new(Stoppable { bell: world.doorbell(self.tick()), stop })
+                }
+                Some(world) => Box::new(Paced { world: world.clone(), every: self.tick(), stop }),
                 None => Box::new(self.cron(stop).await?),
             },
         })
@@ -78,6 +88,38 @@ impl<D: Doorbell> Doorbell for Stoppable<D> {
         // A signal is heard between two sleeps.
         tokio::task::yield_now().await;
         if *self.stop.borrow() { Ring::Stop } else { self.bell.next(deadline).await }
+    }
+}
+
+/// A world elsewhere whose time goes by itself, some times as fast as on the wall.
+struct Paced {
+    world: WorldClient,
+    every: Span,
+    stop: watch::Receiver<bool>,
+}
+
+#[async_trait]
+impl Doorbell for Paced {
+    async fn next(&mut self, deadline: Option<Time>) -> Ring {
+        if *self.stop.borrow() {
+            return Ring::Stop;
+        }
+        // A reading that fails leaves the clock as it was reckoned.
+        let _ = self.world.read_clock().await;
+        let now = self.world.now();
+        let every = self.every.0.max(1);
+        let schedule = Time((now.0.div_euclid(every) + 1) * every);
+        let (at, ring) = match deadline {
+            Some(at) if at < schedule => (at, Ring::Deadline),
+            Some(_) | None => (schedule, Ring::Schedule),
+        };
+        let wait = at.since(now).0.max(0) as f64 / 1000.0 / self.world.speed();
+        let wait = Duration::try_from_secs_f64(wait).unwrap_or(LONGEST_WAIT);
+        tokio::select! {
+            biased;
+            _ = self.stop.changed() => Ring::Stop,
+            () = tokio::time::sleep(wait.clamp(SHORTEST_WAIT, LONGEST_WAIT)) => ring,
+        }
     }
 }
 

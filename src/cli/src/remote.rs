@@ -3,19 +3,20 @@
 //! A cluster at an endpoint on this machine that `trimtab simulate` serves has that
 //! world's scheduler, clock and prices; every other one has this machine's clock.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use trimtab_aws::{Cluster, Connection, Metrics, Target};
 use trimtab_core::ids::ClusterName;
 use trimtab_core::snapshot::Workload;
-use trimtab_core::units::{Span, Time};
+use trimtab_core::units::Time;
 use trimtab_daemon::config::{ClusterSettings, Mode, SchedulerSettings, Settings};
 use trimtab_daemon::ports::{
     Clock, ClusterRead as _, Fence, Lease, Notifier, Ports, Prices, ReadError, Switches,
     Utilization, WorkloadRead, Writers,
 };
-use trimtab_simulator::doorbell::SimDoorbell;
+use trimtab_endpoint::WorldClient;
 
 use crate::clock::SystemClock;
 use crate::wiring::{Denied, Misplaced, Unavailable};
@@ -23,6 +24,8 @@ use crate::wiring::{Denied, Misplaced, Unavailable};
 /// The clusters of a configuration, connected to.
 pub(crate) struct Remote {
     clusters: Vec<RemoteCluster>,
+    /// The simulated world that all of them are in, if they are in one.
+    world: Option<WorldClient>,
 }
 
 /// One of them.
@@ -30,6 +33,8 @@ struct RemoteCluster {
     settings: ClusterSettings,
     connection: Connection,
     cluster: Arc<Cluster>,
+    /// The simulated world that it is in, if it is in one.
+    world: Option<WorldClient>,
 }
 
 /// What all ports of a process share.
@@ -42,28 +47,39 @@ pub(crate) struct Shared {
 impl Remote {
     /// Makes the clients; nothing is asked yet.
     pub(crate) async fn connect(settings: &Settings) -> anyhow::Result<Self> {
-        let mut clusters = vec![];
+        let mut clusters: Vec<RemoteCluster> = vec![];
+        let mut worlds = BTreeMap::new();
         for settings in &settings.clusters {
+            let world = world_of(settings, &mut worlds).await?;
             let connection = Connection::new(Target::of(settings)).await;
             let cluster = Arc::new(Cluster::new(connection.clone()));
-            clusters.push(RemoteCluster { settings: settings.clone(), connection, cluster });
+            clusters.push(RemoteCluster { settings: settings.clone(), connection, cluster, world });
         }
-        Ok(Self { clusters })
+        let simulated = clusters.iter().filter(|one| one.world.is_some()).count();
+        if worlds.len() > 1 || (simulated > 0 && simulated < clusters.len()) {
+            let why = "simulated clusters have a time of their own: give all of them one \
+                       endpoint, and real clusters a configuration of theirs";
+            return Err(Misplaced(why.to_owned()).into());
+        }
+        Ok(Self { clusters, world: worlds.into_values().next() })
     }
 
     /// The time where the clusters are.
     pub(crate) fn now(&self) -> Time {
-        SystemClock::start().now()
+        match self.world() {
+            Some(world) => world.now(),
+            None => SystemClock::start().now(),
+        }
     }
 
     /// Whether time moves only while somebody sleeps.
     pub(crate) fn is_lock_step(&self) -> bool {
-        false
+        self.world().is_some_and(WorldClient::is_in_lock_step)
     }
 
-    /// The worlds' own doorbell, if their time is not the wall's.
-    pub(crate) fn doorbell(&self, _tick: Span) -> Option<SimDoorbell> {
-        None
+    /// The simulated world that all clusters are in, if they are in one.
+    pub(crate) fn world(&self) -> Option<&WorldClient> {
+        self.world.as_ref()
     }
 
     /// Asks for every cluster once. One that is elsewhere than the configuration says is
@@ -102,21 +118,34 @@ impl RemoteCluster {
     fn ports(&self, mode: Mode, shared: &Shared) -> Ports {
         let workload: Option<Arc<dyn WorkloadRead>> = match &self.settings.scheduler {
             SchedulerSettings::None => None,
-            SchedulerSettings::Simulated => None,
+            SchedulerSettings::Simulated => {
+                self.world.clone().map(|world| Arc::new(world) as Arc<dyn WorkloadRead>)
+            }
             SchedulerSettings::Slurm { .. } => Some(Arc::new(NotBuilt)),
         };
-        let fence: Option<Arc<dyn Fence>> = None;
+        let fence: Option<Arc<dyn Fence>> = match &self.settings.scheduler {
+            SchedulerSettings::None | SchedulerSettings::Slurm { .. } => None,
+            SchedulerSettings::Simulated => {
+                self.world.clone().map(|world| Arc::new(world) as Arc<dyn Fence>)
+            }
+        };
         let writers = match mode {
             Mode::Observe => None,
             Mode::Enforce => Some(Writers { cluster: self.cluster.clone(), fence }),
         };
         let signals = &self.settings.signals;
-        let utilization: Option<Arc<dyn Utilization>> = match signals.is_empty() {
-            true => None,
-            false => Some(Arc::new(Metrics::new(self.connection.clone(), signals.clone()))),
+        let utilization: Option<Arc<dyn Utilization>> = match &self.settings.utilization {
+            None => None,
+            Some(_) if signals.is_empty() => {
+                self.world.clone().map(|world| Arc::new(world) as Arc<dyn Utilization>)
+            }
+            Some(_) => Some(Arc::new(Metrics::new(self.connection.clone(), signals.clone()))),
         };
-        let prices: Option<Arc<dyn Prices>> = None;
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+        let prices = self.world.clone().map(|world| Arc::new(world) as Arc<dyn Prices>);
+        let clock: Arc<dyn Clock> = match &self.world {
+            Some(world) => Arc::new(world.clone()),
+            None => Arc::new(SystemClock::start()),
+        };
         Ports {
             cluster: self.cluster.clone(),
             workload,
@@ -129,6 +158,38 @@ impl RemoteCluster {
             notifier: Arc::clone(&shared.notifier),
             writers,
         }
+    }
+}
+
+/// The simulated world that a cluster is in. An endpoint on this machine that is none is
+/// taken for a tunnel, unless the cluster's scheduler can only be a simulated one.
+async fn world_of(
+    settings: &ClusterSettings,
+    worlds: &mut BTreeMap<String, WorldClient>,
+) -> anyhow::Result<Option<WorldClient>> {
+    let is_simulated = settings.scheduler == SchedulerSettings::Simulated;
+    let name = &settings.policy.cluster;
+    let Some(endpoint) = settings.endpoint_url.as_ref().filter(|url| url.is_loopback()) else {
+        if is_simulated {
+            let why = format!(
+                "cluster {name} has a simulated scheduler and no endpoint_url: start one with \
+                 `trimtab simulate` and name its address, or name a world with --world FILE"
+            );
+            return Err(Unavailable(why).into());
+        }
+        return Ok(None);
+    };
+    let url = endpoint.as_str().trim_end_matches('/');
+    if let Some(world) = worlds.get(url) {
+        return Ok(Some(world.clone()));
+    }
+    match WorldClient::connect(url).await {
+        Ok(world) => {
+            worlds.insert(url.to_owned(), world.clone());
+            Ok(Some(world))
+        }
+        Err(why) if is_simulated => Err(Unavailable(format!("cluster {name}: {why}")).into()),
+        Err(_) => Ok(None),
     }
 }
 
