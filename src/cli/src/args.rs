@@ -51,6 +51,9 @@ pub(crate) struct DemoArgs {
     /// Lines only and as fast as it goes, as in a pipe
     #[arg(long)]
     pub(crate) plain: bool,
+    /// Without HTTP and the AWS SDKs: the daemon calls the simulated cluster directly
+    #[arg(long)]
+    pub(crate) in_process: bool,
     /// Where to keep the ledger [default: a new folder for temporary files]
     #[arg(long, value_name = "FILE")]
     pub(crate) state: Option<PathBuf>,

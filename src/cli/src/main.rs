@@ -73,6 +73,7 @@ async fn demonstrate(args: &DemoArgs) -> anyhow::Result<Exit> {
         days: args.days,
         plain: args.plain || !std::io::stdout().is_terminal(),
         silent: json,
+        in_process: args.in_process,
         state: args.state.clone(),
         style: Style::of_stdout(),
     };

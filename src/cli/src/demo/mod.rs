@@ -5,25 +5,31 @@ mod settings;
 mod summary;
 mod view;
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use tokio::sync::oneshot;
 use trimtab_core::ids::PartitionName;
 use trimtab_core::policy::ClusterPolicy;
 use trimtab_core::trace::TraceJob;
 use trimtab_core::units::Span;
+use trimtab_daemon::config::Settings;
 use trimtab_daemon::driver::{Driver, Intent};
 use trimtab_daemon::ledger::{Durability, SqliteLedger};
 use trimtab_daemon::ports::{Doorbell, Ring};
+use trimtab_endpoint::Endpoint;
 use trimtab_simulator::World;
 use trimtab_simulator::baseline::{self, IdleTimer};
 use trimtab_simulator::demand::{choose_jobs, parse_trace};
 use trimtab_simulator::ports::PortOptions;
 use trimtab_simulator::spec::{TraceSpec, WorldSpec};
+use trimtab_simulator::truth::Truth;
 
 use crate::output::Style;
+use crate::remote::{Remote, Shared};
 use summary::{Outcome, Summary};
 use view::View;
 
@@ -52,6 +58,8 @@ pub(crate) struct Options {
     pub(crate) days: u32,
     /// Lines only, as fast as it goes.
     pub(crate) plain: bool,
+    /// Without HTTP and the AWS SDKs.
+    pub(crate) in_process: bool,
     /// Nothing but the summary.
     pub(crate) silent: bool,
     /// Where the ledger is kept; a new folder if left out.
@@ -73,7 +81,10 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<Summary> {
     };
     view.opening(&settings::differences()?, jobs.len(), &state);
 
-    let trimtab = trim(&world, &policy, Some(&state), &mut view, false).await?;
+    let trimtab = match options.in_process {
+        true => trim(&world, &policy, Some(&state), &mut view, false).await?,
+        false => trim_over_http(&world, &state, &mut view).await?,
+    };
     view.closing();
     let never = baseline::never(spec.clone(), jobs.clone())?;
     let floors =
@@ -95,6 +106,45 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<Summary> {
     })
 }
 
+/// Runs the daemon as it runs in production, but for the place: the world is behind an
+/// endpoint on this machine, and the daemon reaches it through the AWS SDKs.
+async fn trim_over_http(world: &World, state: &Path, view: &mut View) -> anyhow::Result<Truth> {
+    let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let endpoint = Endpoint::bind(any_port, vec![world.clone()], Default::default()).await?;
+    let settings = settings::at(&format!("http://{}", endpoint.local_addr()))?;
+    let (stop, stopped) = oneshot::channel::<()>();
+    let served = endpoint.serve(async move {
+        let _ = stopped.await;
+    });
+    let driven = async {
+        let ended = drive_over_http(world, &settings, state, view).await;
+        // The endpoint is in this process: it goes when the daemon has gone.
+        drop(stop);
+        ended
+    };
+    let (ended, ()) = tokio::join!(driven, served);
+    ended.map(|()| world.truth())
+}
+
+async fn drive_over_http(
+    world: &World,
+    settings: &Settings,
+    state: &Path,
+    view: &mut View,
+) -> anyhow::Result<()> {
+    let remote = Remote::connect(settings).await?;
+    remote.check(true).await?;
+    let cluster = settings.clusters.first().context("the demo's policy has no cluster")?;
+    let ledger = SqliteLedger::open(state, world.now(), Durability::Full)?;
+    let own = world.ports(PortOptions { observe_only: true, ..PortOptions::default() });
+    let shared = Shared { switches: own.switches, lease: own.lease, notifier: own.notifier };
+    let ports = remote.ports(settings.mode, &shared).pop().context("no ports")?;
+    let driver = Driver::start(ports, Arc::new(ledger), cluster.policy.clone()).await?;
+    let at_endpoint = remote.world().context("the endpoint has no world")?;
+    let mut doorbell = at_endpoint.doorbell(cluster.policy.timing.tick);
+    to_the_end(driver, &mut doorbell, world, view).await
+}
+
 /// Runs the daemon on a world to its end, and returns what truly happened.
 async fn trim(
     world: &World,
@@ -102,15 +152,26 @@ async fn trim(
     state: Option<&Path>,
     view: &mut View,
     fence_disabled: bool,
-) -> anyhow::Result<trimtab_simulator::truth::Truth> {
+) -> anyhow::Result<Truth> {
     let ledger = match state {
         Some(path) => SqliteLedger::open(path, world.now(), Durability::Full)?,
         None => SqliteLedger::in_memory(world.now())?,
     };
     let ports = world.ports(PortOptions { fence_disabled, ..PortOptions::default() });
-    let mut driver = Driver::start(ports, Arc::new(ledger), policy.clone()).await?;
+    let driver = Driver::start(ports, Arc::new(ledger), policy.clone()).await?;
     let mut doorbell = world.doorbell(policy.timing.tick);
-    let ticks = u32::try_from((world.end().since(world.now())).0 / policy.timing.tick.0);
+    to_the_end(driver, &mut doorbell, world, view).await?;
+    Ok(world.truth())
+}
+
+/// Ticks until the world ends.
+async fn to_the_end(
+    mut driver: Driver,
+    doorbell: &mut dyn Doorbell,
+    world: &World,
+    view: &mut View,
+) -> anyhow::Result<()> {
+    let ticks = u32::try_from((world.end().since(world.now())).0 / driver.policy().timing.tick.0);
     let pace = SHOW / ticks.unwrap_or(1).max(1);
     loop {
         let ring = doorbell.next(driver.deadline()).await;
@@ -125,7 +186,7 @@ async fn trim(
         }
     }
     driver.shut_down().await?;
-    Ok(world.truth())
+    Ok(())
 }
 
 fn jobs(options: &Options) -> anyhow::Result<Vec<TraceJob>> {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, anyhow};
 use trimtab_core::policy::ClusterPolicy;
-use trimtab_daemon::config;
+use trimtab_daemon::config::{self, Settings};
 
 const POLICY: &str = include_str!("../../demo/policy.toml");
 const SHIPPED: &str = include_str!("../../../../config/trimtab.toml");
@@ -14,6 +14,13 @@ pub(super) fn policy() -> anyhow::Result<ClusterPolicy> {
     let settings = config::parse("demo/policy.toml", POLICY)?;
     let cluster = settings.clusters.into_iter().next();
     Ok(cluster.context("the demo's policy has no cluster")?.policy)
+}
+
+/// The same as a whole configuration whose cluster is behind this endpoint.
+pub(super) fn at(endpoint: &str) -> anyhow::Result<Settings> {
+    let place = "scheduler = { kind = \"simulated\" }\n";
+    let text = POLICY.replacen(place, &format!("endpoint_url = \"{endpoint}\"\n{place}"), 1);
+    Ok(config::parse("demo/policy.toml", &text)?)
 }
 
 /// Every setting of the demo that differs from the shipped config, as lines.
