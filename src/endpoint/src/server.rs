@@ -191,7 +191,8 @@ impl Endpoint {
                             let _ = stream.set_nodelay(true);
                             let front = Front { shared: Arc::clone(&self.shared) };
                             let builder = http1::Builder::new();
-                            connections.push(builder.serve_connection(TokioIo::new(stream), front));
+                            let connection = builder.serve_connection(TokioIo::new(stream), front);
+                            connections.push(Box::pin(connection));
                         }
                         Err(why) => {
                             tracing::warn!(%why, "a connection could not be accepted");
@@ -203,10 +204,14 @@ impl Endpoint {
             }
         }
         drop(self.listener);
-        for connection in Pin::new(&mut connections).iter_pin_mut() {
-            connection.graceful_shutdown();
+        // Put in anew, so that each is polled once and the idle ones see that they are to
+        // end: nothing else would wake them.
+        let mut ending = FuturesUnordered::new();
+        for mut connection in connections {
+            connection.as_mut().graceful_shutdown();
+            ending.push(connection);
         }
-        while let Some(ended) = connections.next().await {
+        while let Some(ended) = ending.next().await {
             note_end(ended);
         }
     }

@@ -1,0 +1,168 @@
+//! `trimtab simulate` under clients that we did not write, and with the programs
+//! that it tells of nodes.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn simulate(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_trimtab"));
+    command.arg("simulate").args(args).current_dir(root()).env_remove("TRIMTAB_LOG");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// A running endpoint, ended at the end of a test, however that ends.
+struct Running {
+    child: Child,
+    addr: String,
+    // Kept, so that the program's lines have somewhere to go.
+    _lines: BufReader<std::process::ChildStdout>,
+}
+
+impl Running {
+    fn start(args: &[&str]) -> Self {
+        let mut child = simulate(args).spawn().expect("the program starts");
+        let mut lines = BufReader::new(child.stdout.take().expect("piped"));
+        let mut first = String::new();
+        lines.read_line(&mut first).expect("a line");
+        let addr = first.trim().strip_prefix("listening on http://").expect("an address");
+        Self { child, addr: addr.to_owned(), _lines: lines }
+    }
+
+    /// One request on a connection of its own; the body of a 200.
+    fn ask(&self, method: &str, path: &str, body: &str) -> String {
+        let mut stream = TcpStream::connect(&self.addr).expect("it listens");
+        let length = body.len();
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: \
+             {length}\r\n\r\n{body}"
+        );
+        stream.write_all(request.as_bytes()).expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("text");
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        answer.split("\r\n\r\n").nth(1).expect("a body").to_owned()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn clients_that_we_did_not_write_find_the_wire_as_the_model_has_it() {
+    let python = root().join("target/components/venv/bin/python");
+    if !python.exists() {
+        println!("SKIPPED: {} (scripts/components.sh wire makes it)", python.display());
+        return;
+    }
+    let program = Command::new(python)
+        .arg("tests/wire/wire.py")
+        .arg(env!("CARGO_BIN_EXE_trimtab"))
+        .current_dir(root())
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .output()
+        .expect("python starts");
+    let said = String::from_utf8_lossy(&program.stdout);
+    let complained = String::from_utf8_lossy(&program.stderr);
+    println!("{said}");
+    assert!(program.status.success(), "{said}\n{complained}");
+    let last = said.lines().last().unwrap_or_default();
+    assert!(last.ends_with(" passed, 0 failed") && !last.starts_with("0 "), "{last}");
+}
+
+#[test]
+fn nodes_that_come_and_go_are_told_to_programs_in_order_and_a_bad_program_is_survived() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let world = folder.path().join("world.toml");
+    let text = "cluster = \"hooked\"\njoin_delay = \"0s\"\ndelete_delay = \"1m\"\n\
+                [[group]]\nname = \"workers\"\ncount = 2\nboot = \"5m\"\n";
+    std::fs::write(&world, text).expect("written");
+    let told = folder.path().join("told of");
+    let command = format!("tee -a \"{}\"", told.display());
+    let running = Running::start(&[
+        "--listen",
+        "127.0.0.1:0",
+        "--speed",
+        "0",
+        "--world",
+        world.to_str().expect("plain"),
+        "--on-node-gone",
+        &command,
+        "--on-node-added",
+        "/nowhere/to/be/found",
+    ]);
+    let nodes = running.ask("GET", "/_world/hooked/workload", "");
+    assert!(nodes.contains("ip-10-0-0-1"), "{nodes}");
+    let target = "POST / HTTP/1.1\r\nhost: x\r\nconnection: close\r\nx-amz-target: SageMaker.";
+    let call = |operation: &str, body: &str| {
+        let mut stream = TcpStream::connect(&running.addr).expect("it listens");
+        let length = body.len();
+        let head = format!("{target}{operation}\r\ncontent-length: {length}\r\n\r\n");
+        stream.write_all(format!("{head}{body}").as_bytes()).expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("text");
+        answer
+    };
+    let listed = call("ListClusterNodes", "{\"ClusterName\":\"hooked\"}");
+    let id = listed.split("\"InstanceId\":\"").nth(1).expect("a node");
+    let id = id.split('"').next().expect("an id").to_owned();
+    let add = "{\"ClusterName\":\"hooked\",\"NodesToAdd\":[{\"InstanceGroupName\":\"workers\",\
+               \"IncrementTargetCountBy\":1}]}";
+    assert!(call("BatchAddClusterNodes", add).contains("\"Status\":\"Pending\""));
+    running.ask("POST", "/_world/hooked/advance", "{\"by\":600000}");
+    let delete = format!("{{\"ClusterName\":\"hooked\",\"NodeIds\":[\"{id}\"]}}");
+    assert!(call("BatchDeleteClusterNodes", &delete).contains("Successful"));
+    running.ask("POST", "/_world/hooked/advance", "{\"by\":120000}");
+    // The program is run after the answer: wait for its word, not for a time.
+    let mut line = String::new();
+    for _ in 0..30_000 {
+        line = std::fs::read_to_string(&told).unwrap_or_default();
+        if line.ends_with('\n') {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    for part in [
+        "\"change\":\"gone\"",
+        "\"cluster\":\"hooked\"",
+        "\"group\":\"workers\"",
+        &format!("\"node\":\"{id}\""),
+        "\"name\":\"ip-10-0-0-",
+    ] {
+        assert!(line.contains(part), "{part}: {line}");
+    }
+    assert_eq!(line.lines().count(), 1, "{line}");
+    running.ask("GET", "/_world/hooked/clock", "");
+}
+
+#[test]
+fn worlds_and_addresses_that_make_no_sense_are_refused_with_the_reason() {
+    let refused = |args: &[&str]| {
+        let output = simulate(args).output().expect("the program starts");
+        assert_ne!(output.status.code(), Some(0), "{args:?}");
+        String::from_utf8(output.stderr).expect("text")
+    };
+    let world = "config/simulated/world.toml";
+    for (args, wanted) in [
+        (&["--listen", "0.0.0.0:0"][..], "is not a loopback address"),
+        (&["--listen", "somewhere"], "invalid value 'somewhere'"),
+        (&["--speed=-1"], "is no speed"),
+        (&["--world", "/nowhere.toml"], "/nowhere.toml"),
+        (&["--listen", "127.0.0.1:0", "--world", world, "--world", world], "is there twice"),
+        (&["--on-node-gone", "x 'y"], "the quote ' is never closed"),
+        (&["--on-node-added", " "], "names no program"),
+    ] {
+        let said = refused(args);
+        assert!(said.contains(wanted), "{args:?}: {said}");
+    }
+}
