@@ -35,6 +35,7 @@ mod placement;
 mod record;
 mod rng;
 mod scheduler;
+mod update;
 mod workload;
 mod world;
 

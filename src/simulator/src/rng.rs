@@ -39,6 +39,8 @@ pub(crate) enum Stream {
     Targets,
     /// Recovery of failed nodes.
     Recovery,
+    /// Who goes when a group is set to a lower count.
+    Victims,
 }
 
 /// A stream of numbers (SplitMix64, by Steele, Lea and Flood).

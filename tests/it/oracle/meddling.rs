@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use trimtab_core::audit::ClearedBatch;
+use trimtab_core::audit::{ClearedBatch, ClearedGroup};
 use trimtab_core::history::History;
 use trimtab_core::ids::{ActionId, BatchId, ClusterName, InstanceId, LedgerId, TickId};
 use trimtab_core::snapshot::{
@@ -14,7 +14,7 @@ use trimtab_core::snapshot::{
 use trimtab_core::units::{NodeCount, Span, Time};
 use trimtab_daemon::ports::{
     Clock, ClusterRead, ClusterWrite, Decision, DeleteOutcome, Fence, FenceOrder, Lease, Ledger,
-    LedgerError, Observation, ReadError, Request, Switch, Switches, Transition, WorkloadRead,
+    LedgerError, NodeDetails, Observation, ReadError, Request, Switch, Switches, Transition, WorkloadRead,
 };
 use trimtab_simulator::World;
 
@@ -79,6 +79,14 @@ impl ClusterRead for Rosy {
         node: InstanceId,
     ) -> Result<Option<InstanceStatus>, ReadError> {
         self.cluster.describe_node(cluster, node).await
+    }
+
+    async fn details(
+        &self,
+        cluster: &ClusterName,
+        nodes: &[InstanceId],
+    ) -> Result<BTreeMap<InstanceId, NodeDetails>, ReadError> {
+        self.cluster.details(cluster, nodes).await
     }
 }
 
@@ -198,6 +206,12 @@ pub(super) struct Unheard {
 impl ClusterWrite for Unheard {
     async fn delete_nodes(&self, batch: &ClearedBatch) -> DeleteOutcome {
         let _ = self.cluster.delete_nodes(batch).await;
+        let why = format!("the line broke at {}", self.world.now());
+        DeleteOutcome::NoAnswer { why: why.into() }
+    }
+
+    async fn shrink_group(&self, cleared: &ClearedGroup) -> DeleteOutcome {
+        let _ = self.cluster.shrink_group(cleared).await;
         let why = format!("the line broke at {}", self.world.now());
         DeleteOutcome::NoAnswer { why: why.into() }
     }
