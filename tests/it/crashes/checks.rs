@@ -78,7 +78,8 @@ pub(super) fn look(life: &Life, policy: &ClusterPolicy, lived: &Lived) -> (Seen,
     let settled = rows.iter().filter_map(|row| row.ended_at).max().unwrap_or(truth.since);
     let unanswered = ours(&truth).filter(|(_, call)| !call.answered).map(|_| "unanswered");
     let mut shown = lived.shown.clone();
-    for what in rows.iter().map(end).chain(unanswered) {
+    let by_count = ours(&truth).filter(|(_, call)| call.count.is_some()).map(|_| "group calls");
+    for what in rows.iter().map(end).chain(unanswered).chain(by_count) {
         *shown.entry(what).or_default() += 1;
     }
     let settled = settled.since(truth.since);

@@ -17,6 +17,7 @@ use trimtab_daemon::ports::{
     LedgerError, NodeDetails, Observation, ReadError, Request, Switch, Switches, Transition, WorkloadRead,
 };
 use trimtab_simulator::World;
+use trimtab_simulator::truth::Caller;
 
 /// A switch that nobody can turn, and a lease that is always held.
 pub(super) struct AlwaysOn;
@@ -214,6 +215,22 @@ impl ClusterWrite for Unheard {
         let _ = self.cluster.shrink_group(cleared).await;
         let why = format!("the line broke at {}", self.world.now());
         DeleteOutcome::NoAnswer { why: why.into() }
+    }
+}
+
+/// Sends a request by ids as the count that is left after it.
+pub(super) struct ByCount(pub(super) World);
+
+#[async_trait]
+impl ClusterWrite for ByCount {
+    async fn delete_nodes(&self, batch: &ClearedBatch) -> DeleteOutcome {
+        let live = self.0.truth().groups[batch.group()].members;
+        let stay = live.less(NodeCount::of(batch.nodes().len()));
+        self.0.update_count(batch.group(), stay, Caller::Daemon)
+    }
+
+    async fn shrink_group(&self, cleared: &ClearedGroup) -> DeleteOutcome {
+        self.0.update_count(cleared.group(), cleared.count_after(), Caller::Daemon)
     }
 }
 
