@@ -14,8 +14,8 @@ use trimtab_core::policy::{
 };
 use trimtab_core::snapshot::{
     Activity, Claim, ClusterDescription, ClusterState, ClusterStatus, Condition, Eligible,
-    GroupDescription, InstanceStatus, ListedNode, NodeCapacity, NodeListing, PendingJob, Provisioning, Role,
-    SchedulerNode, Snapshot, Witness, Workload,
+    GroupDescription, InstanceStatus, ListedNode, NodeCapacity, NodeListing, PendingJob,
+    Provisioning, Role, SchedulerNode, Snapshot, Witness, Workload,
 };
 use trimtab_core::units::{MilliGpus, NodeCount, Share, Span, Time, Usd, UsdPerHour};
 use trimtab_core::windows::{KeepWindow, WindowSpec};

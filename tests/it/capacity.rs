@@ -86,8 +86,7 @@ fn run(count: u32, busy: u32, answer: Answer) -> Past {
     let folder = tempfile::tempdir().expect("a folder");
     let life = Life::new(world.clone(), policy, folder.path(), 1);
     let mut ports: Ports = world.ports(PortOptions::default());
-    let described =
-        Arc::new(Described { inner: ports.cluster, answer, asked: Mutex::default() });
+    let described = Arc::new(Described { inner: ports.cluster, answer, asked: Mutex::default() });
     ports.cluster = described.clone();
     let (mut words, mut fenced_ever) = (BTreeMap::new(), 0);
     life.run_with(ports, Arc::new(life.open_ledger()), &mut |report| {
@@ -117,7 +116,8 @@ fn nodes_are_described_once_each_a_bounded_number_a_tick_and_busy_ones_not_at_al
 
 #[test]
 fn a_node_that_shows_another_capacity_is_never_marked() {
-    let past = run(4, 0, |_, n| Some(Some(if n == 1 { Capacity::Spot } else { Capacity::OnDemand })));
+    let past =
+        run(4, 0, |_, n| Some(Some(if n == 1 { Capacity::Spot } else { Capacity::OnDemand })));
     assert_eq!((past.deleted, past.fenced_ever), (3, 3));
     let kept: Vec<&Verdict> =
         past.words.values().filter(|word| matches!(word, Verdict::Keep(_))).collect();

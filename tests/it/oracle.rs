@@ -44,13 +44,7 @@ struct Sum {
 }
 
 #[expect(clippy::print_stdout, reason = "what happened is part of the result")]
-fn campaign(
-    name: &str,
-    cases: Cases,
-    seeds: Range<u64>,
-    days: i64,
-    faults_per_day: f64,
-) -> Sum {
+fn campaign(name: &str, cases: Cases, seeds: Range<u64>, days: i64, faults_per_day: f64) -> Sum {
     let folder = || tempfile::tempdir().expect("a folder");
     let only: Option<u64> =
         std::env::var(SEED_VARIABLE).ok().map(|seed| seed.parse().expect("a seed is a number"));

@@ -9,8 +9,8 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use trimtab_core::action::{
-    ActionState, Answer, Call, Effect, End, Event, EventKind, FenceLook, Look, ReleaseReason, Sight,
-    Terms, Work, step,
+    ActionState, Answer, Call, Effect, End, Event, EventKind, FenceLook, Look, ReleaseReason,
+    Sight, Terms, Work, step,
 };
 use trimtab_core::ids::BatchId;
 use trimtab_core::snapshot::{Claim, InstanceStatus};

@@ -624,12 +624,7 @@ fn settling(terms: &Terms, until: Time, event: &Event) -> (ActionState, Vec<Effe
     }
 }
 
-fn asking(
-    batch: BatchId,
-    asked_at: Time,
-    call: Call,
-    event: &Event,
-) -> (ActionState, Vec<Effect>) {
+fn asking(batch: BatchId, asked_at: Time, call: Call, event: &Event) -> (ActionState, Vec<Effect>) {
     let asked = |answer| ActionState::Asked {
         batch,
         at: asked_at,
@@ -761,9 +756,7 @@ impl Asked {
             (_, Answer::Failed { code: why } | Answer::Refused { why }) => {
                 release(terms, ReleaseReason::RefusedByApi(why.clone()), at)
             }
-            (Call::Named, Answer::NoAnswer) if long => {
-                release(terms, ReleaseReason::NeverLeft, at)
-            }
+            (Call::Named, Answer::NoAnswer) if long => release(terms, ReleaseReason::NeverLeft, at),
             // The API said yes, so we never hand it back. But where a person has
             // taken our fence away, or there is none, nothing of ours is left.
             (_, Answer::Accepted) if long && terms.fenced && lost => lose_fence(at),
@@ -817,3 +810,6 @@ fn releasing(
         | EventKind::Paused => (stay(why), vec![]),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,12 +18,13 @@ use crate::history::{History, OpenAction};
 use crate::ids::{ActionId, BatchId, ClusterName, GroupName, InstanceId};
 use crate::plan::{Mark, Plan, Release};
 use crate::policy::{
-    BATCH_LIMIT, Capacity, ClusterPolicy, GroupCalls, GroupPolicy, KeepWindow, Regain,
-    TimerChoice, UtilizationRule, WitnessKind,
+    BATCH_LIMIT, Capacity, ClusterPolicy, GroupCalls, GroupPolicy, KeepWindow, Regain, TimerChoice,
+    UtilizationRule, WitnessKind,
 };
 use crate::snapshot::{
     Activity, ClusterStatus, Condition, Eligible, FenceSight, GroupView, Identity, InstanceStatus,
-    Listing, NodeCapacity, NodeView, PendingJob, Provisioning, Role, Snapshot, Witness, WorkloadSource,
+    Listing, NodeCapacity, NodeView, PendingJob, Provisioning, Role, Snapshot, Witness,
+    WorkloadSource,
 };
 use crate::units::{MilliGpus, NodeCount, Span, Time, UsdPerHour};
 

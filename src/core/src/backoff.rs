@@ -213,7 +213,10 @@ mod tests {
             };
             for (n, delay) in delays.iter().enumerate() {
                 let least = first.times(1 << n.min(20)).min(longest);
-                assert!(*delay >= least && delay.0 <= least.0 + least.0 / 4, "{cause:?} {delays:?}");
+                assert!(
+                    *delay >= least && delay.0 <= least.0 + least.0 / 4,
+                    "{cause:?} {delays:?}"
+                );
             }
             assert_eq!(delays.len(), 29);
         }

@@ -47,9 +47,10 @@ struct Left<'a> {
 
 /// Nodes whose group call is over without them, and why they go back.
 pub fn over(snapshot: &Snapshot, history: &History) -> Vec<(InstanceId, ReleaseReason)> {
-    let calm = snapshot.state.as_ref().is_some_and(|state| {
-        state.status == ClusterStatus::InService && !state.software_update
-    });
+    let calm = snapshot
+        .state
+        .as_ref()
+        .is_some_and(|state| state.status == ClusterStatus::InService && !state.software_update);
     if !calm || snapshot.listing != Listing::Complete {
         return vec![];
     }
@@ -93,8 +94,8 @@ impl Open<'_> {
             .map(|left| {
                 let node = find(view, left.action.node)?;
                 // Reads that began before the call was sent say nothing about it.
-                let counts = node.status == InstanceStatus::Running
-                    && snapshot.begun_at >= left.asked_at;
+                let counts =
+                    node.status == InstanceStatus::Running && snapshot.begun_at >= left.asked_at;
                 counts.then_some(node)
             })
             .collect();

@@ -346,8 +346,9 @@ impl Group<'_> {
         let (count, bound) = self.tightest(figures, cluster_spare, RequestLimit::Count);
         let listed = NodeCount::of(self.view.nodes.len());
         let open = NodeCount::of(self.open_actions().count());
-        let is_revocable =
-            |node: &&NodeView| self.history.actions.get(&node.id).is_some_and(|a| a.state.is_revocable());
+        let is_revocable = |node: &&NodeView| {
+            self.history.actions.get(&node.id).is_some_and(|a| a.state.is_revocable())
+        };
         let revocable = NodeCount::of(self.view.nodes.iter().filter(is_revocable).count());
         let declared: NodeCount = policy.groups.values().map(|group| group.size).sum();
         let is_believable = |marks| !policy.mass_change.is_exceeded(marks, declared);

@@ -28,7 +28,8 @@ use crate::executor::{self, Sent};
 use crate::look::look;
 use crate::observe::{KnownDetails, MetricsUse, Observed, observe};
 use crate::ports::{
-    Decision, DeleteOutcome, FenceOrder, Ledger, LedgerError, Notification, Observation, Ports, Refusal, Ring, Switch,
+    Decision, DeleteOutcome, FenceOrder, Ledger, LedgerError, Notification, Observation, Ports,
+    Refusal, Ring, Switch,
 };
 use crate::steps::{Happening, Steps, take_steps, wants_cooldown};
 

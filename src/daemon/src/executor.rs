@@ -151,7 +151,8 @@ fn back_off(history: &mut History, sent: &Sent, now: Time) {
         DeleteOutcome::Refused { cause, why } => {
             let (batch, cause, why) = (sent.batch.id(), *cause, Arc::clone(why));
             let refused = Refused { batch, at: now, cause, why };
-            history.backoff = backoff::after(history.backoff.take(), &refused, sent.batch.cluster());
+            history.backoff =
+                backoff::after(history.backoff.take(), &refused, sent.batch.cluster());
         }
         // Nobody knows, or each node has its own reason.
         DeleteOutcome::Answered { .. } | DeleteOutcome::NoAnswer { .. } => {}

@@ -10,7 +10,8 @@ use trimtab_core::history::History;
 use trimtab_core::ids::{InstanceId, LedgerId, NodeName};
 use trimtab_core::policy::{ClusterPolicy, GroupPolicy, WitnessKind};
 use trimtab_core::snapshot::{
-    Activity, InstanceStatus, ListedNode, NodeCapacity, NodeListing, SchedulerNode, Snapshot, Witness, Workload,
+    Activity, InstanceStatus, ListedNode, NodeCapacity, NodeListing, SchedulerNode, Snapshot,
+    Witness, Workload,
 };
 use trimtab_core::units::{MilliGpus, Time};
 

@@ -15,8 +15,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use trimtab_core::action::{ActionState, Event, Notice};
 use trimtab_core::audit::{Cleared, ClearedBatch, ClearedGroup};
-pub use trimtab_core::backoff::Refusal;
 use trimtab_core::backoff::Backoff;
+pub use trimtab_core::backoff::Refusal;
 use trimtab_core::history::{Charge, Freeze, FreezeReason, History, OpenAction};
 use trimtab_core::ids::{
     ActionId, BatchId, ClusterName, GroupName, InstanceId, LedgerId, NodeName, TickId,

@@ -216,7 +216,12 @@ impl Inner {
     }
 
     pub(crate) fn accept(
-        &mut self, request: usize, id: InstanceId, by: Caller, operation: OperationNo) {
+        &mut self,
+        request: usize,
+        id: InstanceId,
+        by: Caller,
+        operation: OperationNo,
+    ) {
         let asked = self.record_asked(request, id, by, None);
         let Some((serial, node)) = self.fleet.find(id) else { return };
         let (group, slot) = (node.group, node.slot);

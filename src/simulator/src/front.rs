@@ -61,12 +61,7 @@ impl World {
     }
 
     /// UpdateCluster with this count for a group, more or fewer nodes than it has.
-    pub fn update_count(
-        &self,
-        group: &GroupName,
-        count: NodeCount,
-        by: Caller,
-    ) -> DeleteOutcome {
+    pub fn update_count(&self, group: &GroupName, count: NodeCount, by: Caller) -> DeleteOutcome {
         self.lock().update_count(group, count, by)
     }
 

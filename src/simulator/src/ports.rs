@@ -14,8 +14,8 @@ use trimtab_core::snapshot::{ClusterDescription, InstanceStatus, NodeListing, Wo
 use trimtab_core::units::{Span, Time, UsdPerHour};
 use trimtab_daemon::ports::{
     Clock, ClusterRead, ClusterWrite, DeleteOutcome, Fence, FenceOrder, Gate, Lease, MetricsAnswer,
-    MetricsQuery, NodeDetails, Notification, Notifier, Ports, Prices, ReadError, Refusal, Switch, Switches,
-    Utilization, WorkloadRead, Writers,
+    MetricsQuery, NodeDetails, Notification, Notifier, Ports, Prices, ReadError, Refusal, Switch,
+    Switches, Utilization, WorkloadRead, Writers,
 };
 
 use crate::faults::FaultKind;

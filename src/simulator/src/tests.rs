@@ -4,6 +4,7 @@ mod daemon;
 mod faults;
 mod gauntlet;
 mod runs;
+mod update;
 
 use std::future::Future;
 use std::pin::pin;

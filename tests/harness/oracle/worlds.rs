@@ -16,7 +16,8 @@ use trimtab_simulator::World;
 use trimtab_simulator::faults::FaultKind;
 use trimtab_simulator::gauntlet::KillWhen;
 use trimtab_simulator::spec::{
-    Between, BusyHours, FaultSpec, GenerateSpec, GroupSpec, MixSpec, Placement, RegrowSpec, WorldSpec,
+    Between, BusyHours, FaultSpec, GenerateSpec, GroupSpec, MixSpec, Placement, RegrowSpec,
+    WorldSpec,
 };
 
 use crate::random::Random;

@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 
 use trimtab_core::policy::{
-    Amount, Budgets, ClusterPolicy, GroupCalls, GroupPolicy, TimerChoice, Timing, UtilizationRule, WitnessKind,
+    Amount, Budgets, ClusterPolicy, GroupCalls, GroupPolicy, TimerChoice, Timing, UtilizationRule,
+    WitnessKind,
 };
 use trimtab_core::snapshot::Role;
 use trimtab_core::units::{NodeCount, Share, Span};

@@ -164,7 +164,10 @@ fn cleared(text: &str) -> Result<(usize, NodeCount), Rule> {
 
 #[test]
 fn settled_clean_and_counted_twice_a_whole_group_is_cleared() {
-    assert_eq!(cleared(&settled("group_calls=to-zero", "", "node n1 idle")), Ok((120, NodeCount(0))));
+    assert_eq!(
+        cleared(&settled("group_calls=to-zero", "", "node n1 idle")),
+        Ok((120, NodeCount(0)))
+    );
     let some_stay = settled("group_calls=whole-group min_nodes=5", "stay=5", "node n1 idle");
     assert_eq!(cleared(&some_stay), Ok((120, NodeCount(5))));
 }
@@ -349,7 +352,8 @@ fn over(text: &str, called: &Called) -> Vec<(u128, ReleaseReason)> {
     for node in snapshot.groups.values_mut().flat_map(|group| &mut group.nodes) {
         node.described_running = called.described;
     }
-    let number = |id: InstanceId| (1..9).find(|n| InstanceId::from_number(*n) == id).expect("small");
+    let number =
+        |id: InstanceId| (1..9).find(|n| InstanceId::from_number(*n) == id).expect("small");
     let over = group_call::over(&snapshot, &world.history);
     over.into_iter().map(|(node, why)| (number(node), why)).collect()
 }
@@ -425,8 +429,9 @@ fn refused_call_is_not_over_by_its_counts() {
 
 #[test]
 fn reads_from_before_the_call_say_nothing_about_it() {
-    let mut world =
-        world("group workers size=2; node n1..n2 idle; at -4m; action n1..n2 asked; at 0s; node n1 idle");
+    let mut world = world(
+        "group workers size=2; node n1..n2 idle; at -4m; action n1..n2 asked; at 0s; node n1 idle",
+    );
     let at = |world: &mut World, at: Time| {
         for action in world.history.actions.values_mut() {
             if let ActionState::Asked { at: asked, call, .. } = &mut action.state {

@@ -77,10 +77,7 @@ const REASONS: [(&str, &str); 66] = [
     ("enough, hour budget", "group workers per_hour=0; node n1 idle"),
     ("enough, day budget", "group workers per_day=0; node n1 idle"),
     // A node that joins while all others wait for one call.
-    (
-        "enough, whole group",
-        "node n1..n2 idle; at -4m; action n2 settling stay=1",
-    ),
+    ("enough, whole group", "node n1..n2 idle; at -4m; action n2 settling stay=1"),
     ("enough, leaving budget", "group workers leaving=0%; node n1 idle"),
     // The planner gives no window an end before the first sample.
     ("window open", "node n1 idle; watched 0s"),

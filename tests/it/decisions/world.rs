@@ -10,8 +10,8 @@ use trimtab_core::ids::{GroupName, InstanceId, NodeName};
 use trimtab_core::policy::{Capacity, ClusterPolicy, MassChangeLimit};
 use trimtab_core::snapshot::{
     Activity, Claim, ClusterDescription, ClusterState, ClusterStatus, Condition, GroupDescription,
-    InstanceStatus, ListedNode, NodeCapacity, NodeListing, PendingJob, Provisioning, Role, SchedulerNode,
-    Snapshot, Witness, Workload,
+    InstanceStatus, ListedNode, NodeCapacity, NodeListing, PendingJob, Provisioning, Role,
+    SchedulerNode, Snapshot, Witness, Workload,
 };
 use trimtab_core::units::{NodeCount, Share, Span, Time};
 use trimtab_tests::worlds::{START, cluster_policy, ledger, name};

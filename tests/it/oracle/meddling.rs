@@ -14,7 +14,8 @@ use trimtab_core::snapshot::{
 use trimtab_core::units::{NodeCount, Span, Time};
 use trimtab_daemon::ports::{
     Clock, ClusterRead, ClusterWrite, Decision, DeleteOutcome, Fence, FenceOrder, Lease, Ledger,
-    LedgerError, NodeDetails, Observation, ReadError, Request, Switch, Switches, Transition, WorkloadRead,
+    LedgerError, NodeDetails, Observation, ReadError, Request, Switch, Switches, Transition,
+    WorkloadRead,
 };
 use trimtab_simulator::World;
 use trimtab_simulator::truth::Caller;

@@ -24,7 +24,9 @@ use trimtab_tests::oracle::play::{Played, Tampering, play_with};
 use trimtab_tests::oracle::worlds::{Case, plain};
 use trimtab_tests::oracle::{CHECKS, Mode, Oracle, Rule};
 
-use super::meddling::{AlwaysOn, ByCount, Cached, Fencer, Forgetful, Habit, Omits, OneClock, Rosy, counts};
+use super::meddling::{
+    AlwaysOn, ByCount, Cached, Fencer, Forgetful, Habit, Omits, OneClock, Rosy, counts,
+};
 
 pub(super) fn run(case: &Case, tampering: &Tampering<'_>) -> Played {
     let folder = tempfile::tempdir().expect("a folder");

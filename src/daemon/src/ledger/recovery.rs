@@ -152,10 +152,7 @@ const REFUSALS_COUNT: u32 = 64;
 
 /// The back-off that the last outcomes lead to, and whether one before them
 /// accepted a deletion. An outcome that is missing, or no answer, says nothing.
-fn refusals(
-    conn: &Connection,
-    cluster: &ClusterName,
-) -> Result<(Option<Backoff>, bool), Fault> {
+fn refusals(conn: &Connection, cluster: &ClusterName) -> Result<(Option<Backoff>, bool), Fault> {
     let newest_first = stored::rows(
         conn,
         "request",

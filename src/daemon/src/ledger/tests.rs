@@ -3,7 +3,9 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 use tempfile::TempDir;
-use trimtab_core::action::{ActionState, Answer, Call, End, Event, EventKind, ReleaseReason, Terms};
+use trimtab_core::action::{
+    ActionState, Answer, Call, End, Event, EventKind, ReleaseReason, Terms,
+};
 use trimtab_core::audit;
 use trimtab_core::history::{Charge, Freeze, FreezeReason, Gone, History, MassTurn, OpenAction};
 use trimtab_core::ids::{BatchId, GroupName};
@@ -15,13 +17,15 @@ use trimtab_core::policy::{
 use trimtab_core::rule::{Class, Counts, GroupState, Member, Sample, WakeCost};
 use trimtab_core::snapshot::{
     Claim, ClusterState, ClusterStatus, Condition, FenceSight, GroupDescription, GroupView,
-    Identity, InstanceStatus, Listing, NodeCapacity, NodeView, Provisioning, Role, SchedulerSight, Snapshot,
-    Witness, WorkloadSource,
+    Identity, InstanceStatus, Listing, NodeCapacity, NodeView, Provisioning, Role, SchedulerSight,
+    Snapshot, Witness, WorkloadSource,
 };
 use trimtab_core::units::{MilliGpus, Share, Usd, UsdPerHour};
 
 use super::*;
 use crate::ports::{Ring, SwitchEntry};
+
+mod requests;
 
 const TICK: Span = Span::mins(2);
 const MAX_GAP: Span = Span::mins(6);
@@ -259,6 +263,17 @@ fn policy() -> ClusterPolicy {
 
 /// A cleared request for these actions, made the only way there is.
 fn cleared(id: BatchId, actions: &[OpenAction], now: Time) -> audit::Cleared {
+    offered(id, actions, now, &policy(), |offer| audit::clear(offer).batch.unwrap().into())
+}
+
+/// Offers these actions, settled, to the audit.
+fn offered<T>(
+    id: BatchId,
+    actions: &[OpenAction],
+    now: Time,
+    policy: &ClusterPolicy,
+    clear: impl FnOnce(audit::Offer<'_>) -> T,
+) -> T {
     let nodes = actions.iter().map(|action| NodeView {
         id: action.node,
         launched: action.identity.launched,
@@ -317,11 +332,11 @@ fn cleared(id: BatchId, actions: &[OpenAction], now: Time) -> audit::Cleared {
         group: &group(),
         gated: &|_| true,
         snapshot: &snapshot,
-        policy: &policy(),
+        policy,
         history: &history,
         now,
     };
-    audit::clear(offer).batch.unwrap().into()
+    clear(offer)
 }
 
 /// Writes the request and the charges of these actions.

@@ -1,7 +1,8 @@
 //! A group's policy, key by key, on top of safe defaults.
 
 use trimtab_core::policy::{
-    Amount, Factor, GroupCalls, GroupPolicy, NodeLocalData, Prefer, Regain, TimerChoice, UtilizationRule,
+    Amount, Factor, GroupCalls, GroupPolicy, NodeLocalData, Prefer, Regain, TimerChoice,
+    UtilizationRule,
 };
 use trimtab_core::units::{MilliGpus, Usd, UsdPerHour};
 use trimtab_core::windows::{KeepWindow, WindowSpec};
