@@ -100,6 +100,7 @@ fn world(nodes: u64) -> World {
                 known: true,
                 activity: Witness::Absent,
                 health: 100,
+                capacity: trimtab_core::snapshot::NodeCapacity::NotShown,
             });
         }
     }

@@ -22,7 +22,7 @@ pub mod play;
 mod progress;
 pub mod worlds;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 
 use trimtab_core::ids::{ActionId, GroupName, InstanceId, LedgerId};
@@ -47,6 +47,7 @@ pub enum Rule {
     S6,
     S7,
     S8,
+    S8b,
     S9,
     S10,
     S11,
@@ -95,6 +96,12 @@ pub const CHECKS: &[(Rule, &str)] = &[
     ),
     (Rule::S7, "after the daemon told that it froze, no delete call until a person clears it"),
     (Rule::S8, "every asked id is a worker of a group that the policy names"),
+    (
+        Rule::S8b,
+        "when a group is set to a lower count for the daemon, every node of it that is up or on \
+         its way in is fenced by us, settled and without a job, and no fewer are left than asked \
+         for; none of its nodes is handed back while a victim of the call is being terminated",
+    ),
     (Rule::S9, "a node leaving for the daemon is the instance that bore the name at the fence"),
     (Rule::S10, "no asked id bears the tag or is named in the policy as protected"),
     (
@@ -137,7 +144,6 @@ pub const NOT_CHECKED: &[(&str, &str)] = &[
         "S1'",
         "worlds without a scheduler are not generated: jobs lost there are counted, not denied",
     ),
-    ("S8b", "there is no deletion by count in this program"),
     ("S12", "beyond the lease: the world has one daemon at a time, and no frozen process thaws"),
     ("S17", "whose release orders the port ignored: the world's log has effects, not orders"),
     ("S18", "a policy cannot be reloaded while a driver lives"),
@@ -217,6 +223,10 @@ pub struct Oracle {
     frozen: bool,
     paused: bool,
     fenced: BTreeMap<ActionId, Fenced>,
+    /// A group that is being set to a lower count now, and how many stay.
+    shrinking: Option<(GroupName, u32)>,
+    /// Groups that were set to a lower count, and those who go for it.
+    shrunk: BTreeMap<GroupName, BTreeSet<InstanceId>>,
     /// Idle nodes of each group at each read.
     idle: BTreeMap<GroupName, VecDeque<(Time, u32)>>,
     marks: BTreeMap<GroupName, u32>,
@@ -267,6 +277,8 @@ impl Oracle {
             frozen: false,
             paused: false,
             fenced: BTreeMap::new(),
+            shrinking: None,
+            shrunk: BTreeMap::new(),
             idle: BTreeMap::new(),
             marks: BTreeMap::new(),
             last_bad_read: None,

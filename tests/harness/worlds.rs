@@ -14,8 +14,8 @@ use trimtab_core::policy::{
 };
 use trimtab_core::snapshot::{
     Activity, Claim, ClusterDescription, ClusterState, ClusterStatus, Condition, Eligible,
-    GroupDescription, InstanceStatus, ListedNode, NodeListing, PendingJob, Provisioning, Role,
-    SchedulerNode, Snapshot, Witness, Workload,
+    GroupDescription, InstanceStatus, ListedNode, NodeCapacity, NodeListing, PendingJob,
+    Provisioning, Role, SchedulerNode, Snapshot, Witness, Workload,
 };
 use trimtab_core::units::{MilliGpus, NodeCount, Share, Span, Time, Usd, UsdPerHour};
 use trimtab_core::windows::{KeepWindow, WindowSpec};
@@ -122,6 +122,8 @@ pub struct WorldNode {
     pub activity: Witness<Activity>,
     /// Health, 0 to 100.
     pub health: u8,
+    /// How it is paid for, by its own description.
+    pub capacity: NodeCapacity,
 }
 
 impl WorldNode {
@@ -176,6 +178,7 @@ impl World {
             image: None,
             health: node.health,
             protected: node.protected,
+            capacity: node.capacity,
         });
         let known = self.nodes.iter().filter(|node| node.known);
         let scheduled = known.map(|node| SchedulerNode {
@@ -193,6 +196,7 @@ impl World {
                     provisioning: self.provisioning,
                     rival_autoscaler: false,
                     software_update: false,
+                    created: None,
                 },
                 groups,
             }),
@@ -364,6 +368,7 @@ fn random_node(random: &mut Random, group: &GroupName, g: u64, n: u64) -> WorldN
         known: true,
         activity: Witness::Fresh { at: START, value: quiet },
         health: random.between(60, 100) as u8,
+        capacity: NodeCapacity::NotShown,
     }
 }
 
@@ -393,7 +398,7 @@ fn spoil(random: &mut Random, world: &mut World) {
         if !random.one_in(9) {
             continue;
         }
-        match random.between(0, 8) {
+        match random.between(0, 10) {
             0 => node.status = InstanceStatus::Pending,
             1 => node.status = InstanceStatus::Failure,
             2 => node.drained = Some("bad fan".to_owned()),
@@ -402,6 +407,8 @@ fn spoil(random: &mut Random, world: &mut World) {
             5 => node.protected = true,
             6 => node.condition = Condition::Down,
             7 => node.activity = Witness::Absent,
+            8 => node.capacity = NodeCapacity::Unread,
+            9 => node.capacity = NodeCapacity::Shown(Capacity::Spot),
             _ => node.claims = vec![Claim::Reserved],
         }
     }

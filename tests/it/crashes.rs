@@ -159,6 +159,26 @@ fn a_full_disk_stops_everything_whenever_the_daemon_dies() {
 }
 
 #[test]
+fn a_whole_group_goes_to_nothing_whenever_the_daemon_dies() {
+    once("to-zero");
+}
+
+#[test]
+fn those_that_a_group_call_leaves_come_back_whenever_the_daemon_dies() {
+    once("whole-group");
+}
+
+#[test]
+fn a_group_call_without_an_answer_hands_no_dying_node_back_whenever_the_daemon_dies() {
+    once("whole-lost");
+}
+
+#[test]
+fn a_group_call_that_never_arrived_is_found_out_whenever_the_daemon_dies() {
+    once("whole-unsent");
+}
+
+#[test]
 fn a_second_kill_during_the_recovery_changes_nothing() {
     twice("plain");
 }

@@ -21,6 +21,7 @@ mod clusters;
 mod counting;
 mod floors;
 mod freezes;
+mod group_calls;
 mod keep_reasons;
 mod mass_changes;
 mod metrics;

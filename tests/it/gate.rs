@@ -107,6 +107,7 @@ fn a_gates_no_hands_the_nodes_back() {
         EventKind::Veto(_)
         | EventKind::Look(_)
         | EventKind::Cleared { .. }
+        | EventKind::CallOver(_)
         | EventKind::Answered(_)
         | EventKind::Deadline
         | EventKind::Paused

@@ -1,10 +1,12 @@
 //! Tests across crates.
 
+mod capacity;
 mod crashes;
 mod decisions;
 mod gate;
 mod oracle;
 mod plan_properties;
+mod refusals;
 mod search;
 mod tidy;
 mod unwritable;

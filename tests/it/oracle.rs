@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use trimtab_tests::oracle::Breach;
 use trimtab_tests::oracle::play::{Played, play};
-use trimtab_tests::oracle::worlds::case;
+use trimtab_tests::oracle::worlds::{Case, by_group_calls, case};
 
 /// Seeds of the run in CI, and days of each.
 const SEEDS: u64 = 100;
@@ -26,6 +26,9 @@ fn played(seed: u64, days: i64, faults_per_day: f64) -> Played {
     play(&case(seed, days, faults_per_day), folder.path())
 }
 
+/// How cases are made from a seed, days and faults a day.
+type Cases = fn(u64, i64, f64) -> Case;
+
 /// All seeds of a run, added up.
 #[derive(Default)]
 struct Sum {
@@ -33,6 +36,7 @@ struct Sum {
     breaches: Vec<Breach>,
     faults: BTreeMap<&'static str, u32>,
     deletions: u64,
+    group_calls: u64,
     jobs: usize,
     ticks: u64,
     kills: u32,
@@ -40,13 +44,14 @@ struct Sum {
 }
 
 #[expect(clippy::print_stdout, reason = "what happened is part of the result")]
-fn campaign(name: &str, seeds: Range<u64>, days: i64, faults_per_day: f64) -> Sum {
+fn campaign(name: &str, cases: Cases, seeds: Range<u64>, days: i64, faults_per_day: f64) -> Sum {
+    let folder = || tempfile::tempdir().expect("a folder");
     let only: Option<u64> =
         std::env::var(SEED_VARIABLE).ok().map(|seed| seed.parse().expect("a seed is a number"));
     let began = Instant::now();
     let mut sum = Sum::default();
     for seed in seeds.filter(|seed| only.is_none_or(|only| only == *seed)) {
-        let one = played(seed, days, faults_per_day);
+        let one = play(&cases(seed, days, faults_per_day), folder().path());
         if !one.breaches.is_empty() {
             println!("seed {seed}; play it again with");
             println!("  {SEED_VARIABLE}={seed} cargo test -p trimtab-tests oracle -- --nocapture");
@@ -63,16 +68,18 @@ fn campaign(name: &str, seeds: Range<u64>, days: i64, faults_per_day: f64) -> Su
             *sum.faults.entry(fault).or_default() += times;
         }
         sum.deletions += one.deletions;
+        sum.group_calls += one.group_calls;
         sum.jobs += one.jobs;
         sum.ticks += one.ticks;
         sum.kills += one.kills;
         sum.thaws += one.thaws;
     }
     println!(
-        "{name}: {} days, {} deletions, {} jobs, {} ticks, {} kills, {} freezes ended, {} breaches \
+        "{name}: {} days, {} deletions, {} group calls, {} jobs, {} ticks, {} kills, {} freezes ended, {} breaches \
          in {:.1} s; faults: {:?}",
         sum.seeds as i64 * days,
         sum.deletions,
+        sum.group_calls,
         sum.jobs,
         sum.ticks,
         sum.kills,
@@ -86,7 +93,7 @@ fn campaign(name: &str, seeds: Range<u64>, days: i64, faults_per_day: f64) -> Su
 
 #[test]
 fn the_contract_holds_in_a_thousand_cluster_days() {
-    let sum = campaign("a fault a day", 0..SEEDS, DAYS, 1.0);
+    let sum = campaign("a fault a day", case, 0..SEEDS, DAYS, 1.0);
     assert!(sum.breaches.is_empty(), "{} breaches, see above", sum.breaches.len());
     if sum.seeds == SEEDS {
         let days = SEEDS * DAYS as u64;
@@ -102,9 +109,20 @@ fn the_contract_holds_in_a_thousand_cluster_days() {
 /// A fault an hour, most of them beside others: rarer meetings of two.
 #[test]
 fn the_contract_holds_under_a_fault_an_hour() {
-    let sum = campaign("a fault an hour", STRESSED, 3, 24.0);
+    let sum = campaign("a fault an hour", case, STRESSED, 3, 24.0);
     assert!(sum.breaches.is_empty(), "{} breaches, see above", sum.breaches.len());
     assert!(sum.seeds < 40 || (sum.kills > 500 && sum.deletions > 1_000));
+}
+
+/// Whole groups of six to 118 nodes that go by calls that name a count.
+#[test]
+fn the_contract_holds_where_whole_groups_go_by_a_count() {
+    let calm = campaign("group calls", by_group_calls, 0..16, 3, 1.0);
+    let stressed = campaign("group calls, a fault an hour", by_group_calls, 16..26, 2, 24.0);
+    let breaches = calm.breaches.len() + stressed.breaches.len();
+    assert_eq!(breaches, 0, "see above");
+    assert!(calm.seeds < 16 || calm.group_calls > 48, "{} group calls", calm.group_calls);
+    assert!(stressed.seeds < 10 || stressed.group_calls > 10, "{}", stressed.group_calls);
 }
 
 #[test]

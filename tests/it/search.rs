@@ -9,8 +9,8 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use trimtab_core::action::{
-    ActionState, Answer, Effect, End, Event, EventKind, FenceLook, Look, ReleaseReason, Sight,
-    Terms, Work, step,
+    ActionState, Answer, Call, Effect, End, Event, EventKind, FenceLook, Look, ReleaseReason,
+    Sight, Terms, Work, step,
 };
 use trimtab_core::ids::BatchId;
 use trimtab_core::snapshot::{Claim, InstanceStatus};
@@ -281,7 +281,8 @@ impl Model {
         for (i, look) in looks.iter().enumerate() {
             let settling = matches!(world[i].action, Some(ActionState::Settling { .. }));
             if settling && clean(look) {
-                let cleared = EventKind::Cleared { batch, look_begun_at: NOW };
+                let call = Call::Named;
+                let cleared = EventKind::Cleared { batch, look_begun_at: NOW, call };
                 if self.one(&mut world[i], cleared).contains(&Effect::Delete(batch)) {
                     asked.push(i);
                 }
@@ -430,14 +431,17 @@ fn grow_older(state: ActionState) -> ActionState {
         ActionState::Marked { since } => ActionState::Marked { since: older(since) },
         ActionState::Fencing { since } => ActionState::Fencing { since: older(since) },
         ActionState::Settling { until } => ActionState::Settling { until: older(until) },
-        ActionState::Asking { batch, at } => ActionState::Asking { batch, at: older(at) },
-        ActionState::Asked { batch, at, answer, absent_since, running_since } => {
+        ActionState::Asking { batch, at, call } => {
+            ActionState::Asking { batch, at: older(at), call }
+        }
+        ActionState::Asked { batch, at, answer, absent_since, running_since, call } => {
             ActionState::Asked {
                 batch,
                 at: older(at),
                 answer,
                 absent_since: absent_since.map(older),
                 running_since: running_since.map(older),
+                call,
             }
         }
         ActionState::Releasing { why, since } => {
@@ -517,6 +521,7 @@ fn hasty(terms: &Terms, state: ActionState, event: &Event) -> (ActionState, Vec<
                     answer: Answer::Accepted,
                     absent_since: None,
                     running_since: None,
+                    call: Call::Named,
                 },
                 vec![Effect::Delete(batch)],
             )
@@ -582,6 +587,7 @@ fn an_action_that_ends_under_its_fence_is_swept() {
         answer: Answer::Refused { why: "busy".into() },
         absent_since: None,
         running_since: None,
+        call: Call::Named,
     };
     let node = Node {
         action: Some(refused),

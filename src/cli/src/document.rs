@@ -107,11 +107,14 @@ struct MarkDocument {
     idle_timer_seconds: i64,
     saves_usd_per_hour: f64,
     wake_usd: f64,
+    /// Nodes that a call for its whole group leaves; absent for one by ids.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    whole_group_leaves: Option<u32>,
 }
 
 impl MarkDocument {
     fn of(mark: &Mark) -> Self {
-        let Evidence { idle_since, surplus, tau, price, wake } = mark.evidence;
+        let Evidence { idle_since, surplus, tau, price, wake, remainder } = mark.evidence;
         Self {
             node: mark.node.to_string(),
             group: mark.group.to_string(),
@@ -121,6 +124,7 @@ impl MarkDocument {
             idle_timer_seconds: tau.as_secs(),
             saves_usd_per_hour: price.as_dollars(),
             wake_usd: wake.as_dollars(),
+            whole_group_leaves: remainder.map(|count| count.0),
         }
     }
 }

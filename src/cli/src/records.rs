@@ -127,6 +127,7 @@ fn describe(event: &ActionEvent) -> String {
         },
         EventKind::Cleared { batch, .. } => format!("cleared for request {batch}"),
         EventKind::Answered(answer) => format!("the API answered: {answer:?}"),
+        EventKind::CallOver(why) => format!("the call for its group is over: {why}"),
         EventKind::Veto(why) => format!("veto: {why}"),
         EventKind::Deadline => "a time limit passed".to_owned(),
         EventKind::Paused => "trimtab was paused".to_owned(),

@@ -21,6 +21,12 @@
 //!   on its own refusal and a clean re-read, or, without an answer, after it
 //!   was Running in every complete listing for at least
 //!   [`Terms::confirm_running`] and a single-node read says so too.
+//!
+//! A call for a whole group ([`Call::Group`]) names a count, not nodes, and
+//! HyperPod picks who goes. Until it is over nobody knows of any one node
+//! whether it is picked, so there what is seen of a single node hands nothing
+//! back: only [`EventKind::CallOver`] does, which [`crate::group_call`] derives
+//! from the counts of the whole group.
 
 use std::fmt;
 use std::sync::Arc;
@@ -30,7 +36,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::BatchId;
 use crate::policy::Timing;
 use crate::snapshot::{Claim, InstanceStatus};
-use crate::units::{Span, Time};
+use crate::units::{NodeCount, Span, Time};
 
 /// A node is gone once two complete listings at least this far apart, and all
 /// between them, lack it: one look can be a lagging or a changing page (F6).
@@ -60,6 +66,9 @@ pub enum ActionState {
         batch: BatchId,
         /// Since when.
         at: Time,
+        /// What is asked for.
+        #[serde(default)]
+        call: Call,
     },
     /// The delete call was sent, or may have been.
     Asked {
@@ -73,6 +82,9 @@ pub enum ActionState {
         absent_since: Option<Time>,
         /// Since when it was Running in every complete listing.
         running_since: Option<Time>,
+        /// What was asked for.
+        #[serde(default)]
+        call: Call,
     },
     /// It is being handed back to the scheduler.
     Releasing {
@@ -87,6 +99,19 @@ pub enum ActionState {
         end: End,
         /// When.
         at: Time,
+    },
+}
+
+/// What a request asks for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Call {
+    /// These very nodes, by their ids.
+    #[default]
+    Named,
+    /// That so many nodes of the group stay, whichever.
+    Group {
+        /// How many.
+        after: NodeCount,
     },
 }
 
@@ -149,6 +174,8 @@ pub enum ReleaseReason {
     RefusedByApi(Arc<str>),
     /// No answer came, and it went on running.
     NeverLeft,
+    /// The call for its whole group is over, and it is one of those that stay.
+    Spared,
 }
 
 impl fmt::Display for ReleaseReason {
@@ -166,6 +193,7 @@ impl fmt::Display for ReleaseReason {
             Self::TimedOut => f.write_str("a step took too long"),
             Self::RefusedByApi(why) => write!(f, "the API refused: {why}"),
             Self::NeverLeft => f.write_str("no answer came and it went on running"),
+            Self::Spared => f.write_str("the call for its whole group left it"),
         }
     }
 }
@@ -191,9 +219,15 @@ pub enum EventKind {
         batch: BatchId,
         /// When the reads behind the clearance began.
         look_begun_at: Time,
+        /// What it asks for.
+        #[serde(default)]
+        call: Call,
     },
     /// The delete call ended.
     Answered(Answer),
+    /// The call for the whole group is over, by the group's own counts, and
+    /// this node was not picked, or nothing was done.
+    CallOver(ReleaseReason),
     /// The node has to be handed back if it still can be.
     Veto(ReleaseReason),
     /// A deadline named by [`ActionState::deadline`] has passed.
@@ -418,9 +452,9 @@ pub fn step(terms: &Terms, state: ActionState, event: &Event) -> (ActionState, V
         ActionState::Marked { since } => marked(terms, since, event),
         ActionState::Fencing { since } => fencing(terms, since, event),
         ActionState::Settling { until } => settling(terms, until, event),
-        ActionState::Asking { batch, at: asked_at } => asking(batch, asked_at, event),
-        ActionState::Asked { batch, at: asked_at, answer, absent_since, running_since } => {
-            let asked = Asked { batch, at: asked_at, answer, absent_since, running_since };
+        ActionState::Asking { batch, at: asked_at, call } => asking(batch, asked_at, call, event),
+        ActionState::Asked { batch, at: asked_at, answer, absent_since, running_since, call } => {
+            let asked = Asked { batch, at: asked_at, answer, absent_since, running_since, call };
             asked.step(terms, event)
         }
         ActionState::Releasing { why, since } => releasing(terms, why, since, event),
@@ -505,6 +539,7 @@ fn marked(terms: &Terms, since: Time, event: &Event) -> (ActionState, Vec<Effect
         }
         EventKind::Deadline
         | EventKind::Cleared { .. }
+        | EventKind::CallOver(_)
         | EventKind::Answered(_)
         | EventKind::ClockStepped(_) => (ActionState::Marked { since }, vec![]),
     }
@@ -544,6 +579,7 @@ fn fencing(terms: &Terms, since: Time, event: &Event) -> (ActionState, Vec<Effec
         }
         EventKind::Deadline
         | EventKind::Cleared { .. }
+        | EventKind::CallOver(_)
         | EventKind::Answered(_)
         | EventKind::ClockStepped(_) => (ActionState::Fencing { since }, vec![]),
     }
@@ -570,8 +606,9 @@ fn settling(terms: &Terms, until: Time, event: &Event) -> (ActionState, Vec<Effe
                 }
             }
         },
-        EventKind::Cleared { batch, look_begun_at } if *look_begun_at >= until => {
-            (ActionState::Asking { batch: *batch, at }, vec![Effect::Delete(*batch)])
+        EventKind::Cleared { batch, look_begun_at, call } if *look_begun_at >= until => {
+            let asking = ActionState::Asking { batch: *batch, at, call: *call };
+            (asking, vec![Effect::Delete(*batch)])
         }
         EventKind::Veto(why) => release(terms, why.clone(), at),
         EventKind::Paused => release(terms, ReleaseReason::Paused, at),
@@ -581,28 +618,33 @@ fn settling(terms: &Terms, until: Time, event: &Event) -> (ActionState, Vec<Effe
         }
         EventKind::Deadline
         | EventKind::Cleared { .. }
+        | EventKind::CallOver(_)
         | EventKind::Answered(_)
         | EventKind::ClockStepped(_) => (ActionState::Settling { until }, vec![]),
     }
 }
 
-fn asking(batch: BatchId, asked_at: Time, event: &Event) -> (ActionState, Vec<Effect>) {
+fn asking(batch: BatchId, asked_at: Time, call: Call, event: &Event) -> (ActionState, Vec<Effect>) {
     let asked = |answer| ActionState::Asked {
         batch,
         at: asked_at,
         answer,
         absent_since: None,
         running_since: None,
+        call,
     };
     match &event.kind {
         EventKind::Answered(answer) => (asked(answer.clone()), vec![]),
         EventKind::Started => (asked(Answer::NoAnswer), vec![]),
-        EventKind::ClockStepped(by) => (ActionState::Asking { batch, at: asked_at + *by }, vec![]),
+        EventKind::ClockStepped(by) => {
+            (ActionState::Asking { batch, at: asked_at + *by, call }, vec![])
+        }
         EventKind::Look(_)
         | EventKind::Cleared { .. }
+        | EventKind::CallOver(_)
         | EventKind::Veto(_)
         | EventKind::Deadline
-        | EventKind::Paused => (ActionState::Asking { batch, at: asked_at }, vec![]),
+        | EventKind::Paused => (ActionState::Asking { batch, at: asked_at, call }, vec![]),
     }
 }
 
@@ -612,12 +654,13 @@ struct Asked {
     answer: Answer,
     absent_since: Option<Time>,
     running_since: Option<Time>,
+    call: Call,
 }
 
 impl Asked {
     fn stay(self) -> (ActionState, Vec<Effect>) {
-        let Self { batch, at, answer, absent_since, running_since } = self;
-        (ActionState::Asked { batch, at, answer, absent_since, running_since }, vec![])
+        let Self { batch, at, answer, absent_since, running_since, call } = self;
+        (ActionState::Asked { batch, at, answer, absent_since, running_since, call }, vec![])
     }
 
     fn step(mut self, terms: &Terms, event: &Event) -> (ActionState, Vec<Effect>) {
@@ -641,6 +684,14 @@ impl Asked {
                 effects.push(Effect::Notify(Notice::DeletionOverdue));
                 (state, effects)
             }
+            EventKind::CallOver(why) => match (self.call, &self.answer) {
+                (Call::Group { .. }, Answer::Accepted | Answer::NoAnswer) => {
+                    release(terms, why.clone(), event.at)
+                }
+                // A refused call has a way back of its own, by a single-node read.
+                (Call::Group { .. }, Answer::Failed { .. } | Answer::Refused { .. })
+                | (Call::Named, _) => self.stay(),
+            },
             EventKind::Deadline
             | EventKind::Cleared { .. }
             | EventKind::Answered(_)
@@ -701,18 +752,19 @@ impl Asked {
             FenceLook::Clear | FenceLook::NotOurs => true,
             FenceLook::Ours | FenceLook::Unread => false,
         };
-        match &self.answer {
-            Answer::Failed { code: why } | Answer::Refused { why } => {
+        match (self.call, &self.answer) {
+            (_, Answer::Failed { code: why } | Answer::Refused { why }) => {
                 release(terms, ReleaseReason::RefusedByApi(why.clone()), at)
             }
-            Answer::NoAnswer if long => release(terms, ReleaseReason::NeverLeft, at),
+            (Call::Named, Answer::NoAnswer) if long => release(terms, ReleaseReason::NeverLeft, at),
             // The API said yes, so we never hand it back. But where a person has
             // taken our fence away, or there is none, nothing of ours is left.
-            Answer::Accepted if long && terms.fenced && lost => lose_fence(at),
-            Answer::Accepted if long && !terms.fenced => {
+            (_, Answer::Accepted) if long && terms.fenced && lost => lose_fence(at),
+            (Call::Named, Answer::Accepted) if long && !terms.fenced => {
                 release(terms, ReleaseReason::NeverLeft, at)
             }
-            Answer::NoAnswer | Answer::Accepted => self.stay(),
+            // Of a group call, this one may still be the next to go.
+            (Call::Named | Call::Group { .. }, Answer::NoAnswer | Answer::Accepted) => self.stay(),
         }
     }
 }
@@ -752,8 +804,12 @@ fn releasing(
         EventKind::Started
         | EventKind::Deadline
         | EventKind::Cleared { .. }
+        | EventKind::CallOver(_)
         | EventKind::Answered(_)
         | EventKind::Veto(_)
         | EventKind::Paused => (stay(why), vec![]),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -81,6 +81,7 @@ pub fn assemble(
             image: node.image,
             health: node.health,
             protected: node.protected,
+            capacity: node.capacity,
             scheduler,
             activity,
             described_running,
@@ -261,7 +262,7 @@ fn group_freeze(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::snapshot::Role;
+    use crate::snapshot::{NodeCapacity, Role};
 
     fn listed(number: u128, group: &str) -> ListedNode {
         ListedNode {
@@ -273,6 +274,7 @@ mod tests {
             image: None,
             health: 100,
             protected: false,
+            capacity: NodeCapacity::NotShown,
         }
     }
 

@@ -7,8 +7,8 @@
 //! planner keeps a monotone queue, the audit walks the samples.
 //!
 //! [`approve`] makes the only [`ApprovedPlan`]s: marks and releases, never a
-//! delete. [`clear`] makes the only [`ClearedBatch`]es, and the delete port
-//! takes nothing else.
+//! delete. [`clear`] makes the only [`ClearedBatch`]es and [`clear_group`] the
+//! only [`ClearedGroup`]s, and the delete port takes nothing else.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -18,14 +18,19 @@ use crate::history::{History, OpenAction};
 use crate::ids::{ActionId, BatchId, ClusterName, GroupName, InstanceId};
 use crate::plan::{Mark, Plan, Release};
 use crate::policy::{
-    BATCH_LIMIT, Capacity, ClusterPolicy, GroupPolicy, KeepWindow, Regain, TimerChoice,
+    BATCH_LIMIT, Capacity, ClusterPolicy, GroupCalls, GroupPolicy, KeepWindow, Regain, TimerChoice,
     UtilizationRule, WitnessKind,
 };
 use crate::snapshot::{
     Activity, ClusterStatus, Condition, Eligible, FenceSight, GroupView, Identity, InstanceStatus,
-    Listing, NodeView, PendingJob, Provisioning, Role, Snapshot, Witness, WorkloadSource,
+    Listing, NodeCapacity, NodeView, PendingJob, Provisioning, Role, Snapshot, Witness,
+    WorkloadSource,
 };
 use crate::units::{MilliGpus, NodeCount, Span, Time, UsdPerHour};
+
+mod whole_group;
+
+pub use self::whole_group::{Cleared, ClearedGroup, Recount, clear_group, group_trial};
 
 /// A plan that may be carried out.
 #[derive(Debug, Clone, PartialEq)]
@@ -97,6 +102,14 @@ pub enum Rule {
     Revocable,
     /// A gate has let it through before the look began.
     Gate,
+    /// No refused request is being waited out.
+    BackedOff,
+    /// A call for the whole group takes all of it or nothing: every node, and
+    /// only where the policy lets it.
+    WholeGroup,
+    /// `CurrentCount == TargetCount ==` listed `==` fenced, before and after the
+    /// looks.
+    Counts,
 }
 
 /// Approves a plan.
@@ -150,12 +163,15 @@ impl Auditor<'_> {
             });
             self.demand(revocable, release.node, Rule::Revocable);
         }
+        self.check_whole_releases(&plan.releases);
         if plan.marks.is_empty() {
             return;
         }
         let calm =
             cluster_is_calm(self.snapshot, self.policy, self.history) && plan.freeze.is_none();
         self.demand(calm, &plan.cluster, Rule::ClusterCalm);
+        let waited_out = !is_backed_off(self.history, self.now);
+        self.demand(waited_out, &plan.cluster, Rule::BackedOff);
         let mut groups: BTreeMap<&GroupName, Vec<&Mark>> = BTreeMap::new();
         let mut ids = BTreeSet::new();
         for mark in &plan.marks {
@@ -197,14 +213,65 @@ impl Auditor<'_> {
             self.demand(idle, mark.node, Rule::Evidence);
             let alone = self.is_free_to_go(name, node, group);
             self.demand(alone, mark.node, Rule::LeftAlone);
+            self.demand(is_paid_as_declared(node, group), mark.node, Rule::WorthIt);
         }
-        let going = NodeCount::of(marks.len());
+        self.check_whole_group(name, view, group, marks);
+        let going = going(marks);
         let fits = self.surplus(name, view, group).is_some_and(|surplus| going <= surplus);
         self.demand(fits, name, Rule::Surplus);
         let live = count_live(view, self.history, self.policy, group);
         let floor = highest_floor(group, self.now) + group.min_idle_nodes;
         self.demand(going + floor <= live, name, Rule::Floor);
-        self.demand(self.is_in_budget(name, group, going), name, Rule::Budget);
+        let in_budget = self.is_in_budget(name, view, group, marks);
+        self.demand(in_budget, name, Rule::Budget);
+    }
+
+    /// Marks for a call for the whole group: all of them for the same one, every
+    /// listed node and nothing else open, more than ids could do, and only where
+    /// the policy wants it.
+    fn check_whole_group(
+        &mut self,
+        name: &GroupName,
+        view: &GroupView,
+        group: &GroupPolicy,
+        marks: &[&Mark],
+    ) {
+        let open = |a: &&OpenAction| a.group == *name;
+        let mut open = self.history.actions.values().filter(open);
+        let same = |stay| marks.iter().all(|mark| mark.evidence.remainder == stay);
+        let holds = match marks.first().and_then(|mark| mark.evidence.remainder) {
+            None => same(None) && open.all(|action| action.evidence.remainder.is_none()),
+            Some(stay) => {
+                same(Some(stay))
+                    && group.group_calls == GroupCalls::WholeGroup
+                    && open.next().is_none()
+                    && marks.len() == view.nodes.len()
+                    && stay > NodeCount::ZERO
+                    && going(marks) > BATCH_LIMIT
+            }
+        };
+        self.demand(holds, name, Rule::WholeGroup);
+    }
+
+    /// What was marked for a call for the whole group is taken back as a whole.
+    fn check_whole_releases(&mut self, releases: &[Release]) {
+        let released: BTreeSet<ActionId> = releases.iter().map(|release| release.action).collect();
+        let whole: Vec<&OpenAction> = self
+            .history
+            .actions
+            .values()
+            .filter(|a| a.evidence.remainder.is_some() && is_short_of_asking(&a.state))
+            .collect();
+        let broken: BTreeSet<&GroupName> =
+            whole.iter().filter(|a| released.contains(&a.id)).map(|a| &a.group).collect();
+        let left_behind: Vec<InstanceId> = whole
+            .iter()
+            .filter(|a| broken.contains(&a.group) && !released.contains(&a.id))
+            .map(|a| a.node)
+            .collect();
+        for node in left_behind {
+            self.demand(false, node, Rule::WholeGroup);
+        }
     }
 
     fn check_cluster(&mut self, groups: &BTreeMap<&GroupName, Vec<&Mark>>) {
@@ -216,10 +283,11 @@ impl Auditor<'_> {
             }
             declared += group.size;
         }
-        let going = NodeCount::of(groups.values().map(Vec::len).sum());
+        let marked = NodeCount::of(groups.values().map(Vec::len).sum());
+        let going: NodeCount = groups.values().map(|marks| going(marks)).sum();
         let cluster = &self.policy.cluster;
         self.demand(going + self.policy.min_nodes <= live, cluster, Rule::Floor);
-        let believable = !self.policy.mass_change.is_exceeded(going, declared);
+        let believable = !self.policy.mass_change.is_exceeded(marked, declared);
         self.demand(believable, cluster, Rule::MassChange);
     }
 
@@ -270,7 +338,14 @@ impl Auditor<'_> {
         Some(NodeCount(u32::try_from(spare.max(0)).unwrap_or(u32::MAX)))
     }
 
-    fn is_in_budget(&self, name: &GroupName, group: &GroupPolicy, going: NodeCount) -> bool {
+    fn is_in_budget(
+        &self,
+        name: &GroupName,
+        view: &GroupView,
+        group: &GroupPolicy,
+        marks: &[&Mark],
+    ) -> bool {
+        let going = going(marks);
         let open: Vec<_> =
             self.history.actions.values().filter(|action| action.group == *name).collect();
         let uncharged = open.iter().filter(|a| is_short_of_asking(&a.state)).count();
@@ -284,10 +359,20 @@ impl Auditor<'_> {
             spent + uncharged + going.get() <= limit.get()
         };
         let size = group.size.0 as usize;
-        let leaving = open.len() + going.get();
+        // Those that stay are fenced, too, and the share is of what is.
+        let leaving = open.len() + marks.len();
+        // A call for the whole group carries any number of nodes, but then it
+        // has to take every one that is listed, or to say how many stay.
+        let takes_all = uncharged == open.len() && open.len() + marks.len() == view.nodes.len();
+        let batch = match group.group_calls {
+            GroupCalls::ToZero | GroupCalls::WholeGroup if takes_all => group.budgets.per_batch,
+            GroupCalls::Never | GroupCalls::ToZero | GroupCalls::WholeGroup => {
+                group.budgets.per_batch.min(BATCH_LIMIT)
+            }
+        };
         let share_of_size = group.budgets.leaving.of_rounded_down(group.size).get();
         let small_group = usize::from(group.budgets.leaving > Default::default() && size > 0);
-        uncharged + going.get() <= group.budgets.per_batch.min(BATCH_LIMIT).get()
+        uncharged + going.get() <= batch.get()
             && within(Span::hours(1), group.budgets.per_hour)
             && within(Span::hours(24), group.budgets.per_day)
             && leaving <= share_of_size.max(small_group)
@@ -366,37 +451,35 @@ pub struct Offer<'a> {
     pub now: Time,
 }
 
-/// Clears settled actions of one group for one request.
-pub fn clear(offer: Offer<'_>) -> Clearance {
-    let Offer { id, group: group_name, gated, snapshot, policy, history, now } = offer;
-    let settled: Vec<&OpenAction> = history
-        .actions
-        .values()
-        .filter(|a| a.group == *group_name && settled_until(&a.state).is_some())
-        .collect();
-    let wait_all = |rule| Clearance {
-        batch: None,
-        waiting: settled.iter().map(|action| (action.id, rule)).collect(),
-    };
+/// The group that an offer is about, if all holds that is not about one node.
+/// `stay` nodes that are on their way out come back right after the request.
+fn ready_group<'a>(
+    offer: &Offer<'a>,
+    stay: NodeCount,
+) -> Result<(&'a GroupView, &'a GroupPolicy), Rule> {
+    let Offer { group: group_name, snapshot, policy, history, now, .. } = *offer;
     let (Some(view), Some(group)) =
         (snapshot.groups.get(group_name), policy.groups.get(group_name))
     else {
-        return wait_all(Rule::GroupCalm);
+        return Err(Rule::GroupCalm);
     };
     let fresh = now.since(snapshot.begun_at) <= policy.timing.guard && now >= snapshot.begun_at;
     if !fresh || snapshot.cluster != policy.cluster {
-        return wait_all(Rule::Current);
+        return Err(Rule::Current);
+    }
+    if is_backed_off(history, now) {
+        return Err(Rule::BackedOff);
     }
     if !cluster_is_calm(snapshot, policy, history) || !is_our_turn(group_name, snapshot, history) {
-        return wait_all(Rule::ClusterCalm);
+        return Err(Rule::ClusterCalm);
     }
     if !group_is_calm(view) {
-        return wait_all(Rule::GroupCalm);
+        return Err(Rule::GroupCalm);
     }
     if !is_worth_it(view, group) {
-        return wait_all(Rule::WorthIt);
+        return Err(Rule::WorthIt);
     }
-    let live = count_live(view, history, policy, group);
+    let live = count_live(view, history, policy, group) + stay;
     let floor = highest_floor(group, now) + group.min_idle_nodes;
     let cluster_live: NodeCount = policy
         .groups
@@ -404,22 +487,44 @@ pub fn clear(offer: Offer<'_>) -> Clearance {
         .filter_map(|(name, group)| Some((snapshot.groups.get(name)?, group)))
         .map(|(view, group)| count_live(view, history, policy, group))
         .sum();
-    if live < floor || cluster_live < policy.min_nodes {
-        return wait_all(Rule::Floor);
+    if live < floor || cluster_live + stay < policy.min_nodes {
+        return Err(Rule::Floor);
     }
     let idle = view.nodes.iter().filter(|node| {
         !history.actions.contains_key(&node.id) && is_idle(node, &FenceSight::Clear, policy, group)
     });
     let queue = view.pending.as_deref().unwrap_or(&[]);
-    if NodeCount::of(idle.count()) < NodeCount(certain_demand(queue, group, now)) {
-        return wait_all(Rule::Demand);
+    if NodeCount::of(idle.count()) + stay < NodeCount(certain_demand(queue, group, now)) {
+        return Err(Rule::Demand);
     }
-    let room = room_in_budgets(group_name, group, history, now);
+    Ok((view, group))
+}
+
+/// Clears settled actions of one group for one request by ids.
+pub fn clear(offer: Offer<'_>) -> Clearance {
+    let Offer { id, group: group_name, gated, snapshot, policy, history, now, .. } = offer;
+    let settled: Vec<&OpenAction> = history
+        .actions
+        .values()
+        .filter(|a| a.group == *group_name && settled_until(&a.state).is_some())
+        .collect();
+    let group = match ready_group(&offer, NodeCount::ZERO) {
+        Ok((_, group)) => group,
+        Err(rule) => {
+            let waiting = settled.iter().map(|action| (action.id, rule)).collect();
+            return Clearance { batch: None, waiting };
+        }
+    };
+    let room = room_in_budgets(group_name, group, history, now).min(BATCH_LIMIT);
     let mut nodes = vec![];
     let mut waiting = vec![];
     for action in settled {
-        match clearance(action, view, &offer, group) {
+        match clearance(action, &offer) {
             Some(rule) => waiting.push((action.id, rule)),
+            // By ids it might be one that was to stay.
+            None if action.evidence.remainder.is_some() => {
+                waiting.push((action.id, Rule::WholeGroup));
+            }
             None if !gated(action) => waiting.push((action.id, Rule::Gate)),
             None if nodes.len() >= room.get() => waiting.push((action.id, Rule::Budget)),
             None => nodes.push(action.node),
@@ -437,14 +542,14 @@ pub fn clear(offer: Offer<'_>) -> Clearance {
 }
 
 /// What keeps one settled action from being cleared, if anything does.
-fn clearance(
-    action: &OpenAction,
-    view: &GroupView,
-    offer: &Offer<'_>,
-    group: &GroupPolicy,
-) -> Option<Rule> {
+fn clearance(action: &OpenAction, offer: &Offer<'_>) -> Option<Rule> {
     let Offer { snapshot, policy, now, .. } = *offer;
     let settled = settled_until(&action.state)?;
+    let (Some(view), Some(group)) =
+        (snapshot.groups.get(&action.group), policy.groups.get(&action.group))
+    else {
+        return Some(Rule::GroupCalm);
+    };
     if snapshot.begun_at < settled || action.policy != policy.hash {
         return Some(Rule::Current);
     }
@@ -458,7 +563,29 @@ fn clearance(
     if !is_idle(node, &fence, policy, group) || !is_second_look(node, action, policy, now) {
         return Some(Rule::Evidence);
     }
+    if !is_paid_as_declared(node, group) {
+        return Some(Rule::WorthIt);
+    }
     is_protected(node, group).then_some(Rule::LeftAlone)
+}
+
+/// How many nodes go by these marks of one group.
+fn going(marks: &[&Mark]) -> NodeCount {
+    let stay = marks.first().and_then(|mark| mark.evidence.remainder);
+    NodeCount::of(marks.len()).less(stay.unwrap_or(NodeCount::ZERO))
+}
+
+fn is_backed_off(history: &History, now: Time) -> bool {
+    history.backoff.as_ref().is_some_and(|backoff| now < backoff.until)
+}
+
+/// Its own description was read, and does not contradict its group's.
+fn is_paid_as_declared(node: &NodeView, group: &GroupPolicy) -> bool {
+    match node.capacity {
+        NodeCapacity::Unread => false,
+        NodeCapacity::NotShown => true,
+        NodeCapacity::Shown(seen) => seen == group.capacity,
+    }
 }
 
 /// The second look counts by the stamps of what was seen, not by when it was
@@ -511,7 +638,7 @@ fn room_in_budgets(
     };
     let hour = group.budgets.per_hour.less(spent(Span::hours(1)));
     let day = group.budgets.per_day.less(spent(Span::hours(24)));
-    hour.min(day).min(group.budgets.per_batch).min(BATCH_LIMIT)
+    hour.min(day).min(group.budgets.per_batch)
 }
 
 fn settled_until(state: &ActionState) -> Option<Time> {

@@ -7,6 +7,15 @@ use crate::plan::Bound;
 use crate::policy::{BATCH_LIMIT, GroupPolicy};
 use crate::units::{NodeCount, Span, Time};
 
+/// What one request can ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RequestLimit {
+    /// So many ids ([`BATCH_LIMIT`]).
+    Ids,
+    /// A count, for the whole group: any number.
+    Count,
+}
+
 /// What every budget of a group still allows, each with its name. Actions that
 /// are open but not charged yet count as spent.
 pub fn remaining(
@@ -14,6 +23,7 @@ pub fn remaining(
     policy: &GroupPolicy,
     history: &History,
     now: Time,
+    limit: RequestLimit,
 ) -> [(NodeCount, Bound); 4] {
     let (mut uncharged, mut open) = (NodeCount::ZERO, NodeCount::ZERO);
     for action in history.actions.values().filter(|a| a.group == *name) {
@@ -30,7 +40,10 @@ pub fn remaining(
     }
     let spent = |window| history.charged(name, window, now) + uncharged;
     let budgets = &policy.budgets;
-    let batch = budgets.per_batch.min(BATCH_LIMIT);
+    let batch = match limit {
+        RequestLimit::Ids => budgets.per_batch.min(BATCH_LIMIT),
+        RequestLimit::Count => budgets.per_batch,
+    };
     // No more is fenced than the next request carries.
     let leaving = leaving_limit(policy);
     [
@@ -43,7 +56,7 @@ pub fn remaining(
 
 /// Most nodes of a group on their way out at the same time: the share of the
 /// declared size, rounded down, but at least one unless the share is zero.
-fn leaving_limit(policy: &GroupPolicy) -> NodeCount {
+pub fn leaving_limit(policy: &GroupPolicy) -> NodeCount {
     let share = policy.budgets.leaving;
     let least = share.of_rounded_up(policy.size).min(NodeCount(1));
     share.of_rounded_down(policy.size).max(least)

@@ -8,8 +8,8 @@ use crate::plan::{Doubt, KeepReason};
 use crate::policy::{ClusterPolicy, GroupPolicy, Regain, WitnessKind};
 use crate::rule::{Class, Member};
 use crate::snapshot::{
-    ClusterStatus, FenceSight, GroupView, Listing, NodeView, Provisioning, Role, Snapshot, Witness,
-    WorkloadSource,
+    ClusterStatus, FenceSight, GroupView, Listing, NodeCapacity, NodeView, Provisioning, Role,
+    Snapshot, Witness, WorkloadSource,
 };
 use crate::units::Time;
 
@@ -18,12 +18,16 @@ pub fn cluster_objection(
     snapshot: &Snapshot,
     policy: &ClusterPolicy,
     history: &History,
+    now: Time,
 ) -> Option<KeepReason> {
     if let Some(stop) = &history.stop {
         return Some(KeepReason::Stopped(stop.clone()));
     }
     if let Some(freeze) = &history.freeze {
         return Some(KeepReason::Frozen(freeze.clone()));
+    }
+    if let Some(backoff) = history.backed_off(now) {
+        return Some(KeepReason::BackedOff(backoff.clone()));
     }
     let Some(state) = &snapshot.state else { return Some(KeepReason::ClusterUnread) };
     if let Listing::Lost(fault) = &snapshot.listing {
@@ -138,6 +142,15 @@ pub fn node_objection(
     let grace_over = idle_since + group_policy.post_job_grace;
     if grace_over > now {
         return Err(KeepReason::RecentlyBusy { until: grace_over });
+    }
+    // Before the metrics, which are not asked for a node that cannot go.
+    match node.capacity {
+        NodeCapacity::Unread => return Err(KeepReason::Unknown(Doubt::DetailsUnread)),
+        NodeCapacity::Shown(seen) if seen != group_policy.capacity => {
+            let declared = group_policy.capacity;
+            return Err(KeepReason::CapacityContradicts { declared, seen });
+        }
+        NodeCapacity::Shown(_) | NodeCapacity::NotShown => {}
     }
     if let Some(rule) = &group_policy.utilization {
         let objection = match &node.activity {

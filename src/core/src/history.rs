@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::action::{ActionState, Terms};
+use crate::backoff::Backoff;
 use crate::ids::{ActionId, GroupName, InstanceId, LedgerId, PolicyHash};
 use crate::plan::Evidence;
 use crate::rule::GroupState;
@@ -32,6 +33,11 @@ pub struct History {
     /// Actions that ended lately because their node is gone: their trace in
     /// the counts of DescribeCluster can outlast them.
     pub gone: Vec<Gone>,
+    /// The last refusals of whole requests in a row, if the last request was
+    /// refused. It outlasts its `until`: the next refusal counts on.
+    pub backoff: Option<Backoff>,
+    /// A deletion was accepted here before, so the cluster can do it.
+    pub has_accepted: bool,
 }
 
 /// How long after its end a deletion may still explain a difference between
@@ -185,6 +191,11 @@ impl History {
     /// while the old ones stay in force.
     pub fn clone_groups(&self) -> Self {
         Self { groups: self.groups.clone(), ..Self::default() }
+    }
+
+    /// The back-off in force, if there is one.
+    pub fn backed_off(&self, now: Time) -> Option<&Backoff> {
+        self.backoff.as_ref().filter(|backoff| now < backoff.until)
     }
 
     /// Drops what can no longer matter.

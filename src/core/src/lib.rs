@@ -21,6 +21,7 @@ pub mod policy;
 pub mod snapshot;
 
 pub mod action;
+pub mod backoff;
 pub mod history;
 pub mod plan;
 pub mod rule;
@@ -31,6 +32,7 @@ pub mod census;
 pub mod demand;
 pub mod eligibility;
 pub mod floors;
+pub mod group_call;
 pub mod ranking;
 
 pub mod planner;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::action::ReleaseReason;
+use crate::backoff::Backoff;
 use crate::history::{Freeze, FreezeReason, Stop};
 use crate::ids::{ActionId, ClusterName, GroupName, InstanceId, NodeName, PolicyHash};
 use crate::policy::Capacity;
@@ -64,6 +65,11 @@ pub struct Evidence {
     pub price: UsdPerHour,
     /// What bringing one back costs.
     pub wake: Usd,
+    /// Marked together with every other node of its group, for one call that
+    /// leaves so many of them, nobody knows which; `None` for a node that is
+    /// asked for by its id, or goes with all of its group.
+    #[serde(default)]
+    pub remainder: Option<NodeCount>,
 }
 
 /// One action to take back.
@@ -113,6 +119,8 @@ pub enum KeepReason {
     Stopped(Stop),
     /// The cluster is frozen until a person clears it.
     Frozen(Freeze),
+    /// The API refused a request lately, and the cluster is left alone for a while.
+    BackedOff(Backoff),
     /// The cluster could not be described.
     ClusterUnread,
     /// The listing cannot be relied on.
@@ -224,6 +232,8 @@ pub enum Doubt {
     MetricsPartial,
     /// SageMaker's status is not one this build knows.
     StatusUnrecognised(Arc<str>),
+    /// Its own description, which shows how it is paid for, was not read yet.
+    DetailsUnread,
 }
 
 /// What metrics show of a node that is not idle.
@@ -258,6 +268,8 @@ pub enum Bound {
     LeavingBudget,
     /// So many idle nodes may be chosen.
     Candidates,
+    /// The whole group is on its way to one call.
+    WholeGroup,
 }
 
 /// The numbers behind a group's verdicts.
@@ -281,7 +293,8 @@ pub struct GroupFigures {
     pub floor: NodeCount,
     /// Nodes that could be chosen.
     pub candidates: NodeCount,
-    /// Nodes marked by this plan.
+    /// Nodes that go by this plan. As many are marked, but for a call for the
+    /// whole group, which takes the mark of every node.
     pub marks: NodeCount,
     /// What kept it from marking more.
     pub bound: Option<Bound>,
@@ -300,6 +313,7 @@ impl fmt::Display for Bound {
             Self::DayBudget => "the day's budget",
             Self::LeavingBudget => "the share that may leave at the same time",
             Self::Candidates => "no other node may be chosen",
+            Self::WholeGroup => "a call for the whole group is under way",
         })
     }
 }
@@ -308,11 +322,21 @@ impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Keep(why) => write!(f, "keep: {why}"),
-            Self::Mark(e) => write!(
-                f,
-                "delete: idle since {}, {} spare for {}, saves {}, bringing one back costs {}",
-                e.idle_since, e.surplus, e.tau, e.price, e.wake
-            ),
+            Self::Mark(e) => {
+                match e.remainder {
+                    None => f.write_str("delete")?,
+                    Some(stay) => write!(
+                        f,
+                        "fence with its whole group, of which one call leaves {stay}, which come \
+                         back"
+                    )?,
+                }
+                write!(
+                    f,
+                    ": idle since {}, {} spare for {}, saves {}, bringing one back costs {}",
+                    e.idle_since, e.surplus, e.tau, e.price, e.wake
+                )
+            }
             Self::Leaving { state } => write!(f, "leaving: {state}"),
             Self::Release(why) => write!(f, "hand back: {why}"),
         }
@@ -326,6 +350,7 @@ impl fmt::Display for KeepReason {
             Self::Frozen(freeze) => {
                 write!(f, "the cluster is frozen since {}: {}", freeze.at, freeze.why)
             }
+            Self::BackedOff(backoff) => backoff.fmt(f),
             Self::ClusterUnread => f.write_str("the cluster could not be described"),
             Self::ListingLost(fault) => write!(f, "the node listing is not whole: {fault}"),
             Self::WorkloadUnread(source) => match source {
@@ -400,6 +425,9 @@ impl fmt::Display for KeepReason {
                 Doubt::MetricsPartial => f.write_str("some of its metrics are missing"),
                 Doubt::StatusUnrecognised(status) => {
                     write!(f, "its status `{status}` is not one this build knows")
+                }
+                Doubt::DetailsUnread => {
+                    f.write_str("how it is paid for could not be read yet (DescribeClusterNode)")
                 }
             },
             Self::Busy(claim) => write!(f, "in use: {claim}"),

@@ -8,7 +8,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use crate::action::{ActionState, ReleaseReason};
-use crate::budgets;
+use crate::budgets::{self, RequestLimit};
 use crate::demand;
 use crate::eligibility::{cluster_objection, group_objection, node_objection};
 use crate::floors;
@@ -17,9 +17,9 @@ use crate::ids::GroupName;
 use crate::plan::{
     Bound, Evidence, GroupFigures, KeepReason, Mark, NodeVerdict, Plan, Release, Verdict,
 };
-use crate::policy::{ClusterPolicy, GroupPolicy};
+use crate::policy::{BATCH_LIMIT, ClusterPolicy, GroupCalls, GroupPolicy};
 use crate::ranking::Rank;
-use crate::rule::{GroupState, Timer, WakeCost, wake_cost};
+use crate::rule::{GroupState, SampleRun, Timer, WakeCost, wake_cost};
 use crate::snapshot::{GroupView, NodeView, Snapshot};
 use crate::units::{NodeCount, Span, Time, UsdPerHour};
 
@@ -35,7 +35,7 @@ pub fn plan(snapshot: &Snapshot, policy: &ClusterPolicy, history: &History, now:
         verdicts: vec![],
         figures: BTreeMap::new(),
     };
-    let objection = cluster_objection(snapshot, policy, history);
+    let objection = cluster_objection(snapshot, policy, history, now);
     let live = |name: &GroupName| newest_live(history, name, snapshot.taken_at);
     let cluster_live: NodeCount = policy.groups.keys().map(live).sum();
     let mut cluster_spare = cluster_live.less(policy.min_nodes);
@@ -58,7 +58,7 @@ pub fn plan(snapshot: &Snapshot, policy: &ClusterPolicy, history: &History, now:
             Some(why) => (vec![], group.verdicts_all(&why, &releases)),
             None => group.choose(policy, cluster_spare, &releases, &mut figures),
         };
-        cluster_spare = cluster_spare.less(NodeCount::of(marks.len()));
+        cluster_spare = cluster_spare.less(figures.marks);
         plan.marks.extend(marks);
         plan.releases.extend(releases);
         plan.verdicts.extend(verdicts);
@@ -118,6 +118,15 @@ fn stop_if_too_many(plan: &mut Plan, policy: &ClusterPolicy) {
     }
 }
 
+/// How many of a group go.
+struct Choice {
+    count: NodeCount,
+    /// What kept it from being more.
+    bound: Option<Bound>,
+    /// How many stay, where that takes a call for the whole group.
+    remainder: Option<NodeCount>,
+}
+
 /// One group and everything a decision about it needs.
 struct Group<'a> {
     name: &'a GroupName,
@@ -173,6 +182,9 @@ impl Group<'_> {
         // Only a sample of this very instant counts as a shortage.
         let newest = self.state.and_then(|state| state.runs.back());
         let Some(run) = newest.filter(|run| run.to == snapshot.taken_at) else { return vec![] };
+        if let Some(stay) = self.whole_group_stays() {
+            return self.whole_group_back(stay, run, figures);
+        }
         let live = run.counts.live();
         let below_floor = figures.floor.less(live);
         let unmet = (run.counts.queued + figures.upcoming).less(run.counts.idle);
@@ -188,6 +200,47 @@ impl Group<'_> {
             .take(figures.wanted_back.get())
             .map(|action| Release { action: action.id, node: action.node, why: why.clone() })
             .collect()
+    }
+
+    /// How many nodes a call for the whole group would leave, if nodes of this
+    /// group were marked for one.
+    fn whole_group_stays(&self) -> Option<NodeCount> {
+        self.open_actions().find_map(|action| action.evidence.remainder)
+    }
+
+    /// Takes back what was marked for a call for the whole group: all of it or
+    /// nothing. The call needs every node of the group, and without it a node
+    /// that was to stay must not be asked for by its id. Those that stay come
+    /// back right after the call, so here they count as live and idle.
+    fn whole_group_back(
+        &self,
+        stay: NodeCount,
+        run: &SampleRun,
+        figures: &mut GroupFigures,
+    ) -> Vec<Release> {
+        let below_floor = figures.floor.less(run.counts.live() + stay);
+        let idle = run.counts.idle + stay;
+        let unmet = (run.counts.queued + figures.upcoming).less(idle);
+        let is_whole = self.view.nodes.iter().all(|node| {
+            let action = self.history.actions.get(&node.id);
+            action.is_some_and(|a| a.evidence.remainder == Some(stay) && a.state.is_revocable())
+        });
+        let is_whole = is_whole && self.open_actions().count() == self.view.nodes.len();
+        let why = if below_floor > NodeCount::ZERO && below_floor >= unmet {
+            ReleaseReason::Floor
+        } else if unmet > NodeCount::ZERO {
+            ReleaseReason::Demand
+        } else if !is_whole {
+            ReleaseReason::Vetoed("its group can no longer go as a whole".into())
+        } else {
+            return vec![];
+        };
+        let revocable = self.open_actions().filter(|action| action.state.is_revocable());
+        let releases: Vec<Release> = revocable
+            .map(|action| Release { action: action.id, node: action.node, why: why.clone() })
+            .collect();
+        figures.wanted_back = NodeCount::of(releases.len());
+        releases
     }
 
     /// Chooses the nodes that go, and says of every other why it stays.
@@ -218,16 +271,18 @@ impl Group<'_> {
         }
         candidates.sort_by(|(a, ..), (b, ..)| a.cmp(b));
         figures.candidates = NodeCount::of(candidates.len());
-        let (count, bound) = self.how_many(figures, cluster_spare);
+        let Choice { count, bound, remainder } = self.how_many(figures, policy, cluster_spare);
         figures.marks = count;
         figures.bound = bound;
+        // Whoever goes, a call for the whole group needs all of its nodes fenced.
+        let marked = if remainder.is_some() { candidates.len() } else { count.get() };
 
         let mut marks = vec![];
         for (rank, (_, place, idle_since)) in candidates.into_iter().enumerate() {
             let verdict = match (figures.surplus, figures.tau, self.cost) {
-                (Some(surplus), Some(tau), Some(cost)) if rank < count.get() => {
+                (Some(surplus), Some(tau), Some(cost)) if rank < marked => {
                     let WakeCost { price, wake, .. } = cost;
-                    let evidence = Evidence { idle_since, surplus, tau, price, wake };
+                    let evidence = Evidence { idle_since, surplus, tau, price, wake, remainder };
                     marks.push(self.mark(&self.view.nodes[place], evidence));
                     Verdict::Mark(evidence)
                 }
@@ -257,11 +312,75 @@ impl Group<'_> {
         Mark { node: node.id, group: self.name.clone(), identity, evidence }
     }
 
-    /// How many may go, and what kept it from being more.
+    /// How many may go, by ids or as a whole group, and what kept it from being more.
     fn how_many(
         &self,
         figures: &GroupFigures,
+        policy: &ClusterPolicy,
         cluster_spare: NodeCount,
+    ) -> Choice {
+        if self.whole_group_stays().is_some() {
+            let (count, bound) = (NodeCount::ZERO, Some(Bound::WholeGroup));
+            return Choice { count, bound, remainder: None };
+        }
+        let (count, bound) = self.tightest(figures, cluster_spare, RequestLimit::Ids);
+        let named = Choice { count, bound, remainder: None };
+        match self.policy.group_calls {
+            GroupCalls::Never => named,
+            GroupCalls::ToZero | GroupCalls::WholeGroup => {
+                self.as_a_whole(figures, policy, cluster_spare, named)
+            }
+        }
+    }
+
+    /// What a call for the whole group allows beyond a request by ids. Where it
+    /// allows nothing, ids are better: they say who goes, and leave the others
+    /// to their jobs.
+    fn as_a_whole(
+        &self,
+        figures: &GroupFigures,
+        policy: &ClusterPolicy,
+        cluster_spare: NodeCount,
+        named: Choice,
+    ) -> Choice {
+        let (count, bound) = self.tightest(figures, cluster_spare, RequestLimit::Count);
+        let listed = NodeCount::of(self.view.nodes.len());
+        let open = NodeCount::of(self.open_actions().count());
+        let is_revocable = |node: &&NodeView| {
+            self.history.actions.get(&node.id).is_some_and(|a| a.state.is_revocable())
+        };
+        let revocable = NodeCount::of(self.view.nodes.iter().filter(is_revocable).count());
+        let declared: NodeCount = policy.groups.values().map(|group| group.size).sum();
+        let is_believable = |marks| !policy.mass_change.is_exceeded(marks, declared);
+        if count <= named.count {
+            return named;
+        }
+        // Everything that is listed goes, whoever is picked.
+        let all_go = count == figures.candidates
+            && open == revocable
+            && count + open == listed
+            && is_believable(count);
+        if all_go {
+            return Choice { count, bound, remainder: None };
+        }
+        // Some stay, nobody knows which: so every node has to be fenced, and
+        // those that stay are kept from their jobs for a while for it.
+        let some_stay = self.policy.group_calls == GroupCalls::WholeGroup
+            && count > BATCH_LIMIT
+            && count < listed
+            && open == NodeCount::ZERO
+            && figures.candidates == listed
+            && budgets::leaving_limit(self.policy) >= listed
+            && is_believable(listed);
+        if some_stay { Choice { count, bound, remainder: Some(listed.less(count)) } } else { named }
+    }
+
+    /// The tightest bound, and which it is.
+    fn tightest(
+        &self,
+        figures: &GroupFigures,
+        cluster_spare: NodeCount,
+        limit: RequestLimit,
     ) -> (NodeCount, Option<Bound>) {
         let Some(surplus) = figures.surplus else { return (NodeCount::ZERO, Some(Bound::Surplus)) };
         let live = newest_live(self.history, self.name, self.now);
@@ -272,7 +391,7 @@ impl Group<'_> {
             (live.less(figures.floor), Bound::Floor),
             (cluster_spare, Bound::ClusterFloor),
         ];
-        bounds.extend(budgets::remaining(self.name, self.policy, self.history, self.now));
+        bounds.extend(budgets::remaining(self.name, self.policy, self.history, self.now, limit));
         let tightest = bounds.into_iter().min_by_key(|(count, _)| *count);
         tightest.map_or((NodeCount::ZERO, None), |(count, bound)| (count, Some(bound)))
     }

@@ -49,6 +49,9 @@ pub struct ClusterState {
     pub rival_autoscaler: bool,
     /// A software update is under way in some group.
     pub software_update: bool,
+    /// When the cluster was created, where the API says so. Clusters from before
+    /// 2024-06-20 delete by id only once they were patched.
+    pub created: Option<Time>,
 }
 
 /// SageMaker's `ClusterStatus`.
@@ -210,6 +213,8 @@ pub struct NodeView {
     pub health: u8,
     /// It must not be touched.
     pub protected: bool,
+    /// How it is paid for, by its own description.
+    pub capacity: NodeCapacity,
     /// What the scheduler says of it.
     pub scheduler: Witness<SchedulerSight>,
     /// What its metrics say of it.
@@ -223,6 +228,17 @@ impl NodeView {
     pub fn identity(&self) -> Identity {
         Identity { launched: self.launched, name: self.name.clone() }
     }
+}
+
+/// How one node is paid for, as DescribeClusterNode shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NodeCapacity {
+    /// It was not read, so it may be anything.
+    Unread,
+    /// It was read, and the API shows none.
+    NotShown,
+    /// As shown.
+    Shown(Capacity),
 }
 
 /// What identifies a node besides its id.
@@ -461,6 +477,8 @@ pub struct ListedNode {
     pub health: u8,
     /// Marked as protected by a tag or label.
     pub protected: bool,
+    /// How it is paid for, by its own description; listings do not show it.
+    pub capacity: NodeCapacity,
 }
 
 /// A listing as read, all pages together.

@@ -13,26 +13,33 @@ use std::sync::Arc;
 use trimtab_core::action::{
     ActionState, Answer, Effect, End, EventKind, FenceLook, Notice, ReleaseReason, Sight, Terms,
 };
-use trimtab_core::audit::{self, ApprovedPlan, ClearedBatch, Offer, Violation};
+use trimtab_core::audit::{self, ApprovedPlan, Cleared, Offer, Recount, Violation};
 use trimtab_core::census::{self, Gap};
+use trimtab_core::group_call;
 use trimtab_core::history::{Freeze, Gone, History, OpenAction, Stop};
 use trimtab_core::ids::{ActionId, BatchId, GroupName, InstanceId, LedgerId, TickId};
 use trimtab_core::plan::{Mark, Plan};
 use trimtab_core::planner;
-use trimtab_core::policy::{ClusterPolicy, NodeLocalData, WitnessKind};
+use trimtab_core::policy::{ClusterPolicy, GroupCalls, NodeLocalData, WitnessKind};
 use trimtab_core::snapshot::{FenceSight, InstanceStatus, Listing, Snapshot, WorkloadSource};
 use trimtab_core::units::{NodeCount, Span, Time};
 
 use crate::executor::{self, Sent};
 use crate::look::look;
-use crate::observe::{MetricsUse, Observed, observe};
+use crate::observe::{KnownDetails, MetricsUse, Observed, observe};
 use crate::ports::{
-    Decision, FenceOrder, Ledger, LedgerError, Notification, Observation, Ports, Ring, Switch,
+    Decision, DeleteOutcome, FenceOrder, Ledger, LedgerError, Notification, Observation, Ports,
+    Refusal, Ring, Switch,
 };
 use crate::steps::{Happening, Steps, take_steps, wants_cooldown};
 
 /// A group frozen for longer than this is reported (design section 1).
 const GROUP_FREEZE_REPORTED_AFTER: Span = Span::hours(1);
+
+/// Clusters created before 2024-06-20T00:00Z delete nodes by id only once their
+/// software was updated (BatchDeleteClusterNodes' documentation and its release
+/// note).
+const DELETES_BY_ID_SINCE: Time = Time::from_secs(1_718_841_600);
 
 /// Whether a tick may begin new actions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,6 +100,8 @@ pub struct Driver {
     last_look: Option<Time>,
     /// Since when nothing could be written.
     unwritable_since: Option<Time>,
+    /// What nodes' own descriptions said.
+    details: KnownDetails,
 }
 
 /// Why a tick was not carried through.
@@ -141,6 +150,7 @@ impl Driver {
             look_again_at: None,
             last_look: None,
             unwritable_since: None,
+            details: KnownDetails::default(),
         };
         if let Some(freeze) = &driver.history.freeze {
             // Whoever died between freezing and telling has told nobody.
@@ -186,8 +196,7 @@ impl Driver {
         if let Some(Stop::NoLease { why }) = &self.history.stop {
             return Err(TickError::NoLease { why: Arc::clone(why) });
         }
-        let Observed { snapshot, metrics } =
-            observe(&self.ports, &self.policy, &self.history, &self.ledger_id).await;
+        let Observed { snapshot, metrics } = self.observe().await;
         let now = snapshot.taken_at;
         self.last_look = Some(snapshot.begun_at);
         self.check_clocks(&snapshot);
@@ -249,10 +258,15 @@ impl Driver {
         self.advance(vetoes, self.ports.clock.now()).await?;
         // The first look takes the fences off, the second sees that they are.
         for _ in 0..2 {
-            let seen = observe(&self.ports, &self.policy, &self.history, &self.ledger_id).await;
+            let seen = self.observe().await;
             self.look_at_all(&seen.snapshot).await?;
         }
         Ok(())
+    }
+
+    async fn observe(&mut self) -> Observed {
+        let Self { ports, policy, history, ledger_id, details, .. } = self;
+        observe(ports, policy, history, ledger_id, details).await
     }
 
     /// Reads what a person or another daemon may have set meanwhile.
@@ -296,6 +310,9 @@ impl Driver {
             self.history.end_windows();
             for charge in &mut self.history.charges {
                 charge.at = charge.at + step;
+            }
+            if let Some(backoff) = &mut self.history.backoff {
+                (backoff.at, backoff.until) = (backoff.at + step, backoff.until + step);
             }
             let before = self.clock_step.unwrap_or(Span::ZERO);
             self.clock_step = Some(before + step);
@@ -420,6 +437,12 @@ impl Driver {
                 let why = ReleaseReason::Vetoed("the cluster is frozen".into());
                 vetoes.push((*node, EventKind::Veto(why)));
             }
+            // What waits for a request that will not be sent for long is of more
+            // use to its jobs.
+            if let Some(backoff) = self.history.backed_off(snapshot.taken_at) {
+                let why = format!("the cluster is left alone until {}", backoff.until);
+                vetoes.push((*node, EventKind::Veto(ReleaseReason::Vetoed(why.into()))));
+            }
             if let Some(step) = self.clock_step {
                 let why = format!("the wall clock stepped by {step}");
                 vetoes.push((*node, EventKind::Veto(ReleaseReason::Vetoed(why.into()))));
@@ -443,7 +466,23 @@ impl Driver {
             happenings.push((*node, EventKind::Look(look)));
             happenings.push((*node, EventKind::Deadline));
         }
-        self.advance(happenings, snapshot.taken_at).await
+        let mut ended = self.advance(happenings, snapshot.taken_at).await?;
+        // After the looks: what they ended is what the calls are judged by.
+        let over = group_call::over(snapshot, &self.history);
+        let over: Vec<Happening> =
+            over.into_iter().map(|(node, why)| (node, EventKind::CallOver(why))).collect();
+        // Without a fence this ends them; with one, the next look asks for the
+        // release. Asked for again here, they need not wait a tick for it.
+        let nodes: Vec<InstanceId> = over.iter().map(|(node, _)| *node).collect();
+        ended.extend(self.advance(over, snapshot.taken_at).await?);
+        let mut looks = vec![];
+        for node in nodes {
+            if let Some(action) = self.history.actions.get(&node) {
+                looks.push((node, EventKind::Look(look(action, snapshot, &self.policy))));
+            }
+        }
+        ended.extend(self.advance(looks, snapshot.taken_at).await?);
+        Ok(ended)
     }
 
     /// Takes off fences of ours that no open action accounts for, and those
@@ -586,16 +625,19 @@ impl Driver {
         snapshot: &Snapshot,
     ) -> Result<Option<Sent>, LedgerError> {
         self.pass_gate(group, snapshot).await?;
+        let recount = self.recount(group, snapshot).await;
         // The last look at the switches: nothing but the commit lies between
         // it and the call. What was settled is taken back at the next tick.
         self.history.stop = self.stop().or(self.history.stop.take());
         let now = self.ports.clock.now();
         // Ids are used up by requests only.
-        if self.clear(BatchId(0), group, snapshot, now).is_none() {
+        if self.clear(BatchId(0), group, snapshot, recount.as_ref(), now).is_none() {
             return Ok(None);
         }
         let id = self.ledger.reserve_batch()?;
-        let Some(batch) = self.clear(id, group, snapshot, now) else { return Ok(None) };
+        let Some(batch) = self.clear(id, group, snapshot, recount.as_ref(), now) else {
+            return Ok(None);
+        };
         let Some(writers) = &self.ports.writers else { return Ok(None) };
         let writer = Arc::clone(&writers.cluster);
         let Some(committed) = executor::commit(&*self.ledger, &mut self.history, &batch, now)?
@@ -603,23 +645,87 @@ impl Driver {
             return Ok(None);
         };
         let sent = executor::send(&*writer, &*self.ports.clock, committed).await;
-        executor::record(&*self.ledger, &mut self.history, &sent, self.ports.clock.now())?;
+        let now = self.ports.clock.now();
+        let had_accepted = self.history.has_accepted;
+        executor::record(&*self.ledger, &mut self.history, &sent, now)?;
+        self.report_refusal(&sent, snapshot, had_accepted, now);
         Ok(Some(sent))
     }
 
+    /// DescribeCluster once more, if the group could go by one call as a whole:
+    /// the looks are over, and what the counts say now holds for the call (S8b).
+    async fn recount(&self, group: &GroupName, snapshot: &Snapshot) -> Option<Recount> {
+        let calls = self.policy.groups.get(group).map(|group| group.group_calls);
+        match calls? {
+            GroupCalls::Never => return None,
+            GroupCalls::ToZero | GroupCalls::WholeGroup => {}
+        }
+        let begun_at = self.ports.clock.now();
+        let gated = |action: &OpenAction| self.is_gated(action, group, snapshot);
+        let (id, policy, history, now) = (BatchId(0), &self.policy, &self.history, begun_at);
+        let trial = Offer { id, group, gated: &gated, snapshot, policy, history, now };
+        audit::group_trial(&trial).ok()?;
+        match self.ports.cluster.recount(&self.policy.cluster).await {
+            Ok(description) => Some(Recount { begun_at, description }),
+            Err(why) => {
+                tracing::warn!(%group, %why, "the group could not be counted anew");
+                None
+            }
+        }
+    }
+
+    /// A call for the whole group if that is wanted and clear, else one by ids.
     fn clear(
         &self,
         id: BatchId,
         group: &GroupName,
         snapshot: &Snapshot,
+        recount: Option<&Recount>,
         now: Time,
-    ) -> Option<ClearedBatch> {
-        let gated = |action: &OpenAction| {
-            let passed = self.gated.get(&action.id);
-            !self.wants_gate(group) || passed.is_some_and(|at| *at <= snapshot.begun_at)
-        };
+    ) -> Option<Cleared> {
+        let gated = |action: &OpenAction| self.is_gated(action, group, snapshot);
         let (policy, history) = (&self.policy, &self.history);
-        audit::clear(Offer { id, group, gated: &gated, snapshot, policy, history, now }).batch
+        let offer = Offer { id, group, gated: &gated, snapshot, policy, history, now };
+        let whole = recount.and_then(|recount| audit::clear_group(offer, recount).ok());
+        match whole {
+            Some(group) => Some(group.into()),
+            None => audit::clear(offer).batch.map(Cleared::from),
+        }
+    }
+
+    /// Whether a gate let it through before the reads of this look began.
+    fn is_gated(&self, action: &OpenAction, group: &GroupName, snapshot: &Snapshot) -> bool {
+        let passed = self.gated.get(&action.id);
+        !self.wants_gate(group) || passed.is_some_and(|at| *at <= snapshot.begun_at)
+    }
+
+    /// Tells a person of a refusal that only a person can do something about,
+    /// and of a cluster that was probably never patched.
+    fn report_refusal(&self, sent: &Sent, snapshot: &Snapshot, had_accepted: bool, now: Time) {
+        let batch = sent.batch.id();
+        let refuses_every_id = match (&sent.outcome, &sent.batch) {
+            (DeleteOutcome::Refused { cause, .. }, of) => {
+                if let Some(backoff) = self.history.backoff.clone()
+                    && cause.wants_a_person()
+                {
+                    self.notify(now, &Notification::Refused { batch, backoff });
+                }
+                // A count names no id, and other causes have nothing to do with them.
+                *cause == Refusal::Unknown && matches!(of, Cleared::Batch(_))
+            }
+            (DeleteOutcome::Answered { accepted, failed }, Cleared::Batch(_)) => {
+                accepted.is_empty() && !failed.is_empty()
+            }
+            (DeleteOutcome::Answered { .. }, Cleared::Group(_))
+            | (DeleteOutcome::NoAnswer { .. }, _) => false,
+        };
+        let created = snapshot.state.as_ref().and_then(|state| state.created);
+        if refuses_every_id
+            && !had_accepted
+            && let Some(created) = created.filter(|created| *created < DELETES_BY_ID_SINCE)
+        {
+            self.notify(now, &Notification::ProbablyNeverPatched { batch, created });
+        }
     }
 
     /// Whether nodes of this group need a gate's word. Where a policy asks for
@@ -643,17 +749,23 @@ impl Driver {
         let asked_before = &self.gated;
         let unasked = |action: &OpenAction| !asked_before.contains_key(&action.id);
         let (id, policy, history) = (BatchId(0), &self.policy, &self.history);
-        let trial =
-            audit::clear(Offer { id, group, gated: &unasked, snapshot, policy, history, now });
-        let Some(trial) = trial.batch else { return Ok(()) };
+        let offer = Offer { id, group, gated: &unasked, snapshot, policy, history, now };
+        let nodes = match audit::group_trial(&offer) {
+            // Whoever is picked of a whole group: the gate is asked for all of it.
+            Ok((nodes, _)) => nodes,
+            Err(_) => match audit::clear(offer).batch {
+                Some(trial) => trial.nodes().to_vec(),
+                None => return Ok(()),
+            },
+        };
         let answer = match &self.ports.gate {
-            Some(gate) => gate.ask(&self.policy.cluster, group, trial.nodes()).await,
+            Some(gate) => gate.ask(&self.policy.cluster, group, &nodes).await,
             None => Err("node_local_data asks for a gate, and there is none".into()),
         };
         let now = self.ports.clock.now();
         match answer {
             Ok(()) => {
-                let passed = trial.nodes().iter().filter_map(|node| history.actions.get(node));
+                let passed = nodes.iter().filter_map(|node| history.actions.get(node));
                 let ids: Vec<ActionId> = passed.map(|action| action.id).collect();
                 self.gated.extend(ids.into_iter().map(|id| (id, now)));
                 self.look_again_at = Some(now + Span::millis(1));
@@ -661,7 +773,7 @@ impl Driver {
             }
             Err(why) => {
                 let why = ReleaseReason::Vetoed(format!("gate: {why}").into());
-                let vetoes = trial.nodes().iter().map(|node| (*node, EventKind::Veto(why.clone())));
+                let vetoes = nodes.iter().map(|node| (*node, EventKind::Veto(why.clone())));
                 self.advance(vetoes.collect(), now).await.map(drop)
             }
         }

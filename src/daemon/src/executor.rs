@@ -2,13 +2,15 @@
 //!
 //! It has no choices left. The request and its charges are committed, the call
 //! is sent once, and its answer is committed; a request that expired meanwhile
-//! is not sent and counts as refused.
+//! is not sent and counts as refused. A call for a whole group goes the same
+//! way; its answer is one for all of its nodes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use trimtab_core::action::{self, ActionState, Answer, Effect, Event, EventKind};
-use trimtab_core::audit::ClearedBatch;
+use trimtab_core::action::{self, ActionState, Answer, Call, Effect, Event, EventKind};
+use trimtab_core::audit::Cleared;
+use trimtab_core::backoff::{self, Refused, shortened};
 use trimtab_core::history::{Charge, History};
 use trimtab_core::ids::InstanceId;
 use trimtab_core::units::Time;
@@ -17,14 +19,21 @@ use crate::ports::{
     Clock, ClusterWrite, DeleteOutcome, Ledger, LedgerError, Refusal, Request, Transition,
 };
 
+/// Longest text of an answer that the request's row keeps, in bytes: an API's
+/// error message is a few hundred, a proxy's page must not fill the ledger.
+const BODY_LIMIT: usize = 4096;
+
+/// Longest text of an answer that each node's action repeats, in bytes.
+const WORD_LIMIT: usize = 240;
+
 /// A request whose intent is durable. Only [`commit`] makes one.
-pub struct Committed(ClearedBatch);
+pub struct Committed(Cleared);
 
 /// A request that was sent, and how it ended.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sent {
     /// The request.
-    pub batch: ClearedBatch,
+    pub batch: Cleared,
     /// How it ended.
     pub outcome: DeleteOutcome,
 }
@@ -37,14 +46,19 @@ pub struct Sent {
 pub fn commit(
     ledger: &dyn Ledger,
     history: &mut History,
-    batch: &ClearedBatch,
+    batch: &Cleared,
     now: Time,
 ) -> Result<Option<Committed>, LedgerError> {
     let mut transitions = vec![];
     let mut charges = vec![];
+    let call = match batch.count_after() {
+        None => Call::Named,
+        Some(after) => Call::Group { after },
+    };
     for node in batch.nodes() {
         let Some(open) = history.actions.get(node) else { return Ok(None) };
-        let kind = EventKind::Cleared { batch: batch.id(), look_begun_at: batch.look_begun_at() };
+        let look_begun_at = batch.look_begun_at();
+        let kind = EventKind::Cleared { batch: batch.id(), look_begun_at, call };
         let event = Event { at: now, kind };
         let (state, effects) = action::step(&open.terms, open.state.clone(), &event);
         if effects != [Effect::Delete(batch.id())] {
@@ -53,6 +67,8 @@ pub fn commit(
         charges.push(Charge { at: now, group: batch.group().clone(), action: open.id });
         transitions.push(Transition { action: open.id, node: *node, event, state });
     }
+    // Budgets are about how many go; of a whole group nobody knows which.
+    charges.truncate(batch.going().get());
     let request = Request { batch, charges: &charges };
     ledger.record_transitions(batch.cluster(), &transitions, Some(request))?;
     history.charges.extend(charges);
@@ -67,8 +83,27 @@ pub async fn send(writer: &dyn ClusterWrite, clock: &dyn Clock, committed: Commi
         let why = "not sent: the look behind it had grown too old".into();
         return Sent { batch, outcome: DeleteOutcome::Refused { cause: Refusal::NotSent, why } };
     }
-    let outcome = writer.delete_nodes(&batch).await;
-    Sent { batch, outcome }
+    let outcome = match &batch {
+        Cleared::Batch(batch) => writer.delete_nodes(batch).await,
+        Cleared::Group(group) => writer.shrink_group(group).await,
+    };
+    Sent { batch, outcome: bounded(outcome) }
+}
+
+/// The outcome with its texts cut to what the ledger keeps.
+fn bounded(outcome: DeleteOutcome) -> DeleteOutcome {
+    match outcome {
+        DeleteOutcome::Answered { accepted, failed } => {
+            let cut = |(node, code)| (node, shortened(&code, WORD_LIMIT));
+            DeleteOutcome::Answered { accepted, failed: failed.into_iter().map(cut).collect() }
+        }
+        DeleteOutcome::Refused { cause, why } => {
+            DeleteOutcome::Refused { cause, why: shortened(&why, BODY_LIMIT) }
+        }
+        DeleteOutcome::NoAnswer { why } => {
+            DeleteOutcome::NoAnswer { why: shortened(&why, BODY_LIMIT) }
+        }
+    }
 }
 
 /// Commits the answer. A node without a word in it is unanswered.
@@ -82,7 +117,7 @@ pub fn record(
     sent: &Sent,
     now: Time,
 ) -> Result<(), LedgerError> {
-    let answers = answers(&sent.outcome);
+    let answers = answers(sent);
     let mut transitions = vec![];
     for node in sent.batch.nodes() {
         let Some(open) = history.actions.get(node) else { continue };
@@ -90,7 +125,9 @@ pub fn record(
             DeleteOutcome::Answered { .. } => {
                 answers.get(node).cloned().unwrap_or(Answer::NoAnswer)
             }
-            DeleteOutcome::Refused { why, .. } => Answer::Refused { why: Arc::clone(why) },
+            DeleteOutcome::Refused { why, .. } => {
+                Answer::Refused { why: shortened(why, WORD_LIMIT) }
+            }
             DeleteOutcome::NoAnswer { .. } => Answer::NoAnswer,
         };
         let event = Event { at: now, kind: EventKind::Answered(answer) };
@@ -99,12 +136,37 @@ pub fn record(
     }
     ledger.record_outcome(sent.batch.id(), now, &sent.outcome, &transitions)?;
     put(history, &transitions);
+    back_off(history, sent, now);
     Ok(())
 }
 
-fn answers(outcome: &DeleteOutcome) -> BTreeMap<InstanceId, Answer> {
-    match outcome {
-        DeleteOutcome::Answered { accepted, failed } => {
+/// What the outcome means for the requests to come: the same as is derived from
+/// the ledger's outcomes after a restart.
+fn back_off(history: &mut History, sent: &Sent, now: Time) {
+    match &sent.outcome {
+        DeleteOutcome::Answered { accepted, .. } if !accepted.is_empty() => {
+            history.backoff = None;
+            history.has_accepted = true;
+        }
+        DeleteOutcome::Refused { cause, why } => {
+            let (batch, cause, why) = (sent.batch.id(), *cause, Arc::clone(why));
+            let refused = Refused { batch, at: now, cause, why };
+            history.backoff =
+                backoff::after(history.backoff.take(), &refused, sent.batch.cluster());
+        }
+        // Nobody knows, or each node has its own reason.
+        DeleteOutcome::Answered { .. } | DeleteOutcome::NoAnswer { .. } => {}
+    }
+}
+
+fn answers(sent: &Sent) -> BTreeMap<InstanceId, Answer> {
+    match (&sent.outcome, &sent.batch) {
+        // The API accepts a count: the same holds for each of the nodes,
+        // whatever an implementation says of single ones.
+        (DeleteOutcome::Answered { .. }, Cleared::Group(group)) => {
+            group.nodes().iter().map(|node| (*node, Answer::Accepted)).collect()
+        }
+        (DeleteOutcome::Answered { accepted, failed }, Cleared::Batch(_)) => {
             let mut answers: BTreeMap<InstanceId, Answer> =
                 accepted.iter().map(|node| (*node, Answer::Accepted)).collect();
             for (node, code) in failed {
@@ -117,7 +179,7 @@ fn answers(outcome: &DeleteOutcome) -> BTreeMap<InstanceId, Answer> {
             }
             answers
         }
-        DeleteOutcome::Refused { .. } | DeleteOutcome::NoAnswer { .. } => BTreeMap::new(),
+        (DeleteOutcome::Refused { .. } | DeleteOutcome::NoAnswer { .. }, _) => BTreeMap::new(),
     }
 }
 

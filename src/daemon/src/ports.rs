@@ -9,18 +9,20 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use serde::{Deserialize, Serialize};
 use trimtab_core::action::{ActionState, Event, Notice};
-use trimtab_core::audit::ClearedBatch;
+use trimtab_core::audit::{Cleared, ClearedBatch, ClearedGroup};
+use trimtab_core::backoff::Backoff;
+pub use trimtab_core::backoff::Refusal;
 use trimtab_core::history::{Charge, Freeze, FreezeReason, History, OpenAction};
 use trimtab_core::ids::{
     ActionId, BatchId, ClusterName, GroupName, InstanceId, LedgerId, NodeName, TickId,
 };
 use trimtab_core::plan::{GroupFigures, NodeVerdict};
-use trimtab_core::policy::UtilizationRule;
+use trimtab_core::policy::{Capacity, UtilizationRule};
 use trimtab_core::rule::GroupState;
 use trimtab_core::snapshot::{
     Activity, ClusterDescription, InstanceStatus, NodeListing, Witness, Workload,
@@ -56,6 +58,13 @@ pub trait ClusterRead: Send + Sync {
     /// The cluster and its groups (DescribeCluster).
     async fn describe(&self, cluster: &ClusterName) -> Result<ClusterDescription, ReadError>;
 
+    /// The same, asked right before a call for a whole group. It must be a call
+    /// that begins now: an implementation that keeps answers for a while, or
+    /// shares one that is under way, must not do so here.
+    async fn recount(&self, cluster: &ClusterName) -> Result<ClusterDescription, ReadError> {
+        self.describe(cluster).await
+    }
+
     /// All nodes, all pages (ListClusterNodes).
     async fn list_nodes(&self, cluster: &ClusterName) -> Result<NodeListing, ReadError>;
 
@@ -65,6 +74,29 @@ pub trait ClusterRead: Send + Sync {
         cluster: &ClusterName,
         node: InstanceId,
     ) -> Result<Option<InstanceStatus>, ReadError>;
+
+    /// What only each node's own description shows (DescribeClusterNode, one
+    /// call a node). It never changes in an instance's life, so an
+    /// implementation keeps what it was told for as long as it lives, and asking
+    /// again for the same instance costs no call. A node that is missing in the
+    /// answer could not be read this time.
+    ///
+    /// # Errors
+    /// When none of them could be read.
+    async fn details(
+        &self,
+        cluster: &ClusterName,
+        nodes: &[InstanceId],
+    ) -> Result<BTreeMap<InstanceId, NodeDetails>, ReadError>;
+}
+
+/// What only a node's own description shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NodeDetails {
+    /// How it is paid for; `None` where the API shows none.
+    pub capacity: Option<Capacity>,
+    /// Its address in the customer's network.
+    pub ip: Option<IpAddr>,
 }
 
 /// How a delete request ended.
@@ -91,32 +123,21 @@ pub enum DeleteOutcome {
     },
 }
 
-/// Why a whole request was refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Refusal {
-    /// Another operation runs in the cluster.
-    Conflict,
-    /// Too many requests.
-    Throttled,
-    /// The role may not do it.
-    Denied,
-    /// The credentials are no longer valid.
-    ExpiredCredentials,
-    /// There is no such cluster.
-    NotFound,
-    /// It was not sent: something did not hold any more.
-    NotSent,
-    /// The API refused it and does not say why in a way that proves anything; what it
-    /// said is kept as it came.
-    Unknown,
-}
-
 /// Deletes nodes. The only way to end a node's life in this program.
 #[async_trait]
 pub trait ClusterWrite: Send + Sync {
-    /// Sends the request once, without retry.
+    /// Sends the request (BatchDeleteClusterNodes) once, without retry.
     async fn delete_nodes(&self, batch: &ClearedBatch) -> DeleteOutcome;
+
+    /// Sets the group to the cleared count (UpdateCluster) once, without retry.
+    /// Every other member of the group is sent as it is; where that cannot be
+    /// done for sure, nothing is sent and the call is refused as
+    /// [`Refusal::Unknown`], so that a person is told.
+    ///
+    /// The API accepts a count and picks the nodes by itself, so an answer that
+    /// accepts is `Answered` with every node of the group accepted, and none
+    /// failed: each of them may go.
+    async fn shrink_group(&self, cleared: &ClearedGroup) -> DeleteOutcome;
 }
 
 /// Reads the scheduler: nodes, claims, fences, queue.
@@ -316,6 +337,22 @@ pub enum Notification {
         /// Its ledger.
         ledger: LedgerId,
     },
+    /// A request was refused for something that only a person can change, or
+    /// that nobody understands.
+    Refused {
+        /// The request.
+        batch: BatchId,
+        /// Why, how often, and until when the cluster is left alone.
+        backoff: Backoff,
+    },
+    /// Every id of a request was refused in an old cluster in which none was
+    /// ever accepted: by the API's documentation it has to be patched once.
+    ProbablyNeverPatched {
+        /// The request.
+        batch: BatchId,
+        /// When the cluster was created.
+        created: Time,
+    },
 }
 
 impl fmt::Display for Notification {
@@ -341,6 +378,14 @@ impl fmt::Display for Notification {
             Self::ForeignFences { ledger } => {
                 write!(f, "nodes bear fences of another trimtab, ledger {ledger}; nothing is done")
             }
+            Self::Refused { batch, backoff } => write!(f, "request {batch}: {backoff}"),
+            Self::ProbablyNeverPatched { batch, created } => write!(
+                f,
+                "request {batch} was refused for every node. The cluster was created at {created}, \
+                 and one from before 2024-06-20 deletes nodes by id only once its software was \
+                 updated, so it was probably never patched. UpdateClusterSoftware is a person's \
+                 step, never trimtab's: it takes 30 to 60 minutes or more and interrupts jobs"
+            ),
         }
     }
 }
@@ -453,8 +498,10 @@ pub struct Transition {
 #[derive(Debug, Clone, Copy)]
 pub struct Request<'a> {
     /// The request.
-    pub batch: &'a ClearedBatch,
-    /// One charge for each of its nodes.
+    pub batch: &'a Cleared,
+    /// One charge for each node that goes. Nobody knows which these are in a
+    /// call for a whole group, so there the first so many of its nodes stand for
+    /// them.
     pub charges: &'a [Charge],
 }
 

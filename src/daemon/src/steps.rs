@@ -53,7 +53,8 @@ pub(crate) fn take_steps(
 /// reason of ours that says nothing about the node.
 pub(crate) fn wants_cooldown(end: &End) -> bool {
     match end {
-        End::Released(ReleaseReason::Paused | ReleaseReason::Restarted) | End::Gone => false,
+        End::Released(ReleaseReason::Paused | ReleaseReason::Restarted | ReleaseReason::Spared)
+        | End::Gone => false,
         End::Released(
             ReleaseReason::Claimed(_)
             | ReleaseReason::Active

@@ -2,16 +2,17 @@
 //! any other front of the world go through here.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use trimtab_core::ids::{ClusterName, GroupName, InstanceId};
-use trimtab_core::policy::BATCH_LIMIT;
+use trimtab_core::policy::{BATCH_LIMIT, Capacity};
 use trimtab_core::snapshot::{
     ClusterDescription, ClusterState, ClusterStatus, GroupDescription, InstanceStatus, ListedNode,
-    NodeListing, Provisioning, Role,
+    NodeCapacity, NodeListing, Provisioning, Role,
 };
-use trimtab_core::units::NodeCount;
-use trimtab_daemon::ports::{DeleteOutcome, ReadError, Refusal};
+use trimtab_core::units::{NodeCount, Span};
+use trimtab_daemon::ports::{DeleteOutcome, NodeDetails, ReadError, Refusal};
 
 use crate::control::ALL_FAILED;
 use crate::faults::FaultKind;
@@ -21,6 +22,9 @@ use crate::rng::Stream;
 use crate::spec::api::{BelowMinAnswer, BusyAnswer, DELETES_SINCE, OverLimitAnswer};
 use crate::truth::{AskedNode, Caller, DeleteRequest};
 use crate::world::Inner;
+
+/// How old the cluster is at the start: older than any of its nodes.
+const CLUSTER_AGE: Span = Span::hours(30 * 24);
 
 /// BatchDeleteClusterNodes' codes, and one that nobody has heard of.
 const FAILURE_CODES: [&str; 4] =
@@ -71,6 +75,7 @@ impl Inner {
                 provisioning: self.spec.provisioning,
                 rival_autoscaler: self.faults.any(|kind| *kind == FaultKind::RivalAutoscaler),
                 software_update: is_updated,
+                created: Some(self.spec.start - CLUSTER_AGE),
             },
         })
     }
@@ -112,6 +117,7 @@ impl Inner {
                 image: Some(Arc::clone(&self.fleet.image)),
                 health: 100,
                 protected: node.protected,
+                capacity: NodeCapacity::Unread,
             });
         }
         if self.faults.any(|kind| *kind == FaultKind::ListingDuplicate) {
@@ -134,6 +140,29 @@ impl Inner {
         Ok(self.fleet.find(node).and_then(|(_, node)| node.listed.clone()))
     }
 
+    /// What nodes' own descriptions show: metered capacity only, as the API does.
+    /// A node that is not listed has none.
+    pub(crate) fn details(
+        &self,
+        cluster: &ClusterName,
+        nodes: &[InstanceId],
+    ) -> Result<BTreeMap<InstanceId, NodeDetails>, ReadError> {
+        self.admit_read(cluster, "DescribeClusterNode")?;
+        let read = |id: &InstanceId| {
+            let (_, node) = self.fleet.find(*id)?;
+            node.listed.as_ref()?;
+            let capacity = match self.spec.groups[node.group.0].capacity {
+                metered @ (Capacity::OnDemand | Capacity::Spot) => Some(metered),
+                Capacity::TrainingPlan | Capacity::Reserved => None,
+            };
+            // Names are made of addresses, and a replacement takes both over.
+            let digits = node.name.as_str().strip_prefix("ip-")?.replace('-', ".");
+            let ip = digits.parse::<IpAddr>().ok();
+            Some((*id, NodeDetails { capacity, ip }))
+        };
+        Ok(nodes.iter().filter_map(read).collect())
+    }
+
     /// A delete request, and what its caller is told.
     pub(crate) fn delete_nodes(&mut self, ids: &[InstanceId], by: Caller) -> DeleteOutcome {
         self.delete(ids, &BTreeSet::new(), by).0
@@ -151,7 +180,7 @@ impl Inner {
         let timeout =
             |acted: &str| DeleteOutcome::NoAnswer { why: format!("timed out {acted}").into() };
         if self.faults.any(|kind| *kind == FaultKind::WriteTimesOutBeforeActing) {
-            self.record_request(ids, by, Some("it never arrived".into()), false);
+            self.record_request(ids, by, Some("it never arrived".into()), false, None);
             return (timeout("on the way there"), BTreeMap::new());
         }
         if let Some((cause, why)) = self.refusal(ids) {
@@ -164,7 +193,7 @@ impl Inner {
             return (self.refuse(ids, by, Refusal::Unknown, why), failures);
         }
         let answered = !self.faults.any(|kind| *kind == FaultKind::WriteTimesOutAfterActing);
-        let request = self.record_request(ids, by, None, answered);
+        let request = self.record_request(ids, by, None, answered, None);
         let accepted: Vec<InstanceId> =
             ids.iter().copied().filter(|id| !failures.contains_key(id)).collect();
         let operation = self.fleet.begin_operation(NodeCount::of(accepted.len()).0);
@@ -193,7 +222,7 @@ impl Inner {
             return;
         }
         let (id, by) = (node.id, Caller::Person);
-        let request = self.record_request(&[id], by, None, true);
+        let request = self.record_request(&[id], by, None, true, None);
         let operation = self.fleet.begin_operation(1);
         self.accept(request, id, by, operation);
         self.settle_live_after(request);
@@ -371,7 +400,7 @@ impl Inner {
         cause: Refusal,
         why: Arc<str>,
     ) -> DeleteOutcome {
-        let request = self.record_request(ids, by, Some(Arc::clone(&why)), true);
+        let request = self.record_request(ids, by, Some(Arc::clone(&why)), true, None);
         for id in ids {
             self.record_asked(request, *id, by, Some(Arc::clone(&why)));
         }
@@ -386,9 +415,12 @@ impl Inner {
         by: Caller,
         refused: Option<Arc<str>>,
         answered: bool,
+        count: Option<(&GroupName, NodeCount)>,
     ) -> usize {
         let nodes = ids.to_vec();
-        self.record.requests.push(DeleteRequest { at: self.now, by, nodes, refused, answered });
+        let count = count.map(|(group, count)| (group.clone(), count));
+        let request = DeleteRequest { at: self.now, by, nodes, count, refused, answered };
+        self.record.requests.push(request);
         self.record.requests.len() - 1
     }
 

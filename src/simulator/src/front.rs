@@ -9,7 +9,7 @@ use trimtab_core::snapshot::{
     Activity, ClusterDescription, InstanceStatus, NodeListing, Witness, Workload,
 };
 use trimtab_core::units::{NodeCount, Span};
-use trimtab_daemon::ports::{DeleteOutcome, FenceOrder, ReadError};
+use trimtab_daemon::ports::{DeleteOutcome, FenceOrder, NodeDetails, ReadError};
 
 use crate::truth::Caller;
 use crate::world::World;
@@ -46,6 +46,23 @@ impl World {
     /// BatchDeleteClusterNodes.
     pub fn delete_nodes(&self, nodes: &[InstanceId], by: Caller) -> DeleteOutcome {
         self.lock().delete_nodes(nodes, by)
+    }
+
+    /// What nodes' own descriptions show (DescribeClusterNode).
+    ///
+    /// # Errors
+    /// By fault, or for another cluster's name.
+    pub fn details(
+        &self,
+        cluster: &ClusterName,
+        nodes: &[InstanceId],
+    ) -> Result<BTreeMap<InstanceId, NodeDetails>, ReadError> {
+        self.lock().details(cluster, nodes)
+    }
+
+    /// UpdateCluster with this count for a group, more or fewer nodes than it has.
+    pub fn update_count(&self, group: &GroupName, count: NodeCount, by: Caller) -> DeleteOutcome {
+        self.lock().update_count(group, count, by)
     }
 
     /// UpdateCluster to a higher count; a lower one changes nothing.

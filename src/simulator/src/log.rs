@@ -115,6 +115,15 @@ pub enum WorldEvent {
     },
     /// A fence or a release left a node alone.
     LeftAlone(NodeName),
+    /// A group was set to a lower count; its victims are leaving from here on.
+    GroupShrunk {
+        /// The group.
+        group: GroupName,
+        /// How many stay.
+        to: NodeCount,
+        /// Who asked.
+        by: Caller,
+    },
     /// A group was grown.
     Grown {
         /// The group.
@@ -155,12 +164,18 @@ pub enum WorldEvent {
 pub enum Call {
     /// `ClusterRead::describe`.
     Describe,
+    /// `ClusterRead::recount`.
+    Recount,
     /// `ClusterRead::list_nodes`.
     List,
+    /// `ClusterRead::details`.
+    Details,
     /// `ClusterRead::describe_node`.
     DescribeNode,
     /// `ClusterWrite::delete_nodes`.
     Delete,
+    /// `ClusterWrite::shrink_group`.
+    Shrink,
     /// `WorkloadRead::read`.
     Workload,
     /// `Fence::fence`.
@@ -206,6 +221,9 @@ impl fmt::Display for WorldEvent {
             Self::Drained { node, reason } => write!(f, "node {node} drained: {reason}"),
             Self::Resumed { node, reason } => write!(f, "node {node} resumed, was: {reason}"),
             Self::LeftAlone(node) => write!(f, "node {node} left alone"),
+            Self::GroupShrunk { group, to, by } => {
+                write!(f, "group {group} shrinks to {to} for {by:?}")
+            }
             Self::Grown { group, by } => write!(f, "group {group} grown by {by}"),
             Self::FaultBegan(name) => write!(f, "fault {name} began"),
             Self::FaultEnded(name) => write!(f, "fault {name} ended"),

@@ -8,14 +8,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use trimtab_core::audit::ClearedBatch;
+use trimtab_core::audit::{ClearedBatch, ClearedGroup};
 use trimtab_core::ids::{ClusterName, GroupName, InstanceId, LedgerId};
 use trimtab_core::snapshot::{ClusterDescription, InstanceStatus, NodeListing, Workload};
 use trimtab_core::units::{Span, Time, UsdPerHour};
 use trimtab_daemon::ports::{
     Clock, ClusterRead, ClusterWrite, DeleteOutcome, Fence, FenceOrder, Gate, Lease, MetricsAnswer,
-    MetricsQuery, Notification, Notifier, Ports, Prices, ReadError, Refusal, Switch, Switches,
-    Utilization, WorkloadRead, Writers,
+    MetricsQuery, NodeDetails, Notification, Notifier, Ports, Prices, ReadError, Refusal, Switch,
+    Switches, Utilization, WorkloadRead, Writers,
 };
 
 use crate::faults::FaultKind;
@@ -145,6 +145,10 @@ impl ClusterRead for Front {
         self.read(Call::Describe, |inner| inner.describe(cluster)).await
     }
 
+    async fn recount(&self, cluster: &ClusterName) -> Result<ClusterDescription, ReadError> {
+        self.read(Call::Recount, |inner| inner.describe(cluster)).await
+    }
+
     async fn list_nodes(&self, cluster: &ClusterName) -> Result<NodeListing, ReadError> {
         self.read(Call::List, |inner| inner.list_nodes(cluster)).await
     }
@@ -156,6 +160,14 @@ impl ClusterRead for Front {
     ) -> Result<Option<InstanceStatus>, ReadError> {
         self.read(Call::DescribeNode, |inner| inner.describe_node(cluster, node)).await
     }
+
+    async fn details(
+        &self,
+        cluster: &ClusterName,
+        nodes: &[InstanceId],
+    ) -> Result<BTreeMap<InstanceId, NodeDetails>, ReadError> {
+        self.read(Call::Details, |inner| inner.details(cluster, nodes)).await
+    }
 }
 
 #[async_trait]
@@ -164,6 +176,18 @@ impl ClusterWrite for Front {
         self.act(Call::Delete, |inner| {
             if *batch.cluster() == inner.spec.cluster {
                 inner.delete_nodes(batch.nodes(), Caller::Daemon)
+            } else {
+                let why = "ResourceNotFound: no such cluster".into();
+                DeleteOutcome::Refused { cause: Refusal::NotFound, why }
+            }
+        })
+        .await
+    }
+
+    async fn shrink_group(&self, cleared: &ClearedGroup) -> DeleteOutcome {
+        self.act(Call::Shrink, |inner| {
+            if *cleared.cluster() == inner.spec.cluster {
+                inner.update_count(cleared.group(), cleared.count_after(), Caller::Daemon)
             } else {
                 let why = "ResourceNotFound: no such cluster".into();
                 DeleteOutcome::Refused { cause: Refusal::NotFound, why }

@@ -4,6 +4,7 @@ mod daemon;
 mod faults;
 mod gauntlet;
 mod runs;
+mod update;
 mod updates;
 
 use std::future::Future;

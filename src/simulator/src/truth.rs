@@ -157,8 +157,10 @@ pub struct DeleteRequest {
     pub at: Time,
     /// By whom.
     pub by: Caller,
-    /// The ids, as sent.
+    /// The ids, as sent; for a group's count, all nodes that could go by it.
     pub nodes: Vec<InstanceId>,
+    /// The group and the count it was to be set to, if this was no request by ids.
+    pub count: Option<(GroupName, NodeCount)>,
     /// What became of the whole: `None` if each node got its own word.
     pub refused: Option<Arc<str>>,
     /// Whether the caller was told.

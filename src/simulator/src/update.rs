@@ -13,6 +13,7 @@ use trimtab_daemon::ports::{DeleteOutcome, Refusal};
 use crate::control::ACTED_UNANSWERED;
 use crate::faults::FaultKind;
 use crate::fleet::{GroupNo, Phase, Serial};
+use crate::log::WorldEvent;
 use crate::rng::Stream;
 use crate::spec::GroupSpec;
 use crate::truth::Caller;
@@ -37,27 +38,42 @@ pub enum GroupChange {
 }
 
 impl Inner {
-    /// A group gets so many nodes: UpdateCluster with one group.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the in-process port of group calls"))]
+    /// A group gets so many nodes: UpdateCluster with one group. Accepted are all nodes
+    /// that may go by it: who goes is not for the caller to know.
     pub(crate) fn update_count(
         &mut self,
         group: &GroupName,
         count: NodeCount,
         by: Caller,
     ) -> DeleteOutcome {
-        let group = group.clone();
-        self.update_cluster(&[GroupChange::Set { group, count, min: None }], by)
+        let members = self.group_no(group).map_or_else(Vec::new, |number| self.member_ids(number));
+        let change = GroupChange::Set { group: group.clone(), count, min: None };
+        match self.update_cluster(&[change], by) {
+            DeleteOutcome::Answered { .. } => {
+                DeleteOutcome::Answered { accepted: members, failed: vec![] }
+            }
+            other @ (DeleteOutcome::Refused { .. } | DeleteOutcome::NoAnswer { .. }) => other,
+        }
+    }
+
+    /// In the order of their ids.
+    fn member_ids(&self, group: GroupNo) -> Vec<InstanceId> {
+        let mut ids: Vec<InstanceId> = self.fleet.members(group).map(|(_, node)| node.id).collect();
+        ids.sort();
+        ids
     }
 
     /// UpdateCluster: all of these changes or none. What is accepted are the
     /// nodes that it takes.
     pub(crate) fn update_cluster(&mut self, changes: &[GroupChange], by: Caller) -> DeleteOutcome {
         if self.faults.any(|kind| *kind == FaultKind::WriteTimesOutBeforeActing) {
-            self.record_request(&[], by, Some("it never arrived".into()), false);
+            self.record_request(&[], by, Some("it never arrived".into()), false, of(changes));
             return DeleteOutcome::NoAnswer { why: "timed out on the way there".into() };
         }
         if let Some((cause, why)) = self.update_refusal(changes) {
-            return self.refuse(&[], by, cause, why);
+            self.record_request(&[], by, Some(Arc::clone(&why)), true, of(changes));
+            self.write(WorldEvent::RequestRefused(Arc::clone(&why)));
+            return DeleteOutcome::Refused { cause, why };
         }
         let answered = !self.faults.any(|kind| *kind == FaultKind::WriteTimesOutAfterActing);
         let mut victims: Vec<InstanceId> = vec![];
@@ -68,23 +84,15 @@ impl Inner {
                     if let Some(min) = min {
                         self.fleet.groups[number.0].min = Some(min.0);
                     }
-                    victims.extend(self.victims(number, *count));
+                    victims.extend(self.shrink(number, *count, by, answered));
                 }
                 GroupChange::Add(_) => {}
                 GroupChange::Delete(group) => {
                     let Some(number) = self.group_no(group) else { continue };
                     self.fleet.groups[number.0].deleting = true;
-                    victims.extend(self.victims(number, NodeCount::ZERO));
+                    victims.extend(self.shrink(number, NodeCount::ZERO, by, answered));
                 }
             }
-        }
-        if !victims.is_empty() {
-            let request = self.record_request(&victims, by, None, answered);
-            let operation = self.fleet.begin_operation(NodeCount::of(victims.len()).0);
-            for id in &victims {
-                self.accept(request, *id, by, operation);
-            }
-            self.settle_live_after(request);
         }
         for change in changes {
             match change {
@@ -105,6 +113,31 @@ impl Inner {
             return DeleteOutcome::NoAnswer { why: ACTED_UNANSWERED.into() };
         }
         DeleteOutcome::Answered { accepted: victims, failed: vec![] }
+    }
+
+    /// Sets a group to a lower count, and says who goes for it; nobody at the same or a
+    /// higher one.
+    fn shrink(
+        &mut self,
+        number: GroupNo,
+        count: NodeCount,
+        by: Caller,
+        answered: bool,
+    ) -> Vec<InstanceId> {
+        let members = self.member_ids(number);
+        let victims = self.victims(number, count);
+        if victims.is_empty() {
+            return victims;
+        }
+        let group = self.spec.groups[number.0].name.clone();
+        let request = self.record_request(&members, by, None, answered, Some((&group, count)));
+        self.write(WorldEvent::GroupShrunk { group, to: count, by });
+        let operation = self.fleet.begin_operation(NodeCount::of(victims.len()).0);
+        for id in &victims {
+            self.accept(request, *id, by, operation);
+        }
+        self.settle_live_after(request);
+        victims
     }
 
     fn add_group(&mut self, group: &GroupSpec) {
@@ -136,6 +169,10 @@ impl Inner {
     fn update_refusal(&self, changes: &[GroupChange]) -> Option<(Refusal, Arc<str>)> {
         if let Some(refusal) = self.gate_refusal().or_else(|| self.busy_refusal()) {
             return Some(refusal);
+        }
+        if self.faults.any(|kind| *kind == FaultKind::DeleteTotalFailure) {
+            let why = "ValidationException: the request could not be validated";
+            return Some((Refusal::Unknown, why.into()));
         }
         if self.fleet.nodes.values().any(|node| node.phase == Phase::Checking) {
             let why = "ConflictException: deep health checks are running";
@@ -190,4 +227,12 @@ impl Inner {
             (named.name == *group && !self.fleet.is_deleted(number)).then_some(number)
         })
     }
+}
+
+/// The first group that is set to a count, for the record of a request that came to nothing.
+fn of(changes: &[GroupChange]) -> Option<(&GroupName, NodeCount)> {
+    changes.iter().find_map(|change| match change {
+        GroupChange::Set { group, count, .. } => Some((group, *count)),
+        GroupChange::Add(_) | GroupChange::Delete(_) => None,
+    })
 }

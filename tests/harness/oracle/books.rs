@@ -34,6 +34,9 @@ impl Oracle {
 
     fn check_request(&mut self, request: &DeleteRequest, rows: &[HistoryRow]) {
         let at = request.at;
+        if let Some((_, stay)) = &request.count {
+            self.check_count(request, *stay, rows);
+        }
         for id in &request.nodes {
             let worker = self.model.nodes.get(id).map(|node| node.group.clone());
             let named = worker.filter(|group| {
@@ -52,7 +55,8 @@ impl Oracle {
                     asked.nodes == request.nodes && asked.at <= wall
                 };
                 row.action.node == *id
-                    && row.charged_at.is_some_and(|charged| charged <= wall)
+                    && (request.count.is_some()
+                        || row.charged_at.is_some_and(|charged| charged <= wall))
                     && row.request.as_ref().is_some_and(fits)
             });
             if !written {
@@ -71,19 +75,46 @@ impl Oracle {
         }
     }
 
+    /// A call for a whole group was written with its count, and charged for as
+    /// many as go.
+    fn check_count(&mut self, request: &DeleteRequest, stay: NodeCount, rows: &[HistoryRow]) {
+        let at = request.at;
+        let wall = self.wall(at);
+        let of_call: Vec<&HistoryRow> = rows
+            .iter()
+            .filter(|row| {
+                row.request.as_ref().is_some_and(|asked| {
+                    asked.nodes == request.nodes
+                        && asked.count_after == Some(stay)
+                        && asked.at <= wall
+                })
+            })
+            .collect();
+        let charged = of_call.iter().filter(|row| row.charged_at.is_some()).count();
+        let going = NodeCount::of(request.nodes.len()).less(stay);
+        if NodeCount::of(charged) != going {
+            let what = format!("{going} go by a count, {charged} are charged");
+            self.breach(Rule::S11, at, what);
+        }
+    }
+
     fn check_budgets(&mut self, requests: &[&DeleteRequest]) {
         let mut by_group: BTreeMap<GroupName, Vec<Time>> = BTreeMap::new();
         for request in requests {
             let group = request.nodes.first().and_then(|id| self.model.nodes.get(id));
             let Some(group) = group.map(|node| node.group.clone()) else { continue };
             let Some(policy) = self.policy.groups.get(&group) else { continue };
-            let limit = policy.budgets.per_batch.min(BATCH_LIMIT);
             let ids = NodeCount::of(request.nodes.len());
+            let (limit, ids) = match &request.count {
+                None => (policy.budgets.per_batch.min(BATCH_LIMIT), ids),
+                Some((_, stay)) => (policy.budgets.per_batch, ids.less(*stay)),
+            };
             if ids > limit {
                 let what = format!("{group}: {ids} ids in one request, at most {limit}");
                 self.breach(Rule::S6, request.at, what);
             }
-            by_group.entry(group).or_default().extend(request.nodes.iter().map(|_| request.at));
+            let asked = by_group.entry(group).or_default();
+            asked.extend((0..ids.0).map(|_| request.at));
         }
         for (group, asked) in by_group {
             let Some(policy) = self.policy.groups.get(&group) else { continue };

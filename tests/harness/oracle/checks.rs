@@ -76,6 +76,9 @@ impl Oracle {
             WorldEvent::NodeLeaving { node, by: Caller::Daemon, jobs, drained, .. } => {
                 self.leaving(*node, jobs, drained.as_deref(), entry.at);
             }
+            WorldEvent::GroupShrunk { group, to, by: Caller::Daemon } => {
+                self.group_shrunk(group, *to, entry.at);
+            }
             WorldEvent::NodeGone { node, jobs } => self.gone(*node, jobs, entry.at),
             WorldEvent::NodeRefused { node, .. } => self.asked(*node, entry.at),
             WorldEvent::Notified(notification) => {
@@ -100,6 +103,7 @@ impl Oracle {
             | WorldEvent::NodeFailed(_)
             | WorldEvent::NodeReplaced { .. }
             | WorldEvent::NodeLeaving { .. }
+            | WorldEvent::GroupShrunk { .. }
             | WorldEvent::RequestRefused(_)
             | WorldEvent::NodePruned(_)
             | WorldEvent::LeftAlone(_)
@@ -117,6 +121,7 @@ impl Oracle {
     fn called(&mut self, call: Call, at: Time) {
         let acts = at + self.call_time;
         (self.acting, self.fault_at) = (None, None);
+        self.shrinking = None;
         match call {
             Call::Describe => {
                 self.store_sample();
@@ -126,14 +131,20 @@ impl Oracle {
                 self.pending = Some((call, acts));
             }
             Call::List | Call::Workload => self.pending = Some((call, acts)),
-            Call::Delete => self.delete_called(at),
+            Call::Delete | Call::Shrink => self.delete_called(at),
             Call::Fence | Call::Release => {
                 if self.mode == Mode::Observe {
                     self.breach(Rule::S15, at, format!("{call:?} in observe mode"));
                 }
                 self.acting = Some((call, acts));
             }
-            Call::DescribeNode | Call::Utilization | Call::Switches | Call::Lease | Call::Gate => {}
+            Call::DescribeNode
+            | Call::Recount
+            | Call::Details
+            | Call::Utilization
+            | Call::Switches
+            | Call::Lease
+            | Call::Gate => {}
         }
     }
 
@@ -151,7 +162,10 @@ impl Oracle {
             ],
             Call::Workload => &["scheduler-silent", "scheduler-empty", "scheduler-unknown"],
             Call::DescribeNode
+            | Call::Recount
+            | Call::Details
             | Call::Delete
+            | Call::Shrink
             | Call::Fence
             | Call::Release
             | Call::Utilization
@@ -171,7 +185,10 @@ impl Oracle {
             Call::Workload => self.scheduler_read(at),
             Call::List
             | Call::DescribeNode
+            | Call::Recount
+            | Call::Details
             | Call::Delete
+            | Call::Shrink
             | Call::Fence
             | Call::Release
             | Call::Utilization
@@ -333,9 +350,58 @@ impl Oracle {
             None if lost => {}
             None => self.breach(Rule::S1, at, format!("{id} leaves drained as {drained:?}")),
         }
+        if let Some((group, _)) = self.shrinking.clone()
+            && group == node.group
+        {
+            self.shrunk.entry(group).or_default().insert(id);
+        }
         self.check_floors(&node.group, at);
         if self.reads.arriving.contains(&node.group) {
             self.breach(Rule::S16, at, format!("{id} leaves while {} is scaling", node.group));
+        }
+    }
+
+    /// HyperPod may pick any node of the group: all of them have to be such as
+    /// could be asked for by their ids.
+    fn group_shrunk(&mut self, group: &GroupName, to: NodeCount, at: Time) {
+        self.shrinking = Some((group.clone(), to.0));
+        let begun = self.reads.begun.unwrap_or(at);
+        let mut found = vec![];
+        let mut there = 0;
+        for (id, node) in self.model.nodes.iter().filter(|(_, node)| node.group == *group) {
+            match node.phase {
+                Phase::Up => {}
+                // One that joined after the last reads is nobody's fault.
+                Phase::Grown | Phase::Replacing if node.launched >= begun => continue,
+                Phase::Grown | Phase::Replacing | Phase::Failed => {
+                    found.push(format!("{group} shrinks with {id} {:?}", node.phase));
+                    continue;
+                }
+                Phase::Leaving(..) | Phase::Replaced | Phase::Gone => continue,
+            }
+            there += 1;
+            let Some(place) = self.model.places.get(&node.name) else {
+                found.push(format!("{group} shrinks with {id}, which no scheduler knows"));
+                continue;
+            };
+            let lost = place.fence_lost.is_some_and(|lost| lost >= begun);
+            let ours = place.drain.as_ref().and_then(|drain| self.ours(&drain.reason));
+            let settled = ours.and_then(|action| self.fenced.get(&action)).is_some_and(|fenced| {
+                let settled = fenced.at + self.policy.timing.settle;
+                fenced.node == Some(*id) && self.reads.as_of.is_some_and(|at| at >= settled)
+            });
+            if !place.jobs.is_empty() && !lost {
+                found.push(format!("{group} shrinks with jobs {:?} on {id}", place.jobs));
+            }
+            if !settled && !lost {
+                found.push(format!("{group} shrinks with {id} drained as {:?}", place.drain));
+            }
+        }
+        if there <= to.0 {
+            found.push(format!("{group} shrinks from {there} to {to}"));
+        }
+        for what in found {
+            self.breach(Rule::S8b, at, what);
         }
     }
 
@@ -361,12 +427,17 @@ impl Oracle {
     }
 
     fn check_floors(&mut self, group: &GroupName, at: Time) {
-        let usable = self.reads.usable.get(group).copied().unwrap_or(0);
+        // Those that a call for the whole group leaves come back right after it.
+        let back = match &self.shrinking {
+            Some((shrinking, stay)) if shrinking == group => *stay,
+            Some(_) | None => 0,
+        };
+        let usable = self.reads.usable.get(group).copied().unwrap_or(0) + back;
         let floor = self.floor(group, at);
         if usable < floor {
             self.breach(Rule::S5, at, format!("{group} has {usable} live, floor {floor}"));
         }
-        let all: u32 = self.reads.usable.values().sum();
+        let all: u32 = self.reads.usable.values().sum::<u32>() + back;
         if NodeCount(all) < self.policy.min_nodes {
             let what = format!("the cluster has {all} live, floor {}", self.policy.min_nodes);
             self.breach(Rule::S5, at, what);

@@ -97,6 +97,23 @@ impl Oracle {
         }
     }
 
+    /// Until the victims of a call for the whole group are gone, nobody but
+    /// HyperPod knows that this one is none of them.
+    fn check_call_is_over(&mut self, holder: InstanceId, at: Time) {
+        let Some(node) = self.model.nodes.get(&holder) else { return };
+        let group = node.group.clone();
+        let Some(victims) = self.shrunk.get_mut(&group) else { return };
+        let nodes = &self.model.nodes;
+        victims.retain(|id| {
+            nodes.get(id).is_some_and(|node| matches!(node.phase, Phase::Leaving(..)))
+        });
+        let (left, some) = (victims.len(), victims.first().copied());
+        if let Some(some) = some {
+            let what = format!("{holder} of {group} is resumed, {left} still go, such as {some}");
+            self.breach(Rule::S8b, at, what);
+        }
+    }
+
     pub(super) fn released(&mut self, name: &NodeName, reason: &str, at: Time) {
         let by_daemon = self.is_daemon(Call::Release, at);
         let ours = self.ours(reason);
@@ -114,6 +131,7 @@ impl Oracle {
             self.breach(Rule::S17, at, format!("{name} is resumed, was drained as {reason}"));
         }
         let phase = self.model.nodes.get(&holder).map(|node| node.phase);
+        self.check_call_is_over(holder, at);
         if let Some(Phase::Leaving(Caller::Daemon, since)) = phase {
             let what = format!("{name} is resumed, and {holder} is being deleted since {since}");
             self.breach(Rule::S17, at, what);

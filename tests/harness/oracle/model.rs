@@ -254,6 +254,7 @@ impl Model {
             WorldEvent::NodeRefused { .. }
             | WorldEvent::RequestRefused(_)
             | WorldEvent::LeftAlone(_)
+            | WorldEvent::GroupShrunk { .. }
             | WorldEvent::Grown { .. }
             | WorldEvent::Called { .. }
             | WorldEvent::Killed { .. }

@@ -14,6 +14,7 @@ use trimtab_daemon::ports::{Ledger, Ports, Switch, SwitchEntry};
 use trimtab_simulator::World;
 use trimtab_simulator::gauntlet::CrashingLedger;
 use trimtab_simulator::ports::PortOptions;
+use trimtab_simulator::truth::Caller;
 
 use super::worlds::Case;
 use super::{Breach, Mode, Oracle, Person};
@@ -56,6 +57,8 @@ pub struct Played {
     pub faults: BTreeMap<&'static str, u32>,
     /// Nodes deleted by the daemon.
     pub deletions: u64,
+    /// Calls of the daemon that set a group to a lower count and were accepted.
+    pub group_calls: u64,
     /// Jobs handed in.
     pub jobs: usize,
     /// Ticks that ended.
@@ -122,6 +125,11 @@ pub fn play_with(case: &Case, folder: &Path, tampering: &Tampering<'_>) -> Playe
         tail: oracle.tail().to_vec(),
         faults: oracle.faults().clone(),
         deletions: truth.nodes_deleted(),
+        group_calls: truth
+            .requests
+            .iter()
+            .filter(|r| r.by == Caller::Daemon && r.count.is_some() && r.refused.is_none())
+            .count() as u64,
         jobs: truth.jobs.len(),
         ticks,
         kills,

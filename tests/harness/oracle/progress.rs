@@ -56,6 +56,7 @@ impl Oracle {
             | WorldEvent::RequestRefused(_)
             | WorldEvent::NodePruned(_)
             | WorldEvent::LeftAlone(_)
+            | WorldEvent::GroupShrunk { .. }
             | WorldEvent::Grown { .. }
             | WorldEvent::FaultBegan(_)
             | WorldEvent::FaultEnded(_)

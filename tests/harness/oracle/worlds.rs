@@ -16,7 +16,8 @@ use trimtab_simulator::World;
 use trimtab_simulator::faults::FaultKind;
 use trimtab_simulator::gauntlet::KillWhen;
 use trimtab_simulator::spec::{
-    Between, BusyHours, GenerateSpec, GroupSpec, MixSpec, Placement, RegrowSpec, WorldSpec,
+    Between, BusyHours, FaultSpec, GenerateSpec, GroupSpec, MixSpec, Placement, RegrowSpec,
+    WorldSpec,
 };
 
 use crate::random::Random;
@@ -79,6 +80,60 @@ pub fn plain(seed: u64, days: i64) -> Case {
         group.capacity = Capacity::OnDemand;
     }
     Case { seed, spec, policy }
+}
+
+/// A world with one large group that is mostly idle and is grown to its size
+/// again four times a day, and a policy that lets it go by calls for the whole
+/// group: to nothing, or with some that stay.
+pub fn by_group_calls(seed: u64, days: i64, faults_per_day: f64) -> Case {
+    let mut random = Random::new(seed ^ 0x0077_686f_6c65);
+    let mut case = case(seed, days, faults_per_day);
+    let [kept, dropped] = WORKERS;
+    let some_stay = seed.is_multiple_of(2);
+    let count = if some_stay { random.between(104, 118) } else { random.between(6, 16) } as u32;
+    case.spec.groups.retain(|group| group.name.as_str() != dropped);
+    for group in case.spec.groups.iter_mut().filter(|group| group.name.as_str() == kept) {
+        group.count = NodeCount(count);
+        group.size = Some(NodeCount(count));
+        group.partition = None;
+        group.protected = NodeCount::ZERO;
+        group.capacity = Capacity::OnDemand;
+    }
+    let mut jobs = generator(&mut random, Some(kept));
+    jobs.per_day = random.between(4, 12) as f64;
+    jobs.length_max = Span::hours(2);
+    case.spec.generators = vec![jobs];
+    for n in 0..days * 4 {
+        let at = Span::hours(2 + 6 * n);
+        case.spec.faults.push(FaultSpec { at, lasts: Span::ZERO, kind: FaultKind::GrowToSize });
+    }
+    case.policy.groups.retain(|name, _| name.as_str() == kept);
+    case.policy.min_nodes = NodeCount::ZERO;
+    case.policy.mass_change = MassChangeLimit { nodes: NodeCount(1_000), share: Share::ALL };
+    for group in case.policy.groups.values_mut() {
+        group.size = NodeCount(count);
+        group.group_calls = if some_stay { GroupCalls::WholeGroup } else { GroupCalls::ToZero };
+        let floor = if some_stay { random.between(1, 4) } else { 0 };
+        group.min_nodes = Amount::Nodes(NodeCount(floor as u32));
+        group.min_idle_nodes = NodeCount::ZERO;
+        group.keep_windows = vec![];
+        group.budgets = Budgets {
+            per_batch: NodeCount(150),
+            per_hour: NodeCount(300),
+            per_day: NodeCount(900),
+            leaving: Share::ALL,
+        };
+        group.timer = TimerChoice::Fixed(Span::mins(random.between(10, 40) as i64));
+        group.protected = vec![];
+        group.partitions = case
+            .spec
+            .groups
+            .iter()
+            .filter(|named| named.name.as_str() == kept)
+            .map(GroupSpec::partition)
+            .collect();
+    }
+    case
 }
 
 fn span(random: &mut Random, low_secs: u64, high_secs: u64) -> Span {

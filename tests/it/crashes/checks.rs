@@ -78,7 +78,8 @@ pub(super) fn look(life: &Life, policy: &ClusterPolicy, lived: &Lived) -> (Seen,
     let settled = rows.iter().filter_map(|row| row.ended_at).max().unwrap_or(truth.since);
     let unanswered = ours(&truth).filter(|(_, call)| !call.answered).map(|_| "unanswered");
     let mut shown = lived.shown.clone();
-    for what in rows.iter().map(end).chain(unanswered) {
+    let by_count = ours(&truth).filter(|(_, call)| call.count.is_some()).map(|_| "group calls");
+    for what in rows.iter().map(end).chain(unanswered).chain(by_count) {
         *shown.entry(what).or_default() += 1;
     }
     let settled = settled.since(truth.since);
@@ -113,7 +114,7 @@ fn check_cooldowns(report: &mut Report, rows: &[HistoryRow], cooldown: Span) {
         }
         let why = end(row);
         if let Some(at) = row.ended_at
-            && !["paused", "restarted", "gone"].contains(&why)
+            && !["paused", "restarted", "gone", "spared"].contains(&why)
         {
             ended.insert(node, (at, why));
         }
@@ -136,6 +137,7 @@ fn end(row: &HistoryRow) -> &'static str {
             ReleaseReason::TimedOut => "timed out",
             ReleaseReason::RefusedByApi(_) => "refused",
             ReleaseReason::NeverLeft => "never left",
+            ReleaseReason::Spared => "spared",
         },
         ActionState::Ended { end: End::Gone | End::FenceLost | End::Replaced, .. }
         | ActionState::Marked { .. }
@@ -175,6 +177,9 @@ fn ours(truth: &Truth) -> impl Iterator<Item = (usize, &DeleteRequest)> {
 fn check_calls(report: &mut Report, truth: &Truth, policy: &ClusterPolicy) {
     let mut leaving: BTreeSet<InstanceId> = BTreeSet::new();
     for (number, request) in ours(truth) {
+        if let Some((group, stay)) = &request.count {
+            check_shrunk(report, truth, request, group, *stay, policy);
+        }
         for node in request.nodes.iter().filter(|node| leaving.contains(node)) {
             report.add("asked twice", format!("{node}, again at {}", request.at));
         }
@@ -204,6 +209,33 @@ fn check_calls(report: &mut Report, truth: &Truth, policy: &ClusterPolicy) {
     }
 }
 
+/// A group is only set to a lower count while all of its nodes are fenced and
+/// idle. Of those that stay the world keeps no record at the call, so this is
+/// about those who went, and about what was asked.
+fn check_shrunk(
+    report: &mut Report,
+    truth: &Truth,
+    request: &DeleteRequest,
+    group: &GroupName,
+    stay: NodeCount,
+    policy: &ClusterPolicy,
+) {
+    let at = request.at;
+    let floor = policy.groups.get(group).map(|group| &group.min_nodes);
+    if let Some(Amount::Nodes(floor)) = floor
+        && stay < *floor
+    {
+        report.add("below the floor", format!("{group} set to {stay} at {at}"));
+    }
+    if request.nodes.len() <= stay.get() {
+        let there = request.nodes.len();
+        report.add("asked for nothing", format!("{group} of {there} set to {stay} at {at}"));
+    }
+    if !truth.groups.contains_key(group) || !policy.groups.contains_key(group) {
+        report.add("not ours", format!("{group} set to {stay} at {at}"));
+    }
+}
+
 /// Groups of the world's nodes, as far as a request named them.
 fn groups(truth: &Truth, rows: &[HistoryRow]) -> BTreeMap<InstanceId, GroupName> {
     let asked = truth.asked.iter().filter_map(|asked| {
@@ -220,7 +252,8 @@ fn check_rates(report: &mut Report, truth: &Truth, policy: &ClusterPolicy) {
     let groups = groups(truth, &[]);
     let mut asked: BTreeMap<&GroupName, Vec<Time>> = BTreeMap::new();
     for (_, request) in ours(truth) {
-        for node in &request.nodes {
+        let stay = request.count.as_ref().map_or(0, |(_, stay)| stay.get());
+        for node in request.nodes.iter().skip(stay) {
             // A request that never arrived is in the ledger's check only.
             if let Some(group) = groups.get(node) {
                 asked.entry(group).or_default().push(request.at);
@@ -278,7 +311,9 @@ fn check_ledger(
         }
         if let Some(request) = &row.request {
             let (_, charged) = written.entry(request.batch).or_insert((request, BTreeSet::new()));
-            charged.insert(row.action.node);
+            if row.charged_at.is_some() {
+                charged.insert(row.action.node);
+            }
         }
     }
     for (group, times) in &charges {
@@ -286,7 +321,10 @@ fn check_ledger(
     }
     for (batch, (request, charged)) in &written {
         let named: BTreeSet<InstanceId> = request.nodes.iter().copied().collect();
-        if named != *charged || named.len() != request.nodes.len() {
+        let stay = request.count_after.map_or(0, NodeCount::get);
+        // Of a whole group nobody knows who goes, only how many.
+        let is_charged = charged.len() + stay == named.len() && charged.is_subset(&named);
+        if !is_charged || named.len() != request.nodes.len() {
             let text = format!("request {batch} names {named:?} and charges {charged:?}");
             report.add("charged otherwise", text);
         }

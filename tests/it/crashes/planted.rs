@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use trimtab_core::audit::ClearedBatch;
+use trimtab_core::audit::Cleared;
 use trimtab_core::history::{Charge, History};
 use trimtab_core::ids::{ActionId, BatchId, ClusterName, InstanceId, LedgerId, TickId};
 use trimtab_core::units::{NodeCount, Span, Time};
@@ -96,7 +96,7 @@ impl Fence for Unreleasing {
 struct Behind {
     cluster: ClusterName,
     transitions: Vec<Transition>,
-    batch: ClearedBatch,
+    batch: Cleared,
     charges: Vec<Charge>,
 }
 

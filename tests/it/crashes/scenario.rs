@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 
 use trimtab_core::policy::{
-    Amount, Budgets, ClusterPolicy, GroupPolicy, TimerChoice, Timing, UtilizationRule, WitnessKind,
+    Amount, Budgets, ClusterPolicy, GroupCalls, GroupPolicy, TimerChoice, Timing, UtilizationRule,
+    WitnessKind,
 };
 use trimtab_core::snapshot::Role;
 use trimtab_core::units::{NodeCount, Share, Span};
@@ -86,6 +87,29 @@ fn little_an_hour(policy: &mut ClusterPolicy) {
     }
 }
 
+fn to_zero(policy: &mut ClusterPolicy) {
+    for group in policy.groups.values_mut() {
+        group.group_calls = GroupCalls::ToZero;
+        group.min_nodes = Amount::Nodes(NodeCount::ZERO);
+        group.budgets.per_batch = NodeCount(50);
+    }
+}
+
+/// By one call for more nodes than ids could name. A kill can spend the charges
+/// of a call that was never sent, so there are enough for some.
+fn to_four(policy: &mut ClusterPolicy) {
+    for group in policy.groups.values_mut() {
+        group.group_calls = GroupCalls::WholeGroup;
+        group.min_nodes = Amount::Nodes(NodeCount(4));
+        group.budgets = Budgets {
+            per_batch: NodeCount(200),
+            per_hour: NodeCount(500),
+            per_day: NodeCount(900),
+            leaving: Share::ALL,
+        };
+    }
+}
+
 fn by_metrics(policy: &mut ClusterPolicy) {
     policy.witness = WitnessKind::MetricsOnly;
     for group in policy.groups.values_mut() {
@@ -112,7 +136,7 @@ macro_rules! scenario {
 }
 
 /// All of them.
-pub(super) const ALL: [Scenario; 17] = [
+pub(super) const ALL: [Scenario; 21] = [
     scenario!("plain", Span::mins(1), fewer: 0, shows: [], as_it_is),
     scenario!("classic", Span::mins(3), fewer: 0, shows: [], as_it_is),
     scenario!("two-groups", Span::secs(90), fewer: 0, shows: [], as_it_is),
@@ -130,6 +154,10 @@ pub(super) const ALL: [Scenario; 17] = [
     scenario!("metrics-only", Span::mins(2), fewer: 0, shows: [], by_metrics),
     scenario!("blind", Span::mins(1), fewer: 0, shows: ["blind ticks"], as_it_is),
     scenario!("disk-full", Span::secs(5), fewer: 0, shows: ["failed ticks"], as_it_is),
+    scenario!("to-zero", Span::mins(2), fewer: 0, shows: ["group calls"], to_zero),
+    scenario!("whole-group", Span::mins(1), fewer: 0, shows: ["group calls", "spared"], to_four),
+    scenario!("whole-lost", Span::mins(2), fewer: 0, shows: ["unanswered", "spared"], to_four),
+    scenario!("whole-unsent", Span::mins(1), fewer: 0, shows: ["unanswered", "never left"], to_four),
 ];
 
 /// The one of this name.

@@ -25,7 +25,7 @@ pub(super) fn plan_of(world: &World) -> (Plan, Snapshot) {
 pub(super) fn of_plan(world: &World) -> String {
     let (plan, snapshot) = plan_of(world);
     let mut text = String::new();
-    if let Some(why) = cluster_objection(&snapshot, &world.policy, &world.history) {
+    if let Some(why) = cluster_objection(&snapshot, &world.policy, &world.history, world.now) {
         line(&mut text, &format!("nothing may go: {why}"));
     }
     let mut by_group: BTreeMap<&GroupName, Vec<&NodeVerdict>> =

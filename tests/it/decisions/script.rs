@@ -11,14 +11,15 @@
 //! Now is a Wednesday at 12:00 UTC; ticks are every 2 minutes from 20 minutes
 //! before it. Times are relative to now. A word that is not known panics.
 
-use trimtab_core::action::{ActionState, Answer, End, ReleaseReason, Terms};
+use trimtab_core::action::{ActionState, Answer, Call, End, ReleaseReason, Terms};
+use trimtab_core::backoff::{self, Refusal, Refused};
 use trimtab_core::history::{Charge, Freeze, FreezeReason, Gone, MassTurn, OpenAction, Stop};
 use trimtab_core::ids::{ActionId, BatchId, GroupName, InstanceId};
 use trimtab_core::plan::Evidence;
 use trimtab_core::policy::{MassChangeLimit, WitnessKind};
 use trimtab_core::snapshot::{
-    Claim, ClusterStatus, Condition, Eligible, Identity, InstanceStatus, PendingJob, Provisioning,
-    Role, fence_reason,
+    Claim, ClusterStatus, Condition, Eligible, Identity, InstanceStatus, NodeCapacity, PendingJob,
+    Provisioning, Role, fence_reason,
 };
 use trimtab_core::units::{MilliGpus, NodeCount, Span, Time, Usd, UsdPerHour};
 use trimtab_tests::worlds::{START, STEP, fold, group_policy, ledger, name};
@@ -107,6 +108,17 @@ fn apply(world: &mut World, line: &str) {
                 of: count(rest[1]),
             };
             world.history.freeze = Some(Freeze { at: world.tick, why });
+        }
+        // A request that was refused then: `refused throttled -30s`.
+        "refused" => {
+            let (batch, at) = (BatchId(3), at(world, rest[1]));
+            let cause = *Refusal::ALL
+                .iter()
+                .find(|cause| format!("{cause:?}").eq_ignore_ascii_case(rest[0]))
+                .expect("a kind of refusal");
+            let refused = Refused { batch, at, cause, why: "as the API said".into() };
+            let before = world.history.backoff.take();
+            world.history.backoff = backoff::after(before, &refused, &world.policy.cluster);
         }
         "cooldown" => {
             let until = at(world, rest[1]);
@@ -268,6 +280,8 @@ fn set_node(node: &mut Node, word: &str, now: Time) {
         ("listed", "") => node.gone = false,
         ("undrained", "") => node.drained = None,
         ("protected", "") => node.protected = true,
+        ("details", "unread") => node.capacity = NodeCapacity::Unread,
+        ("shows", kind) => node.capacity = NodeCapacity::Shown(capacity(kind)),
         ("health", health) => node.health = count(health).0 as u8,
         ("image", image) => node.image = Some(image.into()),
         ("launched", offset) => node.launched = now + span(offset),
@@ -334,8 +348,8 @@ fn set_job(world: &mut World, words: &[&str]) {
     world.pending.push(job);
 }
 
-/// `action n3 settling [since=-4m] [unfenced] [policy=other]`: an action of
-/// ours begun then, whose id is the node's number and whose fence the
+/// `action n3 settling [since=-4m] [unfenced] [policy=other] [stay=20]`: an
+/// action of ours begun then, with `stay` for a call for the whole group, whose id is the node's number and whose fence the
 /// scheduler shows.
 fn open_action(world: &mut World, words: &[&str]) {
     let (node, words) = words.split_first().expect("an action has a node");
@@ -343,11 +357,13 @@ fn open_action(world: &mut World, words: &[&str]) {
     let mut since = world.tick;
     let mut shows_fence = !matches!(*stage, "marked" | "fencing");
     let mut policy = world.policy.hash.clone();
+    let mut remainder = None;
     for word in words {
         match key_value(word) {
             ("since", offset) => since = world.now + span(offset),
             ("unfenced", "") => shows_fence = false,
             ("policy", other) => policy = name(other),
+            ("stay", nodes) => remainder = Some(count(nodes)),
             _ => panic!("action: `{word}` is not known"),
         }
     }
@@ -365,6 +381,7 @@ fn open_action(world: &mut World, words: &[&str]) {
             tau: Span::mins(10),
             price: UsdPerHour(2_000_000),
             wake: Usd::ZERO,
+            remainder,
         };
         let open = OpenAction {
             id: action,
@@ -392,13 +409,14 @@ fn state(stage: &str, since: Time, settle: Span) -> ActionState {
         "marked" => ActionState::Marked { since },
         "fencing" => ActionState::Fencing { since },
         "settling" => ActionState::Settling { until: since + settle },
-        "asking" => ActionState::Asking { batch, at: since },
+        "asking" => ActionState::Asking { batch, at: since, call: Call::Named },
         "asked" => ActionState::Asked {
             batch,
             at: since,
             answer: Answer::Accepted,
             absent_since: None,
             running_since: None,
+            call: Call::Named,
         },
         "releasing" => ActionState::Releasing { why: ReleaseReason::Demand, since },
         "ended" => ActionState::Ended { end: End::Gone, at: since },

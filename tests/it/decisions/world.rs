@@ -10,8 +10,8 @@ use trimtab_core::ids::{GroupName, InstanceId, NodeName};
 use trimtab_core::policy::{Capacity, ClusterPolicy, MassChangeLimit};
 use trimtab_core::snapshot::{
     Activity, Claim, ClusterDescription, ClusterState, ClusterStatus, Condition, GroupDescription,
-    InstanceStatus, ListedNode, NodeListing, PendingJob, Provisioning, Role, SchedulerNode,
-    Snapshot, Witness, Workload,
+    InstanceStatus, ListedNode, NodeCapacity, NodeListing, PendingJob, Provisioning, Role,
+    SchedulerNode, Snapshot, Witness, Workload,
 };
 use trimtab_core::units::{NodeCount, Share, Span, Time};
 use trimtab_tests::worlds::{START, cluster_policy, ledger, name};
@@ -69,6 +69,7 @@ pub(super) struct Node {
     pub(super) image: Option<Arc<str>>,
     pub(super) health: u8,
     pub(super) protected: bool,
+    pub(super) capacity: NodeCapacity,
     /// Neither listed nor known to the scheduler.
     pub(super) gone: bool,
     /// How often the scheduler tells it.
@@ -124,6 +125,7 @@ impl Node {
             image: None,
             health: 100,
             protected: false,
+            capacity: NodeCapacity::NotShown,
             gone: false,
             told: 1,
             condition: Condition::Up,
@@ -151,6 +153,7 @@ impl World {
                 provisioning: Provisioning::Continuous,
                 rival_autoscaler: false,
                 software_update: false,
+                created: None,
             },
             groups: BTreeMap::new(),
             nodes: BTreeMap::new(),
@@ -219,6 +222,7 @@ impl World {
             image: node.image.clone(),
             health: node.health,
             protected: node.protected,
+            capacity: node.capacity,
         };
         let there = self.nodes.iter().filter(|(_, node)| !node.gone);
         let mut nodes: Vec<ListedNode> = there.map(list).collect();

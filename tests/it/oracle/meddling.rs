@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use trimtab_core::audit::ClearedBatch;
+use trimtab_core::audit::{ClearedBatch, ClearedGroup};
 use trimtab_core::history::History;
 use trimtab_core::ids::{ActionId, BatchId, ClusterName, InstanceId, LedgerId, TickId};
 use trimtab_core::snapshot::{
@@ -14,9 +14,11 @@ use trimtab_core::snapshot::{
 use trimtab_core::units::{NodeCount, Span, Time};
 use trimtab_daemon::ports::{
     Clock, ClusterRead, ClusterWrite, Decision, DeleteOutcome, Fence, FenceOrder, Lease, Ledger,
-    LedgerError, Observation, ReadError, Request, Switch, Switches, Transition, WorkloadRead,
+    LedgerError, NodeDetails, Observation, ReadError, Request, Switch, Switches, Transition,
+    WorkloadRead,
 };
 use trimtab_simulator::World;
+use trimtab_simulator::truth::Caller;
 
 /// A switch that nobody can turn, and a lease that is always held.
 pub(super) struct AlwaysOn;
@@ -79,6 +81,14 @@ impl ClusterRead for Rosy {
         node: InstanceId,
     ) -> Result<Option<InstanceStatus>, ReadError> {
         self.cluster.describe_node(cluster, node).await
+    }
+
+    async fn details(
+        &self,
+        cluster: &ClusterName,
+        nodes: &[InstanceId],
+    ) -> Result<BTreeMap<InstanceId, NodeDetails>, ReadError> {
+        self.cluster.details(cluster, nodes).await
     }
 }
 
@@ -200,6 +210,28 @@ impl ClusterWrite for Unheard {
         let _ = self.cluster.delete_nodes(batch).await;
         let why = format!("the line broke at {}", self.world.now());
         DeleteOutcome::NoAnswer { why: why.into() }
+    }
+
+    async fn shrink_group(&self, cleared: &ClearedGroup) -> DeleteOutcome {
+        let _ = self.cluster.shrink_group(cleared).await;
+        let why = format!("the line broke at {}", self.world.now());
+        DeleteOutcome::NoAnswer { why: why.into() }
+    }
+}
+
+/// Sends a request by ids as the count that is left after it.
+pub(super) struct ByCount(pub(super) World);
+
+#[async_trait]
+impl ClusterWrite for ByCount {
+    async fn delete_nodes(&self, batch: &ClearedBatch) -> DeleteOutcome {
+        let live = self.0.truth().groups[batch.group()].members;
+        let stay = live.less(NodeCount::of(batch.nodes().len()));
+        self.0.update_count(batch.group(), stay, Caller::Daemon)
+    }
+
+    async fn shrink_group(&self, cleared: &ClearedGroup) -> DeleteOutcome {
+        self.0.update_count(cleared.group(), cleared.count_after(), Caller::Daemon)
     }
 }
 

@@ -24,7 +24,9 @@ use trimtab_tests::oracle::play::{Played, Tampering, play_with};
 use trimtab_tests::oracle::worlds::{Case, plain};
 use trimtab_tests::oracle::{CHECKS, Mode, Oracle, Rule};
 
-use super::meddling::{AlwaysOn, Cached, Fencer, Forgetful, Habit, Omits, OneClock, Rosy, counts};
+use super::meddling::{
+    AlwaysOn, ByCount, Cached, Fencer, Forgetful, Habit, Omits, OneClock, Rosy, counts,
+};
 
 pub(super) fn run(case: &Case, tampering: &Tampering<'_>) -> Played {
     let folder = tempfile::tempdir().expect("a folder");
@@ -82,7 +84,7 @@ pub(super) fn idle(seed: u64, hours: i64) -> Case {
 fn each_rule_is_listed_with_a_sentence() {
     let listed: BTreeSet<Rule> = CHECKS.iter().map(|(rule, _)| *rule).collect();
     assert_eq!(listed.len(), CHECKS.len());
-    assert_eq!(listed.len(), 22);
+    assert_eq!(listed.len(), 23);
 }
 
 #[test]
@@ -188,6 +190,75 @@ fn s8_a_group_that_nobody_named_is_noticed() {
     let named = obeyed.groups.get(&template.name).cloned().expect("a named group");
     obeyed.groups.insert("others".parse().expect("a valid name"), named);
     check(Rule::S8, &case, &Tampering { policy: Some(obeyed), ..Tampering::default() });
+}
+
+/// A request by ids that is sent as a count: HyperPod picks others.
+#[test]
+fn s8b_a_count_in_place_of_ids_is_noticed() {
+    let by_count = |world: &World, mut ports: Ports| {
+        if let Some(writers) = &mut ports.writers {
+            writers.cluster = Arc::new(ByCount(world.clone()));
+        }
+        ports
+    };
+    let found = run(&plain(3, 1), &Tampering { ports: &by_count, ..Tampering::default() });
+    let rules = counts(found.breaches.iter().map(|breach| breach.rule));
+    assert!(rules.contains_key(&Rule::S8b), "{rules:?}");
+    // Nodes that were not fenced went for it, which is a breach of its own.
+    assert!(rules.contains_key(&Rule::S1), "{rules:?}");
+}
+
+/// Doctored: nothing but the real state machine releases, and it waits. A node
+/// that a call for its group has not picked is handed back while the one that
+/// it has picked is still being terminated.
+#[test]
+fn s8b_a_node_that_is_handed_back_before_the_call_is_over_is_noticed() {
+    let mut case = plain(3, 1);
+    case.spec.random_faults_per_day = 0.001;
+    let world = World::new(case.spec.clone(), vec![]).expect("a world");
+    let listing = world.list_nodes(&case.spec.cluster).expect("no fault");
+    let nodes: Vec<_> =
+        listing.nodes.iter().filter(|node| node.group.as_str() == "workers-a").collect();
+    let ledger: trimtab_core::ids::LedgerId = "0f3a-77".parse().expect("an id");
+    let reason = |n: usize| -> Arc<str> {
+        fence_reason(&ledger, trimtab_core::ids::ActionId(n as u64)).into()
+    };
+    let hour = |n: i64| case.spec.start + Span::hours(n);
+    let at = |at, event| LogEntry { at, event };
+    let call = |time, call| at(time, WorldEvent::Called { n: 1, call });
+    let reads = |time| [Call::Describe, Call::List, Call::Workload].map(|c| call(time, c));
+    let tell = |unfenced: usize, gone_first: bool| {
+        let mut oracle =
+            Oracle::new(case.policy.clone(), Mode::Enforce, ledger.clone(), &world, Span::ZERO);
+        let mut events = reads(hour(1)).to_vec();
+        events.push(call(hour(1), Call::Fence));
+        for (n, node) in nodes.iter().enumerate().skip(unfenced) {
+            let name = node.name.clone().expect("a name");
+            events.push(at(hour(1), WorldEvent::Drained { node: name, reason: reason(n) }));
+        }
+        events.extend(reads(hour(2)));
+        events.push(call(hour(2), Call::Recount));
+        events.push(call(hour(2), Call::Shrink));
+        let (group, by) = (nodes[0].group.clone(), Caller::Daemon);
+        let to = NodeCount::of(nodes.len() - 1);
+        events.push(at(hour(2), WorldEvent::GroupShrunk { group, to, by }));
+        let last = nodes.len() - 1;
+        let (node, drained) = (nodes[last].id, Some(reason(last)));
+        let (jobs, live) = (vec![], to);
+        events.push(at(hour(2), WorldEvent::NodeLeaving { node, by, jobs, drained, live }));
+        let gone = at(hour(3), WorldEvent::NodeGone { node, jobs: vec![] });
+        if gone_first {
+            events.push(gone);
+        }
+        events.push(call(hour(3), Call::Release));
+        let spared = nodes[1].name.clone().expect("a name");
+        events.push(at(hour(3), WorldEvent::Resumed { node: spared, reason: reason(1) }));
+        oracle.see(&events);
+        oracle.breaches().iter().filter(|breach| breach.rule == Rule::S8b).count()
+    };
+    assert_eq!(tell(0, true), 0, "an honest call");
+    assert_eq!(tell(0, false), 1, "handed back too early");
+    assert_eq!(tell(1, true), 1, "one of the group is not fenced");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use trimtab_core::action::ActionState;
-use trimtab_core::audit::ClearedBatch;
+use trimtab_core::audit::Cleared;
 use trimtab_core::history::{Charge, OpenAction};
 use trimtab_core::ids::{BatchId, ClusterName, GroupName, InstanceId, NodeName};
 use trimtab_core::plan::{KeepReason, NodeVerdict, Verdict};
@@ -273,15 +273,16 @@ pub(super) fn write_request(
     transitions: &[Transition],
     request: &Request<'_>,
 ) -> Result<(), Fault> {
-    let batch: &ClearedBatch = request.batch;
+    let batch: &Cleared = request.batch;
     let group = stored::group_row(tx, batch.cluster(), batch.group())?;
     let id = int(batch.id().0)?;
     let charged = request.charges.iter().map(|charge| charge.at);
     let stepped = transitions.iter().map(|step| step.event.at);
     let at = charged.chain(stepped).max().unwrap_or(batch.look_begun_at());
     tx.prepare_cached(
-        "INSERT INTO request (batch, instance_group, at, nodes, look_begun_at, expires_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        "INSERT INTO request (batch, instance_group, at, nodes, look_begun_at, expires_at,
+             count_after)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     )?
     .execute(params![
         id,
@@ -290,6 +291,7 @@ pub(super) fn write_request(
         stored::json(&batch.nodes())?,
         batch.look_begun_at().0,
         batch.expires_at().0,
+        batch.count_after().map(|count| count.0),
     ])?;
     for Charge { at, group, action } in request.charges {
         let group = stored::group_row(tx, batch.cluster(), group)?;

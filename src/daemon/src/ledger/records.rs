@@ -10,7 +10,7 @@ use trimtab_core::ids::{
     BatchId, ClusterName, GroupName, InstanceId, LedgerId, NodeName, ParseIdError, TickId,
 };
 use trimtab_core::plan::{GroupFigures, Verdict};
-use trimtab_core::units::Time;
+use trimtab_core::units::{NodeCount, Time};
 
 use super::fault::Fault;
 use super::open::Database;
@@ -78,8 +78,10 @@ pub struct RequestRow {
     pub batch: BatchId,
     /// When it was written, just before it was sent.
     pub at: Time,
-    /// All nodes it named.
+    /// All nodes it named; for a call for a whole group, all of its nodes.
     pub nodes: Vec<InstanceId>,
+    /// How many of them it left, for a call for a whole group.
+    pub count_after: Option<NodeCount>,
     /// When the look behind it began.
     pub look_begun_at: Time,
     /// From when on it might not have been sent any more.
@@ -440,8 +442,16 @@ fn complete(conn: &Connection, mut row: HistoryRow) -> Result<HistoryRow, Fault>
         [action],
         |cells| Ok((cells.time("at")?, cells.cell::<i64>("batch")?)),
     )?;
-    let Some((charged_at, batch)) = charge else { return Ok(row) };
-    row.charged_at = Some(charged_at);
+    row.charged_at = charge.map(|(charged_at, _)| charged_at);
+    // A node of a call for a whole group need not be charged itself.
+    let asked = || row.events.iter().rev().find_map(|event| request_of(&event.state));
+    let batch = match charge {
+        Some((_, batch)) => batch,
+        None => match asked() {
+            Some(batch) => stored::int(batch.0)?,
+            None => return Ok(row),
+        },
+    };
     row.request = stored::first_row(
         conn,
         "request",
@@ -453,6 +463,7 @@ fn complete(conn: &Connection, mut row: HistoryRow) -> Result<HistoryRow, Fault>
                 batch: BatchId(cells.whole("batch")?),
                 at: cells.time("at")?,
                 nodes: cells.json("nodes")?,
+                count_after: cells.maybe_count("count_after")?,
                 look_begun_at: cells.time("look_begun_at")?,
                 expires_at: cells.time("expires_at")?,
                 outcome: outcome.map(|StoredOutcome(outcome)| outcome),
@@ -461,6 +472,18 @@ fn complete(conn: &Connection, mut row: HistoryRow) -> Result<HistoryRow, Fault>
         },
     )?;
     Ok(row)
+}
+
+/// The request that an action in this state is, or was, part of.
+fn request_of(state: &ActionState) -> Option<BatchId> {
+    match state {
+        ActionState::Asking { batch, .. } | ActionState::Asked { batch, .. } => Some(*batch),
+        ActionState::Marked { .. }
+        | ActionState::Fencing { .. }
+        | ActionState::Settling { .. }
+        | ActionState::Releasing { .. }
+        | ActionState::Ended { .. } => None,
+    }
 }
 
 fn sql_limit(limit: usize) -> i64 {

@@ -4,16 +4,20 @@
 //! that was not broken goes on as if there had been no restart: a run's samples
 //! counted the same, so its first and its last one stand for all of them.
 
+use std::sync::Arc;
+
 use rusqlite::Connection;
 use rusqlite::params;
+use trimtab_core::backoff::{self, Backoff, Refused};
 use trimtab_core::history::{Charge, Freeze, GONE_EXPLAINS, Gone, History, OpenAction};
-use trimtab_core::ids::{ActionId, ClusterName};
+use trimtab_core::ids::{ActionId, BatchId, ClusterName};
 use trimtab_core::rule::{GroupState, Sample};
 use trimtab_core::units::{Span, Time};
 
 use super::fault::Fault;
 use super::memory::{ClusterMemory, GroupMemory};
-use super::stored::{self, Cells};
+use super::stored::{self, Cells, StoredOutcome};
+use crate::ports::DeleteOutcome;
 
 /// How long a charge counts: the longest budget is a day's.
 const CHARGES_COUNT: Span = Span::hours(24);
@@ -40,6 +44,7 @@ pub(super) fn load(
         history.actions.insert(action.node, action);
     }
     history.charges = charges(conn, cluster, now)?;
+    (history.backoff, history.has_accepted) = refusals(conn, cluster)?;
     history.cooldowns = stored::rows(
         conn,
         "cooldown",
@@ -139,6 +144,42 @@ fn charges(conn: &Connection, cluster: &ClusterName, now: Time) -> Result<Vec<Ch
             })
         },
     )
+}
+
+/// So many refusals in a row are looked at: more than it takes to reach the
+/// longest delay of any cause.
+const REFUSALS_COUNT: u32 = 64;
+
+/// The back-off that the last outcomes lead to, and whether one before them
+/// accepted a deletion. An outcome that is missing, or no answer, says nothing.
+fn refusals(conn: &Connection, cluster: &ClusterName) -> Result<(Option<Backoff>, bool), Fault> {
+    let newest_first = stored::rows(
+        conn,
+        "request",
+        "SELECT r.batch, r.outcome, r.outcome_at
+         FROM request r JOIN instance_group g ON g.id = r.instance_group
+         WHERE g.cluster = ?1 AND r.outcome IS NOT NULL
+         ORDER BY r.batch DESC LIMIT ?2",
+        params![cluster.as_str(), REFUSALS_COUNT],
+        |cells| {
+            let StoredOutcome(outcome) = cells.json("outcome")?;
+            Ok((BatchId(cells.whole("batch")?), outcome, cells.time("outcome_at")?))
+        },
+    )?;
+    let accepted = |outcome: &DeleteOutcome| match outcome {
+        DeleteOutcome::Answered { accepted, .. } => !accepted.is_empty(),
+        DeleteOutcome::Refused { .. } | DeleteOutcome::NoAnswer { .. } => false,
+    };
+    let since = newest_first.iter().position(|(_, outcome, _)| accepted(outcome));
+    let in_a_row = &newest_first[..since.unwrap_or(newest_first.len())];
+    let mut backoff = None;
+    for (batch, outcome, at) in in_a_row.iter().rev() {
+        if let DeleteOutcome::Refused { cause, why } = outcome {
+            let (batch, at, cause, why) = (*batch, *at, *cause, Arc::clone(why));
+            backoff = backoff::after(backoff, &Refused { batch, at, cause, why }, cluster);
+        }
+    }
+    Ok((backoff, since.is_some()))
 }
 
 fn gone(conn: &Connection, cluster: &ClusterName, now: Time) -> Result<Vec<Gone>, Fault> {

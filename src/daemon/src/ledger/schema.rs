@@ -21,7 +21,10 @@ pub(super) const APPLICATION_ID: i32 = 0x7472_696d;
 pub(super) const VERSION: i32 = MIGRATIONS.len() as i32;
 
 /// What takes a file from one version to the next.
-const MIGRATIONS: &[&str] = &[V1];
+const MIGRATIONS: &[&str] = &[V1, V2];
+
+/// Calls for a whole group say how many nodes stay; NULL is a request by ids.
+const V2: &str = "ALTER TABLE request ADD COLUMN count_after INTEGER;";
 
 const V1: &str = "
 -- The ledger itself, one row. An id once reserved is never used again.

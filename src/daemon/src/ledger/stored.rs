@@ -118,6 +118,11 @@ impl Cells<'_> {
         self.cell(column).map(NodeCount)
     }
 
+    /// A number of nodes, or nothing.
+    pub(super) fn maybe_count(&self, column: &'static str) -> Result<Option<NodeCount>, Fault> {
+        Ok(self.cell::<Option<u32>>(column)?.map(NodeCount))
+    }
+
     /// A number that is never negative: an id, R.
     pub(super) fn whole(&self, column: &'static str) -> Result<u64, Fault> {
         let number: i64 = self.cell(column)?;

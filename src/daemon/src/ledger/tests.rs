@@ -3,8 +3,10 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 use tempfile::TempDir;
-use trimtab_core::action::{ActionState, Answer, End, Event, EventKind, ReleaseReason, Terms};
-use trimtab_core::audit::{self, ClearedBatch};
+use trimtab_core::action::{
+    ActionState, Answer, Call, End, Event, EventKind, ReleaseReason, Terms,
+};
+use trimtab_core::audit;
 use trimtab_core::history::{Charge, Freeze, FreezeReason, Gone, History, MassTurn, OpenAction};
 use trimtab_core::ids::{BatchId, GroupName};
 use trimtab_core::plan::{Bound, Evidence, GroupFigures, KeepReason, NodeVerdict, Usage, Verdict};
@@ -15,13 +17,15 @@ use trimtab_core::policy::{
 use trimtab_core::rule::{Class, Counts, GroupState, Member, Sample, WakeCost};
 use trimtab_core::snapshot::{
     Claim, ClusterState, ClusterStatus, Condition, FenceSight, GroupDescription, GroupView,
-    Identity, InstanceStatus, Listing, NodeView, Provisioning, Role, SchedulerSight, Snapshot,
-    Witness, WorkloadSource,
+    Identity, InstanceStatus, Listing, NodeCapacity, NodeView, Provisioning, Role, SchedulerSight,
+    Snapshot, Witness, WorkloadSource,
 };
 use trimtab_core::units::{MilliGpus, Share, Usd, UsdPerHour};
 
 use super::*;
 use crate::ports::{Ring, SwitchEntry};
+
+mod requests;
 
 const TICK: Span = Span::mins(2);
 const MAX_GAP: Span = Span::mins(6);
@@ -192,6 +196,7 @@ fn action(id: ActionId, number: u128, at: Time) -> OpenAction {
             tau: Span::mins(20),
             price: UsdPerHour(3_060_000),
             wake: Usd(1_020_000),
+            remainder: None,
         },
         policy: "cafe".parse().unwrap(),
     }
@@ -257,7 +262,18 @@ fn policy() -> ClusterPolicy {
 }
 
 /// A cleared request for these actions, made the only way there is.
-fn cleared(id: BatchId, actions: &[OpenAction], now: Time) -> ClearedBatch {
+fn cleared(id: BatchId, actions: &[OpenAction], now: Time) -> audit::Cleared {
+    offered(id, actions, now, &policy(), |offer| audit::clear(offer).batch.unwrap().into())
+}
+
+/// Offers these actions, settled, to the audit.
+fn offered<T>(
+    id: BatchId,
+    actions: &[OpenAction],
+    now: Time,
+    policy: &ClusterPolicy,
+    clear: impl FnOnce(audit::Offer<'_>) -> T,
+) -> T {
     let nodes = actions.iter().map(|action| NodeView {
         id: action.node,
         launched: action.identity.launched,
@@ -266,6 +282,7 @@ fn cleared(id: BatchId, actions: &[OpenAction], now: Time) -> ClearedBatch {
         image: None,
         health: 100,
         protected: false,
+        capacity: NodeCapacity::NotShown,
         scheduler: Witness::Fresh {
             at: now,
             value: SchedulerSight {
@@ -298,6 +315,7 @@ fn cleared(id: BatchId, actions: &[OpenAction], now: Time) -> ClearedBatch {
             provisioning: Provisioning::Continuous,
             rival_autoscaler: false,
             software_update: false,
+            created: None,
         }),
         listing: Listing::Complete,
         workload: WorkloadSource::Complete,
@@ -314,11 +332,11 @@ fn cleared(id: BatchId, actions: &[OpenAction], now: Time) -> ClearedBatch {
         group: &group(),
         gated: &|_| true,
         snapshot: &snapshot,
-        policy: &policy(),
+        policy,
         history: &history,
         now,
     };
-    audit::clear(offer).batch.unwrap()
+    clear(offer)
 }
 
 /// Writes the request and the charges of these actions.
@@ -327,8 +345,8 @@ fn ask(ledger: &SqliteLedger, actions: &[OpenAction], at: Time) -> Result<BatchI
     let request = cleared(batch, actions, at);
     let charges: Vec<Charge> =
         actions.iter().map(|a| Charge { at, group: group(), action: a.id }).collect();
-    let kind = EventKind::Cleared { batch, look_begun_at: at };
-    let asking = ActionState::Asking { batch, at };
+    let kind = EventKind::Cleared { batch, look_begun_at: at, call: Call::Named };
+    let asking = ActionState::Asking { batch, at, call: Call::Named };
     let steps: Vec<Transition> =
         actions.iter().map(|a| step(a, at, kind.clone(), asking.clone())).collect();
     let request = Request { batch: &request, charges: &charges };
@@ -344,6 +362,7 @@ fn answer(ledger: &SqliteLedger, action: &OpenAction, batch: BatchId, at: Time) 
         answer: Answer::Accepted,
         absent_since: None,
         running_since: None,
+        call: Call::Named,
     };
     let steps = [step(action, at, EventKind::Answered(Answer::Accepted), asked)];
     ledger.record_outcome(batch, at, &outcome, &steps).unwrap();
@@ -388,6 +407,8 @@ fn assert_same_history(before: &History, after: &History) {
     assert_eq!(before.cooldowns, after.cooldowns);
     assert_eq!(before.freeze, after.freeze);
     assert_eq!(before.gone, after.gone);
+    assert_eq!(before.backoff, after.backoff);
+    assert_eq!(before.has_accepted, after.has_accepted);
     assert_same_groups(&before.groups, &after.groups);
 }
 
@@ -511,6 +532,8 @@ fn everything_is_known_again_after_the_file_was_opened_anew() {
         freeze: Some(freeze),
         stop: None,
         gone: vec![Gone { node: node(0), group: group(), at: at + Span::secs(2) }],
+        backoff: None,
+        has_accepted: true,
     };
     assert_same_history(&expected, &ledger.load(&cluster(), at, MAX_GAP).unwrap());
     let id = ledger.id();

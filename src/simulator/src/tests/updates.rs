@@ -17,7 +17,8 @@ fn gpu() -> trimtab_core::ids::GroupName {
 }
 
 fn set(world: &World, count: u32) -> DeleteOutcome {
-    world.lock().update_count(&gpu(), NodeCount(count), Caller::Daemon)
+    let change = GroupChange::Set { group: gpu(), count: NodeCount(count), min: None };
+    world.update_cluster(&[change], Caller::Daemon)
 }
 
 fn accepted(outcome: DeleteOutcome) -> Vec<trimtab_core::ids::InstanceId> {

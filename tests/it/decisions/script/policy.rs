@@ -1,7 +1,8 @@
 //! A group's policy, key by key, on top of safe defaults.
 
 use trimtab_core::policy::{
-    Amount, Factor, GroupPolicy, NodeLocalData, Prefer, Regain, TimerChoice, UtilizationRule,
+    Amount, Factor, GroupCalls, GroupPolicy, NodeLocalData, Prefer, Regain, TimerChoice,
+    UtilizationRule,
 };
 use trimtab_core::units::{MilliGpus, Usd, UsdPerHour};
 use trimtab_core::windows::{KeepWindow, WindowSpec};
@@ -47,6 +48,8 @@ pub(super) fn set(policy: &mut GroupPolicy, key: &str, value: &str) {
         ("data", "gate") => policy.node_local_data = Some(NodeLocalData::Gate),
         ("gpus", gpus) => policy.gpus_per_node = MilliGpus::whole(count(gpus).0),
         ("partitions", list) => policy.partitions = list.split(',').map(name).collect(),
+        ("group_calls", "to-zero") => policy.group_calls = GroupCalls::ToZero,
+        ("group_calls", "whole-group") => policy.group_calls = GroupCalls::WholeGroup,
         ("protect", node) => policy.protected.extend(instances(node)),
         ("metrics", rule) => policy.utilization = Some(utilization(rule)),
         _ => panic!("group: `{key}={value}` is not known"),

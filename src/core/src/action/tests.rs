@@ -1,0 +1,143 @@
+use super::*;
+
+const NOW: Time = Time::from_secs(1_000_000);
+const BATCH: BatchId = BatchId(7);
+
+fn terms(fenced: bool) -> Terms {
+    Terms::new(&Timing::default(), fenced, Span::secs(30))
+}
+
+fn asked(answer: Answer, call: Call) -> ActionState {
+    ActionState::Asked {
+        batch: BATCH,
+        at: NOW,
+        answer,
+        absent_since: None,
+        running_since: None,
+        call,
+    }
+}
+
+fn failed(code: &str) -> Answer {
+    Answer::Failed { code: code.into() }
+}
+
+fn look(at: Time, sight: Sight) -> Event {
+    Event { at, kind: EventKind::Look(Look { begun_at: at, sight }) }
+}
+
+fn running(fence: FenceLook, described_running: bool) -> Sight {
+    let status = InstanceStatus::Running;
+    Sight::Present { status, fence, work: Work::None, described_running }
+}
+
+fn absent() -> Sight {
+    Sight::Absent { fence: FenceLook::Ours }
+}
+
+/// Steps a fenced action through looks a minute apart, and tells its last state.
+fn after(state: ActionState, sights: impl IntoIterator<Item = Sight>) -> ActionState {
+    let mut state = state;
+    for (minute, sight) in (1..).zip(sights) {
+        state = step(&terms(true), state, &look(NOW + Span::mins(minute), sight)).0;
+    }
+    state
+}
+
+#[test]
+fn node_that_is_not_found_is_gone_when_two_listings_lack_it_too() {
+    let state = after(asked(failed("NodeIdNotFound"), Call::Named), [absent()]);
+    assert_eq!(state.name(), "asked", "one listing may be a lagging one");
+    let state = after(asked(failed("NodeIdNotFound"), Call::Named), [absent(), absent()]);
+    assert_eq!(state.name(), "gone");
+}
+
+#[test]
+fn node_that_is_not_found_and_listed_is_handed_back_after_a_read_of_its_own() {
+    for code in ["NodeIdNotFound", "NodeIdInUse", "InvalidNodeStatus", "NeverHeardOf"] {
+        let listed = running(FenceLook::Ours, false);
+        let state = after(asked(failed(code), Call::Named), [listed.clone(), listed]);
+        assert_eq!(state.name(), "asked", "{code}: a listing alone may lag");
+        assert!(state.wants_description(&terms(true), NOW));
+        let state = after(asked(failed(code), Call::Named), [running(FenceLook::Ours, true)]);
+        let why = ReleaseReason::RefusedByApi(code.into());
+        assert_eq!(state, ActionState::Releasing { why, since: NOW + Span::mins(1) });
+    }
+}
+
+#[test]
+fn listing_that_shows_it_again_begins_the_two_listings_anew() {
+    let sights = [absent(), running(FenceLook::Ours, false), absent()];
+    let state = after(asked(failed("NodeIdNotFound"), Call::Named), sights);
+    assert_eq!(state.name(), "asked");
+}
+
+const GROUP: Call = Call::Group { after: NodeCount(4) };
+
+#[test]
+fn in_a_group_call_nothing_seen_of_one_node_hands_it_back() {
+    for answer in [Answer::Accepted, Answer::NoAnswer] {
+        for fenced in [true, false] {
+            let mut state = asked(answer.clone(), GROUP);
+            for minute in 1..300 {
+                let fence = if fenced { FenceLook::Ours } else { FenceLook::Clear };
+                let seen = look(NOW + Span::mins(minute), running(fence, true));
+                state = step(&terms(fenced), state, &seen).0;
+                let late = Event { at: seen.at, kind: EventKind::Deadline };
+                state = step(&terms(fenced), state, &late).0;
+            }
+            assert_eq!(state.name(), "asked", "{answer:?}, fenced: {fenced}");
+        }
+    }
+    // By its id, without an answer, it would have been.
+    let state =
+        after(asked(Answer::NoAnswer, Call::Named), vec![running(FenceLook::Ours, true); 20]);
+    assert_eq!(state.name(), "releasing");
+}
+
+#[test]
+fn end_of_a_group_call_hands_back_what_was_not_picked_and_nothing_else() {
+    let over = |state, fenced| {
+        let kind = EventKind::CallOver(ReleaseReason::Spared);
+        step(&terms(fenced), state, &Event { at: NOW + Span::mins(9), kind })
+    };
+    for answer in [Answer::Accepted, Answer::NoAnswer] {
+        let (state, effects) = over(asked(answer.clone(), GROUP), true);
+        assert_eq!((state.name(), effects), ("releasing", vec![]), "the next look asks for it");
+        assert_eq!(over(asked(answer, GROUP), false).0.name(), "released");
+    }
+    let at = NOW;
+    for state in [
+        asked(Answer::Accepted, Call::Named),
+        asked(Answer::NoAnswer, Call::Named),
+        asked(Answer::Refused { why: "busy".into() }, GROUP),
+        ActionState::Marked { since: at },
+        ActionState::Fencing { since: at },
+        ActionState::Settling { until: at },
+        ActionState::Asking { batch: BATCH, at, call: GROUP },
+        ActionState::Releasing { why: ReleaseReason::Demand, since: at },
+        ActionState::Ended { end: End::Gone, at },
+    ] {
+        assert_eq!(over(state.clone(), true), (state, vec![]));
+    }
+}
+
+#[test]
+fn refused_group_call_hands_each_node_back_after_a_read_of_its_own() {
+    let refused = asked(Answer::Refused { why: "busy".into() }, GROUP);
+    let state = after(refused.clone(), [running(FenceLook::Ours, false)]);
+    assert_eq!(state.name(), "asked");
+    assert_eq!(after(refused, [running(FenceLook::Ours, true)]).name(), "releasing");
+}
+
+#[test]
+fn restart_keeps_what_a_group_call_was_answered() {
+    let started = Event { at: NOW, kind: EventKind::Started };
+    for answer in [Answer::Accepted, Answer::NoAnswer] {
+        let state = asked(answer, GROUP);
+        assert_eq!(step(&terms(true), state.clone(), &started), (state, vec![]));
+    }
+    let asking = ActionState::Asking { batch: BATCH, at: NOW, call: GROUP };
+    let (state, _) = step(&terms(true), asking, &started);
+    assert_eq!(state, asked(Answer::NoAnswer, GROUP));
+}

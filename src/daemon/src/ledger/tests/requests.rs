@@ -1,0 +1,144 @@
+//! Requests and their outcomes: calls for a whole group, and the back-off that
+//! follows from refusals.
+
+use trimtab_core::backoff::{self, Refusal, Refused};
+use trimtab_core::snapshot::ClusterDescription;
+
+use super::*;
+
+/// A cleared call that takes all of these.
+fn whole_group(id: BatchId, actions: &[OpenAction], now: Time) -> audit::Cleared {
+    let mut policy = policy();
+    for group in policy.groups.values_mut() {
+        group.group_calls = GroupCalls::ToZero;
+    }
+    offered(id, actions, now, &policy, |offer| {
+        let description = ClusterDescription {
+            state: offer.snapshot.state.clone().unwrap(),
+            groups: offer
+                .snapshot
+                .groups
+                .iter()
+                .map(|(name, view)| (name.clone(), view.description.clone()))
+                .collect(),
+        };
+        let recount = audit::Recount { begun_at: now, description };
+        audit::clear_group(offer, &recount).unwrap().into()
+    })
+}
+
+#[test]
+fn a_call_for_a_whole_group_is_known_again_with_its_count() {
+    let folder = Folder::new();
+    let ledger = folder.open();
+    let mut world = World::new(3);
+    let opened = mark(&ledger, &mut world, &[0, 1, 2]);
+    let at = world.at + Span::mins(1);
+    let batch = ledger.reserve_batch().unwrap();
+    let request = whole_group(batch, &opened, at);
+    assert_eq!(request.count_after(), Some(NodeCount::ZERO));
+    assert_eq!(request.going(), NodeCount(3));
+    let call = Call::Group { after: NodeCount::ZERO };
+    let kind = EventKind::Cleared { batch, look_begun_at: at, call };
+    let asking = ActionState::Asking { batch, at, call };
+    let steps: Vec<Transition> =
+        opened.iter().map(|a| step(a, at, kind.clone(), asking.clone())).collect();
+    // Charges are for as many as go, whichever: here two of the three stand in.
+    let charges: Vec<Charge> =
+        opened[..2].iter().map(|a| Charge { at, group: group(), action: a.id }).collect();
+    let written = Request { batch: &request, charges: &charges };
+    ledger.record_transitions(&cluster(), &steps, Some(written)).unwrap();
+
+    let again = ledger.load(&cluster(), at, MAX_GAP).unwrap();
+    assert_eq!(again.charges, charges);
+    assert!(again.actions.values().all(|action| action.state == asking));
+    let rows = ledger.reader().history(9, None).unwrap();
+    assert_eq!(rows.len(), 3);
+    for row in rows {
+        // The one that bears no charge knows its request, too.
+        let request = row.request.unwrap();
+        assert_eq!((request.batch, request.count_after), (batch, Some(NodeCount::ZERO)));
+        assert_eq!(request.nodes.len(), 3);
+    }
+}
+
+#[test]
+fn a_request_by_ids_has_no_count() {
+    let ledger = SqliteLedger::in_memory(START).unwrap();
+    let mut world = World::new(1);
+    let opened = mark(&ledger, &mut world, &[0]);
+    ask(&ledger, &opened, world.at).unwrap();
+    let rows = ledger.reader().history(9, None).unwrap();
+    assert_eq!(rows[0].request.as_ref().unwrap().count_after, None);
+}
+
+#[test]
+fn a_ledger_of_the_first_schema_is_brought_up_to_date_with_its_requests() {
+    let folder = Folder::new();
+    let ledger = folder.open();
+    let mut world = World::new(1);
+    let opened = mark(&ledger, &mut world, &[0]);
+    let batch = ask(&ledger, &opened, world.at).unwrap();
+    drop(ledger);
+    let conn = Connection::open(folder.path()).unwrap();
+    conn.execute_batch("ALTER TABLE request DROP COLUMN count_after").unwrap();
+    conn.pragma_update(None, "user_version", 1).unwrap();
+    // As the build before wrote states: without saying what was asked for.
+    conn.execute("UPDATE action SET state = json_remove(state, '$.Asking.call')", []).unwrap();
+    drop(conn);
+    let ledger = folder.open();
+    let rows = ledger.reader().history(9, None).unwrap();
+    assert_eq!(rows[0].request.as_ref().unwrap().count_after, None);
+    let asking = ActionState::Asking { batch, at: world.at, call: Call::Named };
+    assert_eq!(rows[0].action.state, asking);
+}
+
+/// Writes a request of its own for each of these, and how it ended.
+fn end_each(ledger: &SqliteLedger, outcomes: &[DeleteOutcome]) -> (Vec<(BatchId, Time)>, World) {
+    let mut world = World::new(u32::try_from(outcomes.len()).unwrap());
+    let mut ended = vec![];
+    for (number, outcome) in (0u128..).zip(outcomes) {
+        let opened = mark(ledger, &mut world, &[number]);
+        let batch = ask(ledger, &opened, world.at).unwrap();
+        let at = world.at + Span::secs(1);
+        ledger.record_outcome(batch, at, outcome, &[]).unwrap();
+        ended.push((batch, at));
+    }
+    (ended, world)
+}
+
+fn refused(cause: Refusal) -> DeleteOutcome {
+    DeleteOutcome::Refused { cause, why: "no".into() }
+}
+
+#[test]
+fn refusals_in_a_row_are_counted_again_from_their_outcomes() {
+    let yes = DeleteOutcome::Answered { accepted: vec![node(0)], failed: vec![] };
+    let none = DeleteOutcome::Answered { accepted: vec![], failed: vec![(node(3), "x".into())] };
+    let lost = DeleteOutcome::NoAnswer { why: "timed out".into() };
+    let (throttled, denied) = (refused(Refusal::Throttled), refused(Refusal::Denied));
+    let unsent = refused(Refusal::NotSent);
+
+    let ledger = SqliteLedger::in_memory(START).unwrap();
+    let before = [throttled.clone(), yes.clone(), denied.clone()];
+    let after = [none, throttled.clone(), lost, unsent];
+    let all: Vec<DeleteOutcome> = before.into_iter().chain(after).collect();
+    let (ended, world) = end_each(&ledger, &all);
+    let history = ledger.load(&cluster(), world.at, MAX_GAP).unwrap();
+    let mut wanted = None;
+    for (number, cause) in [(2, Refusal::Denied), (4, Refusal::Throttled)] {
+        let (batch, at) = ended[number];
+        let refused = Refused { batch, at, cause, why: "no".into() };
+        wanted = backoff::after(wanted, &refused, &cluster());
+    }
+    assert_eq!(history.backoff, wanted);
+    assert_eq!(history.backoff.unwrap().refused, 2);
+    assert!(history.has_accepted);
+
+    let ledger = SqliteLedger::in_memory(START).unwrap();
+    let (_, world) = end_each(&ledger, &[denied, throttled, yes]);
+    let history = ledger.load(&cluster(), world.at, MAX_GAP).unwrap();
+    assert_eq!((history.backoff, history.has_accepted), (None, true));
+    let other = ledger.load(&"other".parse().unwrap(), world.at, MAX_GAP).unwrap();
+    assert_eq!((other.backoff, other.has_accepted), (None, false));
+}

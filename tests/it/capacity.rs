@@ -1,0 +1,149 @@
+//! How single nodes are paid for: read only of nodes that could go, a bounded
+//! number at a time and once each, and a contradiction keeps its node.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use trimtab_core::ids::{ClusterName, InstanceId};
+use trimtab_core::plan::{Doubt, KeepReason, Verdict};
+use trimtab_core::policy::Capacity;
+use trimtab_core::snapshot::{ClusterDescription, InstanceStatus, NodeListing};
+use trimtab_core::units::NodeCount;
+use trimtab_daemon::ports::{ClusterRead, NodeDetails, Ports, ReadError};
+use trimtab_simulator::World;
+use trimtab_simulator::ports::PortOptions;
+use trimtab_simulator::spec::WorldSpec;
+use trimtab_tests::life::Life;
+use trimtab_tests::worlds::{cluster_policy, group_policy, name};
+
+/// What a node's own description says: `None` is no answer.
+type Answer = fn(InstanceId, usize) -> Option<Option<Capacity>>;
+
+struct Described {
+    inner: Arc<dyn ClusterRead>,
+    answer: Answer,
+    /// Ids of each call.
+    asked: Mutex<Vec<Vec<InstanceId>>>,
+}
+
+#[async_trait]
+impl ClusterRead for Described {
+    async fn describe(&self, cluster: &ClusterName) -> Result<ClusterDescription, ReadError> {
+        self.inner.describe(cluster).await
+    }
+
+    async fn list_nodes(&self, cluster: &ClusterName) -> Result<NodeListing, ReadError> {
+        self.inner.list_nodes(cluster).await
+    }
+
+    async fn describe_node(
+        &self,
+        cluster: &ClusterName,
+        node: InstanceId,
+    ) -> Result<Option<InstanceStatus>, ReadError> {
+        self.inner.describe_node(cluster, node).await
+    }
+
+    async fn details(
+        &self,
+        cluster: &ClusterName,
+        nodes: &[InstanceId],
+    ) -> Result<BTreeMap<InstanceId, NodeDetails>, ReadError> {
+        let all: Vec<InstanceId> = self.inner.details(cluster, nodes).await?.into_keys().collect();
+        let mut asked = self.asked.lock().expect("nobody panicked");
+        asked.push(nodes.to_vec());
+        let places = all.iter().enumerate();
+        let answers = places.filter_map(|(n, id)| {
+            Some((*id, NodeDetails { capacity: (self.answer)(*id, n)?, ip: None }))
+        });
+        Ok(answers.collect())
+    }
+}
+
+struct Past {
+    calls: Vec<Vec<InstanceId>>,
+    /// The last word on each node.
+    words: BTreeMap<InstanceId, Verdict>,
+    deleted: u64,
+    fenced_ever: usize,
+}
+
+fn run(count: u32, busy: u32, answer: Answer) -> Past {
+    let jobs = (0..busy).map(|_| "[[job]]\nat = \"0s\"\nlength = \"20h\"\nnodes = 1\n");
+    let text = format!(
+        "duration = \"2h\"\n[[group]]\nname = \"workers\"\ncount = {count}\n\
+         price_usd_per_hour = 20.0\n{}",
+        jobs.collect::<String>()
+    );
+    let spec = WorldSpec::parse(&text, "capacity").expect("a valid world");
+    let world = World::new(spec, vec![]).expect("a valid world");
+    let mut policy = cluster_policy([(name("workers"), group_policy())].into_iter().collect());
+    policy.cluster = world.spec().cluster.clone();
+    for group in policy.groups.values_mut() {
+        group.size = NodeCount(count);
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let life = Life::new(world.clone(), policy, folder.path(), 1);
+    let mut ports: Ports = world.ports(PortOptions::default());
+    let described = Arc::new(Described { inner: ports.cluster, answer, asked: Mutex::default() });
+    ports.cluster = described.clone();
+    let (mut words, mut fenced_ever) = (BTreeMap::new(), 0);
+    life.run_with(ports, Arc::new(life.open_ledger()), &mut |report| {
+        let report = report.expect("the ledger can be written");
+        fenced_ever += report.begun.len();
+        words.extend(report.plan.verdicts.iter().map(|word| (word.node, word.verdict.clone())));
+    });
+    let calls = described.asked.lock().expect("nobody panicked").clone();
+    Past { calls, words, deleted: world.truth().nodes_deleted(), fenced_ever }
+}
+
+#[test]
+fn nodes_are_described_once_each_a_bounded_number_a_tick_and_busy_ones_not_at_all() {
+    let past = run(130, 10, |_, _| Some(Some(Capacity::OnDemand)));
+    let sizes: Vec<usize> = past.calls.iter().map(Vec::len).collect();
+    assert!(sizes.iter().all(|size| *size <= 50), "{sizes:?}");
+    assert!(sizes.len() >= 3, "{sizes:?}");
+    let mut all: Vec<InstanceId> = past.calls.concat();
+    let asked = all.len();
+    all.sort();
+    all.dedup();
+    assert_eq!(all.len(), asked, "one was asked about twice");
+    // The jobs start before or right after the first look.
+    assert!((120..=130).contains(&asked), "{asked}");
+    assert_eq!(past.deleted, 120);
+}
+
+#[test]
+fn a_node_that_shows_another_capacity_is_never_marked() {
+    let past =
+        run(4, 0, |_, n| Some(Some(if n == 1 { Capacity::Spot } else { Capacity::OnDemand })));
+    assert_eq!((past.deleted, past.fenced_ever), (3, 3));
+    let kept: Vec<&Verdict> =
+        past.words.values().filter(|word| matches!(word, Verdict::Keep(_))).collect();
+    let (declared, seen) = (Capacity::OnDemand, Capacity::Spot);
+    assert_eq!(kept, [&Verdict::Keep(KeepReason::CapacityContradicts { declared, seen })]);
+}
+
+#[test]
+fn a_node_whose_description_cannot_be_read_is_kept() {
+    let past = run(3, 0, |_, _| None);
+    assert_eq!((past.deleted, past.fenced_ever), (0, 0));
+    let unread = Verdict::Keep(KeepReason::Unknown(Doubt::DetailsUnread));
+    assert!(past.words.values().all(|word| *word == unread), "{:?}", past.words);
+    assert!(past.calls.len() > 40, "it is asked again");
+}
+
+#[test]
+fn one_that_never_answers_does_not_hold_up_the_others() {
+    let past = run(120, 0, |_, n| (n >= 50 || n % 2 == 0).then_some(Some(Capacity::OnDemand)));
+    // Of each call every other node answers: the last tick's first half.
+    assert!(past.deleted > 100, "{}", past.deleted);
+}
+
+#[test]
+fn a_node_that_shows_no_capacity_is_what_was_declared() {
+    let past = run(3, 0, |_, _| Some(None));
+    assert_eq!(past.deleted, 3);
+    assert!(past.calls.len() == 1);
+}

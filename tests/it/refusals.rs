@@ -1,0 +1,299 @@
+//! Refused requests: each cause has its own patience, a person is told where
+//! only a person can help, a restart knows it all again, and nothing is kept
+//! from its jobs meanwhile.
+
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use trimtab_core::audit::{ClearedBatch, ClearedGroup};
+use trimtab_core::backoff::{Backoff, Refusal};
+use trimtab_core::ids::{ClusterName, InstanceId};
+use trimtab_core::plan::{KeepReason, Verdict};
+use trimtab_core::snapshot::{ClusterDescription, InstanceStatus, NodeListing};
+use trimtab_core::units::{NodeCount, Span, Time};
+use trimtab_daemon::driver::Driver;
+use trimtab_daemon::ledger::SqliteLedger;
+use trimtab_daemon::ports::{
+    ClusterRead, ClusterWrite, DeleteOutcome, NodeDetails, Notification, Ports, ReadError,
+};
+use trimtab_simulator::World;
+use trimtab_simulator::ports::PortOptions;
+use trimtab_simulator::spec::WorldSpec;
+use trimtab_tests::life::{Life, poll_once};
+use trimtab_tests::worlds::{cluster_policy, group_policy, name};
+
+/// Answers every request until then with this; later ones go through.
+struct Refusing {
+    inner: Arc<dyn ClusterWrite>,
+    world: World,
+    until: Time,
+    answer: Box<dyn Fn(&[InstanceId]) -> DeleteOutcome + Send + Sync>,
+    asked: Mutex<Vec<Time>>,
+}
+
+#[async_trait]
+impl ClusterWrite for Refusing {
+    async fn delete_nodes(&self, batch: &ClearedBatch) -> DeleteOutcome {
+        let now = self.world.now();
+        if now >= self.until {
+            return self.inner.delete_nodes(batch).await;
+        }
+        self.asked.lock().expect("nobody panicked").push(now);
+        (self.answer)(batch.nodes())
+    }
+
+    async fn shrink_group(&self, cleared: &ClearedGroup) -> DeleteOutcome {
+        self.inner.shrink_group(cleared).await
+    }
+}
+
+/// A cluster that was created at this time.
+struct Created(Arc<dyn ClusterRead>, Time);
+
+#[async_trait]
+impl ClusterRead for Created {
+    async fn describe(&self, cluster: &ClusterName) -> Result<ClusterDescription, ReadError> {
+        let mut read = self.0.describe(cluster).await?;
+        read.state.created = Some(self.1);
+        Ok(read)
+    }
+
+    async fn list_nodes(&self, cluster: &ClusterName) -> Result<NodeListing, ReadError> {
+        self.0.list_nodes(cluster).await
+    }
+
+    async fn describe_node(
+        &self,
+        cluster: &ClusterName,
+        node: InstanceId,
+    ) -> Result<Option<InstanceStatus>, ReadError> {
+        self.0.describe_node(cluster, node).await
+    }
+
+    async fn details(
+        &self,
+        cluster: &ClusterName,
+        nodes: &[InstanceId],
+    ) -> Result<std::collections::BTreeMap<InstanceId, NodeDetails>, ReadError> {
+        self.0.details(cluster, nodes).await
+    }
+}
+
+/// An idle cluster of six, of which two go at a time.
+fn life(folder: &std::path::Path, hours: u32) -> Life {
+    let text = format!(
+        "duration = \"{hours}h\"\n[[group]]\nname = \"workers\"\ncount = 6\n\
+         price_usd_per_hour = 20.0\n"
+    );
+    let spec = WorldSpec::parse(&text, "refusals").expect("a valid world");
+    let world = World::new(spec, vec![]).expect("a valid world");
+    let mut policy = cluster_policy([(name("workers"), group_policy())].into_iter().collect());
+    policy.cluster = world.spec().cluster.clone();
+    policy.timing.cooldown = Span::mins(2);
+    for group in policy.groups.values_mut() {
+        group.size = NodeCount(6);
+        group.budgets.per_batch = NodeCount(2);
+    }
+    Life::new(world, policy, folder, 1)
+}
+
+struct Past {
+    asked: Vec<Time>,
+    told: Vec<(Time, Notification)>,
+    /// Times at which something was fenced.
+    fenced: Vec<Time>,
+    /// What the plan said while the cluster was left alone.
+    said: Vec<Backoff>,
+    backoff: Option<Backoff>,
+    life: Life,
+}
+
+fn run(
+    life: Life,
+    refused_for: Span,
+    created: Option<Time>,
+    answer: impl Fn(&[InstanceId]) -> DeleteOutcome + Send + Sync + 'static,
+) -> Past {
+    let world = life.world.clone();
+    let mut ports: Ports = world.ports(PortOptions::default());
+    if let Some(created) = created {
+        ports.cluster = Arc::new(Created(ports.cluster, created));
+    }
+    let writers = ports.writers.as_mut().expect("not an observer");
+    let refusing = Arc::new(Refusing {
+        inner: Arc::clone(&writers.cluster),
+        world: world.clone(),
+        until: world.now() + refused_for,
+        answer: Box::new(answer),
+        asked: Mutex::default(),
+    });
+    writers.cluster = refusing.clone();
+    let (mut fenced, mut said) = (vec![], vec![]);
+    let ledger = Arc::new(life.open_ledger());
+    life.run_with(ports, ledger, &mut |report| {
+        let report = report.expect("the ledger can be written");
+        if !report.begun.is_empty() {
+            fenced.push(world.now());
+        }
+        for word in &report.plan.verdicts {
+            if let Verdict::Keep(KeepReason::BackedOff(backoff)) = &word.verdict
+                && said.last() != Some(backoff)
+            {
+                said.push(backoff.clone());
+            }
+        }
+    });
+    let told = world.notifications();
+    let asked = refusing.asked.lock().expect("nobody panicked").clone();
+    let ports = world.ports(PortOptions::default());
+    let ledger = Arc::new(life.open_ledger());
+    let again = poll_once(Driver::start(ports, ledger, life.policy.clone())).expect("ready");
+    let backoff = again.expect("the ledger can be read").history().backoff.clone();
+    Past { asked, told, fenced, said, backoff, life }
+}
+
+fn refuse(cause: Refusal) -> impl Fn(&[InstanceId]) -> DeleteOutcome + Send + Sync + 'static {
+    move |_| DeleteOutcome::Refused { cause, why: format!("{cause:?} body").into() }
+}
+
+const CAUSES: [Refusal; 6] = [
+    Refusal::Conflict,
+    Refusal::Throttled,
+    Refusal::Denied,
+    Refusal::ExpiredCredentials,
+    Refusal::NotFound,
+    Refusal::Unknown,
+];
+
+#[test]
+fn a_refused_cluster_is_left_alone_longer_each_time_and_whoever_can_help_is_told() {
+    for cause in CAUSES {
+        let folder = tempfile::tempdir().expect("a folder");
+        let past = run(life(folder.path(), 12), Span::hours(24), None, refuse(cause));
+        let waits: Vec<Span> = past.asked.windows(2).map(|pair| pair[1].since(pair[0])).collect();
+        assert!(waits.len() >= 2, "{cause:?}: {waits:?}");
+        assert!(past.asked.len() < 40, "{cause:?}: a storm of {} requests", past.asked.len());
+        assert_eq!(past.said.len(), past.asked.len(), "{cause:?}: every refusal shows in the plan");
+        for (asked, backoff) in past.asked.iter().zip(&past.said) {
+            assert_eq!((backoff.at, backoff.cause), (*asked, cause));
+            let early = past.fenced.iter().find(|at| **at > backoff.at && **at < backoff.until);
+            assert_eq!(early, None, "{cause:?}: fenced while left alone until {}", backoff.until);
+        }
+        let delays: Vec<Span> = past.said.iter().map(|b| b.until.since(b.at)).collect();
+        assert!(delays.windows(2).all(|two| two[1].0 * 5 >= two[0].0 * 4), "{cause:?}: {delays:?}");
+        assert!(delays[1] > delays[0], "{cause:?}: {delays:?}");
+        let told = past.told.iter().filter(|(_, told)| match told {
+            Notification::Refused { backoff, .. } => backoff.cause == cause,
+            _ => false,
+        });
+        let told = told.count();
+        assert_eq!(told, if cause.wants_a_person() { past.asked.len() } else { 0 }, "{cause:?}");
+        // A restart knows it again from the outcomes alone.
+        assert_eq!(past.backoff.as_ref(), past.said.last(), "{cause:?}");
+        let truth = past.life.world.truth();
+        assert_eq!((truth.nodes_deleted(), truth.fences), (0, vec![]), "{cause:?}");
+    }
+}
+
+#[test]
+fn an_accepted_request_ends_the_patience() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let past = run(life(folder.path(), 8), Span::mins(30), None, refuse(Refusal::Throttled));
+    assert!(past.asked.len() >= 2);
+    assert_eq!(past.backoff, None);
+    assert_eq!(past.life.world.truth().nodes_deleted(), 6);
+}
+
+#[test]
+fn a_refusals_body_is_kept_in_the_ledger_up_to_a_limit() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let body = |_: &[InstanceId]| DeleteOutcome::Refused {
+        cause: Refusal::Unknown,
+        why: format!("{{\"__type\":\"Odd\",\"message\":\"{}\"}}", "x".repeat(100_000)).into(),
+    };
+    let past = run(life(folder.path(), 1), Span::hours(24), None, body);
+    let reader = SqliteLedger::open_reader(past.life.ledger_path()).expect("the ledger is there");
+    let rows = reader.history(100, None).expect("readable");
+    let mut seen = 0;
+    for row in &rows {
+        let Some(DeleteOutcome::Refused { cause, why }) =
+            row.request.as_ref().and_then(|request| request.outcome.clone())
+        else {
+            continue;
+        };
+        seen += 1;
+        assert_eq!(cause, Refusal::Unknown);
+        assert!(why.starts_with("{\"__type\":\"Odd\"") && why.len() > 4_000 && why.len() < 4_200);
+        let state = format!("{:?}", row.action.state);
+        assert!(state.len() < 1_000, "each node repeats {} bytes", state.len());
+    }
+    assert!(seen > 0);
+}
+
+fn never_patched(past: &Past) -> usize {
+    let is_it = |told: &Notification| matches!(told, Notification::ProbablyNeverPatched { .. });
+    past.told.iter().filter(|(_, told)| is_it(told)).count()
+}
+
+#[test]
+fn an_old_cluster_that_refuses_every_id_is_reported_as_never_patched() {
+    let old = Time::from_secs(1_700_000_000);
+    let all_fail = |nodes: &[InstanceId]| DeleteOutcome::Answered {
+        accepted: vec![],
+        failed: nodes.iter().map(|node| (*node, "InvalidNodeStatus".into())).collect(),
+    };
+    let folder = || tempfile::tempdir().expect("a folder");
+    let hour = Span::hours(1);
+    let (one, two, three, four) = (folder(), folder(), folder(), folder());
+    let whole = run(life(one.path(), 1), hour, Some(old), refuse(Refusal::Unknown));
+    assert!(never_patched(&whole) > 0);
+    let sentence = whole.told.iter().map(|(_, told)| told.to_string()).collect::<String>();
+    assert!(sentence.contains("UpdateClusterSoftware is a person's step"), "{sentence}");
+    let each = run(life(two.path(), 1), hour, Some(old), all_fail);
+    assert!(never_patched(&each) > 0);
+    // A younger one, or a cause that has nothing to do with ids, is not.
+    assert_eq!(never_patched(&run(life(three.path(), 1), hour, None, all_fail)), 0);
+    let busy = run(life(four.path(), 1), hour, Some(old), refuse(Refusal::Conflict));
+    assert_eq!(never_patched(&busy), 0);
+}
+
+#[test]
+fn a_cluster_that_once_accepted_a_deletion_was_patched() {
+    let old = Time::from_secs(1_700_000_000);
+    let folder = tempfile::tempdir().expect("a folder");
+    let life = life(folder.path(), 10);
+    let world = life.world.clone();
+    let answer = move |nodes: &[InstanceId]| {
+        // The first is accepted, by the world, and all later ones refused.
+        if world.truth().requests.is_empty() {
+            world.delete_nodes(nodes, trimtab_simulator::truth::Caller::Daemon)
+        } else {
+            DeleteOutcome::Refused { cause: Refusal::Unknown, why: "odd".into() }
+        }
+    };
+    let past = run(life, Span::hours(24), Some(old), answer);
+    assert!(past.asked.len() > 2);
+    assert_eq!(never_patched(&past), 0);
+}
+
+/// The driver treats a node's own code as what it is: not found is gone only
+/// when the listings say so too.
+#[test]
+fn a_node_that_is_not_found_and_still_runs_is_handed_back() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let not_found = |nodes: &[InstanceId]| DeleteOutcome::Answered {
+        accepted: vec![],
+        failed: nodes.iter().map(|node| (*node, "NodeIdNotFound".into())).collect(),
+    };
+    let past = run(life(folder.path(), 2), Span::mins(30), None, not_found);
+    assert!(!past.asked.is_empty());
+    let reader = SqliteLedger::open_reader(past.life.ledger_path()).expect("the ledger is there");
+    let rows = reader.history(100, None).expect("readable");
+    let early: Vec<_> = rows
+        .iter()
+        .filter(|row| row.request.as_ref().is_some_and(|r| past.asked.contains(&r.at)))
+        .map(|row| row.action.state.name())
+        .collect();
+    assert!(!early.is_empty() && early.iter().all(|state| *state == "released"), "{early:?}");
+    assert_eq!(past.life.world.truth().fences, []);
+}
