@@ -89,6 +89,13 @@ pub(crate) struct RunArgs {
     pub(crate) output: Format,
 }
 
+impl RunArgs {
+    /// Whether this run goes on with the clock on the wall until it is stopped.
+    pub(crate) fn is_service(&self) -> bool {
+        !self.once && (self.real_time || self.target.world.is_none())
+    }
+}
+
 /// `trimtab plan`
 #[derive(Debug, Args)]
 pub(crate) struct PlanArgs {

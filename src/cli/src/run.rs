@@ -12,8 +12,11 @@ use trimtab_daemon::run::{self, Audience};
 use crate::args::{PlanArgs, RunArgs};
 use crate::clock::{CronDoorbell, SystemClock, stop_on_signals};
 use crate::document::PlanDocument;
+use crate::events;
 use crate::exit::Exit;
+use crate::log::Log;
 use crate::output::{self, Format, Style, Tone, line, plain, right, table};
+use crate::service::Service;
 use crate::wiring::{Keep, Wired, span};
 
 /// How many ticks may be missed before the backstop rings.
@@ -48,11 +51,12 @@ async fn warm_up(wired: &Wired, driver: &mut Driver, long: Span) -> anyhow::Resu
 }
 
 /// `trimtab run`.
-pub(crate) async fn run(args: &RunArgs) -> anyhow::Result<Exit> {
+pub(crate) async fn run(args: &RunArgs, log: &Log) -> anyhow::Result<Exit> {
     let wired = Wired::new(&args.target)?;
-    let mut driver = wired.driver(wired.settings.mode, Keep::Ledger).await?;
+    let mode = wired.settings.mode;
+    let mut driver = wired.driver(mode, Keep::Ledger).await?;
     let style = Style::of_stdout();
-    let mut reporter = Reporter { output: args.output, style, failed: false, deleted: 0 };
+    let mut reporter = Reporter { mode, output: args.output, style, failed: false, deleted: 0 };
     if wired.settings.mode == Mode::Observe {
         tracing::info!("mode = \"observe\": nothing will be changed");
     }
@@ -67,10 +71,15 @@ pub(crate) async fn run(args: &RunArgs) -> anyhow::Result<Exit> {
         let stop = stop_on_signals()?;
         let schedule = wired.settings.schedule.text();
         let backstop = wired.tick().times(BACKSTOP_TICKS);
+        let clusters = wired.settings.clusters.iter().map(|one| one.policy.cluster.clone());
+        let service = Service::new(clusters, backstop);
+        service.follow_stop(stop.clone());
+        service.follow_signals(log.clone())?;
         let cron = CronDoorbell::start(schedule, backstop, stop).await?;
         let began = (wired.world.now(), SystemClock::start());
-        let mut doorbell = RealTime { world: wired.world.clone(), cron, began };
-        run::run(std::slice::from_mut(&mut driver), &mut doorbell, &mut reporter).await?;
+        let mut doorbell = service.attend(RealTime { world: wired.world.clone(), cron, began });
+        let mut audience = service.hear(&mut reporter);
+        run::run(std::slice::from_mut(&mut driver), &mut doorbell, &mut audience).await?;
     } else {
         let stop = stop_on_signals()?;
         let world = wired.world.doorbell(wired.tick());
@@ -116,6 +125,7 @@ impl Doorbell for RealTime {
 
 /// Tells what each tick did.
 struct Reporter {
+    mode: Mode,
     output: Format,
     style: Style,
     failed: bool,
@@ -132,15 +142,7 @@ impl Audience for Reporter {
             Ok(report) => {
                 self.failed = false;
                 self.deleted += report.ended.iter().filter(|(_, end)| *end == End::Gone).count();
-                tracing::info!(
-                    tick = report.tick.0,
-                    at = %report.snapshot.taken_at,
-                    marks = report.plan.marks.len(),
-                    releases = report.plan.releases.len(),
-                    requests = report.sent.len(),
-                    open = report.open,
-                    "tick"
-                );
+                events::tick(report, self.mode);
                 // A reader that has gone away need not stop the daemon.
                 let _ = self.tell(report);
             }
@@ -173,7 +175,7 @@ fn print_doings(report: &TickReport, style: Style) -> anyhow::Result<()> {
             Verdict::Mark(_) | Verdict::Keep(_) | Verdict::Leaving { .. } => continue,
         };
         let text = format!("{at} {} {}: {}", verdict.group, verdict.node, verdict.verdict);
-        line(&style.paint(tone, &text))?;
+        line(&style.paint(tone, &plain(&text)))?;
     }
     for sent in &report.sent {
         let (group, ids) = (sent.batch.group(), ids(sent.batch.nodes()));

@@ -16,6 +16,7 @@ use trimtab_simulator::ports::PortOptions;
 use trimtab_simulator::spec::WorldSpec;
 
 use crate::args::Target;
+use crate::events::Told;
 use crate::pause_file::PauseFile;
 
 /// Something that is needed and is not there: exit code 69.
@@ -82,7 +83,7 @@ impl Wired {
             );
         }
         let lease = Arc::new(ledger.lease());
-        let ledger: Arc<dyn Ledger> = Arc::new(ledger);
+        let ledger: Arc<dyn Ledger> = Arc::new(Told::new(Arc::new(ledger), mode));
         let observe_only = match mode {
             Mode::Observe => true,
             Mode::Enforce => false,
