@@ -34,6 +34,8 @@ pub(crate) enum Command {
     Pause(PauseArgs),
     /// Take a pause back, or clear a freeze
     Resume(ResumeArgs),
+    /// Hand fenced nodes back that a daemon left behind when it was killed
+    Unfence(UnfenceArgs),
 }
 
 /// `trimtab demo`
@@ -182,4 +184,17 @@ pub(crate) struct ResumeArgs {
     /// Clear this cluster's freeze instead: you have looked at what caused it
     #[arg(long, value_name = "CLUSTER", conflicts_with = "cluster")]
     pub(crate) clear_freeze: Option<String>,
+}
+
+/// `trimtab unfence`
+#[derive(Debug, Args)]
+pub(crate) struct UnfenceArgs {
+    #[command(flatten)]
+    pub(crate) target: Target,
+    /// Give up after so long; less than the unit's TimeoutStopSec=
+    #[arg(long, value_name = "DURATION", default_value = "60s")]
+    pub(crate) within: String,
+    /// How the outcome is printed
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub(crate) output: Format,
 }

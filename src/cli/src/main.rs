@@ -12,6 +12,7 @@ mod pause_file;
 mod records;
 mod run;
 mod service;
+mod unfence;
 mod wiring;
 
 use std::io::IsTerminal;
@@ -56,6 +57,7 @@ fn perform_all(command: &Command) -> anyhow::Result<Exit> {
 fn level(command: &Command) -> &'static str {
     match command {
         Command::Run(args) if args.is_service() => "info",
+        Command::Unfence(_) => "info",
         Command::Demo(_)
         | Command::Run(_)
         | Command::Plan(_)
@@ -77,6 +79,7 @@ async fn perform(command: &Command, log: &Log) -> anyhow::Result<Exit> {
         Command::CheckConfig(args) => check_config(args),
         Command::Pause(args) => records::pause(args),
         Command::Resume(args) => records::resume(args),
+        Command::Unfence(args) => unfence::unfence(args).await,
     }
 }
 
