@@ -92,10 +92,10 @@ impl Log {
         let changed = filter(&wanted).map(|filter| self.filter.reload(filter));
         match changed {
             Ok(Ok(())) if debugging => {
-                tracing::info!(target: STATUS, level = "debug", "SIGUSR2: debug is on");
+                tracing::info!(target: STATUS, showing = "debug", "SIGUSR2: debug is on");
             }
             Ok(Ok(())) => {
-                tracing::info!(target: STATUS, level = %chosen, "SIGUSR2: debug is off");
+                tracing::info!(target: STATUS, showing = %chosen, "SIGUSR2: debug is off");
             }
             Ok(Err(why)) => tracing::error!(%why, "the log's level could not be changed"),
             Err(why) => tracing::error!(%why, "the log's level could not be changed"),
