@@ -395,12 +395,12 @@ impl Manager {
             println!("SKIPPED: systemd is not installed (apt-get install systemd)");
             return None;
         };
+        let alone = ONE_MANAGER.lock().unwrap_or_else(PoisonError::into_inner);
         // Without this folder it takes the machine for one without systemd.
         if std::fs::create_dir_all("/run/systemd/system").is_err() {
             println!("SKIPPED: /run/systemd/system is not there and cannot be made (run as root)");
             return None;
         }
-        let alone = ONE_MANAGER.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = tempfile::tempdir().expect("a folder");
         for sub in ["run", "home/.config/systemd/user"] {
             let path = folder.path().join(sub);
