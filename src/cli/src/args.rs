@@ -37,6 +37,8 @@ pub(crate) enum Command {
     Resume(ResumeArgs),
     /// Serve simulated clusters as SageMaker and CloudWatch, on this machine only
     Simulate(SimulateArgs),
+    /// Hand fenced nodes back that a daemon left behind when it was killed
+    Unfence(UnfenceArgs),
 }
 
 /// `trimtab demo`
@@ -94,6 +96,13 @@ pub(crate) struct RunArgs {
     /// How reports are printed
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub(crate) output: Format,
+}
+
+impl RunArgs {
+    /// Whether this run goes on with the clock on the wall until it is stopped.
+    pub(crate) fn is_service(&self) -> bool {
+        !self.once && (self.real_time || self.target.world.is_none())
+    }
 }
 
 /// `trimtab plan`
@@ -216,4 +225,17 @@ fn speed(text: &str) -> Result<f64, String> {
     let wrong = || format!("`{text}` is no speed: write a number from 0 to 1000000");
     let speed: f64 = text.parse().map_err(|_| wrong())?;
     if (0.0..=1e6).contains(&speed) { Ok(speed) } else { Err(wrong()) }
+}
+
+/// `trimtab unfence`
+#[derive(Debug, Args)]
+pub(crate) struct UnfenceArgs {
+    #[command(flatten)]
+    pub(crate) target: Target,
+    /// Give up after so long; less than the unit's TimeoutStopSec=
+    #[arg(long, value_name = "DURATION", default_value = "60s")]
+    pub(crate) within: String,
+    /// How the outcome is printed
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub(crate) output: Format,
 }

@@ -70,9 +70,13 @@ impl Wired {
         }
     }
 
+    /// The longest that the loop sleeps.
+    pub(crate) fn backstop(&self) -> Span {
+        self.tick().times(BACKSTOP_TICKS)
+    }
+
     async fn cron(&self, stop: watch::Receiver<bool>) -> anyhow::Result<CronDoorbell> {
-        let backstop = self.tick().times(BACKSTOP_TICKS);
-        CronDoorbell::start(self.settings.schedule.text(), backstop, stop).await
+        CronDoorbell::start(self.settings.schedule.text(), self.backstop(), stop).await
     }
 }
 

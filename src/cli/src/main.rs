@@ -5,13 +5,17 @@ mod bells;
 mod clock;
 mod demo;
 mod document;
+mod events;
 mod exit;
+mod log;
 mod metrics_cost;
 mod output;
 mod pause_file;
 mod records;
 mod remote;
 mod run;
+mod service;
+mod unfence;
 mod simulate;
 mod wiring;
 
@@ -19,12 +23,12 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Parser;
-use tracing_subscriber::EnvFilter;
 use trimtab_daemon::config::{self, Problems};
 
 use crate::args::{CheckConfigArgs, Cli, Command, DemoArgs};
 use crate::exit::Exit;
-use crate::output::{Format, Style, line};
+use crate::log::{BadLevel, Log};
+use crate::output::{Format, Style, line, lines};
 use crate::wiring::{Denied, Misplaced, Unavailable};
 
 fn main() -> ExitCode {
@@ -37,13 +41,7 @@ fn main() -> ExitCode {
             return if asked_for { Exit::Ok } else { Exit::Usage }.into();
         }
     };
-    log_to_stderr();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let outcome = match runtime {
-        Ok(runtime) => runtime.block_on(perform(&cli.command)),
-        Err(why) => Err(why.into()),
-    };
-    match outcome {
+    match perform_all(&cli.command) {
         Ok(exit) => exit.into(),
         Err(why) => {
             complain(&why);
@@ -52,10 +50,33 @@ fn main() -> ExitCode {
     }
 }
 
-async fn perform(command: &Command) -> anyhow::Result<Exit> {
+fn perform_all(command: &Command) -> anyhow::Result<Exit> {
+    let log = Log::start(level(command))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(perform(command, &log))
+}
+
+/// What a command's log shows where nobody says otherwise. A service tells of every
+/// tick and every action; whoever waits for an answer sees what went wrong.
+fn level(command: &Command) -> &'static str {
+    match command {
+        Command::Run(args) if args.is_service() => "info",
+        Command::Unfence(_) => "info",
+        Command::Demo(_)
+        | Command::Run(_)
+        | Command::Plan(_)
+        | Command::Explain(_)
+        | Command::History(_)
+        | Command::CheckConfig(_)
+        | Command::Pause(_)
+        | Command::Resume(_) => "warn",
+    }
+}
+
+async fn perform(command: &Command, log: &Log) -> anyhow::Result<Exit> {
     match command {
         Command::Demo(args) => demonstrate(args).await,
-        Command::Run(args) => run::run(args).await,
+        Command::Run(args) => run::run(args, log).await,
         Command::Plan(args) => run::plan(args).await,
         Command::Explain(args) => records::explain(args),
         Command::History(args) => records::history(args),
@@ -63,6 +84,7 @@ async fn perform(command: &Command) -> anyhow::Result<Exit> {
         Command::Pause(args) => records::pause(args),
         Command::Resume(args) => records::resume(args),
         Command::Simulate(args) => simulate::simulate(args).await,
+        Command::Unfence(args) => unfence::unfence(args).await,
     }
 }
 
@@ -96,28 +118,17 @@ fn check_config(args: &CheckConfigArgs) -> anyhow::Result<Exit> {
     Ok(Exit::Ok)
 }
 
-/// Human lines on a terminal, JSON elsewhere; `TRIMTAB_LOG` sets the level.
-fn log_to_stderr() {
-    let filter = EnvFilter::try_from_env("TRIMTAB_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    if std::io::stderr().is_terminal() {
-        log.with_target(false).init();
-    } else {
-        log.json().init();
-    }
-}
-
 /// One cause a line.
 #[expect(clippy::print_stderr, reason = "this is where a person is told what went wrong")]
 fn complain(why: &anyhow::Error) {
-    eprintln!("trimtab: {why}");
+    eprintln!("trimtab: {}", lines(&why.to_string()));
     for cause in why.chain().skip(1) {
-        eprintln!("  because {cause}");
+        eprintln!("  because {}", lines(&cause.to_string()));
     }
 }
 
 fn exit_of(why: &anyhow::Error) -> Exit {
-    if why.is::<Problems>() {
+    if why.is::<Problems>() || why.is::<BadLevel>() {
         Exit::Configuration
     } else if why.is::<Misplaced>() {
         Exit::Configuration

@@ -112,3 +112,8 @@ pub(crate) fn line(text: &str) -> anyhow::Result<()> {
 pub(crate) fn plain(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).collect()
 }
+
+/// The same for a text of several lines.
+pub(crate) fn lines(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control() || *c == '\n').collect()
+}

@@ -13,9 +13,12 @@ use trimtab_daemon::run::{self, Audience};
 use crate::args::{PlanArgs, RunArgs};
 use crate::clock::stop_on_signals;
 use crate::document::{PlanDocument, PlansDocument};
+use crate::events;
 use crate::exit::Exit;
+use crate::log::Log;
 use crate::metrics_cost::MetricsDocument;
 use crate::output::{self, Format, Style, Tone, line, plain, right, table};
+use crate::service::Service;
 use crate::wiring::{Keep, Wired, span};
 
 /// How long a simulated cluster is watched before a plan counts: longer than any timer of
@@ -75,14 +78,14 @@ async fn warm_up(
 }
 
 /// `trimtab run`.
-pub(crate) async fn run(args: &RunArgs) -> anyhow::Result<Exit> {
+pub(crate) async fn run(args: &RunArgs, log: &Log) -> anyhow::Result<Exit> {
     let wired = Wired::new(&args.target).await?;
     wired.check(args.once).await?;
     let mode = wired.settings.mode;
     let mut drivers = wired.drivers(mode, Keep::Ledger).await?;
     let style = Style::of_stdout();
     let mut reporter =
-        Reporter { tick: wired.tick(), output: args.output, style, failed: false, deleted: 0 };
+        Reporter { mode, tick: wired.tick(), output: args.output, style, failed: false, deleted: 0 };
     if mode == Mode::Observe {
         tracing::info!("mode = \"observe\": nothing will be changed");
     }
@@ -94,12 +97,17 @@ pub(crate) async fn run(args: &RunArgs) -> anyhow::Result<Exit> {
         if args.output == Format::Table {
             line(&format!("done: {} nodes deleted, no action open", reporter.deleted))?;
         }
-    } else if args.real_time {
-        let mut doorbell = wired.real_time_doorbell(stop).await?;
-        run::run(&mut drivers, &mut *doorbell, &mut reporter).await?;
-    } else {
+    } else if wired.is_lock_step() && !args.real_time {
         let mut doorbell = wired.doorbell(stop).await?;
         run::run(&mut drivers, &mut *doorbell, &mut reporter).await?;
+    } else {
+        let clusters = wired.settings.clusters.iter().map(|one| one.policy.cluster.clone());
+        let service = Service::new(clusters, wired.backstop());
+        service.follow_stop(stop.clone());
+        service.follow_signals(log.clone())?;
+        let mut doorbell = service.attend(wired.real_time_doorbell(stop).await?);
+        let mut audience = service.hear(&mut reporter);
+        run::run(&mut drivers, &mut doorbell, &mut audience).await?;
     }
     Ok(if reporter.failed { Exit::Failed } else { Exit::Ok })
 }
@@ -107,6 +115,7 @@ pub(crate) async fn run(args: &RunArgs) -> anyhow::Result<Exit> {
 /// Tells what each tick did.
 struct Reporter {
     tick: Span,
+    mode: Mode,
     output: Format,
     style: Style,
     failed: bool,
@@ -123,15 +132,7 @@ impl Audience for Reporter {
             Ok(report) => {
                 self.failed = false;
                 self.deleted += report.ended.iter().filter(|(_, end)| *end == End::Gone).count();
-                tracing::info!(
-                    tick = report.tick.0,
-                    at = %report.snapshot.taken_at,
-                    marks = report.plan.marks.len(),
-                    releases = report.plan.releases.len(),
-                    requests = report.sent.len(),
-                    open = report.open,
-                    "tick"
-                );
+                events::tick(report, self.mode);
                 // A reader that has gone away need not stop the daemon.
                 let _ = self.tell(report);
             }
@@ -164,7 +165,7 @@ fn print_doings(report: &TickReport, style: Style) -> anyhow::Result<()> {
             Verdict::Mark(_) | Verdict::Keep(_) | Verdict::Leaving { .. } => continue,
         };
         let text = format!("{at} {} {}: {}", verdict.group, verdict.node, verdict.verdict);
-        line(&style.paint(tone, &text))?;
+        line(&style.paint(tone, &plain(&text)))?;
     }
     for sent in &report.sent {
         let (group, ids) = (sent.batch.group(), ids(sent.batch.nodes()));

@@ -17,6 +17,7 @@ use trimtab_simulator::ports::PortOptions;
 use trimtab_simulator::spec::WorldSpec;
 
 use crate::args::Target;
+use crate::events::Told;
 use crate::pause_file::PauseFile;
 use crate::remote::{Remote, Shared};
 
@@ -85,7 +86,7 @@ impl Wired {
             );
         }
         let lease = Arc::new(ledger.lease());
-        let ledger: Arc<dyn Ledger> = Arc::new(ledger);
+        let ledger: Arc<dyn Ledger> = Arc::new(Told::new(Arc::new(ledger), mode));
         let file = PauseFile::new(self.settings.pause_file.clone());
         let ports = match &self.place {
             Place::World(world) => {

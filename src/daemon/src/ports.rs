@@ -258,6 +258,13 @@ pub trait Doorbell: Send {
     async fn next(&mut self, deadline: Option<Time>) -> Ring;
 }
 
+#[async_trait]
+impl<D: Doorbell + ?Sized> Doorbell for Box<D> {
+    async fn next(&mut self, deadline: Option<Time>) -> Ring {
+        (**self).next(deadline).await
+    }
+}
+
 /// Whether a person lets us act.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Switch {

@@ -217,6 +217,24 @@ impl LedgerReader {
         })
     }
 
+    /// Actions that are not over, oldest first, with their clusters.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn open_actions(&self) -> Result<Vec<(ClusterName, OpenAction)>, LedgerError> {
+        self.db.read("reading open actions", |conn| {
+            stored::rows(
+                conn,
+                "action",
+                "SELECT a.*, g.name AS group_name, g.cluster
+                 FROM action a JOIN instance_group g ON g.id = a.instance_group
+                 WHERE a.ended_at IS NULL ORDER BY a.id",
+                [],
+                |cells| Ok((cells.parsed("cluster")?, recovery::action(cells)?)),
+            )
+        })
+    }
+
     /// Everything about one node, with at most `limit` of its newest verdicts;
     /// `None` if it was never seen.
     ///

@@ -541,6 +541,8 @@ fn everything_is_known_again_after_the_file_was_opened_anew() {
     let ledger = folder.open();
     assert_eq!(ledger.id(), id);
     assert_same_history(&expected, &ledger.load(&cluster(), at, MAX_GAP).unwrap());
+    let open = opened[1..].iter().map(|action| (cluster(), action.clone()));
+    assert_eq!(ledger.reader().open_actions().unwrap(), open.collect::<Vec<_>>());
 
     let much_later = at + Span::hours(25);
     let history = ledger.load(&cluster(), much_later, MAX_GAP).unwrap();

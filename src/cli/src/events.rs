@@ -1,0 +1,327 @@
+//! What the log says of ticks and actions: one event each, with the ids that the
+//! ledger has, so that either can be looked up in the other.
+//!
+//! Actions are told by a ledger in front of the ledger: it passes everything on and
+//! speaks once it is written, so that nothing is in the log that is not in there.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use trimtab_core::action::{ActionState, Answer, End};
+use trimtab_core::history::{History, OpenAction};
+use trimtab_core::ids::{
+    ActionId, BatchId, ClusterName, GroupName, InstanceId, LedgerId, PolicyHash, TickId,
+};
+use trimtab_core::plan::Verdict;
+use trimtab_core::units::{NodeCount, Span, Time};
+use trimtab_daemon::config::Mode;
+use trimtab_daemon::driver::TickReport;
+use trimtab_daemon::ports::{
+    Decision, DeleteOutcome, Ledger, LedgerError, Observation, Request, Switch, Transition,
+};
+
+/// The target of what is said of one node.
+const ACTION: &str = "trimtab::action";
+
+/// The target of what is said of a whole tick.
+const TICK: &str = "trimtab::tick";
+
+/// The mode as it is written in a configuration.
+pub(crate) fn mode_name(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Observe => "observe",
+        Mode::Enforce => "enforce",
+    }
+}
+
+/// Tells of a tick that was carried through.
+pub(crate) fn tick(report: &TickReport, mode: Mode) {
+    let plan = &report.plan;
+    let freeze = plan.freeze.as_ref().map(ToString::to_string);
+    tracing::info!(
+        target: TICK,
+        tick = report.tick.0,
+        cluster = %plan.cluster,
+        at = %report.snapshot.taken_at,
+        ring = ?report.ring,
+        mode = mode_name(mode),
+        policy = %plan.policy,
+        nodes = plan.verdicts.len(),
+        marks = plan.marks.len(),
+        begun = report.begun.len(),
+        releases = plan.releases.len(),
+        requests = report.sent.len(),
+        ended = report.ended.len(),
+        open = report.open,
+        metrics = report.metrics.metrics,
+        violations = report.violations.len(),
+        freeze,
+        "tick"
+    );
+}
+
+/// A ledger that tells the log what was written to it.
+pub(crate) struct Told {
+    ledger: Arc<dyn Ledger>,
+    mode: Mode,
+    known: Mutex<Known>,
+}
+
+/// What later events need and do not carry themselves.
+#[derive(Default)]
+struct Known {
+    ticks: BTreeMap<ClusterName, TickId>,
+    actions: BTreeMap<ActionId, About>,
+}
+
+/// An open action.
+#[derive(Clone)]
+struct About {
+    cluster: ClusterName,
+    group: GroupName,
+    policy: PolicyHash,
+    said: Option<Said>,
+}
+
+/// What was said of an action last. A look that only counts on is not said again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Said {
+    decision: &'static str,
+    reason: Option<String>,
+    batch: Option<BatchId>,
+}
+
+impl Told {
+    /// In front of this ledger.
+    pub(crate) fn new(ledger: Arc<dyn Ledger>, mode: Mode) -> Self {
+        Self { ledger, mode, known: Mutex::default() }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        // Every change is one insertion or removal.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell_transitions(&self, transitions: &[Transition]) {
+        let mut known = self.known();
+        for step in transitions {
+            let Some(about) = known.actions.get(&step.action).cloned() else { continue };
+            let said = Said::of(&step.state);
+            if about.said.as_ref() != Some(&said) {
+                let tick = known.ticks.get(&about.cluster).copied();
+                let at = step.event.at;
+                self.tell(&Line { tick, action: step.action, node: step.node, at }, &about, &said);
+            }
+            if step.state.is_ended() {
+                known.actions.remove(&step.action);
+            } else {
+                known.actions.insert(step.action, About { said: Some(said), ..about });
+            }
+        }
+    }
+
+    fn tell(&self, line: &Line, about: &About, said: &Said) {
+        // A span that only passes is a detail: what begins and what is done is not.
+        macro_rules! say {
+            ($level:expr) => {
+                tracing::event!(
+                    target: ACTION,
+                    $level,
+                    tick = line.tick.map(|tick| tick.0),
+                    action = line.action.0,
+                    batch = said.batch.map(|batch| batch.0),
+                    cluster = %about.cluster,
+                    group = %about.group,
+                    node = %line.node,
+                    at = %line.at,
+                    mode = mode_name(self.mode),
+                    policy = %about.policy,
+                    decision = said.decision,
+                    reason = said.reason.as_deref(),
+                    "action"
+                )
+            };
+        }
+        if said.decision == SETTLE {
+            say!(tracing::Level::DEBUG);
+        } else {
+            say!(tracing::Level::INFO);
+        }
+    }
+
+    fn learn(&self, cluster: &ClusterName, action: &OpenAction, said: Option<Said>) {
+        let about = About {
+            cluster: cluster.clone(),
+            group: action.group.clone(),
+            policy: action.policy.clone(),
+            said,
+        };
+        self.known().actions.insert(action.id, about);
+    }
+
+    fn tell_decision(&self, decision: &Decision<'_>) {
+        for word in decision.verdicts {
+            let (what, why) = match &word.verdict {
+                Verdict::Keep(why) => ("keep", why.to_string()),
+                Verdict::Leaving { state } => ("leaving", state.to_string()),
+                // These become steps of actions, and are told as such; in observe
+                // mode there is nobody to take them.
+                Verdict::Mark(_) | Verdict::Release(_) => match self.mode {
+                    Mode::Observe => ("would act", word.verdict.to_string()),
+                    Mode::Enforce => continue,
+                },
+            };
+            tracing::debug!(
+                target: ACTION,
+                tick = decision.tick.0,
+                cluster = %decision.cluster,
+                group = %word.group,
+                node = %word.node,
+                name = word.name.as_ref().map(|name| name.as_str()),
+                at = %decision.at,
+                mode = mode_name(self.mode),
+                decision = what,
+                reason = %why,
+                "verdict"
+            );
+        }
+        for action in decision.opened {
+            let reason = decision.verdicts.iter().find(|word| word.node == action.node);
+            let reason = reason.map(|word| word.verdict.to_string());
+            let said = Said { decision: "mark", reason, batch: None };
+            self.learn(decision.cluster, action, Some(said.clone()));
+            let line = Line {
+                tick: Some(decision.tick),
+                action: action.id,
+                node: action.node,
+                at: decision.at,
+            };
+            if let Some(about) = self.known().actions.get(&action.id) {
+                self.tell(&line, about, &said);
+            }
+        }
+        self.tell_transitions(decision.transitions);
+    }
+}
+
+/// What every line about an action has.
+struct Line {
+    tick: Option<TickId>,
+    action: ActionId,
+    node: InstanceId,
+    at: Time,
+}
+
+const SETTLE: &str = "settle";
+
+impl Said {
+    /// What there is to say of an action that came into this state.
+    fn of(state: &ActionState) -> Self {
+        let (decision, reason, batch) = match state {
+            ActionState::Marked { .. } => ("mark", None, None),
+            ActionState::Fencing { .. } => ("fence", None, None),
+            ActionState::Settling { .. } => (SETTLE, None, None),
+            ActionState::Asking { batch, .. } => ("delete", None, Some(*batch)),
+            ActionState::Asked { batch, answer, .. } => {
+                ("outcome", Some(answer_text(answer)), Some(*batch))
+            }
+            ActionState::Releasing { why, .. } => ("release", Some(why.to_string()), None),
+            ActionState::Ended { end, .. } => {
+                let reason = match end {
+                    End::Released(why) => format!("released: {why}"),
+                    End::Gone | End::FenceLost | End::Replaced => state.name().to_owned(),
+                };
+                ("end", Some(reason), None)
+            }
+        };
+        Self { decision, reason, batch }
+    }
+}
+
+fn answer_text(answer: &Answer) -> String {
+    match answer {
+        Answer::Accepted => "accepted".to_owned(),
+        Answer::Failed { code } => format!("failed: {code}"),
+        Answer::Refused { why } => format!("refused: {why}"),
+        Answer::NoAnswer => "no answer".to_owned(),
+    }
+}
+
+impl Ledger for Told {
+    fn id(&self) -> LedgerId {
+        self.ledger.id()
+    }
+
+    fn load(
+        &self,
+        cluster: &ClusterName,
+        now: Time,
+        max_gap: Span,
+    ) -> Result<History, LedgerError> {
+        let history = self.ledger.load(cluster, now, max_gap)?;
+        for action in history.actions.values() {
+            self.learn(cluster, action, None);
+        }
+        Ok(history)
+    }
+
+    fn reserve_actions(&self, count: NodeCount) -> Result<ActionId, LedgerError> {
+        self.ledger.reserve_actions(count)
+    }
+
+    fn reserve_batch(&self) -> Result<BatchId, LedgerError> {
+        self.ledger.reserve_batch()
+    }
+
+    fn record_observation(&self, observation: &Observation<'_>) -> Result<TickId, LedgerError> {
+        let tick = self.ledger.record_observation(observation)?;
+        self.known().ticks.insert(observation.cluster.clone(), tick);
+        Ok(tick)
+    }
+
+    fn record_decision(&self, decision: &Decision<'_>) -> Result<(), LedgerError> {
+        self.ledger.record_decision(decision)?;
+        self.tell_decision(decision);
+        Ok(())
+    }
+
+    fn record_transitions(
+        &self,
+        cluster: &ClusterName,
+        transitions: &[Transition],
+        request: Option<Request<'_>>,
+    ) -> Result<(), LedgerError> {
+        self.ledger.record_transitions(cluster, transitions, request)?;
+        self.tell_transitions(transitions);
+        Ok(())
+    }
+
+    fn record_outcome(
+        &self,
+        batch: BatchId,
+        at: Time,
+        outcome: &DeleteOutcome,
+        transitions: &[Transition],
+    ) -> Result<(), LedgerError> {
+        self.ledger.record_outcome(batch, at, outcome, transitions)?;
+        self.tell_transitions(transitions);
+        Ok(())
+    }
+
+    fn record_cooldown(
+        &self,
+        cluster: &ClusterName,
+        node: InstanceId,
+        until: Time,
+    ) -> Result<(), LedgerError> {
+        self.ledger.record_cooldown(cluster, node, until)
+    }
+
+    fn read_switch(&self, cluster: &ClusterName) -> Result<Switch, LedgerError> {
+        self.ledger.read_switch(cluster)
+    }
+
+    fn freeze_cleared(&self, cluster: &ClusterName, since: Time) -> Result<bool, LedgerError> {
+        self.ledger.freeze_cleared(cluster, since)
+    }
+}

@@ -1,0 +1,439 @@
+//! `trimtab unfence`: hands back what a daemon left fenced when it was killed.
+//!
+//! It does what the next start would do first, and nothing else: what is short of
+//! the delete call is taken back through the same states, what may have been asked
+//! for is left as it is. The service manager runs it after every end of the daemon,
+//! so it is quick when there is nothing to do, and it ends in time when a scheduler
+//! does not answer.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context;
+use serde::Serialize;
+use trimtab_core::history::OpenAction;
+use trimtab_core::ids::ClusterName;
+use trimtab_daemon::config::{self, Mode};
+use trimtab_daemon::driver::Driver;
+use trimtab_daemon::ledger::{Durability, OpenError, SqliteLedger};
+use trimtab_daemon::ports::Clock;
+
+use crate::args::UnfenceArgs;
+use crate::clock::SystemClock;
+use crate::exit::Exit;
+use crate::output::{self, Format, line};
+use crate::wiring::{Keep, Wired, span};
+
+/// Between two tries: a scheduler shows a released node within seconds.
+const TRY_AGAIN: Duration = Duration::from_secs(2);
+
+/// `trimtab unfence`.
+pub(crate) async fn unfence(args: &UnfenceArgs) -> anyhow::Result<Exit> {
+    let limit = Duration::from_millis(span(&args.within)?.0.unsigned_abs());
+    let settings = config::load(&args.target.config)?;
+    let ledger = args.target.state.as_ref().unwrap_or(&settings.state_path);
+    let outcome = match left_behind(ledger)? {
+        Ledger::Held { holder } => Outcome::Alive { holder },
+        Ledger::Free { open } => {
+            let before = LeftBehind::of(&open);
+            if before.unasked.is_empty() {
+                Outcome::Done(Report::of(&before, before.clone(), None))
+            } else if settings.mode == Mode::Observe {
+                let why = "mode = \"observe\" has nothing that could take a fence off: write \
+                           mode = \"enforce\" and run this again, or resume the nodes by hand";
+                Outcome::Done(Report::of(&before, before.clone(), Some(why.to_owned())))
+            } else {
+                match take_all_back(args, limit).await {
+                    Err(why) if is_held(&why) => Outcome::Alive { holder: why.to_string() },
+                    tried => {
+                        let why = tried.err().map(|why| format!("{why:#}"));
+                        let now_open = SqliteLedger::open_reader(ledger)?.open_actions()?;
+                        Outcome::Done(Report::of(&before, LeftBehind::of(&now_open), why))
+                    }
+                }
+            }
+        }
+    };
+    outcome.tell(args.output)?;
+    Ok(outcome.exit())
+}
+
+/// What is to be known of a ledger before anything is connected to.
+enum Ledger {
+    /// A daemon has it.
+    Held {
+        /// Which one.
+        holder: String,
+    },
+    /// Nobody has it.
+    Free {
+        /// Its actions that are not over.
+        open: Vec<(ClusterName, OpenAction)>,
+    },
+}
+
+/// Looks into the ledger as its only user. One that was never made has nothing in it.
+fn left_behind(path: &Path) -> anyhow::Result<Ledger> {
+    let there = path.try_exists();
+    if !there.with_context(|| format!("looking for the ledger {}", path.display()))? {
+        return Ok(Ledger::Free { open: vec![] });
+    }
+    match SqliteLedger::open(path, SystemClock::start().now(), Durability::Full) {
+        Ok(ledger) => Ok(Ledger::Free { open: ledger.reader().open_actions()? }),
+        Err(OpenError::Held { holder, .. }) => Ok(Ledger::Held { holder }),
+        Err(why) => Err(why.into()),
+    }
+}
+
+fn is_held(why: &anyhow::Error) -> bool {
+    matches!(why.downcast_ref::<OpenError>(), Some(OpenError::Held { .. }))
+}
+
+/// Connects and takes back, all within the limit.
+async fn take_all_back(args: &UnfenceArgs, limit: Duration) -> anyhow::Result<()> {
+    let tried = tokio::time::timeout(limit, async {
+        let wired = Wired::new(&args.target).await?;
+        let drivers = wired.drivers(Mode::Enforce, Keep::Ledger).await?;
+        take_back(drivers, TRY_AGAIN).await;
+        Ok(())
+    });
+    tried
+        .await
+        .unwrap_or_else(|_| Err(anyhow::anyhow!("it was not confirmed within {}", args.within)))
+}
+
+/// Takes back whatever is short of the delete call, in all clusters at the same
+/// time: one that does not answer holds up no other. Ends once nothing is left.
+async fn take_back(drivers: Vec<Driver>, try_again: Duration) {
+    let each = drivers.into_iter().map(|driver| take_one_back(driver, try_again));
+    futures_util::future::join_all(each).await;
+}
+
+async fn take_one_back(mut driver: Driver, try_again: Duration) {
+    loop {
+        // A release that failed, and one that does not show yet, are tried again.
+        if let Err(why) = driver.shut_down().await {
+            tracing::warn!(cluster = %driver.policy().cluster, %why, "taking back failed");
+        }
+        if driver.history().actions.values().all(|action| action.state.is_asked()) {
+            return;
+        }
+        tokio::time::sleep(try_again).await;
+    }
+}
+
+/// Open actions, by what may be done about them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct LeftBehind {
+    /// Short of the delete call.
+    unasked: Vec<Left>,
+    /// Their deletion may have been asked for.
+    asked: Vec<Left>,
+}
+
+/// One node of an open action.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Left {
+    action: u64,
+    cluster: String,
+    group: String,
+    node: String,
+    state: &'static str,
+}
+
+impl LeftBehind {
+    fn of(open: &[(ClusterName, OpenAction)]) -> Self {
+        let mut left = Self::default();
+        for (cluster, action) in open {
+            let one = Left {
+                action: action.id.0,
+                cluster: cluster.to_string(),
+                group: action.group.to_string(),
+                node: action.node.to_string(),
+                state: action.state.name(),
+            };
+            let to = if action.state.is_asked() { &mut left.asked } else { &mut left.unasked };
+            to.push(one);
+        }
+        left
+    }
+}
+
+/// How it ended.
+enum Outcome {
+    /// A daemon has the ledger: it takes care of its fences itself.
+    Alive {
+        /// Which one.
+        holder: String,
+    },
+    /// All that could be done was done.
+    Done(Report),
+}
+
+/// What was taken back and what was not.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Report {
+    /// Nodes handed back, or seen to bear no fence of ours any more.
+    handed_back: Vec<Left>,
+    /// Nodes left alone because their deletion may have been asked for.
+    left_alone: Vec<Left>,
+    /// Nodes that should have been handed back.
+    not_handed_back: Vec<Left>,
+    /// Why these were not.
+    why: Option<String>,
+}
+
+impl Report {
+    fn of(before: &LeftBehind, after: LeftBehind, why: Option<String>) -> Self {
+        let is_left = |one: &&Left| after.unasked.iter().any(|left| left.action == one.action);
+        let handed_back = before.unasked.iter().filter(|one| !is_left(one)).cloned().collect();
+        let why = if after.unasked.is_empty() { None } else { why };
+        Self { handed_back, left_alone: after.asked, not_handed_back: after.unasked, why }
+    }
+}
+
+impl Outcome {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Alive { .. } => Exit::Ok,
+            Self::Done(report) if report.not_handed_back.is_empty() => Exit::Ok,
+            Self::Done(_) => Exit::Failed,
+        }
+    }
+
+    fn tell(&self, format: Format) -> anyhow::Result<()> {
+        let report = match self {
+            Self::Alive { holder } => {
+                return match format {
+                    Format::Json => output::json(&Alive { daemon: holder }),
+                    Format::Table => {
+                        line(&format!("the daemon is alive ({holder}): it sees to its fences"))
+                    }
+                };
+            }
+            Self::Done(report) => report,
+        };
+        if format == Format::Json {
+            return output::json(report);
+        }
+        let Report { handed_back, left_alone, not_handed_back, why } = report;
+        let parts = [
+            ("handed back", handed_back),
+            ("left alone, its deletion may have been asked for", left_alone),
+            ("NOT handed back", not_handed_back),
+        ];
+        for (what, nodes) in parts {
+            for Left { action, cluster, group, node, state } in nodes {
+                line(&format!("{cluster} {group} {node} (action {action}, {state}): {what}"))?;
+            }
+        }
+        match (not_handed_back.len(), why) {
+            (0, _) => line("nothing is left to hand back"),
+            (left, Some(why)) => line(&format!("{left} not handed back: {why}")),
+            (left, None) => {
+                line(&format!("{left} not handed back: no such cluster in the configuration"))
+            }
+        }
+    }
+}
+
+/// The daemon that has the ledger.
+#[derive(Serialize)]
+struct Alive<'a> {
+    daemon: &'a str,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::path::PathBuf;
+
+    use trimtab_core::ids::{ActionId, NodeName};
+    use trimtab_core::snapshot::FenceSight;
+    use trimtab_daemon::driver::Intent;
+    use trimtab_daemon::ports::{Doorbell, Ring};
+    use trimtab_simulator::World;
+    use trimtab_simulator::gauntlet::{KillPoint, KillWhen};
+    use trimtab_simulator::ports::PortOptions;
+
+    use super::*;
+    use crate::args::Target;
+    use crate::wiring;
+
+    /// A simulated world that outlives the daemons that work on it.
+    struct Place {
+        wired: Wired,
+        target: Target,
+        state: PathBuf,
+        _folder: tempfile::TempDir,
+    }
+
+    impl Place {
+        async fn new() -> Self {
+            let folder = tempfile::tempdir().expect("a folder");
+            let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+            let text = std::fs::read_to_string(root.join("config/simulated/trimtab.toml"));
+            let own = folder.path().to_str().expect("a plain path");
+            let text = text.expect("the example").replace("/tmp/trimtab-simulated", own);
+            let config = folder.path().join("trimtab.toml");
+            std::fs::write(&config, text).expect("written");
+            let world = Some(root.join("config/simulated/world.toml"));
+            let target = Target { config, world, state: None };
+            let wired = Wired::new(&target).await.expect("the example is good");
+            let state = folder.path().join("trimtab.db");
+            Self { wired, target, state, _folder: folder }
+        }
+
+        fn world(&self) -> &World {
+            match &self.wired.place {
+                wiring::Place::World(world) => world,
+                wiring::Place::Remote(_) => panic!("a world file was named"),
+            }
+        }
+
+        async fn daemon(&self) -> Driver {
+            let drivers = self.wired.drivers(Mode::Enforce, Keep::Ledger).await;
+            drivers.expect("a daemon").pop().expect("one cluster")
+        }
+
+        /// Runs a daemon until this holds of an open action, and kills it.
+        async fn run_until(&self, holds: impl Fn(&OpenAction) -> bool) {
+            let mut daemon = self.daemon().await;
+            let mut doorbell = self.world().doorbell(self.wired.tick());
+            while !daemon.history().actions.values().any(&holds) {
+                let ring = doorbell.next(daemon.deadline()).await;
+                assert_ne!(ring, Ring::Stop, "it never came to that");
+                daemon.tick(ring, Intent::Act).await.expect("a tick");
+            }
+            // A daemon that is dropped does nothing more: that is what SIGKILL does.
+        }
+
+        fn open(&self) -> Vec<(ClusterName, OpenAction)> {
+            let reader = SqliteLedger::open_reader(&self.state).expect("a ledger");
+            reader.open_actions().expect("readable")
+        }
+
+        /// What the scheduler shows of this ledger's fences.
+        async fn fences(&self) -> BTreeMap<NodeName, ActionId> {
+            let id = SqliteLedger::open_reader(&self.state).expect("a ledger").id();
+            let ports = self.world().ports(PortOptions::default());
+            let cluster = &self.wired.settings.clusters[0].policy.cluster;
+            let workload = ports.workload.expect("a scheduler").read(cluster).await;
+            let drained = workload.expect("an answer").nodes.into_iter();
+            drained
+                .filter_map(|node| match FenceSight::of_reason(&node.drained?, &id) {
+                    FenceSight::Ours { action } => Some((node.name, action)),
+                    FenceSight::Clear
+                    | FenceSight::Foreign { .. }
+                    | FenceSight::Recovery
+                    | FenceSight::Person { .. } => None,
+                })
+                .collect()
+        }
+
+        fn unfence(&self, within: &str) -> UnfenceArgs {
+            let Target { config, world, state } = &self.target;
+            let target =
+                Target { config: config.clone(), world: world.clone(), state: state.clone() };
+            UnfenceArgs { target, within: within.to_owned(), output: Format::Table }
+        }
+    }
+
+    fn is_settling(action: &OpenAction) -> bool {
+        action.state.name() == "settling"
+    }
+
+    #[tokio::test]
+    async fn what_a_killed_daemon_fenced_is_handed_back_and_a_second_time_changes_nothing() {
+        let place = Place::new().await;
+        place.run_until(is_settling).await;
+        let fenced = place.fences().await;
+        assert!(!fenced.is_empty());
+        for _ in 0..2 {
+            take_back(vec![place.daemon().await], Duration::ZERO).await;
+            assert_eq!(place.fences().await, BTreeMap::new());
+            assert_eq!(place.open(), vec![]);
+        }
+        let nodes = place.world().truth();
+        assert_eq!(nodes.nodes_deleted(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_may_have_been_asked_for_is_never_handed_back() {
+        let place = Place::new().await;
+        place.run_until(|action| action.state.is_asked()).await;
+        let asked: Vec<ActionId> =
+            LeftBehind::of(&place.open()).asked.iter().map(|left| ActionId(left.action)).collect();
+        let fenced = place.fences().await;
+        let fenced_before: Vec<ActionId> =
+            asked.iter().filter(|id| fenced.values().any(|of| of == *id)).copied().collect();
+        assert!(!fenced_before.is_empty(), "{fenced:?}");
+        take_back(vec![place.daemon().await], Duration::ZERO).await;
+        let fenced = place.fences().await;
+        let mut left: Vec<ActionId> = fenced.values().copied().collect();
+        left.sort_unstable();
+        assert_eq!(left, fenced_before);
+        let after = LeftBehind::of(&place.open());
+        assert!(after.unasked.is_empty());
+        assert_eq!(after.asked.len(), asked.len());
+    }
+
+    #[tokio::test]
+    async fn a_scheduler_that_does_not_answer_is_given_up_in_time_and_the_node_is_named() {
+        let place = Place::new().await;
+        place.run_until(is_settling).await;
+        let driver = place.daemon().await;
+        // From the first release on, no port answers any more.
+        let effect = place.world().effects() + 1;
+        place.world().kill_at(KillPoint { effect, when: KillWhen::Before });
+        let limit = Duration::from_millis(50);
+        let tried = tokio::time::timeout(limit, take_back(vec![driver], Duration::ZERO)).await;
+        assert!(tried.is_err(), "it waited no longer");
+        let left = LeftBehind::of(&place.open());
+        assert!(!left.unasked.is_empty());
+        let why = Some("it was not confirmed within 60s".to_owned());
+        let outcome = Outcome::Done(Report::of(&left, left.clone(), why));
+        assert_eq!(outcome.exit(), Exit::Failed);
+        // Nothing keeps the next try from succeeding.
+        place.world().revive();
+        take_back(vec![place.daemon().await], Duration::ZERO).await;
+        assert_eq!(place.fences().await, BTreeMap::new());
+    }
+
+    #[tokio::test]
+    async fn observe_mode_names_what_it_cannot_hand_back() {
+        let place = Place::new().await;
+        place.run_until(is_settling).await;
+        let text = std::fs::read_to_string(&place.target.config).expect("a file");
+        let text = text.replace("\"enforce\"", "\"observe\"");
+        std::fs::write(&place.target.config, text).expect("written");
+        let before = place.open();
+        let exit = unfence(&place.unfence("60s")).await.expect("it runs");
+        assert_eq!(exit, Exit::Failed);
+        assert_eq!(place.open(), before);
+    }
+
+    #[tokio::test]
+    async fn the_command_ends_every_open_action_that_was_not_asked_for() {
+        let place = Place::new().await;
+        place.run_until(is_settling).await;
+        // The command makes a world of its own, in which nothing is fenced.
+        let exit = unfence(&place.unfence("60s")).await.expect("it runs");
+        assert_eq!(exit, Exit::Ok);
+        assert_eq!(place.open(), vec![]);
+        let again = unfence(&place.unfence("60s")).await.expect("it runs");
+        assert_eq!(again, Exit::Ok);
+    }
+
+    #[tokio::test]
+    async fn a_living_daemon_keeps_its_fences() {
+        let place = Place::new().await;
+        place.run_until(is_settling).await;
+        let daemon = place.daemon().await;
+        let before = place.open();
+        let exit = unfence(&place.unfence("60s")).await.expect("it runs");
+        assert_eq!(exit, Exit::Ok);
+        assert_eq!(place.open(), before);
+        drop(daemon);
+    }
+}
