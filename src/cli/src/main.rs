@@ -1,6 +1,7 @@
 //! The program: reads the command line, wires, prints. It decides nothing.
 
 mod args;
+mod check_config;
 mod clock;
 mod demo;
 mod document;
@@ -13,14 +14,17 @@ mod wiring;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
 use clap::Parser;
-use tracing_subscriber::EnvFilter;
-use trimtab_daemon::config::{self, Problems};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
+use trimtab_daemon::config::{LogLevel, Problems};
 
-use crate::args::{CheckConfigArgs, Cli, Command, DemoArgs};
+use crate::args::{Cli, Command, DemoArgs};
 use crate::exit::Exit;
-use crate::output::{Format, Style, line};
+use crate::output::{Format, Style};
 use crate::wiring::Unavailable;
 
 fn main() -> ExitCode {
@@ -55,7 +59,7 @@ async fn perform(command: &Command) -> anyhow::Result<Exit> {
         Command::Plan(args) => run::plan(args).await,
         Command::Explain(args) => records::explain(args),
         Command::History(args) => records::history(args),
-        Command::CheckConfig(args) => check_config(args),
+        Command::CheckConfig(args) => check_config::check_config(args),
         Command::Pause(args) => records::pause(args),
         Command::Resume(args) => records::resume(args),
     }
@@ -80,24 +84,41 @@ async fn demonstrate(args: &DemoArgs) -> anyhow::Result<Exit> {
     Ok(if report.holds() { Exit::Ok } else { Exit::Failed })
 }
 
-fn check_config(args: &CheckConfigArgs) -> anyhow::Result<Exit> {
-    let settings = config::load(&args.file)?;
-    for note in &settings.notes {
-        line(&note.to_string())?;
+/// What the log shows, once it was started.
+static LOG: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
+
+/// The variable that says what the log shows, whatever the configuration says.
+const LOG_VARIABLE: &str = "TRIMTAB_LOG";
+
+/// Human lines on a terminal, JSON elsewhere.
+fn log_to_stderr() {
+    let filter = EnvFilter::try_from_env(LOG_VARIABLE).unwrap_or_else(|_| EnvFilter::new("warn"));
+    let (filter, handle) = reload::Layer::new(filter);
+    let lines = fmt::layer().with_writer(std::io::stderr);
+    let registry = tracing_subscriber::registry().with(filter);
+    if std::io::stderr().is_terminal() {
+        registry.with(lines.with_target(false)).init();
+    } else {
+        registry.with(lines.json()).init();
     }
-    let clusters = settings.clusters.len();
-    line(&format!("{}: no problems, {clusters} cluster(s)", args.file.display()))?;
-    Ok(Exit::Ok)
+    // Nobody else sets it, so it is always empty here.
+    let _ = LOG.set(handle);
 }
 
-/// Human lines on a terminal, JSON elsewhere; `TRIMTAB_LOG` sets the level.
-fn log_to_stderr() {
-    let filter = EnvFilter::try_from_env("TRIMTAB_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    if std::io::stderr().is_terminal() {
-        log.with_target(false).init();
-    } else {
-        log.json().init();
+/// Shows what the configuration says, unless the variable says something.
+fn log_at(level: &LogLevel) {
+    if std::env::var_os(LOG_VARIABLE).is_some() {
+        return;
+    }
+    let filter = EnvFilter::try_new(level.as_str());
+    match (filter, LOG.get()) {
+        (Ok(filter), Some(log)) => {
+            if let Err(why) = log.reload(filter) {
+                tracing::warn!(%why, "the log's level stays as it was");
+            }
+        }
+        (Err(why), _) => tracing::warn!(%why, %level, "the log's level stays as it was"),
+        (Ok(_), None) => {}
     }
 }
 

@@ -50,6 +50,7 @@ async fn warm_up(wired: &Wired, driver: &mut Driver, long: Span) -> anyhow::Resu
 /// `trimtab run`.
 pub(crate) async fn run(args: &RunArgs) -> anyhow::Result<Exit> {
     let wired = Wired::new(&args.target)?;
+    crate::log_at(&wired.settings.log_level);
     let mut driver = wired.driver(wired.settings.mode, Keep::Ledger).await?;
     let style = Style::of_stdout();
     let mut reporter = Reporter { output: args.output, style, failed: false, deleted: 0 };

@@ -1,13 +1,13 @@
 //! Wiring: a configuration and a world become drivers. The only place that
 //! chooses whether there is anything that can change the world.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use trimtab_core::ids::ClusterName;
 use trimtab_core::units::{Span, Time};
-use trimtab_daemon::config::{self, Mode, Settings};
+use trimtab_daemon::config::{self, Layers, Mode, Settings};
 use trimtab_daemon::driver::Driver;
 use trimtab_daemon::ledger::{Durability, SqliteLedger};
 use trimtab_daemon::ports::{Ledger, Notification, Notifier, Ports, ReadError, Switch, Switches};
@@ -29,7 +29,18 @@ pub(crate) struct Wired {
     pub(crate) settings: Settings,
     /// The world.
     pub(crate) world: World,
-    ledger_path: PathBuf,
+}
+
+/// Everything that says something about the configuration: the file, the environment
+/// of this process, and the command line. Only here a path may be one to the folder
+/// that trimtab was started in.
+pub(crate) fn layers(file: &Path, state: Option<&Path>) -> Layers {
+    let whole = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    Layers {
+        file: file.to_owned(),
+        environment: std::env::vars_os().collect(),
+        state: state.map(whole),
+    }
 }
 
 impl Wired {
@@ -38,7 +49,8 @@ impl Wired {
     /// # Errors
     /// Problems of the configuration, of the world, or no world at all.
     pub(crate) fn new(target: &Target) -> anyhow::Result<Self> {
-        let settings = config::load(&target.config)?;
+        let layers = layers(&target.config, target.state.as_deref());
+        let settings = config::load_layers(&layers)?.settings;
         let Some(path) = &target.world else {
             let why = "this build has no connection to AWS yet: name a simulated cluster with \
                        --world FILE (config/simulated/world.toml is one)";
@@ -57,8 +69,7 @@ impl Wired {
                 path.display()
             );
         }
-        let ledger_path = target.state.clone().unwrap_or_else(|| settings.state_path.clone());
-        Ok(Self { settings, world, ledger_path })
+        Ok(Self { settings, world })
     }
 
     /// A driver for the one cluster. `mode` decides once and for all whether
@@ -69,13 +80,13 @@ impl Wired {
     pub(crate) async fn driver(&self, mode: Mode, keep: Keep) -> anyhow::Result<Driver> {
         let now = self.world.now();
         let ledger = match keep {
-            Keep::Ledger => open(&self.ledger_path, now)?,
+            Keep::Ledger => open(&self.settings.state_path, now)?,
             Keep::Nothing => SqliteLedger::in_memory(now)?,
         };
         let newest = ledger.reader().ticks(1, None)?;
         if let Some(tick) = newest.first().filter(|tick| tick.at > now) {
             tracing::warn!(
-                ledger = %self.ledger_path.display(),
+                ledger = %self.settings.state_path.display(),
                 "the ledger goes on to {}, but this world begins at {now}: what it was charged \
                  before counts against the budgets; --state FILE starts a new one",
                 tick.at

@@ -22,7 +22,7 @@ use super::utilization::{self, Sources};
 use super::values::{AbsolutePath, SchedulerKind};
 
 /// The set of keys this build knows.
-const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 1;
 
 /// Where HyperPod's images have it.
 const SLURM_CONF: &str = "/opt/slurm/etc/slurm.conf";
@@ -118,11 +118,7 @@ fn cluster(
     refuse_empty(&table.group, instead, findings);
     let names = table.group.items().iter().map(|group| &group.value.name);
     refuse_duplicates(names, "another group of this cluster", findings);
-    let context = Cluster {
-        daemon,
-        scheduler: scheduler.clone(),
-        sources: &sources,
-    };
+    let context = Cluster { daemon, scheduler: scheduler.clone(), sources: &sources };
     let groups = groups(table.group.items(), &context, findings);
     let min_nodes = min_nodes(table, findings);
     if let (Some(mass_change), Some(groups)) = (mass_change, &groups) {

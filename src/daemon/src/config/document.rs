@@ -67,9 +67,8 @@ impl Node {
                 items.iter().map(Self::to_toml).collect::<Option<_>>().map(toml::Value::Array)
             }
             Value::Table(entries) => {
-                let entry = |(key, value): (&String, &KeyValue)| {
-                    Some((key.clone(), value.node.to_toml()?))
-                };
+                let entry =
+                    |(key, value): (&String, &KeyValue)| Some((key.clone(), value.node.to_toml()?));
                 entries.iter().map(entry).collect::<Option<_>>().map(toml::Value::Table)
             }
         }

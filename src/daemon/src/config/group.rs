@@ -60,11 +60,7 @@ pub(super) fn judge(
     let boot = match table.boot.value() {
         Some(_) => table
             .boot
-            .within(
-                (Span::secs(1), day),
-                "it is the time to a node that takes jobs",
-                findings,
-            )
+            .within((Span::secs(1), day), "it is the time to a node that takes jobs", findings)
             .map(Some),
         None => optional(&table.boot),
     };
@@ -82,8 +78,7 @@ pub(super) fn judge(
     let why = "a node would hardly ever be old enough";
     let min_age = table.min_age.within((Span::ZERO, Span::hours(720)), why, findings);
     let why = "no work lasts that long between two attempts";
-    let post_job_grace =
-        table.post_job_grace.within((Span::ZERO, day), why, findings);
+    let post_job_grace = table.post_job_grace.within((Span::ZERO, day), why, findings);
     let why = "no node has so many";
     let gpus = table.gpus_per_node.within((0, 64), why, findings);
     queue_keys(table, cluster, findings);
@@ -378,9 +373,7 @@ fn budgets(table: &GroupTable, mode: Mode, findings: &mut Findings) -> Option<Bu
             table.max_delete_per_batch.derive(default.0, findings);
             Some(default)
         }
-        Given::Value(_) | Given::Refused => {
-            table.max_delete_per_batch.within(range, why, findings)
-        }
+        Given::Value(_) | Given::Refused => table.max_delete_per_batch.within(range, why, findings),
     };
     let default = per_hour.map_or(NodeCount::ZERO, |h| NodeCount(h.0.saturating_mul(HOURS_A_DAY)));
     table.max_delete_per_day.derive(default.0, findings);

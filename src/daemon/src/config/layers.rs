@@ -100,11 +100,9 @@ pub(super) fn read(layers: &Layers, findings: &mut Findings) -> Read {
     if let Some(state) = &layers.state {
         let origin = Origin::Flag { flag: "--state".into() };
         match state.to_str() {
-            Some(text) => read.flags.push(Overlay {
-                path: &["state", "path"],
-                origin,
-                text: text.to_owned(),
-            }),
+            Some(text) => {
+                read.flags.push(Overlay { path: &["state", "path"], origin, text: text.to_owned() })
+            }
             None => findings.problems.push(of_whole(&origin, "is not UTF-8 text")),
         }
     }
@@ -194,6 +192,7 @@ fn folder(file: &Path, findings: &mut Findings) -> Vec<PathBuf> {
 /// of two spellings either one could win.
 fn environment(variables: &[(OsString, OsString)], findings: &mut Findings) -> Vec<Overlay> {
     let known = VARIABLES.map(|(name, _)| name);
+    let lower = known.map(str::to_lowercase);
     let mut overlays = vec![];
     let mut variables: Vec<_> = variables.iter().collect();
     variables.sort();
@@ -211,7 +210,8 @@ fn environment(variables: &[(OsString, OsString)], findings: &mut Findings) -> V
             continue;
         }
         let upper = name.to_uppercase();
-        let meant = suggest::nearest(&name, known);
+        let meant = suggest::nearest(&name, lower.iter().map(String::as_str));
+        let meant = meant.map(str::to_uppercase);
         if upper.starts_with(PREFIX) {
             let instead = match meant {
                 Some(meant) => format!("did you mean {meant}?"),

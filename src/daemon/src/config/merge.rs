@@ -18,6 +18,7 @@
 
 use std::collections::BTreeMap;
 
+use super::check;
 use super::document::{KeyValue, Node, Value};
 use super::problem::{Note, Origin, Problem};
 use super::read::{Findings, is_label};
@@ -32,7 +33,7 @@ const SEPARATOR: &str = "__";
 const OVERRIDES: &str = "overrides";
 
 /// Of the whole, it stands in the first file; another file may say it again.
-const VERSION: &str = "config_version";
+const CONFIG_VERSION: &str = "config_version";
 
 /// What the `config` crate calls the origin of a variable.
 const CRATE_ENVIRONMENT: &str = "the environment";
@@ -67,12 +68,8 @@ pub(super) struct Stack<'a> {
 /// Merges the layers. Problems and notes of the merge itself are in `findings`.
 pub(super) fn merge(stack: &Stack<'_>, findings: &mut Findings) -> Option<Node> {
     let root = stack.files.first()?;
-    let mut merge = Merge {
-        values: vec![],
-        written: BTreeMap::new(),
-        tables: BTreeMap::new(),
-        findings,
-    };
+    let mut merge =
+        Merge { values: vec![], written: BTreeMap::new(), tables: BTreeMap::new(), findings };
     let mut layers = vec![];
     for (number, file) in stack.files.iter().enumerate() {
         layers.push(merge.file(file, number));
@@ -126,7 +123,7 @@ pub(super) fn without_own_keys(root: &Node) -> Node {
     let mut root = root.clone();
     if let Value::Table(entries) = &mut root.value {
         entries.remove(OVERRIDES);
-        entries.remove(VERSION);
+        entries.remove(CONFIG_VERSION);
     }
     root
 }
@@ -153,7 +150,10 @@ struct Merge<'f> {
 enum Layer {
     Defaults,
     /// A file, and how many were before it.
-    File { number: usize, overrides: bool },
+    File {
+        number: usize,
+        overrides: bool,
+    },
 }
 
 /// A layer as the `config` crate takes it.
@@ -183,12 +183,13 @@ impl Merge<'_> {
         if number > 0 {
             // These two are about the file they stand in.
             overrides = entries.remove(OVERRIDES);
-            if let Some(version) = entries.remove(VERSION) {
+            if let Some(version) = entries.remove(CONFIG_VERSION) {
                 self.refuse_other_version(&version);
             }
         }
         let notes = self.findings.notes.len();
-        let says_so = overrides.as_ref().is_some_and(|o| matches!(o.node.value, Value::Boolean(true)));
+        let says_so =
+            overrides.as_ref().is_some_and(|o| matches!(o.node.value, Value::Boolean(true)));
         let layer = Layer::File { number, overrides: says_so };
         let source = Source(table(self.entries(&entries, &mut vec![], layer)));
         if let Some(overrides) = overrides {
@@ -208,9 +209,9 @@ impl Merge<'_> {
     }
 
     fn refuse_other_version(&mut self, version: &KeyValue) {
-        if !matches!(version.node.value, Value::Integer(1)) {
+        if !matches!(version.node.value, Value::Integer(n) if n == i64::from(check::VERSION)) {
             let what = "is not a version of the file that this build knows";
-            self.problem(version, &[VERSION.to_owned()], what, "write 1");
+            self.problem(version, &[CONFIG_VERSION.to_owned()], what, "write 1");
         }
     }
 
@@ -310,7 +311,13 @@ impl Merge<'_> {
     }
 
     /// Whether there may be a table at this path. Remembers the first one's place.
-    fn claim_table(&mut self, written: &KeyValue, at: &[String], layer: Layer, empty: Value) -> bool {
+    fn claim_table(
+        &mut self,
+        written: &KeyValue,
+        at: &[String],
+        layer: Layer,
+        empty: Value,
+    ) -> bool {
         if let (Layer::File { .. }, Some(value)) = (layer, self.written.get(at)) {
             let other = self.values.get(*value).map(|value| value.key.clone());
             self.refuse_mixture(written, at, other);
@@ -358,9 +365,8 @@ impl Merge<'_> {
     }
 
     fn refuse_mixture(&mut self, written: &KeyValue, at: &[String], other: Option<Origin>) {
-        let place = other.map_or_else(String::new, |other| {
-            format!(" ({})", other.seen_from(&written.key))
-        });
+        let place =
+            other.map_or_else(String::new, |other| format!(" ({})", other.seen_from(&written.key)));
         let what = format!("is a table in one file and a value in another{place}");
         self.problem(written, at, what, "write it in one way");
     }
@@ -488,7 +494,9 @@ fn is_list_of_names(at: &[String]) -> bool {
 /// Whether this is the name by which an element of such a list was found.
 fn is_name_of_item(at: &[String]) -> bool {
     match at {
-        [list @ .., item, name] => name == "name" && item.starts_with('=') && is_list_of_names(list),
+        [list @ .., item, name] => {
+            name == "name" && item.starts_with('=') && is_list_of_names(list)
+        }
         _ => false,
     }
 }

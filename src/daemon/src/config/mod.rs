@@ -164,9 +164,8 @@ fn judge_alone(layers: &layers::Read, findings: &mut Findings) {
         let file = if number > 0 { merge::without_own_keys(file) } else { file.clone() };
         ConfigFile::from_tree(&file, &mut alone);
         for problem in alone.problems {
-            let is_known = |known: &Problem| {
-                known.origin == problem.origin && known.what == problem.what
-            };
+            let is_known =
+                |known: &Problem| known.origin == problem.origin && known.what == problem.what;
             if !findings.problems.iter().any(is_known) {
                 findings.problems.push(problem);
             }

@@ -168,7 +168,7 @@ impl std::error::Error for Problems {}
 pub struct Note {
     /// What it is about.
     pub origin: Origin,
-    /// The key's path.
+    /// The key's path; empty where no key is concerned.
     pub key: String,
     /// What to know.
     pub text: String,
@@ -176,6 +176,10 @@ pub struct Note {
 
 impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}\n    note: {}", self.origin, self.key, self.text)
+        write!(f, "{}", self.origin)?;
+        if !self.key.is_empty() {
+            write!(f, ": {}", self.key)?;
+        }
+        write!(f, "\n    note: {}", self.text)
     }
 }

@@ -405,10 +405,10 @@ fn hint(key: &str) -> Option<&'static str> {
         return Some("credentials do not belong in this file: the AWS default chain finds them");
     }
     match lower.as_str() {
-        "overrides" => {
-            Some("`overrides = true` belongs at the top of a file of conf.d, which then replaces \
-                  what files before it say")
-        }
+        "overrides" => Some(
+            "`overrides = true` belongs at the top of a file of conf.d, which then replaces \
+                  what files before it say",
+        ),
         "tick" | "interval" | "poll_interval" => {
             Some("`schedule` at the top says how often to tick")
         }

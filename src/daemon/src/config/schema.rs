@@ -6,6 +6,7 @@
 
 use serde_json::{Value as Json, json};
 
+use super::check::VERSION;
 use super::document::{Node, Value};
 use super::file::ConfigFile;
 use super::read::Read;
@@ -14,6 +15,9 @@ use super::read::Read;
 pub fn schema() -> Json {
     let mut schema = ConfigFile::schema();
     add_defaults(&mut schema, &super::defaults());
+    if let Some(version) = schema.pointer_mut("/properties/config_version") {
+        version["const"] = json!(VERSION);
+    }
     if let Some(members) = schema.as_object_mut() {
         members.insert("$schema".into(), json!("http://json-schema.org/draft-07/schema#"));
         members.insert("title".into(), json!("trimtab.toml"));

@@ -303,8 +303,16 @@ mod tests {
             assert!(text.parse::<LogLevel>().is_ok(), "{text}");
         }
         for text in [
-            "", "off", "INFO", "information", "info,", "info,debug", "hyper=off", "a::=info,warn",
-            "info,[span]=debug", "info, hyper=warn",
+            "",
+            "off",
+            "INFO",
+            "information",
+            "info,",
+            "info,debug",
+            "hyper=off",
+            "a::=info,warn",
+            "info,[span]=debug",
+            "info, hyper=warn",
         ] {
             assert!(text.parse::<LogLevel>().is_err(), "{text}");
         }

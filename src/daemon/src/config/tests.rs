@@ -16,6 +16,10 @@ use trimtab_core::units::{MilliGpus, NodeCount, Share, Span, Usd, UsdPerHour};
 use super::file::surface;
 use super::*;
 
+mod editors;
+mod layers;
+mod metrics;
+
 /// Every key that has no default, and nothing else.
 const SMALL: &str = r#"
 config_version = 1

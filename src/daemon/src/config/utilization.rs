@@ -71,8 +71,7 @@ pub(super) fn sources<'a>(
         findings.problems.push(table.utilization.spot.problem(what, instead));
     }
     let items = table.utilization.items();
-    let entries: Vec<_> =
-        items.iter().map(|item| source(item, alone, findings)).collect();
+    let entries: Vec<_> = items.iter().map(|item| source(item, alone, findings)).collect();
     let names_groups = |entry: &Source<'_>| match &entry.table.groups.given {
         Given::Absent => true,
         Given::Value(groups) => groups.whole,
@@ -245,8 +244,13 @@ fn full_scale(table: &SourceTable, findings: &mut Findings) -> Option<FullScale>
 }
 
 fn refuse_unknown_groups(table: &ClusterTable, findings: &mut Findings) {
-    let known: BTreeSet<&str> =
-        table.group.items().iter().filter_map(|g| g.value.name.value()).map(GroupName::as_str).collect();
+    let known: BTreeSet<&str> = table
+        .group
+        .items()
+        .iter()
+        .filter_map(|g| g.value.name.value())
+        .map(GroupName::as_str)
+        .collect();
     let whole = table.group.items().iter().all(|group| group.value.name.value().is_some());
     for Item { value: source, .. } in table.utilization.items() {
         for Item { spot, value: name } in source.groups.items() {
@@ -649,9 +653,8 @@ fn judge(
     }
     let (Some(window), Some(period)) = (parts.window, parts.period) else { return };
     let secs = period.as_secs();
-    let is_known = kind != Some(SourceKind::Cloudwatch)
-        || secs % 60 == 0
-        || [10, 20, 30].contains(&secs);
+    let is_known =
+        kind != Some(SourceKind::Cloudwatch) || secs % 60 == 0 || [10, 20, 30].contains(&secs);
     if !is_known {
         let what = "is not a period that CloudWatch has".to_owned();
         refuse(spots.period, what, "write \"10s\", \"30s\" or whole minutes");
