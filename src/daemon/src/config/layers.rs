@@ -31,6 +31,9 @@ const FOLDER: &str = "conf.d";
 /// What a variable of ours begins with.
 const PREFIX: &str = "TRIMTAB__";
 
+/// The variable that says what any command logs; it is there before a file is read.
+const LOG: &str = "TRIMTAB_LOG";
+
 /// What variables can set, and the path of each: where things are on this machine,
 /// when to look, and how much to log. All of them are texts, so no value of a variable
 /// is ever guessed to be a number; none of them is a floor, a budget or the mode.
@@ -207,6 +210,11 @@ fn environment(variables: &[(OsString, OsString)], findings: &mut Findings) -> V
                 }
                 None => findings.problems.push(of_whole(&origin, "is not UTF-8 text")),
             }
+            continue;
+        }
+        if name == LOG {
+            let text = "is set, and wins over log.level".to_owned();
+            findings.notes.push(Note { origin, key: String::new(), text });
             continue;
         }
         let upper = name.to_uppercase();

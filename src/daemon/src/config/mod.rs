@@ -19,6 +19,7 @@ mod document;
 mod effective;
 mod file;
 mod group;
+mod idle;
 mod layers;
 mod merge;
 mod presets;

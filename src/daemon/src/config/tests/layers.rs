@@ -211,6 +211,7 @@ fn a_variable_of_another_case_is_refused_instead_of_folded() {
         .variable("TRIMTABLE", "1")
         .variable("TRIMTAB_STATE_PATH", "/a");
     let notes = folder.good().settings.notes;
+    assert!(notes.iter().any(|note| note.text.contains("wins over log.level")), "{notes:?}");
     let about: Vec<_> = notes.iter().filter(|n| n.text.contains("underscores")).collect();
     assert_eq!(about.len(), 1, "{notes:?}");
     assert!(about[0].to_string().starts_with("environment TRIMTAB_STATE_PATH\n"));
@@ -445,6 +446,50 @@ fn only_files_that_end_in_toml_are_read_and_the_rest_is_told() {
     let many: Vec<_> = (0..101).map(|n| format!("{n}.toml")).collect();
     let many: Vec<_> = many.iter().map(|name| (name.as_str(), "")).collect();
     assert!(Folder::new(SMALL, &many).bad().contains("has 101 files, and at most 100"));
+}
+
+#[test]
+fn it_does_not_matter_in_which_file_a_key_stands() {
+    let path = repository("config/trimtab.toml");
+    let text = uncommented(&std::fs::read_to_string(&path).unwrap(), true);
+    let root: toml::Table = toml::from_str(&text).unwrap();
+    let whole = Folder::new(&text, &[]).good().settings;
+    let mut moved = 0;
+    let mut check = |main: &toml::Table, beside: String| {
+        let folder = Folder::new(&main.to_string(), &[("a.toml", &beside)]);
+        let settings = folder.good().settings;
+        assert_eq!(
+            settings,
+            Settings { notes: settings.notes.clone(), ..whole.clone() },
+            "{beside}"
+        );
+        moved += 1;
+    };
+    fn first<'a>(table: &'a mut toml::Table, list: &str) -> &'a mut toml::Table {
+        table.get_mut(list).and_then(|l| l.get_mut(0)).and_then(|t| t.as_table_mut()).unwrap()
+    }
+    let named = |header: &str, name: &str| format!("{header}\nname = \"{name}\"\n");
+    let in_cluster = named("[[cluster]]", "research");
+    let in_group = in_cluster.clone() + &named("[[cluster.group]]", "workers-g5");
+    type Of = fn(&mut toml::Table) -> &mut toml::Table;
+    let levels: [(Of, &str, &[&str]); 3] = [
+        (|root| root, "", &["config_version", "cluster"]),
+        (|root| first(root, "cluster"), &in_cluster, &["name", "group"]),
+        (|root| first(first(root, "cluster"), "group"), &in_group, &["name"]),
+    ];
+    for (table, header, kept) in levels {
+        for key in table(&mut root.clone()).keys().filter(|key| !kept.contains(&key.as_str())) {
+            let mut main = root.clone();
+            let value = table(&mut main).remove(key).unwrap();
+            check(&main, format!("{header}{key} = {value}\n"));
+        }
+    }
+    // Half of a table, too.
+    let mut main = root.clone();
+    let timing = first(&mut main, "cluster").get_mut("timing").unwrap().as_table_mut().unwrap();
+    let settle = timing.remove("settle").unwrap();
+    check(&main, format!("{in_cluster}timing.settle = {settle}\n"));
+    assert!(moved > 40, "{moved}");
 }
 
 #[test]
