@@ -11,7 +11,7 @@
 //! |---|---|
 //! | a list replaces a list | clusters and groups are merged by name, as tables; any other list is one value |
 //! | a later file wins in silence | a key in two files is a problem, unless the later one says `overrides = true` |
-//! | a quoted key `"state.path"` counts as a path | everything hangs under one root key, and only names below the first level are never parsed |
+//! | a quoted key `"state.path"` counts as a path | only at the top, so everything hangs under one root key |
 //! | a table replaces a value, and a value a table | a problem, whoever overrides |
 //! | names of variables are folded to lower case | only exact names of a short list get this far |
 //! | tables forget where they come from | their places are kept here |

@@ -105,10 +105,38 @@ fn every_layer_wins_over_the_ones_before_and_is_named() {
     assert_eq!(folder.good().settings.state_path, Path::new("/flag"));
 }
 
+/// Why no value passes through the `config` crate: this is what comes out of it. When one
+/// of these fails, the crate has changed, and the table in `merge.rs` with it.
+#[test]
+fn the_config_crate_would_have_coerced_all_of_this() {
+    use ::config::{Config, Environment, File, FileFormat};
+    let toml = |text| File::from_str(text, FileFormat::Toml);
+    let read = |text| Config::builder().add_source(toml(text)).build().unwrap();
+    let values = read("half = 7.9\nyes = true\nquoted = \"8\"\noff = \"off\"\ntime = 08:00:00\n");
+    assert_eq!(values.get_int("half").unwrap(), 8);
+    assert_eq!(values.get_int("yes").unwrap(), 1);
+    assert_eq!(values.get_int("quoted").unwrap(), 8);
+    assert!(!values.get_bool("off").unwrap());
+    assert_eq!(values.get_string("time").unwrap(), "08:00:00");
+    assert_eq!(values.get_string("yes").unwrap(), "true");
+    assert!(read("nan = nan").get_float("nan").unwrap().is_nan());
+    let dotted = read("\"state.path\" = \"/a\"");
+    assert_eq!(dotted.get_table("state").unwrap().len(), 1, "a quoted key was no path");
+    let two = Config::builder().add_source(toml("a = [1, 2]\n[b]\nc = 1"));
+    let two = two.add_source(toml("a = [3]\nb = 5")).build().unwrap();
+    assert_eq!(two.get_array("a").unwrap().len(), 1, "lists are replaced");
+    assert_eq!(two.get_int("b").unwrap(), 5, "a value replaces a table");
+    let variables = [("T__SIZE", "007"), ("t__Path", "/a")];
+    let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let environment = Environment::with_prefix("T").prefix_separator("__").try_parsing(true);
+    let environment = environment.source(Some(variables.into_iter().collect()));
+    let environment = Config::builder().add_source(environment).build().unwrap();
+    assert_eq!(environment.get_string("size").unwrap(), "7");
+    assert_eq!(environment.get_string("path").unwrap(), "/a", "case is folded");
+}
+
 #[test]
 fn no_layer_coerces_a_value() {
-    // What the `config` crate makes of a value that it is asked for as a number: 7 of 7.9,
-    // 1 of true, 8 of "8"; and as a switch: false of "off".
     for value in ["7.9", "true", "\"8\"", "\"off\"", "nan", "-1", "0x1_0000_0000", "[3]"] {
         let wrong =
             SMALL.replace("max_delete_per_hour = 3", &format!("max_delete_per_hour = {value}"));
