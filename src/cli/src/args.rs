@@ -29,7 +29,7 @@ pub(crate) enum Command {
     Explain(ExplainArgs),
     /// What was done, from the ledger
     History(HistoryArgs),
-    /// Report every problem of a configuration file at once
+    /// Report every problem of a configuration at once, or what is in force and why
     CheckConfig(CheckConfigArgs),
     /// Stop deleting, now and until `resume`
     Pause(PauseArgs),
@@ -164,8 +164,14 @@ pub(crate) struct HistoryArgs {
 /// `trimtab check-config`
 #[derive(Debug, Args)]
 pub(crate) struct CheckConfigArgs {
-    /// The configuration file
+    /// The configuration file; the files of `conf.d` beside it belong to it
     pub(crate) file: PathBuf,
+    /// The ledger, as it would be given to `run`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) state: Option<PathBuf>,
+    /// How it is printed
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub(crate) output: Format,
 }
 
 /// `trimtab pause`

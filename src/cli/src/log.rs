@@ -9,8 +9,8 @@
 use std::fmt::{self, Debug, Write as _};
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::MetadataExt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tracing::field::Field;
 use tracing::{Level, Metadata, Subscriber};
@@ -22,6 +22,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
+use trimtab_daemon::config::LogLevel;
 
 /// The environment variable that sets the level.
 const VARIABLE: &str = "TRIMTAB_LOG";
@@ -55,7 +56,9 @@ pub(crate) struct Log {
 
 /// What the log shows, in the words of [`VARIABLE`].
 struct Choice {
-    chosen: String,
+    chosen: Mutex<String>,
+    /// The variable says so: whatever the configuration says comes after it.
+    is_by_variable: bool,
     debugging: AtomicBool,
 }
 
@@ -67,26 +70,50 @@ impl Log {
     /// When the level cannot be understood.
     pub(crate) fn start(default: &str) -> Result<Self, BadLevel> {
         let named = std::env::var(VARIABLE).ok().filter(|text| !text.trim().is_empty());
-        let chosen = named.unwrap_or_else(|| default.to_owned());
-        let (layer, log) = Self::at(chosen)?;
+        let is_by_variable = named.is_some();
+        let (layer, log) = Self::at(named.unwrap_or_else(|| default.to_owned()), is_by_variable)?;
         let form = Form::of_stderr();
         tracing_subscriber::registry().with(layer).with(form.layer(io::stderr)).init();
         Ok(log)
     }
 
     /// A log at this level, and the filter to put before whatever writes it.
-    fn at(chosen: String) -> Result<(reload::Layer<EnvFilter, Registry>, Self), BadLevel> {
+    fn at(
+        chosen: String,
+        is_by_variable: bool,
+    ) -> Result<(reload::Layer<EnvFilter, Registry>, Self), BadLevel> {
         let filter = filter(&chosen)
             .map_err(|why| BadLevel { text: chosen.clone(), why: why.to_string() })?;
         let (layer, filter) = reload::Layer::new(filter);
-        let level = Choice { chosen, debugging: AtomicBool::new(false) };
+        let level = Choice {
+            chosen: Mutex::new(chosen),
+            is_by_variable,
+            debugging: AtomicBool::new(false),
+        };
         Ok((layer, Self { filter, level: Arc::new(level) }))
+    }
+
+    /// Shows what the configuration says from now on, unless the variable says something.
+    pub(crate) fn configure(&self, level: &LogLevel) {
+        if self.level.is_by_variable {
+            return;
+        }
+        *self.chosen() = level.as_str().to_owned();
+        match filter(level.as_str()).map(|filter| self.filter.reload(filter)) {
+            Ok(Ok(())) => {}
+            Ok(Err(why)) => tracing::error!(%why, "the log's level could not be changed"),
+            Err(why) => tracing::error!(%why, "the log's level could not be changed"),
+        }
+    }
+
+    fn chosen(&self) -> MutexGuard<'_, String> {
+        self.level.chosen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Turns `debug` on, or back to what was chosen, and says so.
     pub(crate) fn toggle_debug(&self) {
         let debugging = !self.level.debugging.fetch_xor(true, Ordering::Relaxed);
-        let chosen = &self.level.chosen;
+        let chosen = self.chosen().clone();
         // What is named by target stays as it was chosen.
         let wanted = if debugging { format!("{chosen},debug") } else { chosen.clone() };
         let changed = filter(&wanted).map(|filter| self.filter.reload(filter));
@@ -313,7 +340,7 @@ mod tests {
     fn written(form: Form, level: &str, speak: impl FnOnce(&Log)) -> String {
         let page = Page::default();
         let sink = page.clone();
-        let (layer, log) = Log::at(level.to_owned()).expect("a level");
+        let (layer, log) = Log::at(level.to_owned(), false).expect("a level");
         let layers = form.layer(move || sink.clone());
         let subscriber = tracing_subscriber::registry().with(layer).with(layers);
         tracing::subscriber::with_default(subscriber, || speak(&log));
@@ -417,10 +444,10 @@ mod tests {
             "[tick]=trace",
             "info=debug=warn",
         ] {
-            let why = Log::at(bad.to_owned()).err().expect(bad).to_string();
+            let why = Log::at(bad.to_owned(), false).err().expect(bad).to_string();
             assert!(why.contains(bad) && why.contains("trimtab_daemon=debug"), "{why}");
         }
-        assert!(Log::at("info,trimtab_daemon=debug".to_owned()).is_ok());
+        assert!(Log::at("info,trimtab_daemon=debug".to_owned(), false).is_ok());
     }
 
     #[test]

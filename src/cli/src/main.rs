@@ -2,6 +2,7 @@
 
 mod args;
 mod bells;
+mod check_config;
 mod clock;
 mod demo;
 mod document;
@@ -15,20 +16,20 @@ mod records;
 mod remote;
 mod run;
 mod service;
-mod unfence;
 mod simulate;
+mod unfence;
 mod wiring;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Parser;
-use trimtab_daemon::config::{self, Problems};
+use trimtab_daemon::config::Problems;
 
-use crate::args::{CheckConfigArgs, Cli, Command, DemoArgs};
+use crate::args::{Cli, Command, DemoArgs};
 use crate::exit::Exit;
 use crate::log::{BadLevel, Log};
-use crate::output::{Format, Style, line, lines};
+use crate::output::{Format, Style, lines};
 use crate::wiring::{Denied, Misplaced, Unavailable};
 
 fn main() -> ExitCode {
@@ -80,7 +81,7 @@ async fn perform(command: &Command, log: &Log) -> anyhow::Result<Exit> {
         Command::Plan(args) => run::plan(args).await,
         Command::Explain(args) => records::explain(args),
         Command::History(args) => records::history(args),
-        Command::CheckConfig(args) => check_config(args),
+        Command::CheckConfig(args) => check_config::check_config(args),
         Command::Pause(args) => records::pause(args),
         Command::Resume(args) => records::resume(args),
         Command::Simulate(args) => simulate::simulate(args).await,
@@ -106,16 +107,6 @@ async fn demonstrate(args: &DemoArgs) -> anyhow::Result<Exit> {
         report.print(options.style)?;
     }
     Ok(if report.holds() { Exit::Ok } else { Exit::Failed })
-}
-
-fn check_config(args: &CheckConfigArgs) -> anyhow::Result<Exit> {
-    let settings = config::load(&args.file)?;
-    for note in &settings.notes {
-        line(&note.to_string())?;
-    }
-    let clusters = settings.clusters.len();
-    line(&format!("{}: no problems, {clusters} cluster(s)", args.file.display()))?;
-    Ok(Exit::Ok)
 }
 
 /// One cause a line.

@@ -80,12 +80,19 @@ async fn warm_up(
 /// `trimtab run`.
 pub(crate) async fn run(args: &RunArgs, log: &Log) -> anyhow::Result<Exit> {
     let wired = Wired::new(&args.target).await?;
+    log.configure(&wired.settings.log_level);
     wired.check(args.once).await?;
     let mode = wired.settings.mode;
     let mut drivers = wired.drivers(mode, Keep::Ledger).await?;
     let style = Style::of_stdout();
-    let mut reporter =
-        Reporter { mode, tick: wired.tick(), output: args.output, style, failed: false, deleted: 0 };
+    let mut reporter = Reporter {
+        mode,
+        tick: wired.tick(),
+        output: args.output,
+        style,
+        failed: false,
+        deleted: 0,
+    };
     if mode == Mode::Observe {
         tracing::info!("mode = \"observe\": nothing will be changed");
     }

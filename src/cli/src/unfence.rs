@@ -22,7 +22,7 @@ use crate::args::UnfenceArgs;
 use crate::clock::SystemClock;
 use crate::exit::Exit;
 use crate::output::{self, Format, line};
-use crate::wiring::{Keep, Wired, span};
+use crate::wiring::{Keep, Wired, layers, span};
 
 /// Between two tries: a scheduler shows a released node within seconds.
 const TRY_AGAIN: Duration = Duration::from_secs(2);
@@ -30,8 +30,9 @@ const TRY_AGAIN: Duration = Duration::from_secs(2);
 /// `trimtab unfence`.
 pub(crate) async fn unfence(args: &UnfenceArgs) -> anyhow::Result<Exit> {
     let limit = Duration::from_millis(span(&args.within)?.0.unsigned_abs());
-    let settings = config::load(&args.target.config)?;
-    let ledger = args.target.state.as_ref().unwrap_or(&settings.state_path);
+    let layers = layers(&args.target.config, args.target.state.as_deref());
+    let settings = config::load_layers(&layers)?.settings;
+    let ledger = &settings.state_path;
     let outcome = match left_behind(ledger)? {
         Ledger::Held { holder } => Outcome::Alive { holder },
         Ledger::Free { open } => {

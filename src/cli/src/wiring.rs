@@ -1,14 +1,14 @@
 //! Wiring: a configuration and a world become drivers. The only place that
 //! chooses whether there is anything that can change the world.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use trimtab_core::ids::ClusterName;
 use trimtab_core::trace::TraceJob;
 use trimtab_core::units::{Span, Time};
-use trimtab_daemon::config::{self, Mode, Settings};
+use trimtab_daemon::config::{self, Layers, Mode, Settings};
 use trimtab_daemon::driver::Driver;
 use trimtab_daemon::ledger::{Durability, OpenError, SqliteLedger};
 use trimtab_daemon::ports::{Ledger, Notification, Notifier, Ports, ReadError, Switch, Switches};
@@ -42,7 +42,18 @@ pub(crate) struct Wired {
     pub(crate) settings: Settings,
     /// Where its clusters are.
     pub(crate) place: Place,
-    ledger_path: PathBuf,
+}
+
+/// Everything that says something about the configuration: the file, the environment
+/// of this process, and the command line. Only here a path may be one to the folder
+/// that trimtab was started in.
+pub(crate) fn layers(file: &Path, state: Option<&Path>) -> Layers {
+    let whole = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    Layers {
+        file: file.to_owned(),
+        environment: std::env::vars_os().collect(),
+        state: state.map(whole),
+    }
 }
 
 /// Where clusters are.
@@ -59,13 +70,13 @@ impl Wired {
     /// # Errors
     /// Problems of the configuration or of the world.
     pub(crate) async fn new(target: &Target) -> anyhow::Result<Self> {
-        let settings = config::load(&target.config)?;
+        let layers = layers(&target.config, target.state.as_deref());
+        let settings = config::load_layers(&layers)?.settings;
         let place = match &target.world {
             Some(path) => Place::World(world_of(&settings, target, path)?),
             None => Place::Remote(Remote::connect(&settings).await?),
         };
-        let ledger_path = target.state.clone().unwrap_or_else(|| settings.state_path.clone());
-        Ok(Self { settings, place, ledger_path })
+        Ok(Self { settings, place })
     }
 
     /// A driver for each cluster. `mode` decides once and for all whether there are ports
@@ -79,7 +90,7 @@ impl Wired {
         let newest = ledger.reader().ticks(1, None)?;
         if let Some(tick) = newest.first().filter(|tick| tick.at > now) {
             tracing::warn!(
-                ledger = %self.ledger_path.display(),
+                ledger = %self.settings.state_path.display(),
                 "the ledger goes on to {}, but it is {now}: what it was charged before counts \
                  against the budgets; --state FILE starts a new one",
                 tick.at
@@ -114,13 +125,15 @@ impl Wired {
 
     fn ledger(&self, keep: Keep, now: Time) -> anyhow::Result<SqliteLedger> {
         match (keep, &self.place) {
-            (Keep::Ledger, _) => open(&self.ledger_path, now),
+            (Keep::Ledger, _) => open(&self.settings.state_path, now),
             (Keep::Nothing, Place::World(_)) => Ok(SqliteLedger::in_memory(now)?),
             // What the daemon has watched and fenced is known to a plan as well.
-            (Keep::Nothing, Place::Remote(_)) => match SqliteLedger::copy_of(&self.ledger_path) {
-                Err(OpenError::Missing { .. }) => Ok(SqliteLedger::in_memory(now)?),
-                copied => Ok(copied?),
-            },
+            (Keep::Nothing, Place::Remote(_)) => {
+                match SqliteLedger::copy_of(&self.settings.state_path) {
+                    Err(OpenError::Missing { .. }) => Ok(SqliteLedger::in_memory(now)?),
+                    copied => Ok(copied?),
+                }
+            }
         }
     }
 

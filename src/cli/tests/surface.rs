@@ -70,7 +70,7 @@ fn a_configuration_with_problems_names_all_of_them_and_exits_78() {
         let output = run(args);
         assert_eq!(code(&output), 78);
         let said = stderr(&output);
-        assert!(said.contains("trimtab.toml:19") && said.contains("size"), "{said}");
+        assert!(said.contains("trimtab.toml:21") && said.contains("size"), "{said}");
         assert!(said.contains("did you mean `min_nodes`?"), "{said}");
         assert!(said.contains("2 problems"), "{said}");
     }

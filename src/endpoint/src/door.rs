@@ -51,7 +51,9 @@ impl From<ReadError> for Failure {
         let (status, kind, why) = match error {
             ReadError::NoAnswer(_) => return Self::Silence,
             ReadError::Throttled(by) => (429, ProblemKind::Throttled, by),
-            ReadError::Refused(why) => (403, ProblemKind::Refused, why),
+            ReadError::Refused(why) | ReadError::Denied(why) | ReadError::Elsewhere(why) => {
+                (403, ProblemKind::Refused, why)
+            }
             ReadError::Unreadable(why) => (502, ProblemKind::Unreadable, why),
         };
         Self::Said { status, problem: Problem { kind, why: why.to_string() } }

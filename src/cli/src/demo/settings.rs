@@ -7,6 +7,8 @@ use trimtab_core::policy::ClusterPolicy;
 use trimtab_daemon::config::{self, Settings};
 
 const POLICY: &str = include_str!("../../demo/policy.toml");
+/// The endpoint that the policy names; the demo starts its own.
+const ENDPOINT: &str = "http://127.0.0.1:4010";
 const SHIPPED: &str = include_str!("../../../../config/trimtab.toml");
 
 /// The demo's policy, read as every policy is.
@@ -18,8 +20,7 @@ pub(super) fn policy() -> anyhow::Result<ClusterPolicy> {
 
 /// The same as a whole configuration whose cluster is behind this endpoint.
 pub(super) fn at(endpoint: &str) -> anyhow::Result<Settings> {
-    let place = "scheduler = { kind = \"simulated\" }\n";
-    let text = POLICY.replacen(place, &format!("endpoint_url = \"{endpoint}\"\n{place}"), 1);
+    let text = POLICY.replacen(ENDPOINT, endpoint, 1);
     Ok(config::parse("demo/policy.toml", &text)?)
 }
 

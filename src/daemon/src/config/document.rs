@@ -1,8 +1,8 @@
 //! Text to a tree of values, each with the place it was written at.
 //!
 //! The tree is what later stages read, and they do not care how many files it
-//! came from: layers can be merged into one tree whose values keep their own
-//! origins. Nothing is converted here; `7.9`, `true` and `"8"` stay what they
+//! came from: [`super::merge`] makes one tree of several, whose values keep their
+//! own origins. Nothing is converted here; `7.9`, `true` and `"8"` stay what they
 //! are, so that the reader can refuse them.
 
 use std::collections::BTreeMap;
@@ -48,17 +48,43 @@ pub(super) struct KeyValue {
     pub(super) node: Node,
 }
 
-/// Reads a text.
+impl Node {
+    /// A text that was not written in a file.
+    pub(super) fn of_text(origin: Origin, text: String) -> Self {
+        let written = cut(&toml::Value::String(text.clone()).to_string());
+        Self { origin, written, value: Value::Text(text) }
+    }
+
+    /// The value for whoever shows it or hands it on; none for what no key takes.
+    pub(super) fn to_toml(&self) -> Option<toml::Value> {
+        match &self.value {
+            Value::Text(text) => Some(toml::Value::String(text.clone())),
+            Value::Integer(number) => Some(toml::Value::Integer(*number)),
+            Value::Float(number) => Some(toml::Value::Float(*number)),
+            Value::Boolean(boolean) => Some(toml::Value::Boolean(*boolean)),
+            Value::HugeInteger | Value::Datetime => None,
+            Value::List(items) => {
+                items.iter().map(Self::to_toml).collect::<Option<_>>().map(toml::Value::Array)
+            }
+            Value::Table(entries) => {
+                let entry =
+                    |(key, value): (&String, &KeyValue)| Some((key.clone(), value.node.to_toml()?));
+                entries.iter().map(entry).collect::<Option<_>>().map(toml::Value::Table)
+            }
+        }
+    }
+}
+
+/// Reads a text; `whole` is the origin of the text as a whole.
 ///
 /// # Errors
 /// One problem for each line that is not TOML.
-pub(super) fn read(source: &Arc<str>, text: &str) -> Result<Node, Vec<Problem>> {
-    let lines = Lines::new(source, text);
+pub(super) fn read(whole: &Origin, text: &str) -> Result<Node, Vec<Problem>> {
+    let lines = Lines::new(whole, text);
     let (table, errors) = DeTable::parse_recoverable(text);
     if errors.is_empty() {
         let value = lines.table(table.get_ref());
-        let origin = Origin { source: Arc::clone(source), place: None };
-        return Ok(Node { origin, written: String::new(), value });
+        return Ok(Node { origin: whole.clone(), written: String::new(), value });
     }
     // What follows the first error of a line is mostly an echo of it.
     let mut by_line = BTreeMap::new();
@@ -67,7 +93,7 @@ pub(super) fn read(source: &Arc<str>, text: &str) -> Result<Node, Vec<Problem>> 
     errors.sort_unstable();
     for (start, message) in errors {
         let origin = lines.origin(start);
-        let line = origin.place.map_or(0, |place| place.line);
+        let (line, _) = lines.line(start);
         by_line.entry(line).or_insert_with(|| Problem {
             origin,
             key: String::new(),
@@ -81,17 +107,17 @@ pub(super) fn read(source: &Arc<str>, text: &str) -> Result<Node, Vec<Problem>> 
 
 /// Finds the place of an offset.
 struct Lines<'a> {
-    source: &'a Arc<str>,
+    whole: &'a Origin,
     text: &'a str,
     /// Offset of each line's first byte.
     starts: Vec<usize>,
 }
 
 impl<'a> Lines<'a> {
-    fn new(source: &'a Arc<str>, text: &'a str) -> Self {
+    fn new(whole: &'a Origin, text: &'a str) -> Self {
         let breaks = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
         let starts = [0].into_iter().chain(breaks.map(|(at, _)| at + 1)).collect();
-        Self { source, text, starts }
+        Self { whole, text, starts }
     }
 
     /// The line's number from 0, and the offset of its first byte.
@@ -110,7 +136,15 @@ impl<'a> Lines<'a> {
         let before = self.text.get(start..offset).unwrap_or("");
         let count = |n: usize| u32::try_from(n + 1).unwrap_or(u32::MAX);
         let place = Place { line: count(number), column: count(before.chars().count()) };
-        Origin { source: Arc::clone(self.source), place: Some(place) }
+        match self.whole {
+            Origin::File { number, file, place: _ } => {
+                Origin::File { number: *number, file: Arc::clone(file), place: Some(place) }
+            }
+            // What is built in has no place that a reader could open.
+            Origin::Default | Origin::Environment { .. } | Origin::Flag { .. } => {
+                self.whole.clone()
+            }
+        }
     }
 
     fn written(&self, span: Range<usize>) -> String {

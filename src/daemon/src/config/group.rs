@@ -1,17 +1,19 @@
 //! What values say together: one instance group.
 
 use trimtab_core::policy::{
-    Amount, BATCH_LIMIT, Budgets, Capacity, Factor, GroupCalls, GroupPolicy, KeepWindow,
-    NodeLocalData, Prefer, Regain, TimerChoice, UtilizationRule,
+    Amount, BATCH_LIMIT, Budgets, Capacity, GroupCalls, GroupPolicy, KeepWindow, NodeLocalData,
+    Regain, TimerChoice,
 };
 use trimtab_core::rule::{GroupState, wake_cost};
-use trimtab_core::units::{MilliGpus, NodeCount, Share, Span, Time, Usd, UsdPerHour};
+use trimtab_core::units::{MilliGpus, NodeCount, Share, Span, Time, UsdPerHour};
 use trimtab_core::windows::{WindowError, WindowSpec};
 
-use super::check::{Cluster, RuleParts, RuleSpots, optional, refuse_empty, rule};
-use super::file::{GroupTable, RuleTable, WindowTable};
-use super::read::{Entry, Findings, Item, List, Spot};
-use super::settings::{Mode, SchedulerSettings, UtilizationSettings};
+use super::check::{Cluster, optional, refuse_empty, refuse_repeats};
+use super::file::{GroupTable, WindowTable};
+use super::read::{Entry, Findings, Given, Item, List, Spot};
+use super::settings::{Mode, SchedulerSettings};
+use super::signals::CloudwatchSignal;
+use super::utilization::GroupMetrics;
 use super::values::RegainWord;
 
 /// More than any HyperPod cluster has.
@@ -25,16 +27,6 @@ const MAX_DELETE_PER_BATCH: NodeCount = NodeCount(10);
 /// four of them, a policy gone wrong has four hours' worth to be noticed in.
 const HOURS_A_DAY: u32 = 4;
 
-const MAX_LEAVING_PERCENT: f64 = 25.0;
-const LOOKAHEAD: Span = Span::hours(24);
-const QUEUE_LOOKAHEAD: Span = Span::mins(30);
-const MIN_AGE: Span = Span::mins(10);
-const POST_JOB_GRACE: Span = Span::mins(2);
-
-/// Unknown GPUs count as one: a queue is then asked for too many nodes rather
-/// than for none, which 0 would mean to every job that wants a GPU.
-const GPUS_PER_NODE: u32 = 1;
-
 /// Monday 2026-01-05, 00:00 UTC: a window is looked at from here on, a time of
 /// the year in which hardly any zone changes its clocks.
 const SOME_MONDAY: Time = Time::from_secs(1_767_571_200);
@@ -42,12 +34,19 @@ const SOME_MONDAY: Time = Time::from_secs(1_767_571_200);
 /// Openings and closings looked at: two a day for more than a week.
 const WEEK_OF_CHANGES: usize = 16;
 
+/// One group: what may be done, and what is asked about its nodes.
+pub(super) struct Group {
+    pub(super) policy: GroupPolicy,
+    /// Empty where no metric of CloudWatch is asked for.
+    pub(super) signals: Vec<CloudwatchSignal>,
+}
+
 /// Judges one group.
-pub(super) fn policy(
+pub(super) fn judge(
     table: &GroupTable,
     cluster: &Cluster<'_>,
     findings: &mut Findings,
-) -> Option<GroupPolicy> {
+) -> Option<Group> {
     let size = size(&table.size, findings);
     let floors = floors(table, size, findings);
     let budgets = budgets(table, cluster.daemon.mode, findings);
@@ -59,43 +58,40 @@ pub(super) fn policy(
 
     let day = Span::hours(24);
     let boot = match table.boot.value() {
-        Some(boot) => table
+        Some(_) => table
             .boot
-            .within(
-                *boot,
-                (Span::secs(1), day),
-                "it is the time to a node that takes jobs",
-                findings,
-            )
+            .within((Span::secs(1), day), "it is the time to a node that takes jobs", findings)
             .map(Some),
         None => optional(&table.boot),
     };
     let billed_after_delete = table.billed_after_delete.within(
-        Span::ZERO,
         (Span::ZERO, day),
         "it is how long a deleted node is billed",
         findings,
     );
     let timer = timer(&table.idle_timer, cluster.daemon.tick, findings);
     let queue_lookahead = table.queue_lookahead.within(
-        QUEUE_LOOKAHEAD,
         (Span::ZERO, day),
         "further ahead a queue tells nothing",
         findings,
     );
     let why = "a node would hardly ever be old enough";
-    let min_age = table.min_age.within(MIN_AGE, (Span::ZERO, Span::hours(720)), why, findings);
+    let min_age = table.min_age.within((Span::ZERO, Span::hours(720)), why, findings);
     let why = "no work lasts that long between two attempts";
-    let post_job_grace =
-        table.post_job_grace.within(POST_JOB_GRACE, (Span::ZERO, day), why, findings);
+    let post_job_grace = table.post_job_grace.within((Span::ZERO, day), why, findings);
     let why = "no node has so many";
-    let gpus = table.gpus_per_node.within(GPUS_PER_NODE, (0, 64), why, findings);
+    let gpus = table.gpus_per_node.within((0, 64), why, findings);
     queue_keys(table, cluster, findings);
-    let utilization = utilization(&table.utilization, cluster, findings);
+    group_calls(table, size, findings);
+    let metrics = cluster.sources.of_group(table, findings);
     refuse_repeats(&table.partitions, findings);
     refuse_repeats(&table.protected, findings);
 
     let Floors { min_nodes, min_idle_nodes, keep_windows, lookahead } = floors?;
+    let (utilization, signals) = match metrics? {
+        Some(GroupMetrics { rule, signals }) => (Some(rule), signals),
+        None => (None, vec![]),
+    };
     let policy = GroupPolicy {
         size: size?,
         min_nodes,
@@ -108,22 +104,22 @@ pub(super) fn policy(
         price: price?,
         boot: boot?,
         billed_after_delete: billed_after_delete?,
-        delay_value: table.delay_value.or(Factor::ONE)?,
-        wake_failure_cost: table.wake_failure_cost_usd.or(Usd::ZERO)?,
+        delay_value: *table.delay_value.value()?,
+        wake_failure_cost: *table.wake_failure_cost_usd.value()?,
         timer: timer?,
         queue_lookahead: queue_lookahead?,
         min_age: min_age?,
         post_job_grace: post_job_grace?,
-        prefer: table.prefer.or(Prefer::Oldest)?,
+        prefer: *table.prefer.value()?,
         node_local_data: optional(&table.node_local_data)?,
         gpus_per_node: MilliGpus::whole(gpus?),
         partitions: values(&table.partitions)?,
-        utilization: utilization?,
-        group_calls: GroupCalls::Never,
+        utilization,
+        group_calls: *table.group_calls.value()?,
         protected: values(&table.protected)?,
     };
     break_even(table, &policy, cluster, findings);
-    Some(policy)
+    Some(Group { policy, signals })
 }
 
 /// Most nodes that one plan may take from a group.
@@ -150,6 +146,31 @@ fn size(entry: &Entry<NodeCount>, findings: &mut Findings) -> Option<NodeCount> 
     None
 }
 
+/// A group that always keeps a node is never at zero.
+fn group_calls(table: &GroupTable, size: Option<NodeCount>, findings: &mut Findings) {
+    match table.group_calls.value() {
+        Some(GroupCalls::ToZero) => {}
+        Some(GroupCalls::Never | GroupCalls::WholeGroup) | None => return,
+    }
+    let floor = table.min_nodes.value().zip(size).map(|(floor, size)| floor.of(size));
+    let spares = table.min_idle_nodes.value().copied();
+    let keeps = [
+        (floor, "min_nodes", &table.min_nodes.spot),
+        (spares, "min_idle_nodes", &table.min_idle_nodes.spot),
+    ];
+    for (count, key, other) in keeps {
+        let spot = &table.group_calls.spot;
+        if let Some(count) = count.filter(|count| *count > NodeCount::ZERO) {
+            let what = format!(
+                "does nothing: {key} keeps {count} of its nodes ({}), so it is never at zero",
+                other.seen_from(spot)
+            );
+            let instead = "leave it out, or write group_calls = \"whole-group\"";
+            findings.problems.push(spot.problem(what, instead));
+        }
+    }
+}
+
 /// What has to stay.
 struct Floors {
     min_nodes: Amount,
@@ -161,12 +182,11 @@ struct Floors {
 fn floors(table: &GroupTable, size: Option<NodeCount>, findings: &mut Findings) -> Option<Floors> {
     let instead = "write the fewest nodes to keep, such as 4 or \"25%\"; 0 only if all may go";
     let min_nodes = table.min_nodes.required(instead, findings).copied();
-    let min_idle_nodes = table.min_idle_nodes.or(NodeCount::ZERO);
+    let min_idle_nodes = table.min_idle_nodes.value().copied();
     if let (Some(size), Some(min_nodes)) = (size, min_nodes) {
         base_floor(table, size, min_nodes, min_idle_nodes, findings);
     }
     let lookahead = table.lookahead.within(
-        LOOKAHEAD,
         (Span::ZERO, Span::hours(14 * 24)),
         "it is how far ahead a floor holds already",
         findings,
@@ -188,8 +208,9 @@ fn base_floor(
     findings: &mut Findings,
 ) {
     let floor = min_nodes.of(size);
-    let size_at = format!("size = {size} ({})", table.size.spot.line());
+    let size_at = |from: &Spot| format!("size = {size} ({})", table.size.spot.seen_from(from));
     if floor > size {
+        let size_at = size_at(&table.min_nodes.spot);
         let what = format!("is more than {size_at}, so the group could never be trimmed");
         let instead = format!("write 0 to {size}, or a share of the size such as \"25%\"");
         findings.problems.push(table.min_nodes.spot.problem(what, instead));
@@ -197,6 +218,7 @@ fn base_floor(
     }
     let Some(spares) = min_idle_nodes else { return };
     if floor + spares > size {
+        let size_at = size_at(&table.min_idle_nodes.spot);
         let what = format!(
             "and min_nodes, {floor} nodes, are more than {size_at} together, so the group could \
              never be trimmed"
@@ -346,10 +368,17 @@ fn budgets(table: &GroupTable, mode: Mode, findings: &mut Findings) -> Option<Bu
     let why = "a request names at most 99 nodes";
     let range = (NodeCount::ZERO, BATCH_LIMIT);
     let default = per_hour.map_or(MAX_DELETE_PER_BATCH, |hour| hour.min(MAX_DELETE_PER_BATCH));
-    let per_batch = table.max_delete_per_batch.within(default, range, why, findings);
+    let per_batch = match &table.max_delete_per_batch.given {
+        Given::Absent => {
+            table.max_delete_per_batch.derive(default.0, findings);
+            Some(default)
+        }
+        Given::Value(_) | Given::Refused => table.max_delete_per_batch.within(range, why, findings),
+    };
     let default = per_hour.map_or(NodeCount::ZERO, |h| NodeCount(h.0.saturating_mul(HOURS_A_DAY)));
+    table.max_delete_per_day.derive(default.0, findings);
     let per_day = table.max_delete_per_day.or(default);
-    let leaving = table.max_leaving_percent.or(Share::try_from_percent(MAX_LEAVING_PERCENT)?);
+    let leaving = table.max_leaving_percent.value().copied();
 
     let (batch, hour, day) =
         (&table.max_delete_per_batch, &table.max_delete_per_hour, &table.max_delete_per_day);
@@ -362,7 +391,7 @@ fn budgets(table: &GroupTable, mode: Mode, findings: &mut Findings) -> Option<Bu
         {
             let what = format!(
                 "is more than {larger_key} = {more} ({}), so it would never be reached",
-                large.spot.line()
+                large.spot.seen_from(&small.spot)
             );
             findings.problems.push(small.spot.problem(what, format!("write up to {more}")));
         }
@@ -405,6 +434,11 @@ fn regain(table: &GroupTable, findings: &mut Findings) -> Option<Regain> {
              get back",
         ));
     }
+    let word = match by_type {
+        RegainWord::Scarce => "scarce",
+        RegainWord::Plentiful => "plentiful",
+    };
+    table.regain.derive(word, findings);
     let risk = optional(&table.accept_regain_risk_usd);
     match table.regain.or(by_type)? {
         RegainWord::Scarce => Some(Regain::Scarce { accepted_risk: risk? }),
@@ -491,7 +525,7 @@ fn timer(
     tick: Option<Span>,
     findings: &mut Findings,
 ) -> Option<TimerChoice> {
-    let timer = entry.or(TimerChoice::BreakEven)?;
+    let timer = *entry.value()?;
     let TimerChoice::Fixed(tau) = timer else { return Some(timer) };
     let least = tick?.times(2);
     if (least..=GroupState::HORIZON).contains(&tau) {
@@ -551,9 +585,8 @@ fn queue_keys(table: &GroupTable, cluster: &Cluster<'_>, findings: &mut Findings
     };
     if has_queue {
         if !table.gpus_per_node.is_written() {
-            findings.notes.push(table.gpus_per_node.spot.note(format!(
-                "is not written: a waiting job is counted on nodes of {GPUS_PER_NODE} GPU"
-            )));
+            let text = "is not written: a waiting job is counted on nodes of 1 GPU";
+            findings.notes.push(table.gpus_per_node.spot.note(text));
         }
         return;
     }
@@ -565,51 +598,6 @@ fn queue_keys(table: &GroupTable, cluster: &Cluster<'_>, findings: &mut Findings
         if is_written {
             let what = "is about waiting jobs, and with scheduler kind \"none\" nobody knows them";
             findings.problems.push(spot.problem(what, "leave it out"));
-        }
-    }
-}
-
-/// The group's own rule, with the cluster's for what it does not say.
-fn utilization(
-    entry: &Entry<RuleTable>,
-    cluster: &Cluster<'_>,
-    findings: &mut Findings,
-) -> Option<Option<UtilizationRule>> {
-    if entry.is_written() && !cluster.has_metrics {
-        let what = "changes the cluster's utilization rule, and there is none";
-        let instead = "write utilization = [{ kind = … }] in the [[cluster]] first";
-        findings.problems.push(entry.spot.problem(what, instead));
-        return None;
-    }
-    let Some(RuleTable { spot, idle_below_percent, window, period }) = optional(entry)? else {
-        return Some(cluster.utilization.map(|utilization| utilization.rule));
-    };
-    let is_empty = !idle_below_percent.is_written() && !window.is_written() && !period.is_written();
-    if is_empty {
-        let what = "changes nothing of the cluster's rule";
-        findings.problems.push(spot.problem(what, "write what differs, or leave it out"));
-    }
-    let UtilizationSettings { source, rule: cluster_rule } = cluster.utilization?;
-    let parts = RuleParts {
-        idle_below: idle_below_percent.or(cluster_rule.idle_below),
-        memory_below: idle_below_percent.or(cluster_rule.memory_below),
-        window: window.or(cluster_rule.window),
-        period: period.or(cluster_rule.period),
-    };
-    let spots = RuleSpots {
-        idle_below: &idle_below_percent.spot,
-        window: &window.spot,
-        period: &period.spot,
-    };
-    rule(&parts, &spots, Some(source), cluster.fresh_for, findings).map(Some)
-}
-
-fn refuse_repeats<T: Ord>(entry: &Entry<List<T>>, findings: &mut Findings) {
-    let items = entry.items();
-    for (number, Item { spot, value }) in items.iter().enumerate() {
-        if let Some(first) = items.iter().take(number).find(|item| item.value == *value) {
-            let what = format!("is there twice, first on {}", first.spot.line());
-            findings.problems.push(spot.problem(what, "write it once"));
         }
     }
 }

@@ -1,108 +1,175 @@
-//! The configuration: one TOML file, read whole or not at all.
+//! The configuration: several layers, read whole or not at all.
 //!
 //! ```text
-//! text ──► tree with places ──► ConfigFile ──► Settings
-//!          (document)           (file, read,   (check, group, settings)
-//!                                values)
+//! defaults ─┐
+//! file ─────┤   trees with places      one tree
+//! conf.d/* ─┼──────────────────► merge ───────► ConfigFile ──► Settings
+//! variables ┤     (layers, document)            (file, read,   (check, group,
+//! options ──┘                                    values)        utilization, settings)
 //! ```
-//! [`parse`] reports everything that is wrong at once, each thing with its
-//! place, its key, its value and what to write instead. Nothing is coerced,
-//! nothing unknown is skipped, and what would do nothing is refused.
-//!
-//! Layers (defaults, more files, the environment) belong between text and
-//! tree: each value of the tree carries its own origin, and what follows does
-//! not ask how many texts there were.
+//! [`load_layers`] reports everything that is wrong with all of them at once, each
+//! thing with its place, its key, its value and what to write instead. Nothing is
+//! coerced, nothing unknown is skipped, and what would do nothing is refused. Every
+//! value of the tree carries its own origin, and what follows the merge does not ask
+//! how many layers there were.
 
 mod check;
 mod digest;
 mod document;
+mod effective;
 mod file;
 mod group;
+mod idle;
+mod layers;
+mod merge;
+mod presets;
 mod problem;
 mod read;
 mod schedule;
+mod schema;
 mod settings;
+mod signal_values;
 mod signals;
 mod suggest;
 #[cfg(test)]
 mod tests;
+mod utilization;
 mod values;
 
-use std::fs::File;
-use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 
+pub use effective::Setting;
+pub use layers::Layers;
 pub use problem::{Note, Origin, Place, Problem, Problems};
 pub use schedule::Schedule;
+pub use schema::schema;
 pub use settings::{
-    AccountId, ClusterSettings, EndpointUrl, Mode, Preset, Region, RoleArn, SchedulerSettings,
+    AccountId, ClusterSettings, EndpointUrl, LogLevel, Mode, Region, RoleArn, SchedulerSettings,
     Settings, UtilizationSettings, UtilizationSource,
 };
 pub use signals::{CloudwatchSignal, DimensionPattern, FullScale, Measure};
 
+use document::Node;
 use file::ConfigFile;
+use merge::Stack;
 use read::Findings;
 
-/// A file of more bytes is not a configuration: a hundred groups with every
-/// key take a tenth of it.
-const LARGEST_FILE: u64 = 1 << 20;
+/// What holds where nobody wrote anything.
+const DEFAULTS: &str = include_str!("defaults.toml");
 
-/// Reads a configuration from its text; `file_name` is only for reports.
+/// A configuration and where each of its values comes from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Loaded {
+    /// What the daemon was told.
+    pub settings: Settings,
+    /// The same, key by key as it was written, each with its origin.
+    pub effective: Vec<Setting>,
+    /// The files that were read, in order.
+    pub files: Vec<String>,
+}
+
+/// Reads a configuration from one text; `file_name` is only for reports.
 ///
 /// # Errors
 /// Everything that is wrong with it.
 pub fn parse(file_name: &str, text: &str) -> Result<Settings, Problems> {
-    let source = Arc::from(file_name);
-    let root = document::read(&source, text).map_err(Problems::new)?;
-    let mut findings = Findings::default();
-    let file = ConfigFile::from_tree(&root, &mut findings);
-    let settings = file.and_then(|file| check::settings(&file, &mut findings));
-    let Findings { mut problems, mut notes } = findings;
-    match settings {
-        Some(settings) if problems.is_empty() => {
-            notes.sort();
-            Ok(Settings { notes, ..settings })
-        }
-        Some(_) | None => {
-            if problems.is_empty() {
-                problems
-                    .push(whole_file(&source, "was refused without a reason, a bug of trimtab"));
-            }
-            Err(Problems::new(problems))
-        }
-    }
+    let whole = Origin::File { number: 0, file: Arc::from(file_name), place: None };
+    let root = document::read(&whole, text).map_err(Problems::new)?;
+    let files = layers::Read {
+        names: vec![Arc::from(file_name)],
+        files: vec![root],
+        whole: true,
+        environment: vec![],
+        flags: vec![],
+    };
+    judge(&files, Findings::default()).map(|loaded| loaded.settings)
 }
 
-/// Reads a configuration from a file.
+/// Reads a configuration from a file and the `conf.d` beside it.
 ///
 /// # Errors
-/// Everything that is wrong with it, or why it cannot be read.
+/// Everything that is wrong with them, or why they cannot be read.
 pub fn load(path: &Path) -> Result<Settings, Problems> {
-    let name = path.display().to_string();
-    let source = Arc::from(name.as_str());
-    let unreadable = |what: String| Problems::new(vec![whole_file(&source, &what)]);
-    let mut bytes = vec![];
-    File::open(path)
-        .and_then(|file| file.take(LARGEST_FILE + 1).read_to_end(&mut bytes))
-        .map_err(|error| unreadable(format!("cannot be read: {error}")))?;
-    if bytes.len() as u64 > LARGEST_FILE {
-        return Err(unreadable(format!("is larger than {LARGEST_FILE} bytes")));
-    }
-    let text = String::from_utf8(bytes).map_err(|error| {
-        let valid = error.utf8_error().valid_up_to();
-        let line = error.as_bytes().iter().take(valid).filter(|byte| **byte == b'\n').count() + 1;
-        unreadable(format!("is not UTF-8 text, from line {line} on"))
-    })?;
-    parse(&name, &text)
+    load_layers(&Layers::of_file(path)).map(|loaded| loaded.settings)
 }
 
-fn whole_file(source: &Arc<str>, what: &str) -> Problem {
-    Problem {
-        origin: Origin { source: Arc::clone(source), place: None },
-        key: String::new(),
-        value: None,
-        what: what.to_owned(),
-        instead: String::new(),
+/// Reads a configuration from all of its layers.
+///
+/// # Errors
+/// Everything that is wrong with them, or why they cannot be read.
+pub fn load_layers(layers: &Layers) -> Result<Loaded, Problems> {
+    let mut findings = Findings::default();
+    let read = layers::read(layers, &mut findings);
+    judge(&read, findings)
+}
+
+/// What the built-in defaults are, as a tree.
+///
+/// # Panics
+/// Where they are not TOML, which a test would have found.
+fn defaults() -> Node {
+    document::read(&Origin::Default, DEFAULTS).expect("the built-in defaults are TOML")
+}
+
+fn judge(layers: &layers::Read, mut findings: Findings) -> Result<Loaded, Problems> {
+    let merged = if layers.whole {
+        merge_all(layers, &mut findings)
+    } else {
+        // What is missing may stand in the file that cannot be read: of the others
+        // only what each value says by itself can be judged.
+        None
+    };
+    let settings = merged.as_ref().and_then(|root| {
+        let file = ConfigFile::from_tree(root, &mut findings)?;
+        check::settings(&file, &mut findings)
+    });
+    judge_alone(layers, &mut findings);
+    let Findings { problems, mut notes, derived } = findings;
+    match (settings, merged) {
+        (Some(settings), Some(root)) if problems.is_empty() => {
+            notes.sort();
+            notes.dedup();
+            Ok(Loaded {
+                settings: Settings { notes, ..settings },
+                effective: effective::settings(&root, &derived),
+                files: layers.names.iter().map(ToString::to_string).collect(),
+            })
+        }
+        (_, _) if problems.is_empty() => {
+            let origin = layers.files.first().map_or(Origin::Default, |file| file.origin.clone());
+            let what = "was refused without a reason, a bug of trimtab";
+            Err(Problems::new(vec![layers::of_whole(&origin, what)]))
+        }
+        (_, _) => Err(Problems::new(problems)),
+    }
+}
+
+fn merge_all(layers: &layers::Read, findings: &mut Findings) -> Option<Node> {
+    let defaults = defaults();
+    let stack = Stack {
+        defaults: &defaults,
+        files: &layers.files,
+        environment: &layers.environment,
+        flags: &layers.flags,
+    };
+    merge::merge(&stack, findings)
+}
+
+/// Reads every file by itself for what is wrong with its values: a value that another
+/// layer replaces, or that was not merged, is a mistake all the same.
+fn judge_alone(layers: &layers::Read, findings: &mut Findings) {
+    for (number, file) in layers.files.iter().enumerate() {
+        let mut alone = Findings::default();
+        // The file's own keys are not keys of the whole.
+        let file = if number > 0 { merge::without_own_keys(file) } else { file.clone() };
+        ConfigFile::from_tree(&file, &mut alone);
+        for problem in alone.problems {
+            let is_known =
+                |known: &Problem| known.origin == problem.origin && known.what == problem.what;
+            if !findings.problems.iter().any(is_known) {
+                findings.problems.push(problem);
+            }
+        }
     }
 }

@@ -9,13 +9,62 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-/// Where a value was written.
+/// Where a value comes from. Ordered as the layers are: what is later here wins
+/// over what is earlier, and reports follow the files.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Origin {
-    /// The file.
-    pub source: Arc<str>,
-    /// The place in it; `None` where the file as a whole is meant.
-    pub place: Option<Place>,
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Origin {
+    /// Nobody wrote it.
+    Default,
+    /// It stands in a file.
+    File {
+        /// How many files were read before this one.
+        #[serde(skip)]
+        number: u32,
+        /// The file's name, as it was given or found.
+        file: Arc<str>,
+        /// The place in it; `None` where the file as a whole is meant.
+        #[serde(flatten)]
+        place: Option<Place>,
+    },
+    /// It is the value of an environment variable.
+    Environment {
+        /// The variable's name.
+        variable: Arc<str>,
+    },
+    /// It was given on the command line.
+    Flag {
+        /// The option's name, with its dashes.
+        flag: Arc<str>,
+    },
+}
+
+impl Origin {
+    /// Whether it is a value that nobody wrote.
+    pub(super) fn is_default(&self) -> bool {
+        *self == Self::Default
+    }
+
+    /// How this place is called in a report about `from`: without the file's
+    /// name where it is the same.
+    pub(super) fn seen_from(&self, from: &Self) -> String {
+        match (self, from) {
+            (
+                Self::File { file, place: Some(Place { line, .. }), .. },
+                Self::File { file: from, .. },
+            ) => {
+                if file == from {
+                    format!("line {line}")
+                } else {
+                    format!("{file}:{line}")
+                }
+            }
+            (Self::Default, _) => "the default".to_owned(),
+            (Self::File { .. } | Self::Environment { .. } | Self::Flag { .. }, _) => {
+                self.to_string()
+            }
+        }
+    }
 }
 
 /// A place in a text, both counted from 1.
@@ -29,9 +78,14 @@ pub struct Place {
 
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.place {
-            Some(Place { line, column }) => write!(f, "{}:{line}:{column}", self.source),
-            None => f.write_str(&self.source),
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File { file, place: Some(Place { line, column }), .. } => {
+                write!(f, "{file}:{line}:{column}")
+            }
+            Self::File { file, place: None, .. } => f.write_str(file),
+            Self::Environment { variable } => write!(f, "environment {variable}"),
+            Self::Flag { flag } => f.write_str(flag),
         }
     }
 }
@@ -70,7 +124,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Everything that is wrong, in the order of the file.
+/// Everything that is wrong, in the order of the files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Problems(Vec<Problem>);
@@ -86,6 +140,11 @@ impl Problems {
     /// Each problem.
     pub fn iter(&self) -> std::slice::Iter<'_, Problem> {
         self.0.iter()
+    }
+
+    /// How many there are; never none.
+    pub fn count(&self) -> usize {
+        self.0.len()
     }
 }
 
@@ -109,7 +168,7 @@ impl std::error::Error for Problems {}
 pub struct Note {
     /// What it is about.
     pub origin: Origin,
-    /// The key's path.
+    /// The key's path; empty where no key is concerned.
     pub key: String,
     /// What to know.
     pub text: String,
@@ -117,6 +176,10 @@ pub struct Note {
 
 impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}\n    note: {}", self.origin, self.key, self.text)
+        write!(f, "{}", self.origin)?;
+        if !self.key.is_empty() {
+            write!(f, ": {}", self.key)?;
+        }
+        write!(f, "\n    note: {}", self.text)
     }
 }

@@ -7,6 +7,8 @@
 
 use std::fmt;
 
+use serde_json::json;
+
 use super::document::{KeyValue, Node, Value};
 use super::problem::{Note, Origin, Problem};
 use super::suggest;
@@ -22,6 +24,9 @@ const LABEL_CHARS: usize = 63;
 pub(super) struct Findings {
     pub(super) problems: Vec<Problem>,
     pub(super) notes: Vec<Note>,
+    /// Values in force that nobody wrote and no layer has, since they depend on
+    /// others: path and value.
+    pub(super) derived: Vec<(String, toml::Value)>,
 }
 
 /// A key and its place, whether or not it has a value.
@@ -38,7 +43,7 @@ impl Spot {
         Self { origin: node.origin.clone(), path: String::new(), written: None }
     }
 
-    fn child(&self, key: &str, origin: &Origin, node: Option<&Node>) -> Self {
+    pub(super) fn child(&self, key: &str, origin: &Origin, node: Option<&Node>) -> Self {
         let name = key_as_written(key);
         let path = if self.path.is_empty() { name } else { format!("{}.{name}", self.path) };
         let written = node.filter(|node| !matches!(node.value, Value::Table(_)));
@@ -46,7 +51,7 @@ impl Spot {
         Self { origin: origin.clone(), path, written }
     }
 
-    fn item(&self, number: usize, node: &Node) -> Self {
+    pub(super) fn item(&self, number: usize, node: &Node) -> Self {
         let path = format!("{}[{}]", self.path, label(number, node));
         let written = (!matches!(node.value, Value::Table(_))).then(|| node.written.clone());
         Self { origin: node.origin.clone(), path, written }
@@ -66,10 +71,9 @@ impl Spot {
         Note { origin: self.origin.clone(), key: self.path.clone(), text: text.into() }
     }
 
-    /// The line it is on, to point at from elsewhere: `line 12`.
-    pub(super) fn line(&self) -> String {
-        let line = self.origin.place.map(|place| format!("line {}", place.line));
-        line.unwrap_or_else(|| "the default".to_owned())
+    /// The place, to point at from another one: `line 12`.
+    pub(super) fn seen_from(&self, from: &Self) -> String {
+        self.origin.seen_from(&from.origin)
     }
 }
 
@@ -78,12 +82,16 @@ fn label(number: usize, node: &Node) -> String {
     if let Value::Table(entries) = &node.value
         && let Some(KeyValue { node: Node { value: Value::Text(name), .. }, .. }) =
             entries.get("name")
-        && is_plain(name)
-        && name.len() <= LABEL_CHARS
+        && is_label(name)
     {
         return name.clone();
     }
     format!("#{}", number + 1)
+}
+
+/// Whether a path shows this name of a table in a list.
+pub(super) fn is_label(name: &str) -> bool {
+    is_plain(name) && name.len() <= LABEL_CHARS
 }
 
 fn is_plain(name: &str) -> bool {
@@ -91,7 +99,7 @@ fn is_plain(name: &str) -> bool {
 }
 
 /// Quoted and escaped unless it is a bare key, as TOML has it.
-fn key_as_written(key: &str) -> String {
+pub(super) fn key_as_written(key: &str) -> String {
     if is_plain(key) { key.to_owned() } else { format!("{key:?}") }
 }
 
@@ -100,6 +108,8 @@ fn key_as_written(key: &str) -> String {
 pub(super) struct Entry<T> {
     pub(super) spot: Spot,
     pub(super) given: Given<T>,
+    /// Whether its value is one that nobody wrote.
+    is_default: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -112,7 +122,8 @@ pub(super) enum Given<T> {
 
 impl<T> Entry<T> {
     pub(super) fn absent(table: &Spot, key: &str) -> Self {
-        Self { spot: table.child(key, &table.origin, None), given: Given::Absent }
+        let spot = table.child(key, &table.origin, None);
+        Self { spot, given: Given::Absent, is_default: false }
     }
 
     pub(super) fn value(&self) -> Option<&T> {
@@ -122,17 +133,30 @@ impl<T> Entry<T> {
         }
     }
 
-    /// Whether it was written, whatever it says.
+    /// Whether somebody wrote it, whatever it says.
     pub(super) fn is_written(&self) -> bool {
         match self.given {
-            Given::Value(_) | Given::Refused => true,
+            Given::Value(_) | Given::Refused => !self.is_default,
             Given::Absent => false,
         }
     }
 
+    /// Notes the value in force of a key that is not written.
+    pub(super) fn derive(&self, value: impl Into<toml::Value>, findings: &mut Findings) {
+        if !self.is_written() {
+            findings.derived.push((self.spot.path.clone(), value.into()));
+        }
+    }
+
+    /// Forgets its value: what was meant for this key is a problem already.
+    pub(super) fn refuse(&mut self) {
+        self.given = Given::Refused;
+        self.is_default = false;
+    }
+
     /// Says that it is missing, if it is.
     pub(super) fn required(&self, instead: &str, findings: &mut Findings) -> Option<&T> {
-        if !self.is_written() {
+        if matches!(self.given, Given::Absent) {
             findings.problems.push(self.spot.problem("is missing, and has no default", instead));
         }
         self.value()
@@ -151,15 +175,14 @@ impl<T: Clone> Entry<T> {
 }
 
 impl<T: PartialOrd + Copy + fmt::Display> Entry<T> {
-    /// The value or this default, if it lies in the range; says so if not.
+    /// The value, if it lies in the range; says so if not.
     pub(super) fn within(
         &self,
-        default: T,
         (least, most): (T, T),
         why: &str,
         findings: &mut Findings,
     ) -> Option<T> {
-        let value = self.or(default)?;
+        let value = *self.value()?;
         let wrong = if value < least {
             format!("is less than {least}: {why}")
         } else if value > most {
@@ -227,6 +250,9 @@ fn kind(value: &Value) -> &'static str {
 /// A value that stands for itself.
 pub(super) trait Scalar: Sized {
     fn parse(value: &Value) -> Result<Self, Refusal>;
+
+    /// What an editor may be told of it, as JSON Schema: never stricter than `parse`.
+    fn schema() -> serde_json::Value;
 }
 
 /// Anything that can stand behind a key.
@@ -236,6 +262,9 @@ pub(super) trait Read: Sized {
 
     /// The keys inside, for whoever lists them all.
     fn known_keys(_at: &str, _into: &mut Vec<KnownKey>) {}
+
+    /// What an editor may be told of it, as JSON Schema.
+    fn schema() -> serde_json::Value;
 }
 
 /// One key of the whole surface.
@@ -257,6 +286,10 @@ impl<T: Scalar> Read for T {
                 None
             }
         }
+    }
+
+    fn schema() -> serde_json::Value {
+        <T as Scalar>::schema()
     }
 }
 
@@ -294,6 +327,22 @@ impl<T: Read> Read for List<T> {
     fn known_keys(at: &str, into: &mut Vec<KnownKey>) {
         T::known_keys(at, into);
     }
+
+    fn schema() -> serde_json::Value {
+        let items = T::schema();
+        // A list of tables without any is refused wherever there is one.
+        let least = usize::from(items.get("properties").is_some());
+        json!({ "type": "array", "items": items, "minItems": least })
+    }
+}
+
+/// A schema with its key's description.
+pub(super) fn described<T: Read>(text: &str) -> serde_json::Value {
+    let mut schema = T::schema();
+    if let Some(schema) = schema.as_object_mut() {
+        schema.insert("description".to_owned(), json!(text.trim()));
+    }
+    schema
 }
 
 /// Reads one known key of a table.
@@ -303,12 +352,18 @@ pub(super) fn entry<T: Read>(
     written: &KeyValue,
     findings: &mut Findings,
 ) -> Entry<T> {
-    let spot = table.child(key, &written.key, Some(&written.node));
+    let is_default = written.key.is_default();
+    // What is said about a default is said where it could have been written.
+    let spot = if is_default {
+        table.child(key, &table.origin, None)
+    } else {
+        table.child(key, &written.key, Some(&written.node))
+    };
     let given = match T::read(&written.node, spot.clone(), findings) {
         Some(value) => Given::Value(value),
         None => Given::Refused,
     };
-    Entry { spot, given }
+    Entry { spot, given, is_default }
 }
 
 /// What may have been meant by an unknown key.
@@ -350,6 +405,10 @@ fn hint(key: &str) -> Option<&'static str> {
         return Some("credentials do not belong in this file: the AWS default chain finds them");
     }
     match lower.as_str() {
+        "overrides" => Some(
+            "`overrides = true` belongs at the top of a file of conf.d, which then replaces \
+                  what files before it say",
+        ),
         "tick" | "interval" | "poll_interval" => {
             Some("`schedule` at the top says how often to tick")
         }
@@ -360,17 +419,18 @@ fn hint(key: &str) -> Option<&'static str> {
     }
 }
 
-/// Declares a table: a struct with an [`Entry`] for each key.
+/// Declares a table: a struct with an [`Entry`] for each key. The comment of a key is
+/// its description in the schema; `= required` says there that it has no default.
 macro_rules! table {
     ($(#[$doc:meta])* $name:ident, $title:literal {
-        $($(#[$key_doc:meta])* $key:ident: $kind:ty,)+
+        $($(#[doc = $key_doc:literal])+ $key:ident: $kind:ty $(= $required:ident)?,)+
     }) => {
         $(#[$doc])*
         #[derive(Debug, Clone)]
         pub(super) struct $name {
             /// The table itself.
             pub(super) spot: Spot,
-            $($(#[$key_doc])* pub(super) $key: Entry<$kind>,)+
+            $($(#[doc = $key_doc])+ pub(super) $key: Entry<$kind>,)+
         }
 
         impl $name {
@@ -412,7 +472,7 @@ macro_rules! table {
                 for key in near {
                     match key {
                         $(stringify!($key) if !table.$key.is_written() => {
-                            table.$key.given = Given::Refused;
+                            table.$key.refuse();
                         })+
                         _ => {}
                     }
@@ -434,6 +494,23 @@ macro_rules! table {
                     });
                     <$kind as Read>::known_keys(&path, into);
                 })+
+            }
+
+            fn schema() -> serde_json::Value {
+                let mut properties = serde_json::Map::new();
+                let required: &[&str] = &[
+                    $($({ let $required = stringify!($key); $required },)?)+
+                ];
+                $(
+                    let property = described::<$kind>(concat!($($key_doc),+));
+                    properties.insert(stringify!($key).to_owned(), property);
+                )+
+                serde_json::json!({
+                    "type": "object",
+                    "properties": properties,
+                    "required": required,
+                    "additionalProperties": false,
+                })
             }
         }
     };

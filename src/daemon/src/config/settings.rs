@@ -25,6 +25,8 @@ pub struct Settings {
     pub state_path: PathBuf,
     /// While this file is there, nothing is begun.
     pub pause_file: PathBuf,
+    /// What is logged.
+    pub log_level: LogLevel,
     /// The clusters, in the order of the file; no name twice.
     pub clusters: Vec<ClusterSettings>,
     /// What an operator should know, in the order of the file.
@@ -93,24 +95,17 @@ impl SchedulerSettings {
 pub struct UtilizationSettings {
     /// The source.
     pub source: UtilizationSource,
-    /// The cluster's rule; a group's own is in its policy.
+    /// The rule of the first entry; a group's own is in its policy.
     pub rule: UtilizationRule,
 }
 
 /// A source of utilization metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UtilizationSource {
-    /// CloudWatch metrics of a known layout.
-    Cloudwatch(Preset),
+    /// CloudWatch; what to ask for is in [`ClusterSettings::signals`].
+    Cloudwatch,
     /// The simulated world's.
     Simulated,
-}
-
-/// Names, units and dimensions under which agents publish metrics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Preset {
-    /// The CloudWatch agent with its NVIDIA plugin, as documented.
-    CwagentNvidia,
 }
 
 macro_rules! text {
@@ -162,6 +157,12 @@ text!(
     EndpointUrl, "a URL of scheme, host and port that is encrypted or on this machine", is_endpoint
 );
 
+text!(
+    /// What is logged: a level, or directives of `tracing-subscriber`'s `EnvFilter`
+    /// (levels of single modules) beside one.
+    LogLevel, "a log level, nor levels of modules beside one", is_log_level
+);
+
 impl RoleArn {
     /// The account the role is in.
     pub fn account(&self) -> &str {
@@ -187,6 +188,27 @@ fn is_region(text: &str) -> bool {
         && directions.iter().all(is_word)
         && (1..=2).contains(&number.len())
         && number.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// `info`, or `info,trimtab_daemon=debug,hyper=off`. All of it cannot be off: whoever
+/// silences a module should still hear of errors.
+fn is_log_level(text: &str) -> bool {
+    let is_level = |level: &str| ["error", "warn", "info", "debug", "trace"].contains(&level);
+    let is_module = |module: &str| {
+        !module.is_empty()
+            && module.split("::").all(|part| {
+                !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+            })
+    };
+    let mut plain = 0;
+    let known = text.split(',').all(|directive| match directive.split_once('=') {
+        Some((module, level)) => is_module(module) && (is_level(level) || level == "off"),
+        None => {
+            plain += 1;
+            is_level(directive)
+        }
+    });
+    known && plain == 1
 }
 
 fn is_account(text: &str) -> bool {
@@ -272,6 +294,27 @@ mod tests {
             let endpoint = text.parse::<EndpointUrl>();
             assert_eq!(endpoint.is_ok(), valid, "{text}");
             assert_eq!(endpoint.is_ok_and(|e| e.is_loopback()), loopback, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_log_level_is_one_level_and_perhaps_levels_of_modules() {
+        for text in ["info", "trace", "warn,trimtab_daemon::driver=debug", "hyper=off,info"] {
+            assert!(text.parse::<LogLevel>().is_ok(), "{text}");
+        }
+        for text in [
+            "",
+            "off",
+            "INFO",
+            "information",
+            "info,",
+            "info,debug",
+            "hyper=off",
+            "a::=info,warn",
+            "info,[span]=debug",
+            "info, hyper=warn",
+        ] {
+            assert!(text.parse::<LogLevel>().is_err(), "{text}");
         }
     }
 

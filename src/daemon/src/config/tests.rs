@@ -16,6 +16,10 @@ use trimtab_core::units::{MilliGpus, NodeCount, Share, Span, Usd, UsdPerHour};
 use super::file::surface;
 use super::*;
 
+mod editors;
+mod layers;
+mod metrics;
+
 /// Every key that has no default, and nothing else.
 const SMALL: &str = r#"
 config_version = 1
@@ -223,7 +227,7 @@ fn what_is_written_is_what_is_in_force() {
         window: Span::mins(20),
         period: Span::mins(1),
     };
-    let source = UtilizationSource::Cloudwatch(Preset::CwagentNvidia);
+    let source = UtilizationSource::Cloudwatch;
     assert_eq!(cluster.utilization, Some(UtilizationSettings { source, rule }));
     let group = group(&settings);
     assert_eq!(group.utilization, Some(rule));
@@ -413,7 +417,9 @@ fn scarce_types_are_scarce_unless_the_file_says_otherwise() {
     }
     // Nothing is deleted there anyway, so nothing more has to be declared.
     let scarce = format!("{SMALL}instance_type = \"ml.p5.48xlarge\"\n");
-    good(&scarce.replace("config_version = 1", "config_version = 1\nmode = \"enforce\""));
+    let enforced = scarce.replace("config_version = 1", "config_version = 1\nmode = \"enforce\"");
+    let here = "[[cluster]]\nendpoint_url = \"http://127.0.0.1:4010\"";
+    good(&enforced.replace("[[cluster]]", here));
 }
 
 #[test]
@@ -524,11 +530,9 @@ fn the_examples_are_what_their_names_say() {
     let example = |name| load(&repository("config/examples").join(name)).unwrap();
     assert_eq!(example("observe-only.toml").mode, Mode::Observe);
     let conservative = example("conservative.toml");
-    assert_eq!(conservative.mode, Mode::Enforce);
     assert_eq!(group(&conservative).budgets.per_day, NodeCount(6));
     assert_eq!(group(&conservative).min_nodes.of(NodeCount(32)), NodeCount(16));
     let hours = example("business-hours.toml");
-    assert_eq!(hours.mode, Mode::Enforce);
     // Tuesday 2026-03-10 in New York: 12:00, then 03:00 the night after.
     let at = |text: &str| {
         let at: jiff::Timestamp = text.parse().unwrap();
@@ -536,8 +540,48 @@ fn the_examples_are_what_their_names_say() {
     };
     assert_eq!(at("2026-03-10T16:00:00Z"), NodeCount(16));
     assert_eq!(at("2026-03-11T07:00:00Z"), NodeCount(4));
+    let three = example("three-clusters.toml").clusters;
+    let accounts: BTreeSet<_> = three.iter().map(|c| c.account_id.as_str()).collect();
+    let regions: BTreeSet<_> = three.iter().map(|c| c.region.as_str()).collect();
+    assert_eq!((three.len(), accounts.len(), regions.len()), (3, 2, 2));
+    assert!(three.iter().all(|cluster| cluster.role_arn.is_some()));
+    let without_scheduler = |c: &&ClusterSettings| c.scheduler == SchedulerSettings::None;
+    assert_eq!(three.iter().filter(without_scheduler).count(), 1);
     for entry in std::fs::read_dir(repository("config/examples")).unwrap() {
-        load(&entry.unwrap().path()).unwrap();
+        let path = entry.unwrap().path();
+        assert_eq!(load(&path).unwrap().mode, Mode::Observe, "{}", path.display());
+    }
+}
+
+#[test]
+fn what_is_complete_for_enforce_lacks_nothing_but_the_leave_to_do_it() {
+    for name in ["conservative.toml", "business-hours.toml"] {
+        let text = std::fs::read_to_string(repository("config/examples").join(name)).unwrap();
+        let report = bad(&text.replace("mode = \"observe\"", "mode = \"enforce\""));
+        assert!(report.contains("refused for real clusters"), "{name}: {report}");
+        assert!(report.ends_with("\n1 problem in the configuration"), "{name}: {report}");
+    }
+}
+
+#[test]
+fn nothing_is_enforced_beyond_this_machine() {
+    good(ENFORCED);
+    for endpoint in ["http://localhost:4010", "http://[::1]:4010", "https://127.0.0.1"] {
+        good(&with(ENFORCED, "endpoint_url", &format!("{endpoint:?}")));
+    }
+    let slurm = with(ENFORCED, "scheduler", "{ kind = \"slurm\" }");
+    for text in [
+        without(ENFORCED, "endpoint_url"),
+        with(ENFORCED, "endpoint_url", "\"https://api.sagemaker.us-west-2.amazonaws.com\""),
+        without(&slurm, "endpoint_url"),
+        with(&slurm, "endpoint_url", "\"https://10.0.0.1\""),
+    ] {
+        let report = bad(&text);
+        for owed in ["real Slurm", "faults at scale", "operator's switches and lease"] {
+            assert!(report.contains(owed), "{owed}: {report}");
+        }
+        let observed = with(&text, "mode", "\"observe\"").replace("simulated", "slurm");
+        assert_eq!(good(&observed).mode, Mode::Observe);
     }
 }
 

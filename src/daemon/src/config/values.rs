@@ -8,16 +8,19 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use serde_json::json;
 use trimtab_core::ids::{ClusterName, GroupName, InstanceId, ParseIdError, PartitionName};
 use trimtab_core::policy::{
-    Amount, Capacity, Factor, NodeLocalData, Prefer, TimerChoice, WitnessKind,
+    Amount, Capacity, Factor, GroupCalls, NodeLocalData, Prefer, TimerChoice, WitnessKind,
 };
 use trimtab_core::units::{NodeCount, Share, Span, Usd, UsdPerHour};
 
 use super::document::Value;
+use super::presets::Preset;
 use super::read::{Refusal, Scalar};
 use super::schedule::Schedule;
-use super::settings::{AccountId, EndpointUrl, Mode, Preset, Region, RoleArn};
+use super::settings::{AccountId, EndpointUrl, LogLevel, Mode, Region, RoleArn};
+use super::signals::Measure;
 use super::suggest;
 
 /// No duration of this program is longer; it keeps sums far from overflow.
@@ -29,7 +32,11 @@ const MOST_DOLLARS: f64 = 1_000_000.0;
 /// Milliseconds of each unit, largest first.
 const UNITS: [(&str, i64); 4] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)];
 
-fn text<'a>(value: &'a Value, wanted: &str, example: &str) -> Result<&'a str, Refusal> {
+/// A duration for an editor: each unit once, largest first.
+const DURATION_PATTERN: &str = "^([0-9]+d( ?[0-9]+h)?( ?[0-9]+m)?( ?[0-9]+s)?\
+    |[0-9]+h( ?[0-9]+m)?( ?[0-9]+s)?|[0-9]+m( ?[0-9]+s)?|[0-9]+s)$";
+
+pub(super) fn text<'a>(value: &'a Value, wanted: &str, example: &str) -> Result<&'a str, Refusal> {
     match value {
         Value::Text(text) => Ok(text),
         Value::Integer(_)
@@ -48,6 +55,10 @@ fn text<'a>(value: &'a Value, wanted: &str, example: &str) -> Result<&'a str, Re
 impl Scalar for String {
     fn parse(value: &Value) -> Result<Self, Refusal> {
         text(value, "a text", "\"mon-fri\"").map(str::to_owned)
+    }
+
+    fn schema() -> serde_json::Value {
+        json!({ "type": "string" })
     }
 }
 
@@ -73,6 +84,10 @@ impl Scalar for u32 {
             }
         }
     }
+
+    fn schema() -> serde_json::Value {
+        json!({ "type": "integer", "minimum": 0, "maximum": u32::MAX })
+    }
 }
 
 fn too_large() -> Refusal {
@@ -91,6 +106,10 @@ fn whole_neighbours(number: f64) -> String {
 impl Scalar for NodeCount {
     fn parse(value: &Value) -> Result<Self, Refusal> {
         u32::parse(value).map(Self)
+    }
+
+    fn schema() -> serde_json::Value {
+        <u32 as Scalar>::schema()
     }
 }
 
@@ -118,6 +137,13 @@ impl Scalar for Amount {
             .ok_or_else(|| Refusal::new("is not a number before the percent sign", instead))?;
         share(number).map(Self::ShareOfSize)
     }
+
+    fn schema() -> serde_json::Value {
+        json!({ "oneOf": [
+            <u32 as Scalar>::schema(),
+            { "type": "string", "pattern": r"^[0-9]+(\.[0-9]{1,2})?%$" },
+        ] })
+    }
 }
 
 fn share(percent: f64) -> Result<Share, Refusal> {
@@ -136,7 +162,7 @@ fn has_more_digits_than(number: f64, parts: f64) -> bool {
 }
 
 /// A finite number, whole or not.
-fn number(value: &Value, example: &str) -> Result<f64, Refusal> {
+pub(super) fn number(value: &Value, example: &str) -> Result<f64, Refusal> {
     let instead = format!("write a number, such as {example}");
     match value {
         // Above 2^53 it is inexact, and out of every range here anyway.
@@ -155,6 +181,10 @@ impl Scalar for Share {
     fn parse(value: &Value) -> Result<Self, Refusal> {
         share(number(value, "25, for 25 percent")?)
     }
+
+    fn schema() -> serde_json::Value {
+        json!({ "type": "number", "minimum": 0, "maximum": 100 })
+    }
 }
 
 impl Scalar for Usd {
@@ -166,6 +196,10 @@ impl Scalar for Usd {
         }
         Ok(Self::from_dollars(dollars))
     }
+
+    fn schema() -> serde_json::Value {
+        json!({ "type": "number", "minimum": 0, "maximum": MOST_DOLLARS })
+    }
 }
 
 impl Scalar for UsdPerHour {
@@ -173,6 +207,10 @@ impl Scalar for UsdPerHour {
         let instead = "write the dollars an hour of one node, such as 3.06";
         Self::try_from_dollars(number(value, "3.06")?)
             .ok_or_else(|| Refusal::new("is not between 0 and 10000 dollars an hour", instead))
+    }
+
+    fn schema() -> serde_json::Value {
+        json!({ "type": "number", "minimum": 0, "maximum": 10_000 })
     }
 }
 
@@ -185,6 +223,10 @@ impl Scalar for Factor {
         }
         Self::try_from_factor(factor)
             .ok_or_else(|| Refusal::new("is not between 0 and 100", "write a factor, such as 1.5"))
+    }
+
+    fn schema() -> serde_json::Value {
+        json!({ "type": "number", "minimum": 0, "maximum": 100 })
     }
 }
 
@@ -212,6 +254,10 @@ impl Scalar for Span {
                 "write whole numbers with units d, h, m, s, largest first: \"45m\", \"1h 30m\"",
             )
         })
+    }
+
+    fn schema() -> serde_json::Value {
+        json!({ "type": "string", "pattern": DURATION_PATTERN })
     }
 }
 
@@ -267,6 +313,10 @@ impl Scalar for TimerChoice {
             ..refusal
         })
     }
+
+    fn schema() -> serde_json::Value {
+        json!({ "oneOf": [{ "const": "break-even" }, <Span as Scalar>::schema()] })
+    }
 }
 
 impl Scalar for Schedule {
@@ -275,6 +325,10 @@ impl Scalar for Schedule {
         let instead = "write six cron fields in UTC, such as \"0 */2 * * * *\" for every two \
                        minutes; numbers, names, `*`, ranges, lists and steps";
         Self::parse(text).map_err(|what| Refusal::new(what, instead))
+    }
+
+    fn schema() -> serde_json::Value {
+        json!({ "type": "string", "pattern": r"^\s*(\S+\s+){5}\S+\s*$" })
     }
 }
 
@@ -292,11 +346,15 @@ impl Scalar for AbsolutePath {
         }
         Ok(Self(path.to_owned()))
     }
+
+    fn schema() -> serde_json::Value {
+        json!({ "type": "string", "pattern": "^/" })
+    }
 }
 
 /// A value parsed from a text by its own type.
 macro_rules! parsed {
-    ($($type:ty, $wanted:literal, $example:literal, $instead:literal;)+) => {$(
+    ($($type:ty, $wanted:literal, $example:literal, $pattern:literal, $instead:literal;)+) => {$(
         impl Scalar for $type {
             fn parse(value: &Value) -> Result<Self, Refusal> {
                 let text = text(value, $wanted, $example)?;
@@ -304,21 +362,38 @@ macro_rules! parsed {
                     Refusal::new(format!("is not {wanted}"), $instead)
                 })
             }
+
+            fn schema() -> serde_json::Value {
+                json!({ "type": "string", "pattern": $pattern })
+            }
         }
     )+};
 }
 parsed! {
-    ClusterName, "a cluster's name", "\"research\"", "write it as SageMaker shows it";
-    GroupName, "a group's name", "\"workers\"", "write it as SageMaker shows it";
-    PartitionName, "a partition's name", "\"gpu\"", "write it as `sinfo` shows it";
-    InstanceId, "an instance id", "\"i-0123456789abcdef0\"", "write it as SageMaker shows it";
-    Region, "a region", "\"us-west-2\"", "write its code, such as \"us-west-2\"";
-    AccountId, "an account id", "\"123456789012\"", "write all 12 digits, in quotes";
+    ClusterName, "a cluster's name", "\"research\"",
+        "^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$", "write it as SageMaker shows it";
+    GroupName, "a group's name", "\"workers\"",
+        "^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$", "write it as SageMaker shows it";
+    PartitionName, "a partition's name", "\"gpu\"",
+        "^[A-Za-z0-9._-]{1,256}$", "write it as `sinfo` shows it";
+    InstanceId, "an instance id", "\"i-0123456789abcdef0\"",
+        "^i-([0-9a-f]{8}|[0-9a-f]{17})$", "write it as SageMaker shows it";
+    Region, "a region", "\"us-west-2\"",
+        "^[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}$", "write its code, such as \"us-west-2\"";
+    AccountId, "an account id", "\"123456789012\"",
+        "^[0-9]{12}$", "write all 12 digits, in quotes";
     RoleArn, "a role's ARN", "\"arn:aws:iam::123456789012:role/trimtab\"",
+        "^arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]+$",
         "write it as `arn:aws:iam::ACCOUNT:role/NAME`";
     EndpointUrl, "a URL", "\"http://127.0.0.1:4010\"",
+        "^https?://[^/]+/?$",
         "write scheme, host and port only; `http` is for this machine, others take `https`";
-    InstanceType, "an instance type", "\"ml.g5.12xlarge\"", "write it as SageMaker shows it";
+    InstanceType, "an instance type", "\"ml.g5.12xlarge\"",
+        r"^ml\.[a-z0-9-]+\.[a-z0-9-]+$", "write it as SageMaker shows it";
+    LogLevel, "a log level", "\"info\"",
+        "^[A-Za-z0-9_:=,-]+$",
+        "write error, warn, info, debug or trace, or levels of modules beside one: \
+         \"info,trimtab_daemon=debug\"";
 }
 
 /// An instance type of SageMaker.
@@ -381,15 +456,20 @@ pub(super) enum SourceKind {
     Simulated,
 }
 
-/// A value that is one of a few words.
+/// A value that is one of a few words. Nobody is told of what is understood only to be
+/// refused with a better reason.
 macro_rules! words {
-    ($($type:ty { $($word:literal => $value:expr,)+ })+) => {$(
+    ($($type:ty {
+        $($word:literal => $value:expr,)+
+        $(not yet { $later:literal => $later_value:expr, })?
+    })+) => {$(
         impl Scalar for $type {
             fn parse(value: &Value) -> Result<Self, Refusal> {
                 let all = [$($word),+];
                 let choice = choice(&all);
                 match text(value, "a word", all.first().copied().unwrap_or_default()) {
                     $(Ok($word) => Ok($value),)+
+                    $(Ok($later) => Ok($later_value),)?
                     Ok(other) => {
                         let what = match suggest::nearest(other, all) {
                             Some(near) => format!("is not a word used here; did you mean \"{near}\"?"),
@@ -399,6 +479,10 @@ macro_rules! words {
                     }
                     Err(refusal) => Err(Refusal { instead: choice, ..refusal }),
                 }
+            }
+
+            fn schema() -> serde_json::Value {
+                json!({ "enum": [$($word),+] })
             }
         }
     )+};
@@ -419,10 +503,22 @@ words! {
         "slurm" => Self::Slurm,
         "simulated" => Self::Simulated,
         "none" => Self::None,
-        "kubernetes" => Self::Kubernetes,
+        not yet { "kubernetes" => Self::Kubernetes, }
     }
     SourceKind { "cloudwatch" => Self::Cloudwatch, "simulated" => Self::Simulated, }
-    Preset { "cwagent-nvidia" => Self::CwagentNvidia, }
+    Preset {
+        "cwagent-nvidia" => Self::CwagentNvidia,
+        "cwagent-cpu" => Self::CwagentCpu,
+        "container-insights-nvidia" => Self::ContainerInsightsNvidia,
+        "container-insights-cpu" => Self::ContainerInsightsCpu,
+        "container-insights-neuron" => Self::ContainerInsightsNeuron,
+    }
+    Measure { "utilization" => Self::Utilization, "memory" => Self::Memory, }
+    GroupCalls {
+        "never" => Self::Never,
+        "to-zero" => Self::ToZero,
+        "whole-group" => Self::WholeGroup,
+    }
 }
 
 /// `write "a", "b" or "c"`

@@ -1,0 +1,266 @@
+//! Where a configuration comes from: built-in defaults, the file, the files of
+//! `conf.d` beside it in the order of their names, variables, options.
+//!
+//! Files may say anything, once: the same key in two files is a problem that names
+//! both places, unless the later file begins with `overrides = true`. Variables can
+//! set a short list of texts and nothing that protects a node: whoever starts the
+//! daemon from another shell must not change a floor by it.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{ErrorKind, Read as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::document::{self, Node};
+use super::merge::Overlay;
+use super::problem::{Note, Origin, Problem};
+use super::read::Findings;
+use super::suggest;
+
+/// A file of more bytes is not a configuration: a hundred groups with every
+/// key take a tenth of it.
+const LARGEST_FILE: u64 = 1 << 20;
+
+/// More files than this beside one configuration were not put there by a person.
+const MOST_FILES: usize = 100;
+
+/// The folder beside the file whose files are read, too.
+const FOLDER: &str = "conf.d";
+
+/// What a variable of ours begins with.
+const PREFIX: &str = "TRIMTAB__";
+
+/// The variable that says what any command logs; it is there before a file is read.
+const LOG: &str = "TRIMTAB_LOG";
+
+/// What variables can set, and the path of each: where things are on this machine,
+/// when to look, and how much to log. All of them are texts, so no value of a variable
+/// is ever guessed to be a number; none of them is a floor, a budget or the mode.
+const VARIABLES: [(&str, &[&str]); 4] = [
+    ("TRIMTAB__SCHEDULE", &["schedule"]),
+    ("TRIMTAB__PAUSE_FILE", &["pause_file"]),
+    ("TRIMTAB__STATE__PATH", &["state", "path"]),
+    ("TRIMTAB__LOG__LEVEL", &["log", "level"]),
+];
+
+/// Where a configuration comes from.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Layers {
+    /// The file. The files of `conf.d` beside it are read after it, by name.
+    pub file: PathBuf,
+    /// The variables of the process; those that do not begin with `TRIMTAB_` are
+    /// passed over.
+    pub environment: Vec<(OsString, OsString)>,
+    /// The ledger's file, as `--state` names it.
+    pub state: Option<PathBuf>,
+}
+
+impl Layers {
+    /// A file and its `conf.d`, without variables and options.
+    pub fn of_file(file: impl Into<PathBuf>) -> Self {
+        Self { file: file.into(), ..Self::default() }
+    }
+}
+
+/// The files that could be read, in order, and what else was given.
+pub(super) struct Read {
+    /// The name of each file, for reports.
+    pub(super) names: Vec<Arc<str>>,
+    /// Those that are TOML.
+    pub(super) files: Vec<Node>,
+    /// Whether that is all of them.
+    pub(super) whole: bool,
+    pub(super) environment: Vec<Overlay>,
+    pub(super) flags: Vec<Overlay>,
+}
+
+/// Reads every layer; what is wrong with any of them is in `findings`.
+pub(super) fn read(layers: &Layers, findings: &mut Findings) -> Read {
+    let mut read = Read {
+        names: vec![],
+        files: vec![],
+        whole: true,
+        environment: environment(&layers.environment, findings),
+        flags: vec![],
+    };
+    let mut paths = vec![layers.file.clone()];
+    paths.extend(folder(&layers.file, findings));
+    for path in paths {
+        let name: Arc<str> = path.display().to_string().into();
+        let number = u32::try_from(read.names.len()).unwrap_or(u32::MAX);
+        let whole = Origin::File { number, file: Arc::clone(&name), place: None };
+        read.names.push(name);
+        let text = text(&path).map_err(|what| vec![of_whole(&whole, &what)]);
+        match text.and_then(|text| document::read(&whole, &text)) {
+            Ok(root) => read.files.push(root),
+            Err(problems) => {
+                read.whole = false;
+                findings.problems.extend(problems);
+            }
+        }
+    }
+    if let Some(state) = &layers.state {
+        let origin = Origin::Flag { flag: "--state".into() };
+        match state.to_str() {
+            Some(text) => {
+                read.flags.push(Overlay { path: &["state", "path"], origin, text: text.to_owned() })
+            }
+            None => findings.problems.push(of_whole(&origin, "is not UTF-8 text")),
+        }
+    }
+    read
+}
+
+/// A problem of a layer as a whole.
+pub(super) fn of_whole(origin: &Origin, what: &str) -> Problem {
+    Problem {
+        origin: origin.clone(),
+        key: String::new(),
+        value: None,
+        what: what.to_owned(),
+        instead: String::new(),
+    }
+}
+
+fn text(path: &Path) -> Result<String, String> {
+    let mut bytes = vec![];
+    File::open(path)
+        .and_then(|file| file.take(LARGEST_FILE + 1).read_to_end(&mut bytes))
+        .map_err(|error| format!("cannot be read: {error}"))?;
+    if bytes.len() as u64 > LARGEST_FILE {
+        return Err(format!("is larger than {LARGEST_FILE} bytes"));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        let line = error.as_bytes().iter().take(valid).filter(|byte| **byte == b'\n').count() + 1;
+        format!("is not UTF-8 text, from line {line} on")
+    })
+}
+
+/// The files of the folder, by name. What lies there and is not read is a note, but for
+/// hidden files, which are an editor's or a package manager's.
+fn folder(file: &Path, findings: &mut Findings) -> Vec<PathBuf> {
+    let folder = file.parent().unwrap_or(Path::new("")).join(FOLDER);
+    let origin = |path: &Path| Origin::File {
+        number: u32::MAX,
+        file: path.display().to_string().into(),
+        place: None,
+    };
+    let entries = match std::fs::read_dir(&folder) {
+        Ok(entries) => entries,
+        Err(why) if why.kind() == ErrorKind::NotFound => return vec![],
+        Err(why) => {
+            let what = format!("cannot be read: {why}");
+            findings.problems.push(of_whole(&origin(&folder), &what));
+            return vec![];
+        }
+    };
+    let mut names = vec![];
+    for entry in entries {
+        match entry {
+            Ok(entry) => names.push(entry.file_name()),
+            Err(why) => {
+                let what = format!("cannot be listed: {why}");
+                findings.problems.push(of_whole(&origin(&folder), &what));
+            }
+        }
+    }
+    names.sort();
+    let mut files = vec![];
+    for name in names {
+        let path = folder.join(&name);
+        if name.as_encoded_bytes().starts_with(b".") {
+            continue;
+        }
+        if path.extension() == Some(OsStr::new("toml")) && !path.is_dir() {
+            files.push(path);
+            continue;
+        }
+        findings.notes.push(Note {
+            origin: origin(&path),
+            key: String::new(),
+            text: "is not read: it is no file whose name ends in .toml".to_owned(),
+        });
+    }
+    if files.len() > MOST_FILES {
+        let what = format!("has {} files, and at most {MOST_FILES} are read", files.len());
+        findings.problems.push(of_whole(&origin(&folder), &what));
+        files.truncate(MOST_FILES);
+    }
+    files
+}
+
+/// The variables that are ours. Exact names only: the merge folds their case, so that
+/// of two spellings either one could win.
+fn environment(variables: &[(OsString, OsString)], findings: &mut Findings) -> Vec<Overlay> {
+    let known = VARIABLES.map(|(name, _)| name);
+    let lower = known.map(str::to_lowercase);
+    let mut overlays = vec![];
+    let mut variables: Vec<_> = variables.iter().collect();
+    variables.sort();
+    for (name, value) in variables {
+        let name = name.to_string_lossy();
+        let origin = Origin::Environment { variable: name.as_ref().into() };
+        if let Some((_, path)) = VARIABLES.iter().find(|(known, _)| *known == name) {
+            match value.to_str() {
+                Some(text) => {
+                    let text = text.to_owned();
+                    overlays.push(Overlay { path, origin, text });
+                }
+                None => findings.problems.push(of_whole(&origin, "is not UTF-8 text")),
+            }
+            continue;
+        }
+        if name == LOG {
+            let text = "is set, and wins over log.level".to_owned();
+            findings.notes.push(Note { origin, key: String::new(), text });
+            continue;
+        }
+        let upper = name.to_uppercase();
+        let meant = suggest::nearest(&name, lower.iter().map(String::as_str));
+        let meant = meant.map(str::to_uppercase);
+        if upper.starts_with(PREFIX) {
+            let instead = match meant {
+                Some(meant) => format!("did you mean {meant}?"),
+                None => format!("write it in a file; variables set {} only", known.join(", ")),
+            };
+            findings.problems.push(Problem {
+                origin,
+                key: String::new(),
+                value: None,
+                what: "is not a setting that a variable can change: whoever starts trimtab \
+                       from another shell must not move a floor, a budget or the mode"
+                    .to_owned(),
+                instead,
+            });
+        } else if upper.starts_with("TRIMTAB_")
+            && let Some(meant) = known.iter().find(|known| is_same_word(known, &upper))
+        {
+            let text = format!("is not read; did you mean {meant}, with two underscores?");
+            findings.notes.push(Note { origin, key: String::new(), text });
+        }
+    }
+    overlays
+}
+
+/// Whether two names differ in their underscores only.
+fn is_same_word(a: &str, b: &str) -> bool {
+    let letters = |word: &str| word.chars().filter(|c| *c != '_').collect::<String>();
+    letters(a) == letters(b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::file::surface;
+    use super::*;
+
+    #[test]
+    fn every_variable_sets_a_key_there_is_and_is_named_after_it() {
+        let keys = surface();
+        for (name, path) in VARIABLES {
+            assert!(keys.iter().any(|key| key.path == path.join(".")), "{name}");
+            assert_eq!(name, format!("{PREFIX}{}", path.join("__").to_uppercase()));
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! A JSON schema of the file, for editors that complete and check as one types.
+//!
+//! It comes from the declarations that the reader is made of. It knows single values,
+//! not what several say together: what it accepts may still be refused by
+//! `trimtab check-config`, and what it refuses always is.
+
+use serde_json::{Value as Json, json};
+
+use super::check::VERSION;
+use super::document::{Node, Value};
+use super::file::ConfigFile;
+use super::read::Read;
+
+/// The schema, as JSON Schema draft 7, which editors for TOML understand.
+pub fn schema() -> Json {
+    let mut schema = ConfigFile::schema();
+    add_defaults(&mut schema, &super::defaults());
+    if let Some(version) = schema.pointer_mut("/properties/config_version") {
+        version["const"] = json!(VERSION);
+    }
+    if let Some(members) = schema.as_object_mut() {
+        members.insert("$schema".into(), json!("http://json-schema.org/draft-07/schema#"));
+        members.insert("title".into(), json!("trimtab.toml"));
+        let text = "What trimtab may do, to which clusters, and when.";
+        members.insert("description".into(), json!(text));
+    }
+    schema
+}
+
+/// Writes the defaults of a table's keys into its schema.
+fn add_defaults(schema: &mut Json, defaults: &Node) {
+    // The built-in tables of clusters and groups are under each element of a list.
+    let table = match schema.get("items") {
+        Some(_) => schema.get_mut("items"),
+        None => Some(schema),
+    };
+    let Some(properties) = table.and_then(|table| table.get_mut("properties")) else { return };
+    let Value::Table(entries) = &defaults.value else { return };
+    for (key, written) in entries {
+        let Some(property) = properties.get_mut(key) else { continue };
+        let is_table = matches!(written.node.value, Value::Table(_));
+        if is_table {
+            add_defaults(property, &written.node);
+            continue;
+        }
+        let value = written.node.to_toml().and_then(|value| serde_json::to_value(value).ok());
+        if let (Some(property), Some(value)) = (property.as_object_mut(), value) {
+            property.insert("default".into(), value);
+        }
+    }
+}

@@ -1,0 +1,577 @@
+//! What values say together: metrics that can veto a deletion.
+//!
+//! A cluster has entries, each with the signals of one layout or one metric, for some of
+//! its groups or all of them. All entries of a group make up one rule, so they must say
+//! the same about it: the first one says it, the others may leave it out. A group's own
+//! `utilization` table then changes the rule for that group, but not the signals.
+
+use std::collections::BTreeSet;
+
+use trimtab_core::ids::GroupName;
+use trimtab_core::policy::UtilizationRule;
+use trimtab_core::units::{Share, Span};
+
+use super::check::{optional, refuse_empty, refuse_repeats};
+use super::file::{ClusterTable, GroupTable, RuleTable, SourceTable};
+use super::idle::{PERIOD, Parts, Spots, judge, percent};
+use super::read::{Entry, Findings, Given, Item, Spot};
+use super::settings::{SchedulerSettings, UtilizationSettings, UtilizationSource};
+use super::signals::{CloudwatchSignal, DimensionPattern, FullScale, Measure};
+use super::suggest;
+use super::values::{SchedulerKind, SourceKind};
+
+/// What a metric's value at full use is where nothing says so: it is in percent.
+const FULL_SCALE: f64 = 100.0;
+
+/// The sources of a cluster's metrics.
+pub(super) struct Sources<'a> {
+    entries: Vec<Source<'a>>,
+    /// Whether there are any, readable or not.
+    is_written: bool,
+    /// Whether all of them could be read, and for which groups they are.
+    is_whole: bool,
+    /// None where it was refused.
+    fresh_for: Option<Span>,
+    /// Whether metrics are all the evidence there is; none where nobody can tell.
+    alone: Option<bool>,
+}
+
+struct Source<'a> {
+    spot: &'a Spot,
+    table: &'a SourceTable,
+    kind: Option<SourceKind>,
+    /// None where they were refused.
+    signals: Option<Vec<CloudwatchSignal>>,
+}
+
+/// What holds for one group.
+pub(super) struct GroupMetrics {
+    pub(super) rule: UtilizationRule,
+    pub(super) signals: Vec<CloudwatchSignal>,
+}
+
+/// Judges the entries of a cluster, each by itself and all together.
+pub(super) fn sources<'a>(
+    table: &'a ClusterTable,
+    scheduler: Option<&SchedulerSettings>,
+    fresh_for: Option<Span>,
+    findings: &mut Findings,
+) -> Sources<'a> {
+    refuse_empty(&table.utilization, "leave it out", findings);
+    let alone = scheduler.map(|scheduler| *scheduler == SchedulerSettings::None);
+    if alone == Some(true) && !table.utilization.is_written() {
+        let what = "is missing, and with scheduler kind \"none\" nothing else shows work";
+        let instead = "write utilization = [{ kind = \"cloudwatch\", preset = \
+                       \"cwagent-nvidia\", idle_below_percent = 5, window = \"20m\" }]";
+        findings.problems.push(table.utilization.spot.problem(what, instead));
+    }
+    let items = table.utilization.items();
+    let entries: Vec<_> = items.iter().map(|item| source(item, alone, findings)).collect();
+    let names_groups = |entry: &Source<'_>| match &entry.table.groups.given {
+        Given::Absent => true,
+        Given::Value(groups) => groups.whole,
+        Given::Refused => false,
+    };
+    let list = table.utilization.value();
+    let is_whole = list.is_some_and(|list| list.whole && !list.items.is_empty())
+        && entries.iter().all(names_groups);
+    let is_written = table.utilization.is_written();
+    let sources = Sources { entries, is_written, is_whole, fresh_for, alone };
+    sources.refuse_mixture(findings);
+    refuse_unknown_groups(table, findings);
+    refuse_simulated_metrics_of_real_nodes(table, &sources, findings);
+    for (number, entry) in sources.entries.iter().enumerate() {
+        let is_first_of = |group: &Item<GroupTable>| {
+            let name = group.value.name.value();
+            name.is_some_and(|name| sources.first(name).is_some_and(|first| first == number))
+        };
+        if number == 0 || table.group.items().iter().any(is_first_of) {
+            sources.first_rule(entry, findings);
+        }
+    }
+    sources
+}
+
+fn source<'a>(
+    Item { spot, value: table }: &'a Item<SourceTable>,
+    alone: Option<bool>,
+    findings: &mut Findings,
+) -> Source<'a> {
+    let kind = table.kind.required("write kind = \"cloudwatch\"", findings).copied();
+    refuse_empty(&table.groups, "leave it out: the entry is then for all groups", findings);
+    refuse_repeats(&table.groups, findings);
+    let signals = match kind {
+        Some(SourceKind::Cloudwatch) => cloudwatch(spot, table, alone, findings),
+        Some(SourceKind::Simulated) => {
+            let preset = [(&table.preset.spot, table.preset.is_written())];
+            let namespace = [(&table.namespace.spot, table.namespace.is_written())];
+            for (spot, is_written) in preset.into_iter().chain(namespace).chain(free_form(table)) {
+                if is_written {
+                    let what = "names metrics of CloudWatch, and the kind is \"simulated\"";
+                    findings.problems.push(spot.problem(what, "leave it out"));
+                }
+            }
+            if table.groups.is_written() {
+                let what = "restricts simulated metrics, which every group has";
+                findings.problems.push(table.groups.spot.problem(what, "leave it out"));
+            }
+            Some(vec![])
+        }
+        None => None,
+    };
+    Source { spot, table, kind, signals }
+}
+
+/// The keys that spell a metric out, but for its namespace.
+fn free_form(table: &SourceTable) -> [(&Spot, bool); 6] {
+    [
+        (&table.metric.spot, table.metric.is_written()),
+        (&table.measure.spot, table.measure.is_written()),
+        (&table.dimensions.spot, table.dimensions.is_written()),
+        (&table.device.spot, table.device.is_written()),
+        (&table.full_scale.spot, table.full_scale.is_written()),
+        (&table.full_scale_metric.spot, table.full_scale_metric.is_written()),
+    ]
+}
+
+fn cloudwatch(
+    spot: &Spot,
+    table: &SourceTable,
+    alone: Option<bool>,
+    findings: &mut Findings,
+) -> Option<Vec<CloudwatchSignal>> {
+    if let Some(preset) = optional(&table.preset)? {
+        for (spot, is_written) in free_form(table) {
+            if is_written {
+                let what = format!("is said by the preset ({})", table.preset.spot.seen_from(spot));
+                let instead = "leave it out, or leave the preset out and spell the metric out";
+                findings.problems.push(spot.problem(what, instead));
+            }
+        }
+        let namespace = optional(&table.namespace)?;
+        return Some(preset.signals(namespace.as_ref().map(|namespace| namespace.0.as_str())));
+    }
+    let spelled = table.namespace.is_written() || free_form(table).iter().any(|(_, w)| *w);
+    if !spelled {
+        let what = "names no metric";
+        let instead = "write preset = \"cwagent-nvidia\", or namespace, metric, measure and \
+                       dimensions of a metric of your own";
+        findings.problems.push(spot.problem(what, instead));
+        return None;
+    }
+    let namespace = table.namespace.required("write namespace = \"CWAgent\"", findings);
+    let metric = table.metric.required("write the metric's name", findings);
+    let measure = table.measure.required("write \"utilization\" or \"memory\"", findings);
+    let instead = "write dimensions = { InstanceId = \"{instance_id}\" }";
+    let dimensions = table.dimensions.required(instead, findings);
+    let device = device(table, findings);
+    let full_scale = full_scale(table, findings);
+    let mut whole = true;
+    if let Some(dimensions) = dimensions {
+        let node = dimensions.use_of("node");
+        if let (Some(spot), Some(true)) = (node, alone) {
+            let what = "is the scheduler's name of a node, and with scheduler kind \"none\" \
+                        nobody knows it";
+            findings.problems.push(spot.problem(what, "write \"{instance_id}\""));
+            whole = false;
+        } else if node.is_none() && dimensions.use_of("instance_id").is_none() {
+            let what = "does not tell one node from another";
+            let instead = "write the dimension that names the node, such as InstanceId = \
+                           \"{instance_id}\"";
+            findings.problems.push(table.dimensions.spot.problem(what, instead));
+            whole = false;
+        }
+    }
+    let signal = CloudwatchSignal {
+        namespace: namespace?.0.clone(),
+        metric: metric?.0.clone(),
+        measure: *measure?,
+        full_scale: full_scale?,
+        dimensions: dimensions?
+            .0
+            .iter()
+            .map(|(name, (_, pattern))| (name.clone(), pattern.clone()))
+            .collect(),
+        device: device?,
+    };
+    whole.then(|| vec![signal])
+}
+
+fn device(table: &SourceTable, findings: &mut Findings) -> Option<Option<String>> {
+    let Some(device) = optional(&table.device)? else { return Some(None) };
+    let dimensions = table.dimensions.value()?;
+    let what = match dimensions.0.get(&device.0) {
+        Some((_, DimensionPattern::Any)) => return Some(Some(device.0)),
+        Some((_, DimensionPattern::Text(_))) => {
+            "is a dimension with one text, so it tells no device from another"
+        }
+        None => "is none of the dimensions",
+    };
+    let instead = format!("write {} = \"*\" in dimensions, or leave device out", device.0);
+    findings.problems.push(table.device.spot.problem(what, instead));
+    None
+}
+
+fn full_scale(table: &SourceTable, findings: &mut Findings) -> Option<FullScale> {
+    match (optional(&table.full_scale)?, optional(&table.full_scale_metric)?) {
+        (Some(_), Some(_)) => {
+            let spot = &table.full_scale_metric.spot;
+            let other = table.full_scale.spot.seen_from(spot);
+            let what = format!("says what full use is, and so does full_scale ({other})");
+            findings.problems.push(spot.problem(what, "keep one of them"));
+            None
+        }
+        (None, Some(metric)) => {
+            if table.metric.value() == Some(&metric) {
+                let what = "is the metric itself, which would always be at full use";
+                let instead = "write the metric that says how much there is";
+                findings.problems.push(table.full_scale_metric.spot.problem(what, instead));
+                return None;
+            }
+            Some(FullScale::Metric(metric.0))
+        }
+        (Some(value), None) => Some(FullScale::Value(value.0)),
+        (None, None) => {
+            table.full_scale.derive(FULL_SCALE, findings);
+            Some(FullScale::Value(FULL_SCALE))
+        }
+    }
+}
+
+fn refuse_unknown_groups(table: &ClusterTable, findings: &mut Findings) {
+    let known: BTreeSet<&str> = table
+        .group
+        .items()
+        .iter()
+        .filter_map(|g| g.value.name.value())
+        .map(GroupName::as_str)
+        .collect();
+    let whole = table.group.items().iter().all(|group| group.value.name.value().is_some());
+    for Item { value: source, .. } in table.utilization.items() {
+        for Item { spot, value: name } in source.groups.items() {
+            if known.contains(name.as_str()) || !whole {
+                continue;
+            }
+            let instead = match suggest::nearest(name.as_str(), known.iter().copied()) {
+                Some(near) => format!("did you mean \"{near}\"?"),
+                None => "write the name of a [[cluster.group]] of this cluster".to_owned(),
+            };
+            findings.problems.push(spot.problem("is no group of this cluster", instead));
+        }
+    }
+}
+
+/// Simulated metrics are of simulated nodes.
+fn refuse_simulated_metrics_of_real_nodes(
+    table: &ClusterTable,
+    sources: &Sources<'_>,
+    findings: &mut Findings,
+) {
+    let simulated = |entry: &&Source<'_>| entry.kind == Some(SourceKind::Simulated);
+    let Some(source) = sources.entries.iter().find(simulated) else { return };
+    let kind = table.scheduler.value().and_then(|scheduler| scheduler.kind.value());
+    let real = match kind {
+        Some(SchedulerKind::Slurm | SchedulerKind::Kubernetes) => true,
+        Some(SchedulerKind::Simulated | SchedulerKind::None) | None => {
+            table.endpoint_url.value().is_some_and(|endpoint| !endpoint.is_loopback())
+        }
+    };
+    if real {
+        let what = "is simulated, and the cluster is not";
+        let instead = "write a source that knows the cluster's nodes, such as \"cloudwatch\"";
+        findings.problems.push(source.table.kind.spot.problem(what, instead));
+    }
+}
+
+impl Sources<'_> {
+    /// The position of the first entry that is for this group.
+    fn first(&self, group: &GroupName) -> Option<usize> {
+        self.entries.iter().position(|entry| entry.is_for(group))
+    }
+
+    /// What the cluster as a whole is told of its metrics; nothing if it was refused.
+    pub(super) fn settings(&self) -> Option<Option<UtilizationSettings>> {
+        if !self.is_written {
+            return Some(None);
+        }
+        let first = self.entries.first()?;
+        let source = match first.kind? {
+            SourceKind::Cloudwatch => UtilizationSource::Cloudwatch,
+            SourceKind::Simulated => UtilizationSource::Simulated,
+        };
+        let parts = Parts::of_first(first.table);
+        Some(Some(UtilizationSettings { source, rule: parts.rule()? }))
+    }
+
+    /// A world's own metrics are all there is of them.
+    fn refuse_mixture(&self, findings: &mut Findings) {
+        if self.entries.iter().all(|entry| entry.kind != Some(SourceKind::Simulated)) {
+            return;
+        }
+        for entry in self.entries.iter().skip(1) {
+            let what = "is an entry beside simulated metrics, which are all there is of them";
+            findings.problems.push(entry.spot.problem(what, "keep one of them"));
+        }
+    }
+
+    /// The rule of an entry that is the first of some group.
+    fn first_rule(&self, entry: &Source<'_>, findings: &mut Findings) {
+        let table = entry.table;
+        table.idle_below_percent.required("write idle_below_percent = 5", findings);
+        table.window.required("write window = \"20m\"", findings);
+        table.period.derive(PERIOD.to_string(), findings);
+        if let Some(idle_below) = table.idle_below_percent.value() {
+            table.memory_below_percent.derive(percent(*idle_below), findings);
+        }
+        let parts = Parts::of_first(table);
+        let spots = Spots {
+            idle_below: &table.idle_below_percent.spot,
+            memory_below: &table.memory_below_percent.spot,
+            window: &table.window.spot,
+            period: &table.period.spot,
+        };
+        judge(&parts, &spots, entry.kind, self.fresh_for, findings);
+    }
+
+    /// What holds for a group; the outer none where something was refused.
+    pub(super) fn of_group(
+        &self,
+        table: &GroupTable,
+        findings: &mut Findings,
+    ) -> Option<Option<GroupMetrics>> {
+        let own = &table.utilization;
+        if self.is_written && !self.is_whole {
+            // Nobody can tell what is for this group.
+            return None;
+        }
+        let name = if self.is_written { Some(table.name.value()?) } else { None };
+        let first = name.and_then(|name| self.first(name)).and_then(|at| self.entries.get(at));
+        let (Some(name), Some(first)) = (name, first) else {
+            if own.is_written() {
+                let what = "changes the cluster's utilization rule, and there is none";
+                let instead = "write utilization = [{ kind = … }] in the [[cluster]] first";
+                findings.problems.push(own.spot.problem(what, instead));
+                return None;
+            }
+            if self.is_written && self.alone == Some(true) {
+                let what = "has no entry of utilization, and with scheduler kind \"none\" nothing \
+                            else shows work";
+                let instead = "name it in the groups of an entry";
+                findings.problems.push(table.spot.problem(what, instead));
+                return None;
+            }
+            return Some(None);
+        };
+        let entries: Vec<&Source<'_>> =
+            self.entries.iter().filter(|entry| entry.is_for(name)).collect();
+        let agreed = refuse_disagreement(&entries, findings);
+        let signals = self.signals(table, name, &entries, findings);
+        let parts = self.own_rule(table, first, findings);
+        let rule = parts?.rule()?;
+        (agreed && optional(own).is_some()).then_some(())?;
+        Some(Some(GroupMetrics { rule, signals: signals? }))
+    }
+
+    /// The first entry's rule as this group has it.
+    fn own_rule(
+        &self,
+        table: &GroupTable,
+        first: &Source<'_>,
+        findings: &mut Findings,
+    ) -> Option<Parts> {
+        let common = Parts::of_first(first.table);
+        let Some(own) = optional(&table.utilization)? else { return Some(common) };
+        let RuleTable { spot, idle_below_percent, memory_below_percent, window, period } = own;
+        let is_empty = !idle_below_percent.is_written()
+            && !memory_below_percent.is_written()
+            && !window.is_written()
+            && !period.is_written();
+        if is_empty {
+            let what = "changes nothing of the cluster's rule";
+            findings.problems.push(spot.problem(what, "write what differs, or leave it out"));
+        }
+        let either = |own: &Entry<Share>, common| optional(own).map(|own| own.or(common));
+        let parts = Parts {
+            idle_below: either(&idle_below_percent, common.idle_below)?,
+            memory_below: either(&memory_below_percent, common.memory_below)?,
+            window: optional(&window)?.or(common.window),
+            period: optional(&period)?.or(common.period),
+        };
+        let spots = Spots {
+            idle_below: &idle_below_percent.spot,
+            memory_below: &memory_below_percent.spot,
+            window: &window.spot,
+            period: &period.spot,
+        };
+        // What the entry says is judged there.
+        if !is_empty {
+            judge(&parts, &spots, first.kind, self.fresh_for, findings);
+        }
+        Some(parts)
+    }
+
+    /// Everything that is asked for of this group.
+    fn signals(
+        &self,
+        table: &GroupTable,
+        name: &GroupName,
+        entries: &[&Source<'_>],
+        findings: &mut Findings,
+    ) -> Option<Vec<CloudwatchSignal>> {
+        if entries.iter().any(|entry| entry.kind != Some(SourceKind::Cloudwatch)) {
+            let simulated = |entry: &&Source<'_>| entry.kind == Some(SourceKind::Simulated);
+            return entries.iter().all(simulated).then(Vec::new);
+        }
+        let mut all: Vec<CloudwatchSignal> = vec![];
+        for entry in entries {
+            for signal in entry.signals.as_ref()? {
+                let again = |known: &CloudwatchSignal| {
+                    known.namespace == signal.namespace
+                        && known.metric == signal.metric
+                        && known.dimensions == signal.dimensions
+                };
+                if all.iter().any(again) {
+                    let what = format!("asks for {} of group {name} again", signal.metric);
+                    findings.problems.push(entry.spot.problem(what, "write each metric once"));
+                }
+                all.push(signal.clone());
+            }
+        }
+        self.judge_measures(table, name, entries, &all, findings);
+        refuse_uncounted_devices(table, &all, findings);
+        Some(all)
+    }
+
+    fn judge_measures(
+        &self,
+        table: &GroupTable,
+        name: &GroupName,
+        entries: &[&Source<'_>],
+        signals: &[CloudwatchSignal],
+        findings: &mut Findings,
+    ) {
+        let has = |measure| signals.iter().any(|signal| signal.measure == measure);
+        let Some(first) = entries.first() else { return };
+        if !has(Measure::Utilization) {
+            let what = format!(
+                "is all there is of group {name}, and none of its metrics measures utilization: \
+                 memory that is not in use is no proof that nothing runs"
+            );
+            let instead = "add an entry whose measure is \"utilization\"";
+            findings.problems.push(first.spot.problem(what, instead));
+        }
+        if has(Measure::Memory) {
+            return;
+        }
+        let own = table.utilization.value().map(|own| &own.memory_below_percent);
+        let written = entries.iter().map(|entry| &entry.table.memory_below_percent).chain(own);
+        for entry in written.filter(|entry| entry.is_written()) {
+            let what = format!("does nothing: no metric of group {name} measures memory");
+            let instead = "add an entry whose measure is \"memory\", or leave it out";
+            findings.problems.push(entry.spot.problem(what, instead));
+        }
+        if self.alone == Some(true) {
+            let what = format!(
+                "is all there is of group {name}, and none of its metrics measures memory: with \
+                 scheduler kind \"none\" a node is idle only if its memory is, too"
+            );
+            let instead = "add an entry whose measure is \"memory\"";
+            findings.problems.push(first.spot.problem(what, instead));
+        } else {
+            let text = format!(
+                "no metric of group {name} measures memory, so work that only holds memory is \
+                 left to the scheduler to know of"
+            );
+            findings.notes.push(first.spot.note(text));
+        }
+    }
+}
+
+impl Source<'_> {
+    fn is_for(&self, group: &GroupName) -> bool {
+        !self.table.groups.is_written()
+            || self.table.groups.items().iter().any(|item| item.value == *group)
+    }
+}
+
+/// A device that is missing is noticed only by who knows how many there are.
+fn refuse_uncounted_devices(
+    table: &GroupTable,
+    signals: &[CloudwatchSignal],
+    findings: &mut Findings,
+) {
+    let Some(signal) = signals.iter().find(|signal| signal.device.is_some()) else { return };
+    let entry = &table.gpus_per_node;
+    let what = if !entry.is_written() {
+        format!(
+            "is not written, and {} is a metric of each device: nobody would notice that one is \
+             missing",
+            signal.metric
+        )
+    } else if entry.value() == Some(&0) {
+        format!("is 0, and {} is a metric of each device", signal.metric)
+    } else {
+        return;
+    };
+    let instead = "write how many devices a node has, or restrict the entry by groups = […]";
+    findings.problems.push(entry.spot.problem(what, instead));
+}
+
+/// Whether all entries of a group say the same about its rule.
+fn refuse_disagreement(entries: &[&Source<'_>], findings: &mut Findings) -> bool {
+    let Some((first, others)) = entries.split_first() else { return true };
+    let common = Parts::of_first(first.table);
+    let before = findings.problems.len();
+    for other in others {
+        let table = other.table;
+        let mut compare = |spot: &Spot, differs: bool, key: &str, from: &Spot| {
+            if differs {
+                let what = format!(
+                    "is not what the first entry says ({}), and one group has one rule",
+                    from.seen_from(spot)
+                );
+                let instead = format!(
+                    "write the same or leave it out; one group can differ by its own \
+                     utilization = {{ {key} = … }}"
+                );
+                findings.problems.push(spot.problem(what, instead));
+            }
+        };
+        let differs = |entry: &Entry<Share>, common: Option<Share>| {
+            entry.value().zip(common).is_some_and(|(own, common)| *own != common)
+        };
+        let spans_differ = |entry: &Entry<Span>, common: Option<Span>| {
+            entry.value().zip(common).is_some_and(|(own, common)| *own != common)
+        };
+        let (mine, its) = (table, first.table);
+        compare(
+            &mine.idle_below_percent.spot,
+            differs(&mine.idle_below_percent, common.idle_below),
+            "idle_below_percent",
+            &its.idle_below_percent.spot,
+        );
+        compare(
+            &mine.memory_below_percent.spot,
+            differs(&mine.memory_below_percent, common.memory_below.or(common.idle_below)),
+            "memory_below_percent",
+            if its.memory_below_percent.is_written() {
+                &its.memory_below_percent.spot
+            } else {
+                &its.idle_below_percent.spot
+            },
+        );
+        compare(
+            &mine.window.spot,
+            spans_differ(&mine.window, common.window),
+            "window",
+            &its.window.spot,
+        );
+        compare(
+            &mine.period.spot,
+            spans_differ(&mine.period, common.period),
+            "period",
+            &its.period.spot,
+        );
+    }
+    findings.problems.len() == before
+}
