@@ -1,12 +1,14 @@
 //! One cluster through SageMaker's API.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use aws_sdk_sagemaker::types::{ClusterSortBy, SortOrder};
+use aws_sdk_sagemaker::types::{ClusterNodeDetails, ClusterSortBy, SortOrder};
+use futures_util::StreamExt as _;
 use trimtab_core::ids::{ClusterName, InstanceId};
 use trimtab_core::snapshot::{ClusterDescription, InstanceStatus, NodeListing};
-use trimtab_daemon::ports::{ClusterRead, ReadError};
+use trimtab_daemon::ports::{ClusterRead, NodeDetails, ReadError};
 
 use crate::connection::Connection;
 use crate::convert;
@@ -17,17 +19,49 @@ const PAGE: i32 = 100;
 /// Pages of one listing before it counts as never ending: 100,000 nodes, fifteen times the
 /// largest group there is.
 const MOST_PAGES: usize = 1000;
+/// Single-node reads at the same time.
+const NODES_AT_ONCE: usize = 4;
+/// Nodes whose details are kept: a few times the largest cluster, replacements included.
+const DETAILS_KEPT: usize = 50_000;
 
 /// One cluster, read and changed through the API.
 #[derive(Debug, Clone)]
 pub struct Cluster {
     pub(crate) connection: Connection,
+    /// What does not change while an instance lives.
+    details: Arc<Mutex<BTreeMap<InstanceId, NodeDetails>>>,
 }
 
 impl Cluster {
     /// Over this connection.
     pub fn new(connection: Connection) -> Self {
-        Self { connection }
+        Self { connection, details: Arc::default() }
+    }
+
+    fn known(&self) -> MutexGuard<'_, BTreeMap<InstanceId, NodeDetails>> {
+        self.details.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One DescribeClusterNode; `None` if there is no such node.
+    async fn read_node(
+        &self,
+        cluster: &ClusterName,
+        node: InstanceId,
+    ) -> Result<Option<ClusterNodeDetails>, ReadError> {
+        let request = self.connection.reads.describe_cluster_node();
+        let request = request.cluster_name(cluster.as_str()).node_id(node.to_string());
+        match request.send().await {
+            Ok(output) => {
+                let details = output.node_details;
+                let details = details.ok_or_else(|| convert::unreadable("no NodeDetails"))?;
+                if details.instance_id() != Some(node.to_string().as_str()) {
+                    return Err(convert::unreadable(format!("{node} was asked for and is not it")));
+                }
+                Ok(Some(details))
+            }
+            Err(error) if code(&error).is_some_and(is_not_found) => Ok(None),
+            Err(error) => Err(read_error("DescribeClusterNode", &error)),
+        }
     }
 }
 
@@ -73,19 +107,51 @@ impl ClusterRead for Cluster {
         cluster: &ClusterName,
         node: InstanceId,
     ) -> Result<Option<InstanceStatus>, ReadError> {
-        let request = self.connection.reads.describe_cluster_node();
-        let request = request.cluster_name(cluster.as_str()).node_id(node.to_string());
-        match request.send().await {
-            Ok(output) => {
-                let details = output.node_details();
-                let details = details.ok_or_else(|| convert::unreadable("no NodeDetails"))?;
-                if details.instance_id() != Some(node.to_string().as_str()) {
-                    return Err(convert::unreadable(format!("{node} was asked for and is not it")));
+        let details = self.read_node(cluster, node).await?;
+        Ok(details.map(|details| convert::instance_status(details.instance_status())))
+    }
+
+    async fn details(
+        &self,
+        cluster: &ClusterName,
+        nodes: &[InstanceId],
+    ) -> Result<BTreeMap<InstanceId, NodeDetails>, ReadError> {
+        let mut read = BTreeMap::new();
+        let mut unknown = vec![];
+        {
+            let known = self.known();
+            for node in nodes {
+                match known.get(node) {
+                    Some(details) => drop(read.insert(*node, *details)),
+                    None => unknown.push(*node),
                 }
-                Ok(Some(convert::instance_status(details.instance_status())))
             }
-            Err(error) if code(&error).is_some_and(is_not_found) => Ok(None),
-            Err(error) => Err(read_error("DescribeClusterNode", &error)),
+        }
+        let mut pending = vec![];
+        for node in unknown {
+            pending.push(async move { (node, self.read_node(cluster, node).await) });
+        }
+        let answers: Vec<_> =
+            futures_util::stream::iter(pending).buffered(NODES_AT_ONCE).collect().await;
+        let mut failed = None;
+        for (node, answer) in answers {
+            match answer {
+                Ok(Some(details)) => {
+                    let details = convert::details(&details);
+                    let mut known = self.known();
+                    if known.len() >= DETAILS_KEPT {
+                        known.clear();
+                    }
+                    known.insert(node, details);
+                    read.insert(node, details);
+                }
+                Ok(None) => {}
+                Err(why) => failed = Some(why),
+            }
+        }
+        match failed {
+            Some(why) if read.is_empty() => Err(why),
+            Some(_) | None => Ok(read),
         }
     }
 }

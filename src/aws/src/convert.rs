@@ -7,17 +7,18 @@ use std::sync::Arc;
 use aws_sdk_sagemaker::operation::describe_cluster::DescribeClusterOutput;
 use aws_sdk_sagemaker::types::{
     ClusterAutoScalingConfigOutput, ClusterInstanceGroupDetails, ClusterInstanceStatusDetails,
-    ClusterNodeSummary, ClusterRestrictedInstanceGroupDetails, ClusterSlurmConfigDetails,
+    ClusterNodeDetails, ClusterNodeSummary, ClusterRestrictedInstanceGroupDetails,
+    ClusterSlurmConfigDetails,
 };
 use aws_smithy_types::DateTime;
 use trimtab_core::ids::{GroupName, NodeName};
 use trimtab_core::policy::Capacity;
 use trimtab_core::snapshot::{
     ClusterDescription, ClusterState, ClusterStatus, GroupDescription, InstanceStatus, ListedNode,
-    Provisioning, Role,
+    NodeCapacity, Provisioning, Role,
 };
 use trimtab_core::units::{NodeCount, Time};
-use trimtab_daemon::ports::ReadError;
+use trimtab_daemon::ports::{NodeDetails, ReadError};
 
 use crate::connection::Target;
 
@@ -44,7 +45,9 @@ pub(crate) fn description(
         groups.insert(name, description);
     }
     let status = output.cluster_status().map(|status| status.as_str());
+    let created = output.creation_time().map(time).transpose()?;
     let state = ClusterState {
+        created,
         status: cluster_status(status.ok_or_else(|| unreadable("no ClusterStatus"))?),
         // Anything but the one known word is taken for the mode that allows less.
         provisioning: match output.node_provisioning_mode().map(|mode| mode.as_str()) {
@@ -182,7 +185,21 @@ pub(crate) fn listed(node: &ClusterNodeSummary) -> Result<ListedNode, ReadError>
         image: node.current_image_release_version().map(Arc::from),
         health: HEALTHY,
         protected: false,
+        capacity: NodeCapacity::Unread,
     })
+}
+
+/// What only a node's own description shows.
+pub(crate) fn details(node: &ClusterNodeDetails) -> NodeDetails {
+    let capacity = match node.capacity_type().map(|capacity| capacity.as_str()) {
+        Some("Spot") => Some(Capacity::Spot),
+        Some("OnDemand") => Some(Capacity::OnDemand),
+        // A kind that this build does not know is none that was declared: the nearest
+        // thing to say is one that is never deleted for money.
+        Some(_) => Some(Capacity::Reserved),
+        None => None,
+    };
+    NodeDetails { capacity, ip: node.private_primary_ip().and_then(|ip| ip.parse().ok()) }
 }
 
 pub(crate) fn time(time: &DateTime) -> Result<Time, ReadError> {

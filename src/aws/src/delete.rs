@@ -1,14 +1,17 @@
-//! BatchDeleteClusterNodes: named nodes, once, and a word on each.
+//! What changes a cluster: BatchDeleteClusterNodes, named nodes, once, and a word on each;
+//! and a whole group by its count, see [`crate::shrink`].
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use trimtab_core::audit::ClearedBatch;
+use trimtab_core::audit::{ClearedBatch, ClearedGroup};
 use trimtab_core::ids::InstanceId;
+use trimtab_core::units::NodeCount;
 use trimtab_daemon::ports::{ClusterWrite, DeleteOutcome};
 
 use crate::cluster::Cluster;
 use crate::failure::write_outcome;
+use crate::shrink::{Ended, Shrink};
 
 #[async_trait]
 impl ClusterWrite for Cluster {
@@ -36,5 +39,20 @@ impl ClusterWrite for Cluster {
             Some((asked(failure.node_id()?)?, Arc::from(code)))
         });
         DeleteOutcome::Answered { accepted, failed: failed.collect() }
+    }
+
+    async fn shrink_group(&self, cleared: &ClearedGroup) -> DeleteOutcome {
+        let shrink = Shrink {
+            cluster: cleared.cluster(),
+            group: cleared.group(),
+            before: NodeCount::of(cleared.nodes().len()),
+            after: cleared.count_after(),
+        };
+        match self.shrink(shrink).await {
+            Ended::Taken => {
+                DeleteOutcome::Answered { accepted: cleared.nodes().to_vec(), failed: vec![] }
+            }
+            Ended::Not(outcome) => outcome,
+        }
     }
 }

@@ -48,8 +48,8 @@ impl Cluster {
     pub(crate) async fn shrink(&self, shrink: Shrink<'_>) -> Ended {
         let group = match self.group_as_shown(shrink).await {
             Ok(group) => group,
-            Err(why) => {
-                let (cause, why) = (Refusal::NotSent, format!("not sent: {why}").into());
+            Err((cause, why)) => {
+                let why = format!("not sent: {why}").into();
                 return Ended::Not(DeleteOutcome::Refused { cause, why });
             }
         };
@@ -71,8 +71,15 @@ impl Cluster {
         }
     }
 
-    /// The group's entry for the request, if it still is as it was looked at.
-    async fn group_as_shown(&self, shrink: Shrink<'_>) -> Result<Value, String> {
+    /// The group's entry for the request, if it still is as it was looked at. What cannot
+    /// be sent back as it is concerns a person; everything else may have passed by the
+    /// next time.
+    async fn group_as_shown(&self, shrink: Shrink<'_>) -> Result<Value, (Refusal, String)> {
+        let group = self.described_group(shrink).await.map_err(|why| (Refusal::NotSent, why))?;
+        specification(&group, shrink.after.0).map_err(|why| (Refusal::Unknown, why.to_string()))
+    }
+
+    async fn described_group(&self, shrink: Shrink<'_>) -> Result<Value, String> {
         let raw = RawAnswer::default();
         // Once and quickly: the look that the call rests on grows older meanwhile.
         let limit = TimeoutConfig::builder().operation_timeout(LAST_LOOK_TIMEOUT).build();
@@ -85,12 +92,12 @@ impl Cluster {
         let body = raw.take().ok_or("DescribeCluster's answer was not kept")?;
         let body: Value = serde_json::from_slice(&body)
             .map_err(|why| format!("DescribeCluster's answer is no JSON: {why}"))?;
-        entry(&body, shrink)
+        group_of(&body, shrink)
     }
 }
 
-/// The group's entry for UpdateCluster, from DescribeCluster's answer as it came.
-fn entry(description: &Value, shrink: Shrink<'_>) -> Result<Value, String> {
+/// The group in DescribeCluster's answer as it came, if it still is as it was looked at.
+fn group_of(description: &Value, shrink: Shrink<'_>) -> Result<Value, String> {
     let status = description.get("ClusterStatus").and_then(Value::as_str);
     if status != Some("InService") {
         return Err(format!("the cluster is {}", status.unwrap_or("without a status")));
@@ -125,7 +132,7 @@ fn entry(description: &Value, shrink: Shrink<'_>) -> Result<Value, String> {
     if shrink.after >= shrink.before {
         return Err(format!("{} nodes are not fewer than {}", shrink.after, shrink.before));
     }
-    specification(&Value::Object(group.clone()), shrink.after.0).map_err(|why| why.to_string())
+    Ok(Value::Object(group.clone()))
 }
 
 #[cfg(test)]
@@ -146,7 +153,9 @@ mod tests {
     fn entry_of(description: &Value, before: u32, after: u32) -> Result<Value, String> {
         let (cluster, group) = ("c".parse().expect("valid"), "workers".parse().expect("valid"));
         let (before, after) = (NodeCount(before), NodeCount(after));
-        entry(description, Shrink { cluster: &cluster, group: &group, before, after })
+        let shown =
+            group_of(description, Shrink { cluster: &cluster, group: &group, before, after });
+        specification(&shown?, after.0).map_err(|why| why.to_string())
     }
 
     #[test]

@@ -16,7 +16,9 @@ use crate::hosts::{Hosted, SeenEvent, fnv};
 pub(super) fn failure(error: ReadError) -> Failure {
     match error {
         ReadError::Throttled(_) => ApiError::said("ThrottlingException").into(),
-        ReadError::Refused(why) => ApiError::said(&why).into(),
+        ReadError::Refused(why) | ReadError::Denied(why) | ReadError::Elsewhere(why) => {
+            ApiError::said(&why).into()
+        }
         ReadError::Unreadable(why) => ApiError::new("InternalFailure", &*why).into(),
         ReadError::NoAnswer(_) => Failure::Silence,
     }
