@@ -39,6 +39,8 @@ pub(crate) enum Stream {
     Targets,
     /// Recovery of failed nodes.
     Recovery,
+    /// Which of a node's devices does how much of its work.
+    Devices,
 }
 
 /// A stream of numbers (SplitMix64, by Steele, Lea and Flood).

@@ -19,6 +19,7 @@ use crate::demand::{self, Order};
 use crate::fleet::{Fleet, GroupNo, Serial};
 use crate::gauntlet::Gauntlet;
 use crate::log::{Log, LogEntry, WorldEvent};
+use crate::metrics::Archive;
 use crate::nemesis::Faults;
 use crate::record::Record;
 use crate::rng::{Rng, Stream};
@@ -182,6 +183,7 @@ pub(crate) struct Inner {
     pub(crate) scheduler: Scheduler,
     pub(crate) shortages: Shortages,
     pub(crate) faults: Faults,
+    pub(crate) archive: Archive,
     pub(crate) gauntlet: Gauntlet,
     pub(crate) record: Record,
     pub(crate) log: Log,
@@ -198,6 +200,7 @@ impl Inner {
             scheduler: Scheduler::new(&spec, orders),
             shortages: Shortages::default(),
             faults: Faults::default(),
+            archive: Archive::default(),
             gauntlet: Gauntlet::default(),
             record: Record::new(&spec),
             log: Log::new(spec.start, spec.keep_log),
