@@ -199,11 +199,9 @@ fn from_cbor(value: Cbor) -> Result<Value, Failure> {
             Value::Map(members.into_iter().map(member).collect::<Result<_, _>>()?)
         }
         Cbor::Tag(TAG_EPOCH, content) => {
-            let seconds = match *content {
-                Cbor::Integer(number) => Some(i128::from(number) as f64),
-                Cbor::Float(number) => Some(number),
-                // Ciborium's type is open.
-                _ => None,
+            let seconds = match (content.as_integer(), content.as_float()) {
+                (Some(number), _) => Some(i128::from(number) as f64),
+                (None, number) => number,
             };
             let time = seconds.and_then(time_of_seconds);
             Value::Time(time.ok_or_else(|| wrong("a timestamp that is no time"))?)
