@@ -34,13 +34,12 @@ pub use series::{
     METRICS_KEPT, MetricsLayout, MetricsView, Place, Point, Series, SeriesFilter, SeriesRead,
 };
 
-pub(crate) use hardware::Accelerators;
-
 use crate::faults::FaultKind;
 use crate::fleet::{GroupNo, Node, Phase, Serial};
 use crate::rng::Stream;
 use crate::scheduler::BusyRun;
 use crate::world::Inner;
+use hardware::Accelerators;
 
 /// A period by its number: it lasts from `(n - 1) * period` to `n * period` after the
 /// epoch.

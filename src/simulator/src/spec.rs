@@ -17,7 +17,7 @@ pub use problems::{Problem, SpecError};
 pub use text::Between;
 
 use crate::faults::FaultKind;
-use crate::metrics::{Accelerators, MetricsLayout};
+use crate::metrics::MetricsLayout;
 
 /// A world's file with every key in it.
 pub const EXAMPLE: &str = include_str!("spec/example.toml");
@@ -228,12 +228,6 @@ impl GroupSpec {
     /// GPUs of a node.
     pub fn gpus(&self) -> MilliGpus {
         MilliGpus::whole(self.gpus_per_node)
-    }
-
-    /// GPUs, or Neuron devices, that a node shows metrics of: as many as `gpus_per_node`
-    /// says, else as a machine of its type has. 0 for a machine without either.
-    pub fn devices(&self) -> u32 {
-        Accelerators::of(&self.instance_type, self.gpus_per_node).devices()
     }
 
     /// The partition its nodes are in.

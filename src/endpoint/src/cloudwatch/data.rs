@@ -13,7 +13,7 @@ use trimtab_simulator::faults::MetricsStatus;
 
 use super::failure::{Failure, FailureKind};
 use super::rules::Rules;
-use super::statistic::{Sent, Statistic, Tally};
+use super::statistic::{Statistic, Tally};
 use super::store::{MetricStore, SeriesKey};
 use super::token;
 use super::value::{Members, Value};
@@ -73,10 +73,11 @@ pub(super) fn get(
 ) -> Result<Value, Failure> {
     let asked = asked(request)?;
     let max = datapoints_max(request)?;
-    let digest = token::digest(&format!("GetMetricData {asked:?}"));
+    // Most requests have one page and need none.
+    let digest = || token::digest(&format!("GetMetricData {asked:?}"));
     let (first, mut after) = match request.text("NextToken")? {
         None => (0, None),
-        Some(text) => match token::read(digest, text)? {
+        Some(text) => match token::read(digest(), text)? {
             [query, 0, _] => (usize::try_from(query).unwrap_or(0), None),
             [query, _, stamp] => (usize::try_from(query).unwrap_or(0), Some(stamp)),
         },
@@ -115,7 +116,7 @@ pub(super) fn get(
         ("Messages".to_owned(), Value::List(vec![])),
     ];
     if let Some(next) = next {
-        output.push(("NextToken".to_owned(), Value::Text(token::write(digest, next))));
+        output.push(("NextToken".to_owned(), Value::Text(token::write(digest(), next))));
     }
     Ok(Value::Map(output))
 }
@@ -239,7 +240,7 @@ fn read(worlds: &[World], store: &MetricStore, query: &Query, asked: &Asked, now
     let to = Time(floor(Time(last.0 - 1)).0.saturating_add(width));
     let is_of_unit = |unit: &str| query.unit.as_ref().is_none_or(|wanted| wanted == unit);
     let mut tallies: BTreeMap<Time, Tally> = BTreeMap::new();
-    let mut add = |at: Time, sent: &Sent| tallies.entry(floor(at)).or_default().add(sent);
+    let none = || Tally::of(query.statistic);
     let mut status = None;
     for world in worlds {
         let SeriesKey { namespace, metric, dimensions } = key;
@@ -248,14 +249,15 @@ fn read(worlds: &[World], store: &MetricStore, query: &Query, asked: &Asked, now
         status = read.status;
         if is_of_unit(read.unit) {
             for point in read.points {
-                add(point.at, &Sent::Values(vec![(point.value, 1.0)]));
+                let tally = tallies.entry(floor(point.at)).or_insert_with(none);
+                tally.add_value(point.value, 1.0);
             }
         }
         break;
     }
     for (at, unit, sent) in store.read(key, from, to) {
         if is_of_unit(unit) {
-            add(at, sent);
+            tallies.entry(floor(at)).or_insert_with(none).add(sent);
         }
     }
     let points = tallies.into_iter().filter(|(at, _)| is_kept(now.since(*at), *period));

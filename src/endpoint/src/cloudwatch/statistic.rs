@@ -47,23 +47,26 @@ pub(super) struct Tally {
     sum: f64,
     minimum: f64,
     maximum: f64,
-    /// The values; `None` once statistics came among them that do not tell the values.
+    /// The values; `None` where nobody asks for them, and once statistics came among
+    /// them that do not tell the values.
     values: Option<Vec<(f64, f64)>>,
 }
 
-impl Default for Tally {
-    fn default() -> Self {
-        Self {
-            count: 0.0,
-            sum: 0.0,
-            minimum: f64::INFINITY,
-            maximum: f64::NEG_INFINITY,
-            values: Some(vec![]),
-        }
-    }
-}
-
 impl Tally {
+    /// Of nothing yet, for this statistic.
+    pub(super) fn of(statistic: Statistic) -> Self {
+        let values = match statistic {
+            Statistic::SampleCount
+            | Statistic::Sum
+            | Statistic::Average
+            | Statistic::Minimum
+            | Statistic::Maximum => None,
+            Statistic::Percentile(_) => Some(vec![]),
+        };
+        let (minimum, maximum) = (f64::INFINITY, f64::NEG_INFINITY);
+        Self { count: 0.0, sum: 0.0, minimum, maximum, values }
+    }
+
     pub(super) fn add(&mut self, sent: &Sent) {
         match sent {
             Sent::Values(values) => {
@@ -85,7 +88,7 @@ impl Tally {
         }
     }
 
-    fn add_value(&mut self, value: f64, count: f64) {
+    pub(super) fn add_value(&mut self, value: f64, count: f64) {
         self.count += count;
         self.sum += value * count;
         self.minimum = self.minimum.min(value);
@@ -130,16 +133,19 @@ impl Tally {
 mod tests {
     use super::*;
 
-    fn tally(sent: &[Sent]) -> impl Fn(&str) -> Option<f64> + use<> {
-        let mut tally = Tally::default();
-        sent.iter().for_each(|sent| tally.add(sent));
-        move |name| tally.statistic(Statistic::parse(name).expect("a statistic"))
+    fn tally(sent: &[Sent]) -> impl Fn(&str) -> Option<f64> {
+        move |name| {
+            let statistic = Statistic::parse(name).expect("a statistic");
+            let mut tally = Tally::of(statistic);
+            sent.iter().for_each(|sent| tally.add(sent));
+            tally.statistic(statistic)
+        }
     }
 
     #[test]
     fn statistics_of_values_with_counts() {
-        let of =
-            tally(&[Sent::Values(vec![(4.0, 1.0), (1.0, 2.0)]), Sent::Values(vec![(-2.0, 1.0)])]);
+        let sent = [Sent::Values(vec![(4.0, 1.0), (1.0, 2.0)]), Sent::Values(vec![(-2.0, 1.0)])];
+        let of = tally(&sent);
         let expected = [
             ("SampleCount", 4.0),
             ("Sum", 4.0),
@@ -161,7 +167,8 @@ mod tests {
     #[test]
     fn statistics_of_sets_have_no_percentiles_unless_all_values_are_equal() {
         let set = |count, sum, minimum, maximum| Sent::Set { count, sum, minimum, maximum };
-        let of = tally(&[set(3.0, 6.0, 1.0, 3.0), Sent::Values(vec![(10.0, 1.0)])]);
+        let sent = [set(3.0, 6.0, 1.0, 3.0), Sent::Values(vec![(10.0, 1.0)])];
+        let of = tally(&sent);
         assert_eq!((of("Average"), of("Maximum"), of("p50")), (Some(4.0), Some(10.0), None));
         assert_eq!(tally(&[set(3.0, 6.0, 2.0, 2.0)])("p50"), Some(2.0));
         assert_eq!(tally(&[])("SampleCount"), None, "nothing has no statistics");

@@ -6,7 +6,7 @@
 
 /// The accelerators of one node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Accelerators {
+pub(super) enum Accelerators {
     /// A machine without any.
     None,
     /// NVIDIA GPUs.
@@ -25,20 +25,20 @@ pub(crate) enum Accelerators {
 
 /// A model of GPU, as `nvidia-smi` names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Gpu {
-    pub(crate) name: &'static str,
-    pub(crate) arch: &'static str,
+pub(super) struct Gpu {
+    pub(super) name: &'static str,
+    pub(super) arch: &'static str,
     /// Its memory in MiB. At least 5,000, so that a whole number of MiB in use tells
     /// the share in use to a hundredth of a percent.
-    pub(crate) memory_mib: u32,
+    pub(super) memory_mib: u32,
 }
 
 /// A model of Neuron device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Neuron {
-    pub(crate) cores: u32,
+pub(super) struct Neuron {
+    pub(super) cores: u32,
     /// Memory of one core in bytes.
-    pub(crate) core_memory: u64,
+    pub(super) core_memory: u64,
 }
 
 const GIB: u64 = 1 << 30;
@@ -68,7 +68,7 @@ const TRN2: Neuron = Neuron { cores: 8, core_memory: 12 * GIB };
 
 impl Accelerators {
     /// Those of a machine. `gpus`, where it is not 0, overrides how many there are.
-    pub(crate) fn of(instance_type: &str, gpus: u32) -> Self {
+    pub(super) fn of(instance_type: &str, gpus: u32) -> Self {
         match Self::known(instance_type) {
             Self::Gpus { count, model } => {
                 Self::Gpus { count: if gpus > 0 { gpus } else { count }, model }
@@ -118,17 +118,8 @@ impl Accelerators {
         }
     }
 
-    /// GPUs, or Neuron devices; 0 for a machine without either.
-    pub(crate) fn devices(self) -> u32 {
-        match self {
-            Self::None => 0,
-            Self::Gpus { count, .. } => count,
-            Self::Neuron { devices, .. } => devices,
-        }
-    }
-
     /// What has a utilization of its own: GPUs, or NeuronCores.
-    pub(crate) fn units(self) -> u32 {
+    pub(super) fn units(self) -> u32 {
         match self {
             Self::None => 0,
             Self::Gpus { count, .. } => count,
@@ -142,8 +133,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn type_names_the_devices_and_the_group_may_overrule_how_many() {
-        let devices = |name, gpus| Accelerators::of(name, gpus).devices();
+    fn type_tells_the_processors_and_the_group_may_overrule_how_many() {
+        let devices = |name, gpus| Accelerators::of(name, gpus).units();
         let known = [
             ("ml.g5.8xlarge", 1),
             ("ml.g5.12xlarge", 4),
@@ -152,7 +143,7 @@ mod tests {
             ("ml.g7e.12xlarge", 2),
             ("ml.p5.4xlarge", 1),
             ("ml.p5en.48xlarge", 8),
-            ("ml.trn1.32xlarge", 16),
+            ("ml.trn1.32xlarge", 32),
             ("ml.c5.4xlarge", 0),
             ("nonsense", 0),
         ];
@@ -161,6 +152,7 @@ mod tests {
         }
         assert_eq!(devices("ml.g5.8xlarge", 8), 8);
         assert_eq!(devices("ml.c5.4xlarge", 2), 2);
-        assert_eq!(Accelerators::of("ml.trn2.48xlarge", 0).units(), 128);
+        assert_eq!(devices("ml.trn2.48xlarge", 0), 128);
+        assert_eq!(devices("ml.trn1.32xlarge", 1), 2, "cores of one device");
     }
 }

@@ -145,6 +145,18 @@ impl Published {
         }
     }
 
+    /// Which of a node's series of this kind has these dimensions, if one does.
+    fn unit_of(&self, dimensions: &[(String, String)]) -> Option<u32> {
+        let (name, before) = match (self.layout, self.over) {
+            (_, Over::Host | Over::AllGpus | Over::AllCores) => return Some(0),
+            (MetricsLayout::Cwagent, Over::EachGpu | Over::EachCore) => ("index", ""),
+            (_, Over::EachGpu) => ("GpuDevice", GPU_DEVICE),
+            (_, Over::EachCore) => ("NeuronCore", NEURON_CORE),
+        };
+        let (_, value) = dimensions.iter().find(|(own, _)| own == name)?;
+        value.strip_prefix(before)?.parse().ok()
+    }
+
     /// How many series of this kind a node has.
     fn series_of(&self, accelerators: Accelerators) -> u32 {
         let gpus = matches!(accelerators, Accelerators::Gpus { .. });
@@ -170,6 +182,10 @@ impl Published {
         }
     }
 }
+
+/// What stands before a device's number in Container Insights' dimensions.
+const GPU_DEVICE: &str = "nvidia";
+const NEURON_CORE: &str = "core";
 
 /// One series of CloudWatch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -326,17 +342,19 @@ impl MetricsView<'_> {
         let kinds =
             inner.published().filter(|kind| kind.metric == metric && kind.namespace() == namespace);
         for published in kinds {
-            for unit in 0..published.series_of(accelerators) {
-                let series = inner.series(&subject, published, unit);
-                let is_it = series.dimensions.len() == dimensions.len()
-                    && series.dimensions.iter().all(|(name, value)| {
-                        dimensions.iter().any(|(own, is)| own == name && is == value)
-                    });
-                if is_it {
-                    let points = inner.points(&subject, published, unit, from, to);
-                    let status = inner.metrics_status(subject.serial);
-                    return Some(SeriesRead { unit: published.unit, points, status });
-                }
+            let unit = published.unit_of(dimensions);
+            let Some(unit) = unit.filter(|unit| *unit < published.series_of(accelerators)) else {
+                continue;
+            };
+            let series = inner.series(&subject, published, unit);
+            let is_it = series.dimensions.len() == dimensions.len()
+                && series.dimensions.iter().all(|(name, value)| {
+                    dimensions.iter().any(|(own, is)| own == name && is == value)
+                });
+            if is_it {
+                let points = inner.points(&subject, published, unit, from, to);
+                let status = inner.metrics_status(subject.serial);
+                return Some(SeriesRead { unit: published.unit, points, status });
             }
         }
         None
@@ -423,7 +441,7 @@ impl Inner {
             }
             (_, Over::EachGpu) => vec![
                 ("ClusterName", cluster()),
-                ("GpuDevice", format!("nvidia{unit}")),
+                ("GpuDevice", format!("{GPU_DEVICE}{unit}")),
                 ("InstanceId", id),
                 ("InstanceType", instance_type()),
                 ("NodeName", node_name()),
@@ -438,7 +456,7 @@ impl Inner {
                     ("InstanceId", id),
                     ("InstanceType", instance_type()),
                     // Cores are counted over the whole machine.
-                    ("NeuronCore", format!("core{unit}")),
+                    ("NeuronCore", format!("{NEURON_CORE}{unit}")),
                     ("NeuronDevice", format!("device{}", unit / cores)),
                     ("NodeName", node_name()),
                 ]
