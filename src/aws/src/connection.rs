@@ -115,8 +115,9 @@ async fn shared_config(target: &Target) -> SdkConfig {
         None => loader,
     };
     let loader = if target.is_loopback() {
+        // The simulated endpoint tells accounts apart by the key's name.
         loader.credentials_provider(Credentials::new(
-            "simulated",
+            format!("simulated{}", target.account),
             "simulated",
             None,
             None,

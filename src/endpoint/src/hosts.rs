@@ -316,16 +316,13 @@ impl Hosts {
         }
     }
 
-    /// The world that a CloudWatch request is about: the one whose nodes it names.
-    pub(crate) fn of_metrics(&self, scope: &Scope, body: &[u8]) -> &Hosted {
+    /// The worlds whose metrics a CloudWatch request sees, and what was put beside them:
+    /// those of its account and region, or all if there are none there.
+    pub(crate) fn of_metrics(&self, scope: &Scope) -> (Vec<World>, &Mutex<MetricStore>) {
         let seen: Vec<&Hosted> = self.visible(scope).collect();
-        if seen.len() > 1
-            && let Some(named) = named_nodes(body)
-                .find_map(|id| seen.iter().find(|own| own.world.has_node(id)).copied())
-        {
-            return named;
-        }
-        seen.first().copied().unwrap_or_else(|| self.first())
+        let store = &seen.first().copied().unwrap_or_else(|| self.first()).metrics;
+        let seen = if seen.is_empty() { self.hosted.iter().collect() } else { seen };
+        (seen.into_iter().map(|own| own.world.clone()).collect(), store)
     }
 
     /// Where time follows a clock: lets the worlds catch up with it.
@@ -362,15 +359,6 @@ impl Hosts {
         }
         all
     }
-}
-
-/// Instance ids in a body, whatever its format: both protocols send them as text.
-fn named_nodes(body: &[u8]) -> impl Iterator<Item = InstanceId> {
-    let long_id = "i-0123456789abcdef0".len();
-    body.windows(long_id).filter_map(|window| {
-        let text = window.strip_prefix(b"i-").and_then(|_| std::str::from_utf8(window).ok())?;
-        text.parse().ok()
-    })
 }
 
 /// Twelve letters and digits that stay the same for the same text.

@@ -259,8 +259,8 @@ impl Shared {
         let answer = if door::is_for_us(request) {
             door::answer(&self.hosts, request)
         } else if cloudwatch::is_for_us(request) {
-            let own = self.hosts.of_metrics(&Scope::of(request), &request.body);
-            cloudwatch::answer(&own.world, &own.metrics, request).into()
+            let (worlds, store) = self.hosts.of_metrics(&Scope::of(request));
+            cloudwatch::answer(&worlds, store, request).into()
         } else if sagemaker::is_for_us(request) {
             sagemaker::answer(&self.hosts, request)
         } else {
@@ -322,11 +322,20 @@ async fn receive(request: hyper::Request<Incoming>) -> Result<Request, Reply> {
         Err(why) if why.is::<LengthLimitError>() => return Err(too_large()),
         Err(why) => return Err(problem(400, "SerializationException", &why.to_string())),
     };
-    let headers = plain_headers(&head.headers);
-    let packed = headers.iter().find(|(name, _)| name == "content-encoding");
-    let body = match packed.map(|(_, how)| how.as_str()) {
-        None | Some("" | "identity" | "aws-chunked") => body,
-        Some("gzip") => unpack(&body).ok_or_else(too_large)?.map_err(|why| {
+    let mut request = Request {
+        method: head.method.as_str().to_owned(),
+        path: head.uri.path().to_owned(),
+        query: head.uri.query().unwrap_or_default().to_owned(),
+        headers: plain_headers(&head.headers),
+        body,
+    };
+    // CloudWatch unpacks by itself: what is wrong with a body it says in its own protocol.
+    if cloudwatch::is_for_us(&request) {
+        return Ok(request);
+    }
+    request.body = match request.header("content-encoding") {
+        None | Some("" | "identity" | "aws-chunked") => request.body,
+        Some("gzip") => unpack(&request.body).ok_or_else(too_large)?.map_err(|why| {
             problem(400, "SerializationException", &format!("a body that is no gzip: {why}"))
         })?,
         Some(other) => {
@@ -334,13 +343,7 @@ async fn receive(request: hyper::Request<Incoming>) -> Result<Request, Reply> {
             return Err(problem(415, "UnsupportedMediaTypeException", &what));
         }
     };
-    Ok(Request {
-        method: head.method.as_str().to_owned(),
-        path: head.uri.path().to_owned(),
-        query: head.uri.query().unwrap_or_default().to_owned(),
-        headers,
-        body,
-    })
+    Ok(request)
 }
 
 /// `None` if it is too large.

@@ -89,6 +89,41 @@ pub enum FaultKind {
     MetricsZero,
     /// No datapoint is newer than the fault's beginning (F8).
     MetricsStale,
+    /// CloudWatch throttles every call (F8).
+    MetricsThrottled,
+    /// CloudWatch denies every call (F8).
+    MetricsDenied,
+    /// The busiest device of a node, the processor of a machine without any, sends
+    /// nothing any more (F8).
+    MetricsDeviceMissing {
+        /// Which node.
+        node: Target,
+    },
+    /// That device's utilization is this in every datapoint (F8).
+    MetricsOutOfRange {
+        /// Which node.
+        node: Target,
+        /// In percent: below 0 or above 100.
+        percent: i32,
+    },
+    /// CloudWatch cannot or may not give all of a node's datapoints (F8).
+    MetricsStatus {
+        /// Which node.
+        node: Target,
+        /// What it says instead.
+        status: MetricsStatus,
+    },
+    /// Datapoints take this much longer to show (F8).
+    MetricsLate {
+        /// How much longer.
+        #[serde(with = "span")]
+        by: Span,
+    },
+    /// One in so many datapoints was lost (F8).
+    MetricsGaps {
+        /// In how many, at least 2.
+        every: u32,
+    },
 
     // What happens to nodes, in an instant.
     /// Another instance takes the node's place under its name (F20).
@@ -157,7 +192,8 @@ pub enum FaultKind {
 impl FaultKind {
     /// The kinds that random faults are chosen from unless some are named:
     /// those that a daemon must survive without losing a job, at a size that
-    /// makes them felt.
+    /// makes them felt. What a seed draws depends on this list: a new kind
+    /// would change every world's faults.
     pub fn survivable() -> Vec<Self> {
         let node = Target::Any;
         vec![
@@ -234,6 +270,13 @@ impl FaultKind {
             | Self::MetricsMissing
             | Self::MetricsZero
             | Self::MetricsStale
+            | Self::MetricsThrottled
+            | Self::MetricsDenied
+            | Self::MetricsDeviceMissing { .. }
+            | Self::MetricsOutOfRange { .. }
+            | Self::MetricsStatus { .. }
+            | Self::MetricsLate { .. }
+            | Self::MetricsGaps { .. }
             | Self::Suspended
             | Self::Paused
             | Self::LeaseLost
@@ -279,6 +322,13 @@ impl FaultKind {
             Self::MetricsMissing => "metrics-missing",
             Self::MetricsZero => "metrics-zero",
             Self::MetricsStale => "metrics-stale",
+            Self::MetricsThrottled => "metrics-throttled",
+            Self::MetricsDenied => "metrics-denied",
+            Self::MetricsDeviceMissing { .. } => "metrics-device-missing",
+            Self::MetricsOutOfRange { .. } => "metrics-out-of-range",
+            Self::MetricsStatus { .. } => "metrics-status",
+            Self::MetricsLate { .. } => "metrics-late",
+            Self::MetricsGaps { .. } => "metrics-gaps",
             Self::NodeReplaced { .. } => "node-replaced",
             Self::NodeFailure { .. } => "node-failure",
             Self::PersonDrains { .. } => "person-drains",
@@ -294,6 +344,18 @@ impl FaultKind {
             Self::DaemonKill { .. } => "daemon-kill",
         }
     }
+}
+
+/// What CloudWatch says of a series that it does not give in full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MetricsStatus {
+    /// Some datapoints are missing.
+    PartialData,
+    /// It failed.
+    InternalError,
+    /// The caller may not see it.
+    Forbidden,
 }
 
 /// Which node something happens to.

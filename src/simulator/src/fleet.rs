@@ -394,6 +394,7 @@ impl Inner {
 
     /// The node is no more: its jobs die with it.
     pub(crate) fn terminate(&mut self, serial: Serial) {
+        self.archive_metrics(serial);
         let now = self.now;
         let Some(node) = self.fleet.nodes.get_mut(&serial) else { return };
         let Phase::Leaving(leave) = node.phase else { return };

@@ -3,8 +3,7 @@
 //! A [`World`] is made from a [`spec::WorldSpec`] and lives in virtual time,
 //! which only moves while the daemon sleeps on the [`doorbell`]. Inside it are
 //! HyperPod's groups and nodes with their delays and lagging views (`fleet`,
-//! `api`), a job scheduler (`scheduler`, `placement`, `workload`), metrics
-//! (`metrics`), somebody who grows groups back when jobs wait (`actors`), and
+//! `api`), a job scheduler (`scheduler`, `placement`, `workload`), [`metrics`], somebody who grows groups back when jobs wait (`actors`), and
 //! [`faults`] that begin and end (`nemesis`). The daemon sees all of it through
 //! its [`ports`] only, and can be disturbed or killed at every call
 //! ([`gauntlet`]). What truly happened is kept apart ([`truth`]); [`baseline`]
@@ -22,6 +21,7 @@ pub mod doorbell;
 pub mod faults;
 pub mod gauntlet;
 pub mod log;
+pub mod metrics;
 pub mod ports;
 pub mod spec;
 pub mod truth;
@@ -30,7 +30,6 @@ mod actors;
 mod api;
 mod fleet;
 mod front;
-mod metrics;
 mod nemesis;
 mod placement;
 mod record;

@@ -24,7 +24,7 @@ struct Active {
     kind: FaultKind,
     since: Time,
     until: Time,
-    /// The node it hides or disguises.
+    /// The node it hides or disguises, or whose metrics it spoils.
     node: Option<Serial>,
     /// The answer that is repeated meanwhile.
     frozen: Option<Box<Workload>>,
@@ -60,6 +60,21 @@ impl Faults {
         Some(self.first(is_it)?.since)
     }
 
+    /// A fault of a kind that hits this node, and since when.
+    pub(crate) fn find_on_node(
+        &self,
+        node: Serial,
+        is_it: impl Fn(&FaultKind) -> bool,
+    ) -> Option<(&FaultKind, Time)> {
+        let hits = |fault: &&Active| fault.node == Some(node) && is_it(&fault.kind);
+        self.active.iter().find(hits).map(|fault| (&fault.kind, fault.since))
+    }
+
+    /// Whether a fault of a kind hits this node.
+    pub(crate) fn on_node(&self, node: Serial, is_it: impl Fn(&FaultKind) -> bool) -> bool {
+        self.find_on_node(node, is_it).is_some()
+    }
+
     /// When the last one of a kind ends.
     pub(crate) fn until(&self, is_it: impl Fn(&FaultKind) -> bool) -> Option<Time> {
         self.active.iter().filter(|fault| is_it(&fault.kind)).map(|fault| fault.until).max()
@@ -90,6 +105,13 @@ impl Inner {
     pub(crate) fn counts_lag_longer(&self) -> Span {
         let lags = self.faults.active.iter().map(|fault| {
             if let FaultKind::CountsLag { by } = fault.kind { by } else { Span::ZERO }
+        });
+        lags.max().unwrap_or(Span::ZERO)
+    }
+
+    pub(crate) fn metrics_later(&self) -> Span {
+        let lags = self.faults.active.iter().map(|fault| {
+            if let FaultKind::MetricsLate { by } = fault.kind { by } else { Span::ZERO }
         });
         lags.max().unwrap_or(Span::ZERO)
     }
@@ -146,6 +168,10 @@ impl Inner {
             | FaultKind::MetricsMissing
             | FaultKind::MetricsZero
             | FaultKind::MetricsStale
+            | FaultKind::MetricsThrottled
+            | FaultKind::MetricsDenied
+            | FaultKind::MetricsLate { .. }
+            | FaultKind::MetricsGaps { .. }
             | FaultKind::Suspended
             | FaultKind::Paused
             | FaultKind::LeaseLost
@@ -156,6 +182,12 @@ impl Inner {
             }
             FaultKind::ListingMissesNode | FaultKind::ListingOddStatus => {
                 let target = self.aim(&Target::Any, kind.name());
+                target.map(|(node, _)| Active { node: Some(node), ..self.hold(&kind, lasts) })
+            }
+            FaultKind::MetricsDeviceMissing { node }
+            | FaultKind::MetricsOutOfRange { node, .. }
+            | FaultKind::MetricsStatus { node, .. } => {
+                let target = self.aim(node, kind.name());
                 target.map(|(node, _)| Active { node: Some(node), ..self.hold(&kind, lasts) })
             }
             FaultKind::PersonDrains { node, reason } => {

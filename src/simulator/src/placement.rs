@@ -12,6 +12,7 @@ use trimtab_core::units::{MilliGpus, NodeCount, Span, Time};
 use crate::demand::Order;
 use crate::fleet::{GroupNo, Phase, Serial};
 use crate::log::WorldEvent;
+use crate::metrics::METRICS_KEPT;
 use crate::rng::Stream;
 use crate::scheduler::{
     BACKFILL_DEPTH, BusyRun, Drain, Footprint, JobNo, JobState, PartitionNo, Slot, SlotNo,
@@ -22,8 +23,9 @@ use crate::world::{Happening, Inner};
 
 /// HyperPod's recovery drains broken nodes with this reason.
 const RECOVERY_REASON: &str = "Action:Replace";
-/// How long it is remembered for metrics that a node was busy.
-const BUSY_REMEMBERED: Span = Span::hours(6);
+/// How long it is remembered for metrics that a node was busy: no shorter than metrics
+/// are kept, or an old datapoint would say idle.
+const BUSY_REMEMBERED: Span = METRICS_KEPT;
 
 /// What a job behind a blocked one has to keep to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

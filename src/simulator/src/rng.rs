@@ -43,6 +43,8 @@ pub(crate) enum Stream {
     Victims,
     /// How long a software update takes.
     Software,
+    /// Which of a node's devices does how much of its work.
+    Devices,
 }
 
 /// A stream of numbers (SplitMix64, by Steele, Lea and Flood).

@@ -19,6 +19,7 @@ pub use problems::{Problem, SpecError};
 pub use text::Between;
 
 use crate::faults::FaultKind;
+use crate::metrics::MetricsLayout;
 
 /// A world's file with every key in it.
 pub const EXAMPLE: &str = include_str!("spec/example.toml");
@@ -77,6 +78,9 @@ pub struct WorldSpec {
     /// How long a datapoint takes to show.
     #[serde(with = "text::span")]
     pub metric_latency: Span,
+    /// Who publishes metrics to CloudWatch, and so how they are named there; the
+    /// port in process does not care.
+    pub metrics_layouts: Vec<MetricsLayout>,
     /// Whether the log's text is kept; its digest always is.
     pub keep_log: bool,
     /// Random faults, so many a day.
@@ -133,6 +137,7 @@ impl Default for WorldSpec {
             metrics: true,
             metric_period: Span::secs(60),
             metric_latency: Span::secs(90),
+            metrics_layouts: MetricsLayout::ALL.to_vec(),
             keep_log: true,
             random_faults_per_day: 0.0,
             random_fault_kinds: vec![],

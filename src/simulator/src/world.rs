@@ -20,6 +20,7 @@ use crate::demand::{self, Order};
 use crate::fleet::{Fleet, GroupNo, Serial};
 use crate::gauntlet::Gauntlet;
 use crate::log::{Log, LogEntry, WorldEvent};
+use crate::metrics::Archive;
 use crate::nemesis::Faults;
 use crate::record::Record;
 use crate::rng::{Rng, Stream};
@@ -186,6 +187,7 @@ pub(crate) struct Inner {
     pub(crate) shortages: Shortages,
     pub(crate) software: Software,
     pub(crate) faults: Faults,
+    pub(crate) archive: Archive,
     pub(crate) gauntlet: Gauntlet,
     pub(crate) record: Record,
     pub(crate) log: Log,
@@ -203,6 +205,7 @@ impl Inner {
             shortages: Shortages::default(),
             software: Software::new(&spec),
             faults: Faults::default(),
+            archive: Archive::default(),
             gauntlet: Gauntlet::default(),
             record: Record::new(&spec),
             log: Log::new(spec.start, spec.keep_log),

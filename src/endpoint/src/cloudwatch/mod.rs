@@ -1,35 +1,129 @@
-//! CloudWatch's side of the endpoint. This build knows no operation of it and says
-//! so in the protocol's own words.
+//! CloudWatch: GetMetricData, ListMetrics and PutMetricData over the simulated
+//! clusters' metrics and what clients put beside them.
+//!
+//! ```text
+//! Request ─► protocol (CBOR, JSON) ─► Value ─► data | list | put ─► Value ─► Reply
+//!                                     failure at any step ─► Reply with AWS's code
+//! ```
+//! One CloudWatch stands for all of the endpoint's clusters, whatever their accounts
+//! and regions: series are told apart by their dimensions alone. Where two worlds have
+//! the same series (both have an instance of the same id), the first one's is given.
+//! Expressions are refused. What was put can be read at once; the real CloudWatch takes
+//! up to two minutes, and up to fifteen to list a new metric.
 
-use std::sync::Mutex;
+mod data;
+mod failure;
+mod list;
+mod protocol;
+mod put;
+mod rules;
+mod statistic;
+mod store;
+mod token;
+mod value;
 
+#[cfg(test)]
+mod tests;
+
+use std::sync::{Mutex, PoisonError};
+
+use trimtab_core::units::Time;
+use trimtab_daemon::ports::ReadError;
 use trimtab_simulator::World;
 
+pub(crate) use store::MetricStore;
+
 use crate::wire::{Reply, Request};
-
-/// What `X-Amz-Target` begins with, and the service's name in paths.
-const SERVICE: &str = "GraniteServiceVersion20100801";
-
-/// What PutMetricData was given.
-#[derive(Default)]
-pub(crate) struct MetricStore;
+use failure::{Failure, FailureKind};
+use protocol::{Dialect, Protocol, header};
+use value::{Members, Value};
 
 /// Whether this request is for CloudWatch, by its target header or its path.
 pub(crate) fn is_for_us(request: &Request) -> bool {
-    let by_path = request.path.strip_prefix("/service/").is_some_and(|p| p.starts_with(SERVICE));
-    by_path || request.header("x-amz-target").is_some_and(|target| target.starts_with(SERVICE))
+    protocol::operation(request).is_some()
 }
 
-/// Answers it. `store` keeps what PutMetricData was given.
-pub(crate) fn answer(_world: &World, _store: &Mutex<MetricStore>, _request: &Request) -> Reply {
-    let code = "UnknownOperationException";
-    let body = serde_json::json!({ "__type": code, "message": "this build has no CloudWatch" });
-    Reply {
-        status: 400,
-        headers: vec![
-            ("content-type", "application/x-amz-json-1.0".to_owned()),
-            ("x-amzn-errortype", code.to_owned()),
-        ],
-        body: body.to_string().into_bytes(),
+/// Answers it. `store` keeps what PutMetricData was given. `worlds`: all simulated
+/// clusters of this endpoint.
+pub(crate) fn answer(worlds: &[World], store: &Mutex<MetricStore>, request: &Request) -> Reply {
+    let mut store = store.lock().unwrap_or_else(PoisonError::into_inner);
+    let (protocol, operation) = protocol::operation(request).unwrap_or((Protocol::Json, ""));
+    let dialect = Dialect {
+        protocol,
+        query_mode: header(request, "x-amzn-query-mode").is_some_and(|is| is == "true"),
+        request_id: store.next_request_id(),
+    };
+    match perform(worlds, &mut store, request, protocol, operation) {
+        Ok(output) => dialect.success(output.as_ref()),
+        Err(failure) => dialect.failure(&failure),
     }
+}
+
+fn perform(
+    worlds: &[World],
+    store: &mut MetricStore,
+    request: &Request,
+    protocol: Protocol,
+    operation: &str,
+) -> Result<Option<Value>, Failure> {
+    if request.method != "POST" {
+        let what = format!("{} is not supported, only POST.", request.method);
+        return Err(FailureKind::UnknownOperation.because(what));
+    }
+    let spoken = header(request, "smithy-protocol");
+    if protocol == Protocol::Cbor && spoken != Some("rpc-v2-cbor") {
+        let what = "The header smithy-protocol must be rpc-v2-cbor.";
+        return Err(FailureKind::Serialization.because(what));
+    }
+    let now = clock(worlds)?;
+    let body = protocol::body(request)?;
+    let decoded = protocol.decode(&body)?;
+    let members = Members::of(&decoded)?;
+    match operation {
+        "GetMetricData" => {
+            refuse_by_fault(worlds)?;
+            data::get(worlds, store, &members, now).map(Some)
+        }
+        "ListMetrics" => {
+            refuse_by_fault(worlds)?;
+            list::list(worlds, store, &members, now).map(Some)
+        }
+        "PutMetricData" => {
+            refuse_by_fault(worlds)?;
+            if body.len() > put::BODY_BYTES_MAX {
+                return Err(FailureKind::TooLarge.because("Request size is too large."));
+            }
+            put::put(store, &members, now).map(|()| None)
+        }
+        other => {
+            let what = format!("CloudWatch has no operation {other} on this endpoint.");
+            Err(FailureKind::UnknownOperation.because(what))
+        }
+    }
+}
+
+/// The endpoint's time: that of the world that is furthest.
+fn clock(worlds: &[World]) -> Result<Time, Failure> {
+    let now = worlds.iter().map(World::now).max();
+    now.ok_or_else(|| FailureKind::Internal.because("This endpoint has no world."))
+}
+
+/// A fault of any world refuses every call: they share one CloudWatch.
+fn refuse_by_fault(worlds: &[World]) -> Result<(), Failure> {
+    for world in worlds {
+        match world.metrics().refused() {
+            None => {}
+            Some(ReadError::Throttled(_)) => {
+                return Err(FailureKind::Throttling.because("Rate exceeded"));
+            }
+            Some(
+                ReadError::Refused(why)
+                | ReadError::NoAnswer(why)
+                | ReadError::Denied(why)
+                | ReadError::Elsewhere(why)
+                | ReadError::Unreadable(why),
+            ) => return Err(FailureKind::AccessDenied.because(&*why)),
+        }
+    }
+    Ok(())
 }

@@ -11,6 +11,7 @@ use trimtab_core::ids::PartitionName;
 use trimtab_core::units::{NodeCount, Span};
 
 use super::WorldSpec;
+use crate::faults::FaultKind;
 
 /// Why a world cannot be made: everything at once.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -144,6 +145,9 @@ fn find(spec: &WorldSpec) -> Vec<(Place, String)> {
     });
     let lags = [spec.listing_lag, spec.count_lag, spec.fence_lag, spec.metric_latency];
     no(lags.iter().all(|lag| *lag >= Span::ZERO), Place::World, &|| "a lag is below 0s".to_owned());
+    no(!spec.metrics || !spec.metrics_layouts.is_empty(), Place::World, &|| {
+        "metrics_layouts is empty: name some, or write `metrics = false`".to_owned()
+    });
     let rate = spec.random_faults_per_day;
     no((0.0..=10_000.0).contains(&rate), Place::World, &|| {
         format!("random_faults_per_day is {rate}, not 0 to 10000")
@@ -229,6 +233,21 @@ fn find(spec: &WorldSpec) -> Vec<(Place, String)> {
         no(!needs_time, Place::Fault(i), &|| {
             format!("`{}` holds for a while: `for` is missing", fault.kind.name())
         });
+        if let FaultKind::MetricsOutOfRange { percent, .. } = fault.kind {
+            no(!(0..=100).contains(&percent), Place::Fault(i), &|| {
+                format!("percent is {percent}: out of range is below 0 or above 100")
+            });
+        }
+        if let FaultKind::MetricsGaps { every } = fault.kind {
+            no(every >= 2, Place::Fault(i), &|| {
+                format!(
+                    "every is {every}, below 2; for no datapoints at all write `metrics-missing`"
+                )
+            });
+        }
+        if let FaultKind::MetricsLate { by } = fault.kind {
+            no(by >= Span::ZERO, Place::Fault(i), &|| format!("by is {by}, below 0s"));
+        }
     }
     found
 }

@@ -8,7 +8,7 @@ use trimtab_core::units::{NodeCount, Share, Span};
 use trimtab_daemon::ports::{DeleteOutcome, ReadError, Switch};
 
 use super::{cluster, group, ids, job, ledger, now, order, scheduler_node, spec, world};
-use crate::faults::{FaultKind, Target};
+use crate::faults::{FaultKind, MetricsStatus, Target};
 use crate::ports::PortOptions;
 use crate::truth::Caller;
 use crate::world::World;
@@ -170,6 +170,73 @@ fn metrics_show_work_and_go_missing_zero_and_stale() {
     let since = world.now();
     world.advance_by(Span::mins(9));
     assert_eq!(read(&world).1.expect("read").to, since);
+}
+
+#[test]
+fn metrics_are_throttled_denied_partial_late_and_full_of_holes() {
+    let read = |world: &World, n: usize| {
+        let id = ids(world)[n];
+        let mut read = world.utilization(&cluster(), &[id], Span::mins(10))?;
+        Ok(read.remove(&id).expect("datapoints"))
+    };
+    let fresh = |world: &World, n: usize| match read(world, n) {
+        Ok(Witness::Fresh { value, .. }) => value,
+        other => panic!("{other:?}"),
+    };
+    let refused = |kind| read(&with(kind), 0).expect_err("refused");
+    assert!(matches!(refused(FaultKind::MetricsThrottled), ReadError::Throttled(_)));
+    assert!(matches!(refused(FaultKind::MetricsDenied), ReadError::Refused(_)));
+    let node = || Target::Nth(1);
+    let status = MetricsStatus::PartialData;
+    for kind in [
+        FaultKind::MetricsOutOfRange { node: node(), percent: -1 },
+        FaultKind::MetricsStatus { node: node(), status },
+        FaultKind::MetricsDeviceMissing { node: node() },
+    ] {
+        let world = with(kind.clone());
+        world.advance_by(Span::mins(1));
+        assert_eq!(read(&world, 1), Ok(Witness::Partial), "{kind:?}");
+        fresh(&world, 0);
+        world.advance_by(WHILE);
+        fresh(&world, 1);
+    }
+    let world = with(FaultKind::MetricsDeviceMissing { node: node() });
+    fresh(&world, 1); // What it sent before is there.
+    let world = with(FaultKind::MetricsLate { by: Span::mins(7) });
+    assert_eq!(fresh(&world, 0).to, world.now() - Span::mins(7));
+    // The world's 20th minute is lost, so the newest is the 19th; the 16th is, too.
+    let world = with(FaultKind::MetricsGaps { every: 4 });
+    let ends = |minutes| spec("").start + Span::mins(minutes);
+    let activity = fresh(&world, 0);
+    assert_eq!((activity.from, activity.to), (ends(17), ends(19)));
+}
+
+#[test]
+fn metrics_of_a_window_are_its_periods_maximum() {
+    // Busy from the 1st to the 11th minute.
+    let world = world(&job("1m", "10m", "nodes = 1"));
+    world.advance_by(Span::mins(40));
+    let id = (0..4).map(|n| ids(&world)[n]);
+    let busiest = |window| {
+        let read = |id| match world.utilization(&cluster(), &[id], window).expect("read").get(&id) {
+            Some(Witness::Fresh { value, .. }) => value.utilization,
+            other => panic!("{other:?}"),
+        };
+        id.clone().map(read).max().expect("four")
+    };
+    let percent = |percent| Share::try_from_percent(percent).expect("in range");
+    assert!(busiest(Span::mins(28)) < percent(2.0), "from the 12th minute on");
+    assert!(busiest(Span::mins(30)) > percent(50.0));
+    assert!(busiest(Span::hours(12)) >= busiest(Span::mins(30)), "more periods, no less");
+}
+
+#[test]
+fn new_metric_faults_are_never_drawn_at_random() {
+    let is_new = |kind: &FaultKind| {
+        let of_metrics = kind.name().starts_with("metrics-");
+        of_metrics && ![FaultKind::MetricsMissing, FaultKind::MetricsStale].contains(kind)
+    };
+    assert!(!FaultKind::survivable().iter().any(is_new), "every seed's faults would change");
 }
 
 #[test]

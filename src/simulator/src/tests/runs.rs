@@ -225,6 +225,23 @@ fn all_problems_of_a_file_are_told_with_their_lines() {
     assert!(e.starts_with("w.toml:2: ") && e.contains("duration with units"), "{e}");
     let e = wrong("[[fault]]\nat = \"1m\"\nfor = \"1m\"\nkind = \"gremlins\"");
     assert!(e.starts_with("w.toml:4: unknown variant `gremlins`"), "{e}");
+    let fault = |kind: &str| {
+        let fault = format!("[[fault]]\nat = \"1m\"\nfor = \"1m\"\nkind = {{ {kind} }}\n");
+        wrong(&format!("[[group]]\nname = \"a\"\ncount = 3\n{fault}"))
+    };
+    assert_eq!(
+        fault("metrics-out-of-range = { node = \"any\", percent = 100 }"),
+        "w.toml:4: percent is 100: out of range is below 0 or above 100",
+    );
+    assert_eq!(
+        fault("metrics-gaps = { every = 1 }"),
+        "w.toml:4: every is 1, below 2; for no datapoints at all write `metrics-missing`",
+    );
+    assert_eq!(fault("metrics-late = { by = \"-1m\" }"), "w.toml:4: by is -1m, below 0s");
+    let none = wrong("metrics_layouts = []\n[[group]]\nname = \"a\"\ncount = 3\n");
+    assert_eq!(none, "w.toml: metrics_layouts is empty: name some, or write `metrics = false`",);
+    let e = wrong("metrics_layouts = [\"statsd\"]\n[[group]]\nname = \"a\"\ncount = 3\n");
+    assert!(e.starts_with("w.toml:1: unknown variant `statsd`"), "{e}");
 }
 
 #[test]
