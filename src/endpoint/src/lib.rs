@@ -22,6 +22,9 @@ mod sagemaker;
 mod server;
 mod wire;
 
+#[cfg(test)]
+mod tests;
+
 pub use client::{ConnectError, WorldClient, WorldDoorbell};
 pub use hosts::{Change, NodeChange, Pace};
 pub use server::{Endpoint, Error, Handle, Options};

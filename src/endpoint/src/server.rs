@@ -11,7 +11,7 @@ use flate2::read::MultiGzDecoder;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::body::{Bytes, Incoming};
+use hyper::body::{Body, Bytes, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::Service;
 use hyper::{HeaderMap, Response};
@@ -317,6 +317,10 @@ async fn receive(request: hyper::Request<Incoming>) -> Result<Request, Reply> {
         let what = format!("a body of more than {LARGEST_BODY} bytes");
         problem(413, "RequestEntityTooLargeException", &what)
     };
+    // Told in advance, it is not waited for.
+    if body.size_hint().lower() > LARGEST_BODY as u64 {
+        return Err(too_large());
+    }
     let body = match Limited::new(body, LARGEST_BODY).collect().await {
         Ok(body) => body.to_bytes().to_vec(),
         Err(why) if why.is::<LengthLimitError>() => return Err(too_large()),
