@@ -22,12 +22,15 @@ use trimtab_simulator::spec::WorldSpec;
 use trimtab_tests::life::{Life, poll_once};
 use trimtab_tests::worlds::{cluster_policy, group_policy, name};
 
+/// What a request for these nodes is answered.
+type Answer = Box<dyn Fn(&[InstanceId]) -> DeleteOutcome + Send + Sync>;
+
 /// Answers every request until then with this; later ones go through.
 struct Refusing {
     inner: Arc<dyn ClusterWrite>,
     world: World,
     until: Time,
-    answer: Box<dyn Fn(&[InstanceId]) -> DeleteOutcome + Send + Sync>,
+    answer: Answer,
     asked: Mutex<Vec<Time>>,
 }
 
@@ -182,9 +185,8 @@ fn a_refused_cluster_is_left_alone_longer_each_time_and_whoever_can_help_is_told
         let delays: Vec<Span> = past.said.iter().map(|b| b.until.since(b.at)).collect();
         assert!(delays.windows(2).all(|two| two[1].0 * 5 >= two[0].0 * 4), "{cause:?}: {delays:?}");
         assert!(delays[1] > delays[0], "{cause:?}: {delays:?}");
-        let told = past.told.iter().filter(|(_, told)| match told {
-            Notification::Refused { backoff, .. } => backoff.cause == cause,
-            _ => false,
+        let told = past.told.iter().filter(|(_, told)| {
+            matches!(told, Notification::Refused { backoff, .. } if backoff.cause == cause)
         });
         let told = told.count();
         assert_eq!(told, if cause.wants_a_person() { past.asked.len() } else { 0 }, "{cause:?}");

@@ -1,7 +1,9 @@
 //! An exhaustive search over `core::action`: two nodes, and at every
 //! point a job that lands or ends, a person who resumes or drains, reads that
 //! fail or lag, every way a delete call can end, time that passes, and a crash
-//! between a commit and its effects.
+//! between a commit and its effects. Calls for the whole group leave one of the
+//! two, which one is picked at any moment after the call, and the real
+//! `core::group_call` says when it is over.
 //!
 //! Times are kept relative to now, so the states are finitely many, and the
 //! search runs until nothing new is reached.
@@ -12,9 +14,15 @@ use trimtab_core::action::{
     ActionState, Answer, Call, Effect, End, Event, EventKind, FenceLook, Look, ReleaseReason,
     Sight, Terms, Work, step,
 };
-use trimtab_core::ids::BatchId;
-use trimtab_core::snapshot::{Claim, InstanceStatus};
-use trimtab_core::units::{Span, Time};
+use trimtab_core::group_call;
+use trimtab_core::history::{History, OpenAction};
+use trimtab_core::ids::{ActionId, BatchId, GroupName, InstanceId};
+use trimtab_core::plan::Evidence;
+use trimtab_core::snapshot::{
+    Claim, ClusterState, ClusterStatus, GroupDescription, GroupView, Identity, InstanceStatus,
+    Listing, NodeCapacity, NodeView, Provisioning, Role, Snapshot, Witness, WorkloadSource,
+};
+use trimtab_core::units::{NodeCount, Span, Time, Usd, UsdPerHour};
 use trimtab_tests::worlds::name;
 
 /// How many happenings deep the search goes from the start: deeper than there
@@ -22,6 +30,8 @@ use trimtab_tests::worlds::name;
 const DEPTH: u32 = 60;
 
 const NOW: Time = Time(0);
+/// Before anything else that happens.
+const LAUNCHED: Time = Time(2 * OLDEST);
 const UNIT: Span = Span::mins(1);
 const OLDEST: i64 = -4 * UNIT.0;
 
@@ -58,6 +68,8 @@ struct Node {
     /// A person took our fence away after our last look, or during the
     /// deletion: what lands then nobody could have seen before the call.
     taken_over: bool,
+    /// A call for the group was accepted, and it is not picked yet who goes.
+    may_be_picked: bool,
 }
 
 type World = [Node; 2];
@@ -104,6 +116,12 @@ enum Reply {
     NoAnswer,
     CrashUnsent,
     CrashAfterActed,
+    /// By a count, where both nodes could go.
+    CountAccepted,
+    CountRefused,
+    CountNoAnswerButActed,
+    CountNoAnswer,
+    CountCrashAfterActed,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -113,6 +131,8 @@ enum Happening {
     PersonResumes(usize),
     PersonDrains(usize),
     Terminates(usize),
+    /// Of two that may be picked, this one is.
+    Picked(usize),
     Marked(usize),
     Paused,
     Restart,
@@ -129,6 +149,7 @@ fn happenings() -> Vec<Happening> {
             Happening::PersonResumes(i),
             Happening::PersonDrains(i),
             Happening::Terminates(i),
+            Happening::Picked(i),
             Happening::Marked(i),
         ]);
     }
@@ -146,6 +167,11 @@ fn happenings() -> Vec<Happening> {
         Reply::NoAnswer,
         Reply::CrashUnsent,
         Reply::CrashAfterActed,
+        Reply::CountAccepted,
+        Reply::CountRefused,
+        Reply::CountNoAnswerButActed,
+        Reply::CountNoAnswer,
+        Reply::CountCrashAfterActed,
     ] {
         all.push(Happening::Tick(Read::True, Crash::No, reply));
     }
@@ -172,7 +198,7 @@ impl Model {
                     node.fence = Fence::Ours;
                 }
                 Effect::Release if node.fence == Fence::Ours => {
-                    if node.instance == Instance::Doomed {
+                    if node.instance == Instance::Doomed || node.may_be_picked {
                         return Err(Breach::HandedBackWhileDoomed);
                     }
                     node.fence = Fence::Clear;
@@ -232,7 +258,7 @@ impl Model {
             of_node.extend(self.one(node, EventKind::Deadline));
             // Once the deletion is under way, seeing it changes nothing.
             let readable = read != Read::NoScheduler && read != Read::NoListing;
-            if readable && node.instance == Instance::Running {
+            if readable && node.instance == Instance::Running && !node.may_be_picked {
                 node.taken_over = false;
             }
             effects.push(of_node);
@@ -245,10 +271,23 @@ impl Model {
         if crash != Crash::No {
             return self.restart(world);
         }
+        if read == Read::True {
+            self.end_calls(world, &looks)?;
+        }
         if read == Read::True || read == Read::Lagging {
             self.sweep(world)?;
         }
         self.delete(world, &looks, reply)
+    }
+
+    /// Calls for the group that are over by its counts, as the driver does.
+    fn end_calls(&self, world: &mut World, looks: &[Look; 2]) -> Result<(), Breach> {
+        for (node, why) in calls_over(world) {
+            let mut effects = self.one(&mut world[node], EventKind::CallOver(why));
+            effects.extend(self.one(&mut world[node], EventKind::Look(looks[node].clone())));
+            self.run(&mut world[node], &effects)?;
+        }
+        Ok(())
     }
 
     /// Our fences without an action are taken off, as the driver does; a name
@@ -277,11 +316,30 @@ impl Model {
                 }
             )
         };
+        let call = match reply {
+            Reply::CountAccepted
+            | Reply::CountRefused
+            | Reply::CountNoAnswerButActed
+            | Reply::CountNoAnswer
+            | Reply::CountCrashAfterActed => Call::Group { after: NodeCount(1) },
+            Reply::Accepted
+            | Reply::FirstFailed
+            | Reply::Refused
+            | Reply::NoAnswerButActed
+            | Reply::NoAnswer
+            | Reply::CrashUnsent
+            | Reply::CrashAfterActed => Call::Named,
+        };
+        let both = (0..2).all(|i| {
+            matches!(world[i].action, Some(ActionState::Settling { .. })) && clean(&looks[i])
+        });
+        if call != Call::Named && !both {
+            return Ok(());
+        }
         let mut asked = vec![];
         for (i, look) in looks.iter().enumerate() {
             let settling = matches!(world[i].action, Some(ActionState::Settling { .. }));
             if settling && clean(look) {
-                let call = Call::Named;
                 let cleared = EventKind::Cleared { batch, look_begun_at: NOW, call };
                 if self.one(&mut world[i], cleared).contains(&Effect::Delete(batch)) {
                     asked.push(i);
@@ -292,6 +350,13 @@ impl Model {
             return Ok(());
         }
         let first = asked[0];
+        // The settle time may be over for one of them only: the audit asks both.
+        if call != Call::Named && asked.len() < 2 {
+            for i in asked {
+                self.one(&mut world[i], EventKind::Answered(Answer::Refused { why: "".into() }));
+            }
+            return Ok(());
+        }
         for i in asked {
             let node = &mut world[i];
             let (acted, answer) = match reply {
@@ -305,21 +370,35 @@ impl Model {
                 Reply::NoAnswer => (false, Some(Answer::NoAnswer)),
                 Reply::CrashUnsent => (false, None),
                 Reply::CrashAfterActed => (true, None),
+                Reply::CountAccepted => (true, Some(Answer::Accepted)),
+                Reply::CountRefused => (false, Some(Answer::Refused { why: "busy".into() })),
+                Reply::CountNoAnswerButActed => (true, Some(Answer::NoAnswer)),
+                Reply::CountNoAnswer => (false, Some(Answer::NoAnswer)),
+                Reply::CountCrashAfterActed => (true, None),
             };
             if acted && node.instance == Instance::Running {
-                node.instance = Instance::Doomed;
+                match call {
+                    Call::Named => node.instance = Instance::Doomed,
+                    Call::Group { .. } => node.may_be_picked = true,
+                }
             }
             if let Some(answer) = answer {
                 self.one(node, EventKind::Answered(answer));
             }
         }
         match reply {
-            Reply::CrashUnsent | Reply::CrashAfterActed => self.restart(world),
+            Reply::CrashUnsent | Reply::CrashAfterActed | Reply::CountCrashAfterActed => {
+                self.restart(world)
+            }
             Reply::Accepted
             | Reply::FirstFailed
             | Reply::Refused
             | Reply::NoAnswerButActed
-            | Reply::NoAnswer => Ok(()),
+            | Reply::NoAnswer
+            | Reply::CountAccepted
+            | Reply::CountRefused
+            | Reply::CountNoAnswerButActed
+            | Reply::CountNoAnswer => Ok(()),
         }
     }
 
@@ -357,9 +436,19 @@ impl Model {
                 node.instance = Instance::Gone;
                 node.job = false;
             }
+            Happening::Picked(i) => {
+                if !next[i].may_be_picked {
+                    return Ok(None);
+                }
+                next[i].instance = Instance::Doomed;
+                for node in &mut next {
+                    node.may_be_picked = false;
+                }
+            }
             Happening::Marked(i) => {
                 let node = &mut next[i];
-                let free = node.fence == Fence::Clear && !node.job;
+                // Nothing is marked in a group while a call for it is open.
+                let free = node.fence == Fence::Clear && !node.job && !node.may_be_picked;
                 if node.action.is_some() || !free || node.instance != Instance::Running {
                     return Ok(None);
                 }
@@ -390,6 +479,7 @@ impl Model {
             job: false,
             instance: Instance::Running,
             taken_over: false,
+            may_be_picked: false,
         };
         let start = [fresh.clone(), fresh];
         let all = happenings();
@@ -421,6 +511,91 @@ impl Model {
             }
         }
         Ok(came_from.into_keys().collect())
+    }
+}
+
+/// What the real function says of the model's world, all of it read as it is.
+/// While nobody is picked yet, `TargetCount` is what was asked for.
+fn calls_over(world: &World) -> Vec<(usize, ReleaseReason)> {
+    let group: GroupName = name("workers");
+    let id = |i: usize| InstanceId::from_number(i as u128 + 1);
+    let mut history = History::default();
+    for (i, node) in world.iter().enumerate() {
+        let Some(state @ ActionState::Asked { call: Call::Group { .. }, .. }) = &node.action else {
+            continue;
+        };
+        history.actions.insert(id(i), open(id(i), group.clone(), state.clone()));
+    }
+    if history.actions.is_empty() {
+        return vec![];
+    }
+    let listed = world.iter().enumerate().filter(|(_, node)| node.instance != Instance::Gone);
+    let nodes: Vec<NodeView> = listed.map(|(i, node)| view(id(i), node)).collect();
+    let current = NodeCount::of(nodes.len());
+    let going = world.iter().any(|node| node.may_be_picked || node.instance == Instance::Doomed);
+    let description = GroupDescription {
+        role: Role::Worker,
+        current,
+        target: if going { current.less(NodeCount(1)) } else { current },
+        calm: true,
+        capacity: None,
+    };
+    let view = GroupView { description, freeze: None, nodes, pending: None };
+    let snapshot = Snapshot {
+        cluster: name("research"),
+        begun_at: NOW,
+        taken_at: NOW,
+        state: Some(ClusterState {
+            status: ClusterStatus::InService,
+            provisioning: Provisioning::Continuous,
+            rival_autoscaler: false,
+            software_update: false,
+            created: None,
+        }),
+        listing: Listing::Complete,
+        workload: WorkloadSource::Complete,
+        groups: [(group, view)].into_iter().collect(),
+        fences: vec![],
+    };
+    let over = group_call::over(&snapshot, &history).into_iter();
+    over.map(|(node, why)| (if node == id(0) { 0 } else { 1 }, why)).collect()
+}
+
+fn open(node: InstanceId, group: GroupName, state: ActionState) -> OpenAction {
+    OpenAction {
+        id: ActionId(1),
+        group,
+        node,
+        identity: Identity { launched: LAUNCHED, name: None },
+        marked_at: NOW,
+        state,
+        terms: TERMS,
+        evidence: Evidence {
+            idle_since: NOW,
+            surplus: NodeCount(1),
+            tau: UNIT,
+            price: UsdPerHour(1),
+            wake: Usd::ZERO,
+            remainder: None,
+        },
+        policy: name("policy1"),
+    }
+}
+
+fn view(id: InstanceId, node: &Node) -> NodeView {
+    let is_running = node.instance == Instance::Running;
+    NodeView {
+        id,
+        launched: LAUNCHED,
+        status: if is_running { InstanceStatus::Running } else { InstanceStatus::ShuttingDown },
+        name: None,
+        image: None,
+        health: 100,
+        protected: false,
+        capacity: NodeCapacity::NotShown,
+        scheduler: Witness::Absent,
+        activity: Witness::Absent,
+        described_running: is_running,
     }
 }
 
@@ -469,8 +644,10 @@ fn no_way_through_loses_a_job_or_leaves_a_fence() {
         let mut world = world.clone();
         for _ in 0..12 {
             for i in 0..2 {
-                if let Ok(Some(next)) = model.after(&world, Happening::Terminates(i)) {
-                    world = next;
+                for ends in [Happening::Picked(i), Happening::Terminates(i)] {
+                    if let Ok(Some(next)) = model.after(&world, ends) {
+                        world = next;
+                    }
                 }
             }
             for calm in [
@@ -566,6 +743,7 @@ fn the_search_finds_planted_bugs() {
         job: false,
         instance: Instance::Running,
         taken_over: false,
+        may_be_picked: false,
     };
     let mut world = [fresh(Some(ActionState::Marked { since: NOW })), fresh(None)];
     let look = Model::look(&world[0], Read::True);
@@ -595,6 +773,7 @@ fn an_action_that_ends_under_its_fence_is_swept() {
         job: false,
         instance: Instance::Running,
         taken_over: false,
+        may_be_picked: false,
     };
     let mut world = [node.clone(), Node { action: None, fence: Fence::Clear, ..node }];
     let calm = model.tick(&mut world, Read::True, Crash::No, Reply::Accepted);

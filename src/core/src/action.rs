@@ -384,6 +384,21 @@ impl ActionState {
         }
     }
 
+    /// Whether a call for its whole group may have been sent and is not over.
+    pub const fn is_in_group_call(&self) -> bool {
+        match self {
+            Self::Asking { call: Call::Group { .. }, .. }
+            | Self::Asked { call: Call::Group { .. }, .. } => true,
+            Self::Asking { call: Call::Named, .. }
+            | Self::Asked { call: Call::Named, .. }
+            | Self::Marked { .. }
+            | Self::Fencing { .. }
+            | Self::Settling { .. }
+            | Self::Releasing { .. }
+            | Self::Ended { .. } => false,
+        }
+    }
+
     /// Whether it can still be taken back by a veto.
     pub const fn is_revocable(&self) -> bool {
         match self {

@@ -13,7 +13,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use crate::action::ActionState;
+use crate::action::{ActionState, Call};
 use crate::history::{History, OpenAction};
 use crate::ids::{ActionId, BatchId, ClusterName, GroupName, InstanceId};
 use crate::plan::{Mark, Plan, Release};
@@ -240,7 +240,12 @@ impl Auditor<'_> {
         let mut open = self.history.actions.values().filter(open);
         let same = |stay| marks.iter().all(|mark| mark.evidence.remainder == stay);
         let holds = match marks.first().and_then(|mark| mark.evidence.remainder) {
-            None => same(None) && open.all(|action| action.evidence.remainder.is_none()),
+            None => {
+                same(None)
+                    && open.all(|action| {
+                        action.evidence.remainder.is_none() && !is_in_group_call(&action.state)
+                    })
+            }
             Some(stay) => {
                 same(Some(stay))
                     && group.group_calls == GroupCalls::WholeGroup
@@ -650,6 +655,20 @@ fn settled_until(state: &ActionState) -> Option<Time> {
         | ActionState::Asked { .. }
         | ActionState::Releasing { .. }
         | ActionState::Ended { .. } => None,
+    }
+}
+
+fn is_in_group_call(state: &ActionState) -> bool {
+    match state {
+        ActionState::Asking { call, .. } | ActionState::Asked { call, .. } => match call {
+            Call::Group { .. } => true,
+            Call::Named => false,
+        },
+        ActionState::Marked { .. }
+        | ActionState::Fencing { .. }
+        | ActionState::Settling { .. }
+        | ActionState::Releasing { .. }
+        | ActionState::Ended { .. } => false,
     }
 }
 

@@ -101,7 +101,13 @@ impl Open<'_> {
             .collect();
         let Some(seen) = seen.filter(|_| has_settled) else { return vec![] };
         let left = NodeCount::of(self.left.len());
-        let took_its_number = left <= self.after;
+        // When it was sent, all of its nodes and no others were in the group. So
+        // one that is listed and was launched before is one that it left, though
+        // its action may have ended since: handed back, or its fence lost.
+        let asked_at = self.left.iter().map(|left| left.asked_at).max();
+        let of_call = |node: &&NodeView| asked_at.is_some_and(|at| node.launched <= at);
+        let survivors = NodeCount::of(view.nodes.iter().filter(of_call).count());
+        let took_its_number = survivors <= self.after;
         let is_as_asked = listed == self.after && left == self.after;
         let of_node = |(left, node): (&Left<'_>, &NodeView)| {
             let long = left.running_since.is_some_and(|since| {

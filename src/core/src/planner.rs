@@ -319,7 +319,10 @@ impl Group<'_> {
         policy: &ClusterPolicy,
         cluster_spare: NodeCount,
     ) -> Choice {
-        if self.whole_group_stays().is_some() {
+        // A node whose fence a person took away may be picked all the same: it is
+        // not begun with anew while the call is open.
+        let is_called = self.open_actions().any(|action| action.state.is_in_group_call());
+        if is_called || self.whole_group_stays().is_some() {
             let (count, bound) = (NodeCount::ZERO, Some(Bound::WholeGroup));
             return Choice { count, bound, remainder: None };
         }

@@ -389,8 +389,12 @@ fn accepted_call_is_never_over_before_it_took_as_many_as_it_was_to_take() {
     let long = Called { running: Some(Span::mins(60)), described: true, ..YES };
     let four = "node n1..n4 idle; at -20m; action n1..n4 asked; at 0s; node n1 idle";
     assert_eq!(over(four, &long), [], "it may still begin");
+    // A person took the fences of two away, so their actions ended. They are
+    // there all the same, and two of the four are still to go.
+    let resumed = "node n1..n4 idle; at -20m; action n1..n2 asked; at 0s; node n1 idle";
+    assert_eq!(over(resumed, &long), []);
     // Somebody grew the group meanwhile: those that stay are seen to stay.
-    let grown = "node n1..n2 idle; at -20m; action n1..n2 asked; at 0s; node n5 idle";
+    let grown = "node n1..n2 idle; at -20m; action n1..n2 asked; at 0s; node n5 idle launched=-9m";
     assert_eq!(over(grown, &long).len(), 2);
     assert_eq!(over(grown, &Called { described: false, ..long }), []);
     assert_eq!(over(grown, &Called { running: Some(Span::mins(14)), described: true, ..YES }), []);
@@ -417,6 +421,21 @@ fn unanswered_call_is_over_after_a_quarter_of_an_hour_of_settled_counts() {
     let back = over(two, &none(15, true));
     assert!(back.len() == 2 && back.iter().all(|(_, why)| *why == ReleaseReason::Spared));
     assert_eq!(over(two, &none(1, true)), [], "without an answer never at once");
+}
+
+#[test]
+fn nothing_is_marked_in_a_group_while_a_call_for_it_is_open() {
+    let text =
+        "group workers size=4; node n1..n3 idle; at -8m; action n1 asked; at 0s; node n1 idle";
+    let (plan, mut world) = planned(text);
+    assert_eq!(marks(&plan), (2, vec![None]), "beside a request by ids");
+    for action in world.history.actions.values_mut() {
+        if let ActionState::Asked { call, .. } = &mut action.state {
+            *call = Call::Group { after: NodeCount::ZERO };
+        }
+    }
+    assert_eq!(violations(plan, &world), [Rule::WholeGroup]);
+    assert_eq!(marks(&plan_of(&world).0), (0, vec![]));
 }
 
 #[test]

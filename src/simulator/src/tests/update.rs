@@ -26,11 +26,12 @@ fn victims(seed: u64) -> Vec<InstanceId> {
     let DeleteOutcome::Answered { accepted, failed } = set(&world, 2) else { panic!("accepted") };
     assert_eq!((accepted.len(), failed.len()), (4, 0), "any of them may go");
     assert_eq!((group(&world).target, group(&world).current), (NodeCount(2), NodeCount(4)));
-    let told = world.take_events().into_iter().filter_map(|entry| match entry.event {
-        WorldEvent::NodeLeaving { node, by: Caller::Daemon, .. } => Some(node),
-        _ => None,
-    });
-    let mut went: Vec<InstanceId> = told.collect();
+    let mut went: Vec<InstanceId> = vec![];
+    for entry in world.take_events() {
+        if let WorldEvent::NodeLeaving { node, by: Caller::Daemon, .. } = entry.event {
+            went.push(node);
+        }
+    }
     went.sort();
     world.advance_by(Span::mins(3));
     assert_eq!(group(&world).current, NodeCount(2));
