@@ -62,7 +62,7 @@ fn perform_all(command: &Command) -> anyhow::Result<Exit> {
 fn level(command: &Command) -> &'static str {
     match command {
         Command::Run(args) if args.is_service() => "info",
-        Command::Unfence(_) => "info",
+        Command::Simulate(_) | Command::Unfence(_) => "info",
         Command::Demo(_)
         | Command::Run(_)
         | Command::Plan(_)

@@ -510,14 +510,14 @@ mod tests {
         fn ticked(&mut self, _: Result<&TickReport, &TickError>) {}
     }
 
-    fn wired(folder: &Path) -> Wired {
+    async fn wired(folder: &Path) -> Wired {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let target = Target {
             config: root.join("config/simulated/trimtab.toml"),
             world: Some(root.join("config/simulated/world.toml")),
             state: Some(folder.join("trimtab.db")),
         };
-        Wired::new(&target).expect("the example is good")
+        Wired::new(&target).await.expect("the example is good")
     }
 
     const OFTEN: Duration = Duration::from_millis(1);
@@ -525,8 +525,8 @@ mod tests {
     #[tokio::test]
     async fn a_loop_that_waits_and_ticks_feeds_the_watchdog() {
         let folder = tempfile::tempdir().expect("a folder");
-        let wired = wired(folder.path());
-        let mut driver = wired.driver(Mode::Observe, Keep::Ledger).await.expect("a driver");
+        let wired = wired(folder.path()).await;
+        let mut drivers = wired.drivers(Mode::Observe, Keep::Ledger).await.expect("a driver");
         let ear = Ear::default();
         let clusters = [cluster("simulated")];
         let service = Service::with(clusters, Span::mins(6), ear.manager(), Some(OFTEN));
@@ -534,9 +534,7 @@ mod tests {
         let mut doorbell = service.attend(bell);
         let mut nobody = Nobody;
         let mut audience = service.hear(&mut nobody);
-        run::run(std::slice::from_mut(&mut driver), &mut doorbell, &mut audience)
-            .await
-            .expect("it ends");
+        run::run(&mut drivers, &mut doorbell, &mut audience).await.expect("it ends");
         // Two ticks, the first at once, and two waits of three pings.
         assert_eq!(ear.pings(), 2 + 2 * 3);
         assert!(ear.heard(&Word::Ready));
@@ -545,8 +543,8 @@ mod tests {
     #[tokio::test]
     async fn a_tick_that_hangs_starves_the_watchdog() {
         let folder = tempfile::tempdir().expect("a folder");
-        let wired = wired(folder.path());
-        let mut driver = wired.driver(Mode::Enforce, Keep::Ledger).await.expect("a driver");
+        let wired = wired(folder.path()).await;
+        let mut drivers = wired.drivers(Mode::Enforce, Keep::Ledger).await.expect("a driver");
         let ear = Ear::default();
         let clusters = [cluster("simulated")];
         let service = Service::with(clusters, Span::mins(6), ear.manager(), Some(OFTEN));
@@ -556,11 +554,11 @@ mod tests {
         let mut audience = service.hear(&mut nobody);
         // At its first effect the world falls silent: from then on every call to it
         // waits for ever.
-        let effect = wired.world.effects() + 1;
-        wired.world.kill_at(KillPoint { effect, when: KillWhen::Before });
-        let world = wired.world.clone();
+        let effect = wired.world().effects() + 1;
+        wired.world().kill_at(KillPoint { effect, when: KillWhen::Before });
+        let world = wired.world().clone();
         let mut bell = Moving { doorbell: &mut doorbell, world: world.clone() };
-        let drivers = std::slice::from_mut(&mut driver);
+        let drivers = &mut drivers;
         let mut running = std::pin::pin!(run::run(drivers, &mut bell, &mut audience));
         while !world.is_dead() {
             tokio::select! {

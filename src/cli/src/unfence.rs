@@ -259,7 +259,6 @@ mod tests {
 
     use super::*;
     use crate::args::Target;
-    use crate::wiring;
 
     /// A simulated world that outlives the daemons that work on it.
     struct Place {
@@ -286,10 +285,7 @@ mod tests {
         }
 
         fn world(&self) -> &World {
-            match &self.wired.place {
-                wiring::Place::World(world) => world,
-                wiring::Place::Remote(_) => panic!("a world file was named"),
-            }
+            self.wired.world()
         }
 
         async fn daemon(&self) -> Driver {

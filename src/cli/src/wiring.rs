@@ -156,6 +156,15 @@ impl Wired {
         }
     }
 
+    /// The world of a test that named one.
+    #[cfg(test)]
+    pub(crate) fn world(&self) -> &World {
+        match &self.place {
+            Place::World(world) => world,
+            Place::Remote(_) => panic!("a world file was named"),
+        }
+    }
+
     /// The time between two scheduled ticks.
     pub(crate) fn tick(&self) -> Span {
         self.settings.schedule.interval()

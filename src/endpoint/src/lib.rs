@@ -7,6 +7,8 @@
 //! end of `/_world`, as ports of the daemon: so the real daemon with the real SDKs
 //! runs against a simulated cluster.
 //!
+//! `GET /_calls` says how often each operation was asked for.
+//!
 //! A request is checked against what the API's model says before its meaning is
 //! looked at. What is true comes from the world, faults included: a time-out is a
 //! connection that closes without a word, a truncated listing is one that ends

@@ -1,11 +1,12 @@
 //! The HTTP server: connections polled in place, requests read whole.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::io::Read;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use flate2::read::MultiGzDecoder;
 use futures_util::StreamExt;
@@ -108,6 +109,8 @@ pub struct Endpoint {
 struct Shared {
     hosts: Hosts,
     requests: AtomicU64,
+    /// Requests by operation, `/_world` counted as one.
+    calls: Mutex<BTreeMap<String, u64>>,
     changed: Notify,
 }
 
@@ -161,7 +164,12 @@ impl Endpoint {
         let listen = |source| Error::Listen { addr, source };
         let listener = TcpListener::bind(addr).await.map_err(listen)?;
         let addr = listener.local_addr().map_err(listen)?;
-        let shared = Shared { hosts, requests: AtomicU64::new(0), changed: Notify::new() };
+        let shared = Shared {
+            hosts,
+            requests: AtomicU64::new(0),
+            calls: Mutex::default(),
+            changed: Notify::new(),
+        };
         Ok(Self { listener, addr, shared: Arc::new(shared) })
     }
 
@@ -256,7 +264,10 @@ impl Shared {
         let target = request.header("x-amz-target").unwrap_or_default();
         tracing::debug!(method, path, query, target, "a request");
         self.hosts.catch_up();
-        let answer = if door::is_for_us(request) {
+        self.count(request);
+        let answer = if is_count_asked(request) {
+            self.counted().into()
+        } else if door::is_for_us(request) {
             door::answer(&self.hosts, request)
         } else if cloudwatch::is_for_us(request) {
             let (worlds, store) = self.hosts.of_metrics(&Scope::of(request));
@@ -273,6 +284,19 @@ impl Shared {
         }
     }
 
+    fn count(&self, request: &Request) {
+        let operation = operation_of(request).to_owned();
+        let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        *calls.entry(operation).or_default() += 1;
+    }
+
+    fn counted(&self) -> Reply {
+        let calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        let headers = vec![("content-type", "application/json".to_owned())];
+        let body = serde_json::to_vec(&*calls).unwrap_or_default();
+        Reply { status: 200, headers, body }
+    }
+
     fn response(&self, reply: Reply) -> Response<Full<Bytes>> {
         let number = self.requests.fetch_add(1, Ordering::Relaxed);
         let clock = self.hosts.first().world.machine_clock();
@@ -287,6 +311,20 @@ impl Shared {
             .body(Full::new(Bytes::from(reply.body)))
             .unwrap_or_else(|_| Response::new(Full::default()))
     }
+}
+
+/// `GET /_calls`: how often each operation was asked for, this question included.
+fn is_count_asked(request: &Request) -> bool {
+    request.method == "GET" && request.path == "/_calls"
+}
+
+/// What a request asks for: the operation's name, or the first part of its path.
+fn operation_of(request: &Request) -> &str {
+    let by_target = request.header("x-amz-target").and_then(|target| target.split('.').nth(1));
+    let last = || request.path.rsplit('/').next();
+    let first = || request.path.split('/').nth(1);
+    let by_path = if request.path.starts_with("/service/") { last() } else { first() };
+    by_target.or(by_path).unwrap_or_default()
 }
 
 fn unknown(request: &Request) -> Reply {
