@@ -252,6 +252,7 @@ impl Driver {
         let open = self.history.actions.keys();
         let vetoes = open.map(|node| (*node, EventKind::Veto(why.clone()))).collect();
         self.advance(vetoes, self.ports.clock.now()).await?;
+        self.details.close();
         // The first look takes the fences off, the second sees that they are.
         for _ in 0..2 {
             let seen = self.observe().await;
