@@ -718,6 +718,28 @@ fn amnesiac(terms: &Terms, state: ActionState, event: &Event) -> (ActionState, V
     }
 }
 
+/// Believes of a call for the group what it would of one by ids: a node that
+/// goes on running without an answer has not been picked.
+fn takes_counts_for_ids(
+    terms: &Terms,
+    state: ActionState,
+    event: &Event,
+) -> (ActionState, Vec<Effect>) {
+    let state = match state {
+        ActionState::Asked { batch, at, answer, absent_since, running_since, .. } => {
+            let call = Call::Named;
+            ActionState::Asked { batch, at, answer, absent_since, running_since, call }
+        }
+        other @ (ActionState::Marked { .. }
+        | ActionState::Fencing { .. }
+        | ActionState::Settling { .. }
+        | ActionState::Asking { .. }
+        | ActionState::Releasing { .. }
+        | ActionState::Ended { .. }) => other,
+    };
+    step(terms, state, event)
+}
+
 /// Ends an action without taking the fence off.
 fn untidy(terms: &Terms, state: ActionState, event: &Event) -> (ActionState, Vec<Effect>) {
     match (&state, &event.kind) {
@@ -731,7 +753,12 @@ fn untidy(terms: &Terms, state: ActionState, event: &Event) -> (ActionState, Vec
 
 #[test]
 fn the_search_finds_planted_bugs() {
-    for (what, planted) in [("impatient", impatient as Step), ("amnesiac", amnesiac)] {
+    let planted = [
+        ("impatient", impatient as Step),
+        ("amnesiac", amnesiac),
+        ("by ids", takes_counts_for_ids),
+    ];
+    for (what, planted) in planted {
         let (breach, way) = Model { step: planted }.search(DEPTH).expect_err(what);
         assert_eq!(breach, Breach::HandedBackWhileDoomed, "{what}: {way:?}");
     }

@@ -53,9 +53,16 @@ pub struct KnownDetails {
     known: BTreeMap<InstanceId, NodeDetails>,
     /// Could not be read: others come first the next time.
     unanswered: BTreeSet<InstanceId>,
+    /// Nothing will be marked any more, so nothing more has to be known.
+    is_closed: bool,
 }
 
 impl KnownDetails {
+    /// From now on nothing is read: the time to stop in is for fences.
+    pub fn close(&mut self) {
+        self.is_closed = true;
+    }
+
     /// Reads what is not known yet, so many at most, of nodes that could go if
     /// it let them.
     async fn read(
@@ -80,7 +87,7 @@ impl KnownDetails {
         let mut wanted: Vec<InstanceId> = wanted.into_iter().collect();
         wanted.sort_by_key(|id| self.unanswered.contains(id));
         wanted.truncate(NEW_DETAILS_A_TICK);
-        if wanted.is_empty() {
+        if wanted.is_empty() || self.is_closed {
             return;
         }
         let cluster = &policy.cluster;

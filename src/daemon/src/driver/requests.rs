@@ -1,0 +1,204 @@
+//! The driver's last step: requests. What has settled and was looked at clean is
+//! cleared by the audit, gate and switches are asked, the request is committed
+//! with its charges, sent once, and its answer is committed.
+
+use std::sync::Arc;
+
+use trimtab_core::action::{ActionState, EventKind, ReleaseReason};
+use trimtab_core::audit::{self, Cleared, Offer, Recount};
+use trimtab_core::history::OpenAction;
+use trimtab_core::ids::{ActionId, BatchId, GroupName};
+use trimtab_core::policy::{GroupCalls, NodeLocalData};
+use trimtab_core::snapshot::Snapshot;
+use trimtab_core::units::{Span, Time};
+
+use super::Driver;
+use crate::executor::{self, Sent};
+use crate::ports::{DeleteOutcome, LedgerError, Notification, Refusal};
+
+/// Clusters created before 2024-06-20T00:00Z delete nodes by id only once their
+/// software was updated (BatchDeleteClusterNodes' documentation and its release
+/// note).
+const DELETES_BY_ID_SINCE: Time = Time::from_secs(1_718_841_600);
+
+impl Driver {
+    /// Deletes what has settled and was looked at clean: clears, asks gate and
+    /// switches, commits the request with its charges, sends it once, and
+    /// commits the answer.
+    pub(super) async fn finish(&mut self, snapshot: &Snapshot) -> Result<Vec<Sent>, LedgerError> {
+        let mut sent = vec![];
+        let groups: Vec<GroupName> = self.policy.groups.keys().cloned().collect();
+        for group in groups {
+            let settled = self.history.actions.values().any(|action| {
+                action.group == group && matches!(action.state, ActionState::Settling { .. })
+            });
+            if !settled {
+                continue;
+            }
+            if let Some(one) = self.finish_group(&group, snapshot).await? {
+                sent.push(one);
+            }
+        }
+        Ok(sent)
+    }
+
+    async fn finish_group(
+        &mut self,
+        group: &GroupName,
+        snapshot: &Snapshot,
+    ) -> Result<Option<Sent>, LedgerError> {
+        self.pass_gate(group, snapshot).await?;
+        let recount = self.recount(group, snapshot).await;
+        // The last look at the switches: nothing but the commit lies between
+        // it and the call. What was settled is taken back at the next tick.
+        self.history.stop = self.stop().or(self.history.stop.take());
+        let now = self.ports.clock.now();
+        // Ids are used up by requests only.
+        if self.clear(BatchId(0), group, snapshot, recount.as_ref(), now).is_none() {
+            return Ok(None);
+        }
+        let id = self.ledger.reserve_batch()?;
+        let Some(batch) = self.clear(id, group, snapshot, recount.as_ref(), now) else {
+            return Ok(None);
+        };
+        let Some(writers) = &self.ports.writers else { return Ok(None) };
+        let writer = Arc::clone(&writers.cluster);
+        let Some(committed) = executor::commit(&*self.ledger, &mut self.history, &batch, now)?
+        else {
+            return Ok(None);
+        };
+        let sent = executor::send(&*writer, &*self.ports.clock, committed).await;
+        let now = self.ports.clock.now();
+        let had_accepted = self.history.has_accepted;
+        executor::record(&*self.ledger, &mut self.history, &sent, now)?;
+        self.report_refusal(&sent, snapshot, had_accepted, now);
+        Ok(Some(sent))
+    }
+
+    /// DescribeCluster once more, if the group could go by one call as a whole:
+    /// the looks are over, and what the counts say now holds for the call (S8b).
+    async fn recount(&self, group: &GroupName, snapshot: &Snapshot) -> Option<Recount> {
+        let calls = self.policy.groups.get(group).map(|group| group.group_calls);
+        match calls? {
+            GroupCalls::Never => return None,
+            GroupCalls::ToZero | GroupCalls::WholeGroup => {}
+        }
+        let begun_at = self.ports.clock.now();
+        let gated = |action: &OpenAction| self.is_gated(action, group, snapshot);
+        let (id, policy, history, now) = (BatchId(0), &self.policy, &self.history, begun_at);
+        let trial = Offer { id, group, gated: &gated, snapshot, policy, history, now };
+        audit::group_trial(&trial).ok()?;
+        match self.ports.cluster.recount(&self.policy.cluster).await {
+            Ok(description) => Some(Recount { begun_at, description }),
+            Err(why) => {
+                tracing::warn!(%group, %why, "the group could not be counted anew");
+                None
+            }
+        }
+    }
+
+    /// A call for the whole group if that is wanted and clear, else one by ids.
+    fn clear(
+        &self,
+        id: BatchId,
+        group: &GroupName,
+        snapshot: &Snapshot,
+        recount: Option<&Recount>,
+        now: Time,
+    ) -> Option<Cleared> {
+        let gated = |action: &OpenAction| self.is_gated(action, group, snapshot);
+        let (policy, history) = (&self.policy, &self.history);
+        let offer = Offer { id, group, gated: &gated, snapshot, policy, history, now };
+        let whole = recount.and_then(|recount| audit::clear_group(offer, recount).ok());
+        match whole {
+            Some(group) => Some(group.into()),
+            None => audit::clear(offer).batch.map(Cleared::from),
+        }
+    }
+
+    /// Whether a gate let it through before the reads of this look began.
+    fn is_gated(&self, action: &OpenAction, group: &GroupName, snapshot: &Snapshot) -> bool {
+        let passed = self.gated.get(&action.id);
+        !self.wants_gate(group) || passed.is_some_and(|at| *at <= snapshot.begun_at)
+    }
+
+    /// Tells a person of a refusal that only a person can do something about,
+    /// and of a cluster that was probably never patched.
+    fn report_refusal(&self, sent: &Sent, snapshot: &Snapshot, had_accepted: bool, now: Time) {
+        let batch = sent.batch.id();
+        let refuses_every_id = match (&sent.outcome, &sent.batch) {
+            (DeleteOutcome::Refused { cause, .. }, of) => {
+                if let Some(backoff) = self.history.backoff.clone()
+                    && cause.wants_a_person()
+                {
+                    self.notify(now, &Notification::Refused { batch, backoff });
+                }
+                // A count names no id, and other causes have nothing to do with them.
+                *cause == Refusal::Unknown && matches!(of, Cleared::Batch(_))
+            }
+            (DeleteOutcome::Answered { accepted, failed }, Cleared::Batch(_)) => {
+                accepted.is_empty() && !failed.is_empty()
+            }
+            (DeleteOutcome::Answered { .. }, Cleared::Group(_))
+            | (DeleteOutcome::NoAnswer { .. }, _) => false,
+        };
+        let created = snapshot.state.as_ref().and_then(|state| state.created);
+        if refuses_every_id
+            && !had_accepted
+            && let Some(created) = created.filter(|created| *created < DELETES_BY_ID_SINCE)
+        {
+            self.notify(now, &Notification::ProbablyNeverPatched { batch, created });
+        }
+    }
+
+    /// Whether nodes of this group need a gate's word. Where a policy asks for
+    /// one, its absence is a no.
+    fn wants_gate(&self, group: &GroupName) -> bool {
+        let data = self.policy.groups.get(group).and_then(|group| group.node_local_data);
+        self.ports.gate.is_some() || data != Some(NodeLocalData::Disposable)
+    }
+
+    /// Asks the gate about everything that could go but for its word. A gate may
+    /// take long, so its yes counts for a look that begins after it.
+    async fn pass_gate(
+        &mut self,
+        group: &GroupName,
+        snapshot: &Snapshot,
+    ) -> Result<(), LedgerError> {
+        if !self.wants_gate(group) {
+            return Ok(());
+        }
+        let now = self.ports.clock.now();
+        let asked_before = &self.gated;
+        let unasked = |action: &OpenAction| !asked_before.contains_key(&action.id);
+        let (id, policy, history) = (BatchId(0), &self.policy, &self.history);
+        let offer = Offer { id, group, gated: &unasked, snapshot, policy, history, now };
+        let nodes = match audit::group_trial(&offer) {
+            // Whoever is picked of a whole group: the gate is asked for all of it.
+            Ok((nodes, _)) => nodes,
+            Err(_) => match audit::clear(offer).batch {
+                Some(trial) => trial.nodes().to_vec(),
+                None => return Ok(()),
+            },
+        };
+        let answer = match &self.ports.gate {
+            Some(gate) => gate.ask(&self.policy.cluster, group, &nodes).await,
+            None => Err("node_local_data asks for a gate, and there is none".into()),
+        };
+        let now = self.ports.clock.now();
+        match answer {
+            Ok(()) => {
+                let passed = nodes.iter().filter_map(|node| history.actions.get(node));
+                let ids: Vec<ActionId> = passed.map(|action| action.id).collect();
+                self.gated.extend(ids.into_iter().map(|id| (id, now)));
+                self.look_again_at = Some(now + Span::millis(1));
+                Ok(())
+            }
+            Err(why) => {
+                let why = ReleaseReason::Vetoed(format!("gate: {why}").into());
+                let vetoes = nodes.iter().map(|node| (*node, EventKind::Veto(why.clone())));
+                self.advance(vetoes.collect(), now).await.map(drop)
+            }
+        }
+    }
+}
