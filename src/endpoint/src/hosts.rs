@@ -190,12 +190,11 @@ impl Memory {
             }
         }
         self.remember_event(at, &event);
-        if let WorldEvent::NodeGone { node, .. } = &event {
-            if let Some((_, name)) = self.known.remove(node)
-                && self.bearers.get(&name) == Some(node)
-            {
-                self.bearers.remove(&name);
-            }
+        if let WorldEvent::NodeGone { node, .. } = &event
+            && let Some((_, name)) = self.known.remove(node)
+            && self.bearers.get(&name) == Some(node)
+        {
+            self.bearers.remove(&name);
         }
     }
 
@@ -368,7 +367,7 @@ fn cluster_id(text: &str) -> String {
     for _ in 0..12 {
         let digit = u32::try_from(number % 36).unwrap_or(0);
         id.extend(char::from_digit(digit, 36));
-        number = number / 36 ^ (number % 36).rotate_right(13);
+        number = (number / 36) ^ (number % 36).rotate_right(13);
     }
     id
 }

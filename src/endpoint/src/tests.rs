@@ -123,8 +123,8 @@ fn bind_error(addr: &str, worlds: Vec<World>) -> Error {
     }
 }
 
-fn connect(addr: SocketAddr) -> impl Future<Output = WorldClient> {
-    async move { WorldClient::connect(&format!("http://{addr}/")).await.expect("it connects") }
+async fn connect(addr: SocketAddr) -> WorldClient {
+    WorldClient::connect(&format!("http://{addr}/")).await.expect("it connects")
 }
 
 #[test]

@@ -369,8 +369,9 @@ impl Inner {
             return ChangeOutcome::NoAnswer;
         }
         let busy = self.busy_refusal().or_else(|| {
-            let groups = 0..self.fleet.groups.len();
-            groups.into_iter().find_map(|group| self.group_busy_refusal(GroupNo(group)))
+            let groups = (0..self.fleet.groups.len()).map(GroupNo);
+            let mut groups = groups.filter(|group| !self.fleet.is_deleted(*group));
+            groups.find_map(|group| self.group_busy_refusal(group))
         });
         if let Some((_, why)) = self.gate_refusal().or(busy) {
             return ChangeOutcome::Refused(why);

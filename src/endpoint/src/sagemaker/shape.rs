@@ -47,10 +47,12 @@ pub(super) struct Text {
     pub(super) min: usize,
     /// Longest, in characters.
     pub(super) max: usize,
-    /// The regular expression that messages quote, and the same as a function;
     /// `None` where any text will do.
-    pub(super) pattern: Option<(&'static str, fn(&str) -> bool)>,
+    pub(super) pattern: Option<Pattern>,
 }
+
+/// A regular expression as messages quote it, and the same as a function.
+pub(super) type Pattern = (&'static str, fn(&str) -> bool);
 
 /// One member of a structure.
 pub(super) struct Member {

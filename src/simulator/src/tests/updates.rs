@@ -23,15 +23,19 @@ fn set(world: &World, count: u32) -> DeleteOutcome {
 
 fn accepted(outcome: DeleteOutcome) -> Vec<trimtab_core::ids::InstanceId> {
     match outcome {
-        DeleteOutcome::Answered { accepted, failed } if failed.is_empty() => accepted,
-        other => panic!("{other:?}"),
+        DeleteOutcome::Answered { accepted, failed } => {
+            assert_eq!(failed, []);
+            accepted
+        }
+        DeleteOutcome::Refused { why, .. } | DeleteOutcome::NoAnswer { why } => panic!("{why}"),
     }
 }
 
 fn refusal(outcome: DeleteOutcome) -> (Refusal, String) {
     match outcome {
         DeleteOutcome::Refused { cause, why } => (cause, why.to_string()),
-        other => panic!("{other:?}"),
+        DeleteOutcome::Answered { .. } => panic!("it was not refused"),
+        DeleteOutcome::NoAnswer { why } => panic!("{why}"),
     }
 }
 
@@ -107,10 +111,13 @@ fn groups_are_added_and_deleted_with_their_nodes() {
     assert_eq!(accepted(world.update_cluster(&delete, Caller::Person)).len(), 2);
     let (cause, _) = refusal(world.update_cluster(&delete, Caller::Person));
     assert_eq!(cause, Refusal::Conflict);
+    assert!(matches!(world.update_software(None), ChangeOutcome::Refused(_)));
     world.advance_by(Span::mins(5));
     assert_eq!(world.describe(&cluster()).expect("an answer").groups.len(), 1);
     let (cause, _) = refusal(world.update_cluster(&delete, Caller::Person));
     assert_eq!(cause, Refusal::NotFound);
+    let done = world.update_software(None);
+    assert_eq!(done, ChangeOutcome::Done(vec![]), "a group that is gone holds nothing up");
 }
 
 #[test]
