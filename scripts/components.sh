@@ -5,8 +5,10 @@
 #     scripts/components.sh            # all of them
 #     scripts/components.sh wire       # one of them, by name
 #
-# wire   boto3, botocore and the aws command line in target/components/venv: clients
-#        of the endpoint that we did not write (tests/wire)
+# wire      boto3, botocore and the aws command line in target/components/venv: clients
+#           of the endpoint that we did not write (tests/wire); jsonschema, which judges
+#           the configuration's schema
+# systemd   systemd-analyze and systemd --user, for the unit (Debian's packages)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -15,6 +17,24 @@ components=target/components
 say() { printf '%s: %s\n' "$0" "$*" >&2; }
 fail() { say "$*"; exit 1; }
 
+# Installs Debian's packages, if any are named.
+packages() {
+    [ $# -gt 0 ] || return 0
+    command -v apt-get >/dev/null || fail "install $*: there is no apt-get here"
+    local as_root=()
+    if [ "$(id -u)" -ne 0 ]; then as_root=(sudo); fi
+    "${as_root[@]}" apt-get update -q
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y -q --no-install-recommends "$@"
+}
+
+systemd() {
+    if command -v systemd-analyze >/dev/null && [ -x /lib/systemd/systemd ]; then
+        return
+    fi
+    packages systemd
+}
+
 # The versions are pinned, dependencies included, by a file that stands beside the
 # program that uses them; a changed file is installed anew.
 wire() {
@@ -22,10 +42,14 @@ wire() {
     if cmp -s "$pins" "$venv/installed.txt"; then
         return
     fi
-    command -v python3 >/dev/null || fail "python3 is missing: apt-get install python3 python3-venv"
+    local missing=()
+    command -v python3 >/dev/null || missing+=(python3)
+    # Debian ships the module without what it takes to make one.
+    python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
+    packages "${missing[@]}"
     mkdir -p "$components"
     rm -rf "$venv"
-    python3 -m venv "$venv" || fail "python3 cannot make a venv: apt-get install python3-venv"
+    python3 -m venv "$venv"
     "$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps -r "$pins"
     "$venv/bin/pip" --disable-pip-version-check check
     # Last, so that an installation that was cut short is begun again.
@@ -33,11 +57,12 @@ wire() {
 }
 
 if [ $# -eq 0 ]; then
-    set -- wire
+    set -- wire systemd
 fi
 for component in "$@"; do
     case $component in
         wire) wire ;;
-        *) fail "no component is called $component: wire" ;;
+        systemd) systemd ;;
+        *) fail "no component is called $component: wire, systemd" ;;
     esac
 done
