@@ -1,0 +1,223 @@
+//! The daemon on a simulated cluster over HTTP, through the AWS SDKs.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+use crate::endpoint::{Running, root};
+
+fn trimtab(args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_trimtab"));
+    command.args(args).current_dir(root()).env_remove("TRIMTAB_LOG").stdin(Stdio::null());
+    command.output().expect("the program starts")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("text")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).expect("text")
+}
+
+fn json(output: &Output) -> Value {
+    let parsed = serde_json::from_slice(&output.stdout);
+    parsed.unwrap_or_else(|why| panic!("{why}: {}{}", stdout(output), stderr(output)))
+}
+
+const WORLD: &str = "config/simulated/world.toml";
+const IN_LOCK_STEP: [&str; 4] = ["--listen", "127.0.0.1:0", "--speed", "0"];
+
+/// An endpoint of these worlds in lock-step.
+fn endpoint(worlds: &[&str]) -> Running {
+    let mut args = IN_LOCK_STEP.to_vec();
+    for world in worlds {
+        args.extend(["--world", world]);
+    }
+    Running::start(&args)
+}
+
+/// The simulated policy, pointed at an endpoint and changed by `change`.
+fn policy(folder: &Path, running: &Running, change: impl Fn(String) -> String) -> String {
+    let text = std::fs::read_to_string(root().join("config/simulated/trimtab.toml"));
+    let own = folder.to_str().expect("a plain path");
+    let text = text.expect("the example is there").replace("/tmp/trimtab-simulated", own);
+    let text = change(text.replace("127.0.0.1:4010", &running.addr));
+    write(&folder.join("trimtab.toml"), &text)
+}
+
+fn write(path: &PathBuf, text: &str) -> String {
+    std::fs::write(path, text).expect("written");
+    path.to_str().expect("a plain path").to_owned()
+}
+
+fn calls(running: &Running) -> Value {
+    serde_json::from_str(&running.ask("GET", "/_calls", "")).expect("JSON")
+}
+
+#[test]
+fn a_plan_over_the_wire_is_the_plan_in_process() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let running = endpoint(&[WORLD]);
+    let config = policy(folder.path(), &running, |text| text);
+    let wired = trimtab(&["plan", "--config", &config, "--output", "json"]);
+    assert_eq!(wired.status.code(), Some(2), "{}", stderr(&wired));
+    let direct = trimtab(&["plan", "--config", &config, "--world", WORLD, "--output", "json"]);
+    assert_eq!(json(&wired), json(&direct));
+    assert!(!folder.path().join("trimtab.db").exists(), "a plan wrote a ledger");
+}
+
+#[test]
+fn run_once_over_the_wire_deletes_what_the_plan_said_and_leaves_no_fence() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let running = endpoint(&[WORLD]);
+    let config = policy(folder.path(), &running, |text| text);
+    let output = trimtab(&["run", "--once", "--config", &config]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(stdout(&output).contains("3 nodes deleted, no action open"), "{}", stdout(&output));
+    let truth: Value =
+        serde_json::from_str(&running.ask("GET", "/_world/simulated/truth", "")).expect("JSON");
+    assert_eq!(truth["busy_nodes_deleted"], 0, "{truth}");
+    let workload = running.ask("GET", "/_world/simulated/workload", "");
+    assert!(!workload.contains("trimtab:"), "a fence was left: {workload}");
+    let calls = calls(&running);
+    assert_eq!(calls["BatchDeleteClusterNodes"], 1, "{calls}");
+    assert_eq!(calls.get("UpdateCluster"), None, "{calls}");
+}
+
+#[test]
+fn observing_over_the_wire_makes_no_call_that_could_change_anything() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let running = endpoint(&[WORLD]);
+    let config = policy(folder.path(), &running, |text| text.replace("\"enforce\"", "\"observe\""));
+    let output = trimtab(&["run", "--config", &config]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let calls = calls(&running);
+    for (operation, count) in calls.as_object().expect("an object") {
+        let reads = ["DescribeCluster", "ListClusterNodes", "DescribeClusterNode"];
+        let ours = operation.starts_with('_');
+        assert!(ours || reads.contains(&operation.as_str()), "{operation}: {count}");
+    }
+    let workload = running.ask("GET", "/_world/simulated/workload", "");
+    assert!(!workload.contains("trimtab:"), "{workload}");
+}
+
+#[test]
+fn a_cluster_in_another_account_or_region_is_a_mistake_of_the_configuration() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let running = endpoint(&[WORLD]);
+    for (from, to) in [("123456789012", "210987654321"), ("us-west-2", "eu-west-1")] {
+        let config = policy(folder.path(), &running, |text| text.replace(from, to));
+        for command in ["plan", "run"] {
+            let output = trimtab(&[command, "--config", &config]);
+            // An endpoint shows nobody else's clusters, so it may as well not be found.
+            let said = stderr(&output);
+            assert!(matches!(output.status.code(), Some(69 | 78)), "{command} {to}: {said}");
+            assert!(said.contains("simulated"), "{said}");
+        }
+    }
+}
+
+#[test]
+fn an_endpoint_that_is_not_there_is_unavailable() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let running = endpoint(&[WORLD]);
+    let config = policy(folder.path(), &running, |text| text);
+    drop(running);
+    let output = trimtab(&["plan", "--config", &config]);
+    assert_eq!(output.status.code(), Some(69), "{}", stderr(&output));
+    assert!(stderr(&output).contains("127.0.0.1"), "{}", stderr(&output));
+}
+
+#[test]
+fn the_demo_over_http_comes_to_the_same_as_in_process() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let run = |name: &str, more: &[&str]| {
+        let state = folder.path().join(name);
+        let state = state.to_str().expect("a plain path");
+        let mut args = vec!["demo", "--days", "1", "--output", "json", "--state", state];
+        args.extend(more);
+        let output = trimtab(&args);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let mut document = json(&output);
+        document["ledger"] = Value::Null;
+        document
+    };
+    let wired = run("wired.db", &[]);
+    assert_eq!(wired["busy_nodes_deleted"], 0);
+    assert_eq!(wired, run("direct.db", &["--in-process"]));
+}
+
+/// A world of idle nodes of a cluster of its own.
+fn idle_world(folder: &Path, number: usize, nodes: usize) -> String {
+    let text = format!(
+        "seed = {}\nstart = \"2026-03-02T00:00:00Z\"\nduration = \"1d\"\n\
+         cluster = \"cluster-{number}\"\nkeep_log = false\n\
+         [[group]]\nname = \"workers\"\ncount = {nodes}\nprice_usd_per_hour = 1.0\n\
+         gpus_per_node = 8\npartition = \"gpu\"\n",
+        number + 1
+    );
+    write(&folder.join(format!("world-{number}.toml")), &text)
+}
+
+fn policy_of_many(folder: &Path, running: &Running, clusters: usize, nodes: usize) -> String {
+    let state = folder.join("trimtab.db");
+    let mut text = format!(
+        "config_version = 1\nmode = \"observe\"\n[state]\npath = \"{}\"\n",
+        state.display()
+    );
+    for number in 0..clusters {
+        text += &format!(
+            "[[cluster]]\nname = \"cluster-{number}\"\nregion = \"us-west-2\"\n\
+             account_id = \"123456789012\"\nendpoint_url = \"http://{}\"\n\
+             scheduler = {{ kind = \"simulated\" }}\n[[cluster.group]]\nname = \"workers\"\n\
+             size = {nodes}\nmin_nodes = 0\nmax_delete_per_hour = 8\ncapacity = \"on-demand\"\n\
+             boot = \"20m\"\nnode_local_data = \"disposable\"\ngpus_per_node = 8\n\
+             partitions = [\"gpu\"]\n",
+            running.addr
+        );
+    }
+    write(&folder.join("many.toml"), &text)
+}
+
+#[test]
+fn ten_clusters_of_a_thousand_nodes_take_the_fewest_calls_there_are() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let worlds: Vec<String> = (0..10).map(|n| idle_world(folder.path(), n, 1000)).collect();
+    let worlds: Vec<&str> = worlds.iter().map(String::as_str).collect();
+    let running = endpoint(&worlds);
+    let config = policy_of_many(folder.path(), &running, 10, 1000);
+    let args = ["plan", "--brief", "--warm-up", "0s", "--config", &config];
+    let (output, peak) = with_peak_memory(&args);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let calls = calls(&running);
+    // One to see that each cluster is where it should be, one for the tick.
+    assert_eq!(calls["DescribeCluster"], 20, "{calls}");
+    // A page has 100 nodes, and no call gives more.
+    assert_eq!(calls["ListClusterNodes"], 100, "{calls}");
+    assert!(peak < 100_000, "{peak} kB");
+}
+
+/// Runs to the end, and says how much memory was in use at most, in kB.
+fn with_peak_memory(args: &[&str]) -> (Output, u64) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_trimtab"));
+    command.args(args).current_dir(root()).env_remove("TRIMTAB_LOG").stdin(Stdio::null());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().expect("the program starts");
+    let status = format!("/proc/{}/status", child.id());
+    let watcher = std::thread::spawn(move || {
+        // The kernel keeps the highest value, so the last reading is as good as any.
+        let mut peak = 0;
+        while let Ok(text) = std::fs::read_to_string(&status) {
+            let line = text.lines().find(|line| line.starts_with("VmHWM:"));
+            // A process that has ended and was not waited for yet has no such line.
+            let Some(line) = line else { break };
+            peak = line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).unwrap_or(peak);
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+        peak
+    });
+    let output = child.wait_with_output().expect("it ends");
+    (output, watcher.join().expect("the watcher ends"))
+}
