@@ -661,7 +661,7 @@ def main():
     for name, is_ok, detail in results:
         print(f"{'ok  ' if is_ok else 'FAIL'} {name}{'' if is_ok else ': ' + detail}")
     failed = sum(not is_ok for _, is_ok, _ in results)
-    print(f"{len(results) - failed} of {len(results)} checks of CloudWatch passed")
+    print(f"{len(results) - failed} passed, {failed} failed")
     sys.exit(1 if failed else 0)
 
 

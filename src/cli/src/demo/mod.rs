@@ -79,7 +79,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<Summary> {
         true => View::silent(),
         false => View::new(options, &world, &policy),
     };
-    view.opening(&settings::differences()?, jobs.len(), &state);
+    view.opening(&settings::differences()?, jobs.len(), &state, options.in_process);
 
     let trimtab = match options.in_process {
         true => trim(&world, &policy, Some(&state), &mut view, false).await?,

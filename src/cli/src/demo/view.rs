@@ -85,7 +85,13 @@ impl View {
     }
 
     /// Says what is about to be shown.
-    pub(crate) fn opening(&self, differences: &[String], jobs: usize, state: &Path) {
+    pub(crate) fn opening(
+        &self,
+        differences: &[String],
+        jobs: usize,
+        state: &Path,
+        in_process: bool,
+    ) {
         let days = (self.end.since(self.start).as_hours() / 24.0).round();
         let nodes: NodeCount = self.groups.values().map(|group| group.size).sum();
         self.say(&self.style.paint(Tone::Strong, "trimtab demo"));
@@ -99,6 +105,13 @@ impl View {
             "The daemon is the real one: production tick, every guard, ledger in {}.",
             state.display()
         ));
+        self.say(match in_process {
+            true => "It calls the simulated cluster directly (--in-process).",
+            false => {
+                "It reaches the cluster as it would in AWS: through aws-sdk-sagemaker and \
+                 aws-sdk-cloudwatch over HTTP, here at an endpoint on this machine."
+            }
+        });
         self.say("Settings that differ from the shipped config/trimtab.toml:");
         for difference in differences {
             self.say(&self.style.paint(Tone::Faint, &format!("  {difference}")));

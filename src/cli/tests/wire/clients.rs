@@ -30,6 +30,28 @@ fn clients_that_we_did_not_write_find_the_wire_as_the_model_has_it() {
 }
 
 #[test]
+fn clients_that_we_did_not_write_read_and_put_metrics_in_both_protocols() {
+    let python = root().join("target/components/venv/bin/python");
+    if !python.exists() {
+        println!("SKIPPED: {} (scripts/components.sh wire makes it)", python.display());
+        return;
+    }
+    let running = Running::start(&["--listen", "127.0.0.1:0", "--speed", "0"]);
+    let program = Command::new(python)
+        .arg("tests/wire/cloudwatch_checks.py")
+        .args([&format!("http://{}", running.addr), "simulated"])
+        .current_dir(root())
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .output()
+        .expect("python starts");
+    let said = String::from_utf8_lossy(&program.stdout);
+    println!("{said}");
+    assert!(program.status.success(), "{said}\n{}", String::from_utf8_lossy(&program.stderr));
+    let last = said.lines().last().unwrap_or_default();
+    assert!(last.ends_with(" passed, 0 failed") && !last.starts_with("0 "), "{last}");
+}
+
+#[test]
 fn nodes_that_come_and_go_are_told_to_programs_in_order_and_a_bad_program_is_survived() {
     let folder = tempfile::tempdir().expect("a folder");
     let world = folder.path().join("world.toml");

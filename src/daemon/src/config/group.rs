@@ -366,7 +366,12 @@ fn budgets(table: &GroupTable, mode: Mode, findings: &mut Findings) -> Option<Bu
     let instead = "write the most nodes that may go in any 60 minutes, such as 8";
     let per_hour = table.max_delete_per_hour.required(instead, findings).copied();
     let why = "a request names at most 99 nodes";
-    let range = (NodeCount::ZERO, BATCH_LIMIT);
+    // A call for the whole group names a count, not ids.
+    let by_count = match table.group_calls.or(GroupCalls::Never) {
+        Some(GroupCalls::ToZero | GroupCalls::WholeGroup) => true,
+        Some(GroupCalls::Never) | None => false,
+    };
+    let range = (NodeCount::ZERO, if by_count { LARGEST_SIZE } else { BATCH_LIMIT });
     let default = per_hour.map_or(MAX_DELETE_PER_BATCH, |hour| hour.min(MAX_DELETE_PER_BATCH));
     let per_batch = match &table.max_delete_per_batch.given {
         Given::Absent => {

@@ -635,3 +635,13 @@ fn no_text_makes_the_parser_panic() {
     drop(parse("t.toml", &format!("a = {}", "[".repeat(100_000))));
     drop(parse("t.toml", &format!("{} = 1", "a.".repeat(10_000))));
 }
+
+#[test]
+fn a_request_may_take_more_than_the_api_takes_ids_only_where_the_group_goes_by_its_count() {
+    let large = with(&with(SMALL, "size", "500"), "max_delete_per_hour", "400");
+    let large = large + "max_delete_per_batch = 400\n";
+    assert!(bad(&large).contains("a request names at most 99 nodes"));
+    let settings = good(&(large + "group_calls = \"whole-group\"\n"));
+    assert_eq!(group(&settings).budgets.per_batch, NodeCount(400));
+    assert_eq!(group(&settings).group_calls, GroupCalls::WholeGroup);
+}

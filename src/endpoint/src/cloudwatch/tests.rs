@@ -1,6 +1,5 @@
 //! CloudWatch as a client sees it, over both protocols.
 
-mod clients;
 mod faults;
 mod limits;
 mod put_and_list;
