@@ -4,6 +4,7 @@ mod capacity;
 mod crashes;
 mod decisions;
 mod gate;
+mod metrics_asked;
 mod oracle;
 mod plan_properties;
 mod refusals;

@@ -4,12 +4,13 @@
 //! time. Everything else goes by the clock on the wall: the cron schedule, deadlines, and
 //! a backstop should the schedule die.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::watch;
 use trimtab_core::units::{Span, Time};
-use trimtab_daemon::ports::{Clock as _, Doorbell, Ring};
+use trimtab_daemon::ports::{Clock, Doorbell, Ring};
 use trimtab_endpoint::WorldClient;
 use trimtab_simulator::World;
 
@@ -46,8 +47,12 @@ impl Wired {
                 Some(world) if world.is_in_lock_step() => {
                     Box::new(Stoppable { bell: world.doorbell(self.tick()), stop })
                 }
+                // Only the offset of its clock is its own.
+                Some(world) if world.speed() == 1.0 => {
+                    Box::new(self.cron(stop, Arc::new(world.clone())).await?)
+                }
                 Some(world) => Box::new(Paced { world: world.clone(), every: self.tick(), stop }),
-                None => Box::new(self.cron(stop).await?),
+                None => Box::new(self.cron(stop, Arc::new(SystemClock::start())).await?),
             },
         })
     }
@@ -63,7 +68,7 @@ impl Wired {
         match &self.place {
             Place::World(world) => Ok(Box::new(RealTime {
                 world: world.clone(),
-                cron: self.cron(stop).await?,
+                cron: self.cron(stop, Arc::new(SystemClock::start())).await?,
                 began: (world.now(), SystemClock::start()),
             })),
             Place::Remote(_) => self.doorbell(stop).await,
@@ -75,8 +80,12 @@ impl Wired {
         self.tick().times(BACKSTOP_TICKS)
     }
 
-    async fn cron(&self, stop: watch::Receiver<bool>) -> anyhow::Result<CronDoorbell> {
-        CronDoorbell::start(self.settings.schedule.text(), self.backstop(), stop).await
+    async fn cron(
+        &self,
+        stop: watch::Receiver<bool>,
+        clock: Arc<dyn Clock>,
+    ) -> anyhow::Result<CronDoorbell> {
+        CronDoorbell::start(self.settings.schedule.text(), self.backstop(), stop, clock).await
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Below this crate nothing reads a clock or sleeps.
 
+use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
@@ -43,7 +44,8 @@ impl Clock for SystemClock {
 /// channel of one place, so that rings neither pile up nor overlap, and a
 /// scheduler that stops firing costs nothing but the alignment to the clock.
 pub(crate) struct CronDoorbell {
-    clock: SystemClock,
+    /// Whose time deadlines are in; it goes as fast as the wall's.
+    clock: Arc<dyn Clock>,
     backstop: Span,
     rings: mpsc::Receiver<()>,
     stop: watch::Receiver<bool>,
@@ -53,7 +55,7 @@ pub(crate) struct CronDoorbell {
 
 impl CronDoorbell {
     /// A doorbell for a six-field cron schedule in UTC. `backstop` is the
-    /// longest it sleeps.
+    /// longest it sleeps; deadlines are times of `clock`.
     ///
     /// # Errors
     /// When the schedule cannot be parsed or the scheduler cannot start.
@@ -61,6 +63,7 @@ impl CronDoorbell {
         schedule: &str,
         backstop: Span,
         stop: watch::Receiver<bool>,
+        clock: Arc<dyn Clock>,
     ) -> anyhow::Result<Self> {
         let (ring, rings) = mpsc::channel(1);
         let scheduler = JobScheduler::new().await.context("starting the cron scheduler")?;
@@ -74,7 +77,7 @@ impl CronDoorbell {
         let job = job.with_context(|| format!("schedule `{schedule}`"))?;
         scheduler.add(job).await.context("adding the schedule")?;
         scheduler.start().await.context("starting the cron scheduler")?;
-        Ok(Self { clock: SystemClock::start(), backstop, rings, stop, _scheduler: scheduler })
+        Ok(Self { clock, backstop, rings, stop, _scheduler: scheduler })
     }
 }
 
@@ -130,13 +133,17 @@ pub(crate) fn stop_on_signals() -> anyhow::Result<watch::Receiver<bool>> {
 mod tests {
     use super::*;
 
+    fn wall() -> Arc<dyn Clock> {
+        Arc::new(SystemClock::start())
+    }
+
     /// The scheduler crate has releases whose repeated jobs never fire again
     /// after a stall; cron jobs must.
     #[tokio::test]
     async fn a_schedule_still_rings_after_a_stall() {
         let (_keep, stop) = watch::channel(false);
         let every_second = "* * * * * *";
-        let mut doorbell = CronDoorbell::start(every_second, Span::secs(30), stop)
+        let mut doorbell = CronDoorbell::start(every_second, Span::secs(30), stop, wall())
             .await
             .expect("a valid schedule");
         assert_eq!(doorbell.next(None).await, Ring::Schedule);
@@ -149,8 +156,9 @@ mod tests {
     async fn deadlines_backstop_and_stop_ring_without_the_schedule() {
         let (send_stop, stop) = watch::channel(false);
         let never = "0 0 0 1 1 *";
-        let mut doorbell =
-            CronDoorbell::start(never, Span::millis(200), stop).await.expect("a valid schedule");
+        let mut doorbell = CronDoorbell::start(never, Span::millis(200), stop, wall())
+            .await
+            .expect("a valid schedule");
         let soon = SystemClock::start().now() + Span::millis(20);
         assert_eq!(doorbell.next(Some(soon)).await, Ring::Deadline);
         assert_eq!(doorbell.next(None).await, Ring::Backstop);
@@ -162,7 +170,7 @@ mod tests {
     #[tokio::test]
     async fn a_schedule_that_makes_no_sense_is_an_error() {
         let (_keep, stop) = watch::channel(false);
-        let outcome = CronDoorbell::start("every day", Span::secs(1), stop).await;
+        let outcome = CronDoorbell::start("every day", Span::secs(1), stop, wall()).await;
         assert!(outcome.is_err_and(|e| e.to_string().contains("every day")));
     }
 }

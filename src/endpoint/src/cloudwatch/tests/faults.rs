@@ -204,7 +204,10 @@ fn throttling_and_denial_are_codes_with_status_400() {
         match port.expect_err("refused") {
             ReadError::Throttled(_) => assert_eq!(kind, FaultKind::MetricsThrottled),
             ReadError::Refused(_) => assert_eq!(kind, FaultKind::MetricsDenied),
-            other @ (ReadError::NoAnswer(_) | ReadError::Unreadable(_)) => panic!("{other:?}"),
+            other @ (ReadError::NoAnswer(_)
+            | ReadError::Denied(_)
+            | ReadError::Elsewhere(_)
+            | ReadError::Unreadable(_)) => panic!("{other:?}"),
         }
         world.advance_by(WHILE);
         assert!(service.call("ListMetrics", &json!({})).is_ok());
