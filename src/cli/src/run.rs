@@ -80,7 +80,10 @@ async fn warm_up(
 /// `trimtab run`.
 pub(crate) async fn run(args: &RunArgs, log: &Log) -> anyhow::Result<Exit> {
     let wired = Wired::new(&args.target).await?;
-    log.configure(&wired.settings.log_level);
+    // The default is the service's; whoever waits for an answer sees what went wrong.
+    if let Some(level) = &wired.log_level {
+        log.configure(level);
+    }
     wired.check(args.once).await?;
     let mode = wired.settings.mode;
     let mut drivers = wired.drivers(mode, Keep::Ledger).await?;

@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 use trimtab_core::ids::ClusterName;
 use trimtab_core::trace::TraceJob;
 use trimtab_core::units::{Span, Time};
-use trimtab_daemon::config::{self, Layers, Mode, Settings};
+use trimtab_daemon::config::{self, Layers, Loaded, LogLevel, Mode, Origin, Setting, Settings};
 use trimtab_daemon::driver::Driver;
 use trimtab_daemon::ledger::{Durability, OpenError, SqliteLedger};
 use trimtab_daemon::ports::{Ledger, Notification, Notifier, Ports, ReadError, Switch, Switches};
@@ -40,6 +40,8 @@ pub(crate) struct Misplaced(pub(crate) String);
 pub(crate) struct Wired {
     /// The configuration.
     pub(crate) settings: Settings,
+    /// The log's level, if anybody has said one.
+    pub(crate) log_level: Option<LogLevel>,
     /// Where its clusters are.
     pub(crate) place: Place,
 }
@@ -71,12 +73,14 @@ impl Wired {
     /// Problems of the configuration or of the world.
     pub(crate) async fn new(target: &Target) -> anyhow::Result<Self> {
         let layers = layers(&target.config, target.state.as_deref());
-        let settings = config::load_layers(&layers)?.settings;
+        let Loaded { settings, effective, .. } = config::load_layers(&layers)?;
+        let said = |one: &&Setting| one.key == "log.level" && one.origin != Origin::Default;
+        let log_level = effective.iter().find(said).map(|_| settings.log_level.clone());
         let place = match &target.world {
             Some(path) => Place::World(world_of(&settings, target, path)?),
             None => Place::Remote(Remote::connect(&settings).await?),
         };
-        Ok(Self { settings, place })
+        Ok(Self { settings, log_level, place })
     }
 
     /// A driver for each cluster. `mode` decides once and for all whether there are ports

@@ -163,7 +163,8 @@ fn enforcing_on_a_real_cluster_is_refused_by_every_command() {
 fn the_daemon_runs_by_the_same_layers() {
     let folder = tempfile::tempdir().expect("a folder");
     let config = simulated(folder.path());
-    beside(folder.path(), "10.toml", "overrides = true\nmode = \"observe\"\n");
+    let more = "overrides = true\nmode = \"observe\"\n[log]\nlevel = \"info\"\n";
+    beside(folder.path(), "10.toml", more);
     let ledger = folder.path().join("elsewhere.db");
     let once = ["run", "--once", "--config", &config, "--world", WORLD];
     let (code, stdout, stderr) = run(trimtab(&once).env("TRIMTAB__STATE__PATH", &ledger));
@@ -171,7 +172,7 @@ fn the_daemon_runs_by_the_same_layers() {
     assert!(stdout.contains("0 nodes deleted"), "the file beside says observe: {stdout}");
     assert!(ledger.exists() && !folder.path().join("trimtab.db").exists());
     let info = |stderr: &str| stderr.lines().any(|line| line.contains("\"level\":\"INFO\""));
-    assert!(info(&stderr), "info is the default: {stderr}");
+    assert!(info(&stderr), "the file beside says info: {stderr}");
 
     let world = root().join(WORLD).canonicalize().expect("it is there");
     let world = world.to_str().expect("a plain path");

@@ -79,10 +79,18 @@ fn a_configuration_with_problems_names_all_of_them_and_exits_78() {
 }
 
 #[test]
-fn without_a_world_there_is_nothing_to_connect_to_yet() {
-    let output = run(&["run", "--config", "config/trimtab.toml"]);
-    assert_eq!(code(&output), 69);
-    assert!(stderr(&output).contains("--world"));
+fn a_simulated_scheduler_without_a_simulated_cluster_is_unavailable() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = policy(folder.path(), |text| {
+        let observe = text.replace("\"enforce\"", "\"observe\"");
+        observe.replace("endpoint_url = \"http://127.0.0.1:4010\"\n", "")
+    });
+    for command in ["run", "plan"] {
+        let output = run(&[command, "--config", &config]);
+        assert_eq!(code(&output), 69);
+        let said = stderr(&output);
+        assert!(said.contains("trimtab simulate") && said.contains("--world"), "{said}");
+    }
 }
 
 #[test]
@@ -98,8 +106,8 @@ fn a_plan_exits_2_when_there_is_something_to_do_and_leaves_no_trace() {
     let json = run(&["plan", "--config", &config, "--world", WORLD, "--output", "json"]);
     let document: serde_json::Value = serde_json::from_slice(&json.stdout).expect("JSON");
     assert_eq!(document["schema_version"], 1);
-    assert_eq!(document["marks"].as_array().map(Vec::len), Some(3));
-    assert_eq!(document["nodes"].as_array().map(Vec::len), Some(13));
+    assert_eq!(document["clusters"][0]["marks"].as_array().map(Vec::len), Some(3));
+    assert_eq!(document["clusters"][0]["nodes"].as_array().map(Vec::len), Some(13));
 
     std::fs::write(folder.path().join("PAUSE"), "audit").expect("written");
     let paused = run(&["plan", "--config", &config, "--world", WORLD]);

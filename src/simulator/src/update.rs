@@ -67,11 +67,11 @@ impl Inner {
     /// nodes that it takes.
     pub(crate) fn update_cluster(&mut self, changes: &[GroupChange], by: Caller) -> DeleteOutcome {
         if self.faults.any(|kind| *kind == FaultKind::WriteTimesOutBeforeActing) {
-            self.record_request(&[], by, Some("it never arrived".into()), false, of(changes));
+            self.record_unmet(changes, by, "it never arrived".into(), false);
             return DeleteOutcome::NoAnswer { why: "timed out on the way there".into() };
         }
         if let Some((cause, why)) = self.update_refusal(changes) {
-            self.record_request(&[], by, Some(Arc::clone(&why)), true, of(changes));
+            self.record_unmet(changes, by, Arc::clone(&why), true);
             self.write(WorldEvent::RequestRefused(Arc::clone(&why)));
             return DeleteOutcome::Refused { cause, why };
         }
@@ -113,6 +113,18 @@ impl Inner {
             return DeleteOutcome::NoAnswer { why: ACTED_UNANSWERED.into() };
         }
         DeleteOutcome::Answered { accepted: victims, failed: vec![] }
+    }
+
+    /// A request that came to nothing, for the record: its first group that is set to a
+    /// count, with all nodes that could have gone by it.
+    fn record_unmet(&mut self, changes: &[GroupChange], by: Caller, why: Arc<str>, answered: bool) {
+        let set = changes.iter().find_map(|change| match change {
+            GroupChange::Set { group, count, .. } => Some((group, *count)),
+            GroupChange::Add(_) | GroupChange::Delete(_) => None,
+        });
+        let number = set.and_then(|(group, _)| self.group_no(group));
+        let members = number.map_or_else(Vec::new, |number| self.member_ids(number));
+        self.record_request(&members, by, Some(why), answered, set);
     }
 
     /// Sets a group to a lower count, and says who goes for it; nobody at the same or a
@@ -227,12 +239,4 @@ impl Inner {
             (named.name == *group && !self.fleet.is_deleted(number)).then_some(number)
         })
     }
-}
-
-/// The first group that is set to a count, for the record of a request that came to nothing.
-fn of(changes: &[GroupChange]) -> Option<(&GroupName, NodeCount)> {
-    changes.iter().find_map(|change| match change {
-        GroupChange::Set { group, count, .. } => Some((group, *count)),
-        GroupChange::Add(_) | GroupChange::Delete(_) => None,
-    })
 }
