@@ -5,7 +5,7 @@
 //! for. Whatever cannot be read whole is no witness (see [`crate::series`]).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use aws_sdk_cloudwatch::types::{
@@ -15,6 +15,7 @@ use aws_sdk_cloudwatch::types::{
 use aws_smithy_types::DateTime;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use trimtab_core::ids::{ClusterName, GroupName, InstanceId};
+use trimtab_core::snapshot::Witness;
 use trimtab_core::units::{Span, Time};
 use trimtab_daemon::config::{CloudwatchSignal, DimensionPattern, FullScale};
 use trimtab_daemon::ports::{MetricsAnswer, MetricsQuery, ReadError, Utilization};
@@ -22,7 +23,9 @@ use trimtab_daemon::ports::{MetricsAnswer, MetricsQuery, ReadError, Utilization}
 use crate::connection::Connection;
 use crate::convert::{time, unreadable};
 use crate::failure::read_error;
-use crate::series::{Dimensions, Reading, combine, is_of_node, is_whole};
+use crate::series::{
+    Dimensions, Reading, Word, combine, dimension, fill, is_of_node, is_whole, word,
+};
 
 /// Queries of one GetMetricData call (CloudWatch's limit).
 const QUERIES: usize = 500;
@@ -30,10 +33,18 @@ const QUERIES: usize = 500;
 const DATAPOINTS: i64 = 100_800;
 /// Calls at the same time; the API takes 500 a second, other readers included.
 const CALLS_AT_ONCE: usize = 4;
-/// Pages of one answer before it counts as never ending.
-const MOST_PAGES: usize = 100;
+/// Pages of one answer before it counts as never ending: half a million series of one
+/// metric, thirty clusters of a thousand nodes with eight devices each.
+const MOST_PAGES: usize = 1000;
+/// Up to so many nodes are looked up one by one, each with a call a metric; for more, all
+/// series of the metric are listed.
+const ONE_BY_ONE: usize = 25;
 /// Series are looked up again after this long, so that a new device is noticed.
 const KNOWN_FOR: Span = Span::hours(1);
+/// A node whose series nobody has looked up for this long is forgotten.
+const FORGOTTEN_AFTER: Span = Span::hours(3);
+/// Full scales that are kept: a few times the largest account's series.
+const FULL_SCALES_KEPT: usize = 1_000_000;
 /// Series of a node that has none are not looked up more often than this: a new metric
 /// takes up to 15 minutes to show, and every look-up reads all pages.
 const LOOKED_UP_AT_MOST_EVERY: Span = Span::mins(5);
@@ -53,19 +64,19 @@ struct Kind {
     filters: BTreeMap<String, Option<String>>,
 }
 
-/// All series of one kind, as of when.
-#[derive(Debug, Clone, Default)]
+/// The series of one kind that one node has, as of when.
+#[derive(Debug, Clone)]
 struct Known {
-    at: Option<Time>,
+    at: Time,
     series: Vec<Dimensions>,
 }
 
 /// What is remembered between ticks.
 #[derive(Debug, Default)]
 struct Memory {
-    known: BTreeMap<Kind, Known>,
+    known: BTreeMap<Kind, BTreeMap<InstanceId, Known>>,
     /// What counts as 100 %, where another metric tells: it lasts as long as the node.
-    full_scales: BTreeMap<(Name, Dimensions), f64>,
+    full_scales: BTreeMap<Name, BTreeMap<Dimensions, f64>>,
 }
 
 /// A cluster's signals in CloudWatch.
@@ -79,15 +90,12 @@ pub struct Metrics {
 /// One series to be asked for, and whose it is.
 #[derive(Debug, Clone)]
 struct Wanted {
-    node: InstanceId,
-    name: Name,
+    name: Arc<Name>,
     dimensions: Dimensions,
     from: Time,
+    window: Span,
     period: Span,
 }
-
-/// What came of it: values by the end of their period; `None` when not all could be told.
-type Datapoints = Option<BTreeMap<Time, f64>>;
 
 impl Metrics {
     /// Reads these signals, by group.
@@ -106,73 +114,158 @@ impl Metrics {
         self.signals.get(group).map_or(&[], Vec::as_slice)
     }
 
-    /// Looks up the series of every metric that is needed and not known well enough.
-    /// Returns how many calls that took.
+    /// Looks up the series that are needed and not known well enough. Returns how many
+    /// calls that took.
     async fn look_up(
         &self,
         cluster: &str,
         queries: &[MetricsQuery],
         now: Time,
     ) -> Result<u64, ReadError> {
-        let mut missing: BTreeSet<Kind> = BTreeSet::new();
+        let mut due: BTreeMap<Kind, Vec<(&CloudwatchSignal, &MetricsQuery)>> = BTreeMap::new();
         {
             let memory = self.memory();
             for query in queries {
                 for signal in self.signals(&query.group) {
                     let kind = kind_of(signal, cluster);
-                    let known = memory.known.get(&kind);
-                    let age = known.and_then(|known| known.at).map(|at| now.since(at));
-                    let found = known.map(|known| of_node(known, signal, cluster, query));
-                    let whole = found.is_some_and(|f| is_whole(&f, signal, query.devices));
-                    let due = match age {
-                        None => true,
+                    let known = memory.known.get(&kind).and_then(|nodes| nodes.get(&query.node));
+                    let is_due = known.is_none_or(|known| {
+                        let age = now.since(known.at);
+                        let whole = is_whole(&known.series, signal, query.devices);
+                        let good_for = if whole { KNOWN_FOR } else { LOOKED_UP_AT_MOST_EVERY };
                         // A clock that stepped back must not keep what is old for ever.
-                        Some(age) if age < Span::ZERO => true,
-                        Some(age) if whole => age >= KNOWN_FOR,
-                        Some(age) => age >= LOOKED_UP_AT_MOST_EVERY,
-                    };
-                    if due {
-                        missing.insert(kind);
+                        age < Span::ZERO || age >= good_for
+                    });
+                    if is_due {
+                        due.entry(kind).or_default().push((signal, query));
                     }
                 }
             }
         }
         let mut calls = 0;
-        for kind in missing {
-            let (series, took) = self.list(&kind).await?;
-            calls += took;
-            self.memory().known.insert(kind, Known { at: Some(now), series });
+        for (kind, wanted) in due {
+            // One by one a node takes a call; all at once the whole account's series of this
+            // metric do, so many a page.
+            let found = if wanted.len() <= ONE_BY_ONE {
+                self.look_up_each(&kind, cluster, &wanted).await?
+            } else {
+                self.look_up_all(&kind, cluster, &wanted).await?
+            };
+            calls += found.calls;
+            let mut memory = self.memory();
+            let nodes = memory.known.entry(kind).or_default();
+            // Nobody has asked for them for a while: they are gone.
+            nodes.retain(|_, known| now.since(known.at) < FORGOTTEN_AFTER);
+            for ((_, query), series) in wanted.iter().zip(found.series) {
+                nodes.insert(query.node, Known { at: now, series });
+            }
         }
         Ok(calls)
     }
 
-    /// All series of one metric that were active lately, all pages.
-    async fn list(&self, kind: &Kind) -> Result<(Vec<Dimensions>, u64), ReadError> {
-        let filters = kind.filters.iter().map(|(name, value)| {
+    async fn look_up_each(
+        &self,
+        kind: &Kind,
+        cluster: &str,
+        wanted: &[(&CloudwatchSignal, &MetricsQuery)],
+    ) -> Result<Found, ReadError> {
+        let mut pending = vec![];
+        for (signal, query) in wanted {
+            pending.push(async move {
+                let mut series = vec![];
+                // A node without a name has no series that is found by its name.
+                let Some(filters) = filters_of(signal, cluster, query) else {
+                    return Ok((series, 0));
+                };
+                let keep = |found: Dimensions| {
+                    if is_of_node(&found, signal, cluster, query) {
+                        series.push(found);
+                    }
+                };
+                let calls = self.list(&kind.name, &filters, keep).await?;
+                Ok::<_, ReadError>((series, calls))
+            });
+        }
+        let answers = futures_util::stream::iter(pending).buffered(CALLS_AT_ONCE);
+        let answers: Vec<(Vec<Dimensions>, u64)> = answers.try_collect().await?;
+        let mut found = Found::default();
+        for (series, calls) in answers {
+            found.series.push(series);
+            found.calls += calls;
+        }
+        Ok(found)
+    }
+
+    async fn look_up_all(
+        &self,
+        kind: &Kind,
+        cluster: &str,
+        wanted: &[(&CloudwatchSignal, &MetricsQuery)],
+    ) -> Result<Found, ReadError> {
+        let mut found = Found { series: vec![vec![]; wanted.len()], calls: 0 };
+        // By the dimension that tells nodes apart, whose value is another one on each.
+        let mut by_value: BTreeMap<(String, String), Vec<usize>> = BTreeMap::new();
+        for (place, (signal, query)) in wanted.iter().enumerate() {
+            if let Some((name, pattern)) = telling(signal)
+                && let Some(value) = fill(pattern, cluster, query)
+            {
+                by_value.entry((name.clone(), value)).or_default().push(place);
+            }
+        }
+        let mut names: Vec<&String> = by_value.keys().map(|(name, _)| name).collect();
+        names.dedup();
+        let names: Vec<String> = names.into_iter().cloned().collect();
+        let keep = |series: Dimensions| {
+            for name in &names {
+                let Some(value) = dimension(&series, name) else { continue };
+                let key = (name.clone(), value.to_owned());
+                for place in by_value.get(&key).into_iter().flatten() {
+                    let (signal, query) = wanted[*place];
+                    if is_of_node(&series, signal, cluster, query) {
+                        found.series[*place].push(series.clone());
+                    }
+                }
+            }
+        };
+        found.calls = self.list(&kind.name, &kind.filters, keep).await?;
+        Ok(found)
+    }
+
+    /// Shows every series of one metric that was active lately, all pages. Returns how many
+    /// calls that took.
+    async fn list(
+        &self,
+        name: &Name,
+        filters: &BTreeMap<String, Option<String>>,
+        mut keep: impl FnMut(Dimensions),
+    ) -> Result<u64, ReadError> {
+        let filters = filters.iter().map(|(name, value)| {
             DimensionFilter::builder().name(name).set_value(value.clone()).build()
         });
         let filters: Vec<DimensionFilter> = filters.collect();
-        let mut series = vec![];
+        let mut shared = BTreeSet::new();
         let mut token: Option<String> = None;
         let mut tokens = BTreeSet::new();
         for calls in 1..=MOST_PAGES {
             let request = self.connection.cloudwatch.list_metrics();
             let request = request
-                .namespace(&kind.name.namespace)
-                .metric_name(&kind.name.metric)
+                .namespace(&name.namespace)
+                .metric_name(&name.metric)
                 .recently_active(RecentlyActive::Pt3H)
                 .set_dimensions(Some(filters.clone()))
                 .set_next_token(token);
             let page = request.send().await.map_err(|e| read_error("ListMetrics", &e))?;
-            series.extend(page.metrics().iter().map(dimensions_of));
+            for metric in page.metrics() {
+                keep(dimensions_of(metric, &mut shared));
+            }
             token = page.next_token;
             match &token {
-                None => return Ok((series, u64::try_from(calls).unwrap_or(u64::MAX))),
+                None => return Ok(u64::try_from(calls).unwrap_or(u64::MAX)),
                 Some(token) if !tokens.insert(token.clone()) => break,
                 Some(_) => {}
             }
         }
-        Err(unreadable(format!("ListMetrics of {}: its pages do not end", kind.name.metric)))
+        Err(unreadable(format!("ListMetrics of {}: its pages do not end", name.metric)))
     }
 
     /// Reads series, in batches that the API takes, some at the same time. In the order of
@@ -181,7 +274,7 @@ impl Metrics {
         &self,
         wanted: &[Wanted],
         now: Time,
-    ) -> Result<(Vec<Datapoints>, u64), ReadError> {
+    ) -> Result<(Vec<Word>, u64), ReadError> {
         let mut read = Vec::with_capacity(wanted.len());
         let mut calls = 0;
         let mut pending = vec![];
@@ -190,19 +283,15 @@ impl Metrics {
         }
         let answers = futures_util::stream::iter(pending).buffered(CALLS_AT_ONCE);
         let answers: Vec<_> = answers.try_collect().await?;
-        for (datapoints, took) in answers {
-            read.extend(datapoints);
+        for (words, took) in answers {
+            read.extend(words);
             calls += took;
         }
         Ok((read, calls))
     }
 
     /// One batch, all pages of its answer.
-    async fn read_batch(
-        &self,
-        batch: &[Wanted],
-        now: Time,
-    ) -> Result<(Vec<Datapoints>, u64), ReadError> {
+    async fn read_batch(&self, batch: &[Wanted], now: Time) -> Result<(Vec<Word>, u64), ReadError> {
         let from = batch.iter().map(|wanted| wanted.from).min().unwrap_or(now);
         let queries: Vec<MetricDataQuery> =
             batch.iter().enumerate().map(|(place, wanted)| data_query(place, wanted)).collect();
@@ -232,14 +321,17 @@ impl Metrics {
                 Some(_) => {}
             }
         }
-        let datapoints = batch.iter().enumerate().map(|(place, wanted)| {
-            let (values, whole) = answers.remove(&query_id(place))?;
+        let words = batch.iter().enumerate().map(|(place, wanted)| {
+            let Some((values, whole)) = answers.remove(&query_id(place)) else {
+                return Word::Broken;
+            };
             // Stamped with the start of its period, and true until its end. A period that is
             // not over yet may still change.
             let ended = values.into_iter().map(|(at, value)| (at + wanted.period, value));
-            whole.then(|| ended.filter(|(at, _)| *at <= now).collect())
+            let ended: BTreeMap<Time, f64> = ended.filter(|(at, _)| *at <= now).collect();
+            word(whole.then_some(&ended), wanted.window, wanted.period)
         });
-        Ok((datapoints.collect(), u64::try_from(calls).unwrap_or(u64::MAX)))
+        Ok((words.collect(), u64::try_from(calls).unwrap_or(u64::MAX)))
     }
 
     /// What counts as 100 % of every series whose signal leaves that to another metric.
@@ -255,13 +347,127 @@ impl Metrics {
         let (read, calls) = self.read_series(&wanted, now).await?;
         let metrics = u64::try_from(wanted.len()).unwrap_or(u64::MAX);
         let mut memory = self.memory();
-        for (wanted, datapoints) in wanted.into_iter().zip(read) {
-            let newest = datapoints.and_then(|points| points.into_values().next_back());
-            if let Some(value) = newest.filter(|value| value.is_finite() && *value > 0.0) {
-                memory.full_scales.insert((wanted.name, wanted.dimensions), value);
+        for (wanted, word) in wanted.into_iter().zip(read) {
+            if let Word::Run { highest, .. } = word
+                && highest > 0.0
+            {
+                let kept = memory.full_scales.entry((*wanted.name).clone()).or_default();
+                if kept.len() >= FULL_SCALES_KEPT {
+                    kept.clear();
+                }
+                kept.insert(wanted.dimensions, highest);
             }
         }
         Ok((metrics, calls))
+    }
+}
+
+/// What is asked for.
+struct Choice<'a> {
+    series: Vec<Wanted>,
+    /// For which query and signal, series by series.
+    owners: Vec<(usize, &'a CloudwatchSignal)>,
+    /// Series that have to be read once, to know what counts as 100 %.
+    unscaled: Vec<Wanted>,
+    /// Query by query.
+    lacking: Vec<Lack>,
+}
+
+/// What of a node's series is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lack {
+    Nothing,
+    Some,
+    All,
+}
+
+impl Metrics {
+    /// Which series to ask for. A node that lacks one is kept whatever the others say, so
+    /// nothing is asked about it.
+    fn choose(
+        &self,
+        cluster: &str,
+        queries: &[MetricsQuery],
+        now: Time,
+        fresh_for: Span,
+    ) -> Choice<'_> {
+        let memory = self.memory();
+        let mut choice =
+            Choice { series: vec![], owners: vec![], unscaled: vec![], lacking: vec![] };
+        for (place, query) in queries.iter().enumerate() {
+            let of_signal = |signal| {
+                let known = memory.known.get(&kind_of(signal, cluster));
+                let known = known.and_then(|nodes| nodes.get(&query.node));
+                (signal, known.map_or(&[][..], |known| &known.series[..]))
+            };
+            let found: Vec<_> = self.signals(&query.group).iter().map(of_signal).collect();
+            let is_there = |(signal, series): &(&CloudwatchSignal, &[Dimensions])| {
+                is_whole(series, signal, query.devices)
+            };
+            let lack = if found.iter().all(|(_, series)| series.is_empty()) {
+                Lack::All
+            } else if found.iter().all(is_there) {
+                Lack::Nothing
+            } else {
+                Lack::Some
+            };
+            choice.lacking.push(lack);
+            for (signal, all) in found.into_iter().filter(|_| lack == Lack::Nothing) {
+                let name = Arc::new(name_of(signal));
+                let scale = scale_of(signal).map(Arc::new);
+                for dimensions in all {
+                    let wanted = series(query, &name, dimensions, now, fresh_for);
+                    if let Some(scale) = &scale
+                        && !memory.knows_scale(scale, dimensions)
+                    {
+                        choice.unscaled.push(Wanted { name: Arc::clone(scale), ..wanted.clone() });
+                    }
+                    choice.series.push(wanted);
+                    choice.owners.push((place, signal));
+                }
+            }
+        }
+        choice
+    }
+
+    /// The words in percent, query by query.
+    fn readings(
+        &self,
+        queries: usize,
+        series: &[Wanted],
+        owners: &[(usize, &CloudwatchSignal)],
+        words: &[Word],
+    ) -> Vec<Vec<Reading>> {
+        let memory = self.memory();
+        let mut readings: Vec<Vec<Reading>> = vec![vec![]; queries];
+        for ((wanted, (place, signal)), word) in series.iter().zip(owners).zip(words) {
+            let full_scale = match (&signal.full_scale, scale_of(signal)) {
+                (FullScale::Value(value), _) => Some(*value),
+                (FullScale::Metric(_), scale) => {
+                    let known = scale.and_then(|scale| memory.full_scales.get(&scale));
+                    known.and_then(|known| known.get(&wanted.dimensions)).copied()
+                }
+            };
+            let (measure, word) = (signal.measure, word.in_percent(full_scale));
+            readings[*place].push(Reading { measure, word });
+        }
+        readings
+    }
+}
+
+impl Memory {
+    fn knows_scale(&self, scale: &Name, dimensions: &Dimensions) -> bool {
+        self.full_scales.get(scale).is_some_and(|known| known.contains_key(dimensions))
+    }
+}
+
+/// The metric that says what counts as 100 % of this signal, if one does.
+fn scale_of(signal: &CloudwatchSignal) -> Option<Name> {
+    match &signal.full_scale {
+        FullScale::Value(_) => None,
+        FullScale::Metric(metric) => {
+            Some(Name { namespace: signal.namespace.clone(), metric: metric.clone() })
+        }
     }
 }
 
@@ -275,77 +481,21 @@ impl Utilization for Metrics {
         fresh_for: Span,
     ) -> Result<MetricsAnswer, ReadError> {
         let cluster = cluster.as_str();
-        let mut answer = MetricsAnswer {
-            calls: self.look_up(cluster, queries, now).await?,
-            ..MetricsAnswer::default()
-        };
+        let looked_up = self.look_up(cluster, queries, now).await?;
+        let Choice { series, owners, unscaled, lacking } =
+            self.choose(cluster, queries, now, fresh_for);
+        let (scales, scale_calls) = self.learn_full_scales(unscaled, now).await?;
+        let (words, calls) = self.read_series(&series, now).await?;
+        let readings = self.readings(queries.len(), &series, &owners, &words);
 
-        // Which series, which of them need a full scale first, and which nodes lack some.
-        let mut wanted: Vec<(usize, &CloudwatchSignal, Wanted)> = vec![];
-        let mut unscaled: Vec<Wanted> = vec![];
-        let mut lacking: Vec<Lack> = vec![Lack::default(); queries.len()];
-        {
-            let memory = self.memory();
-            for (place, query) in queries.iter().enumerate() {
-                for signal in self.signals(&query.group) {
-                    let name = name_of(signal);
-                    let empty = Known::default();
-                    let known = memory.known.get(&kind_of(signal, cluster)).unwrap_or(&empty);
-                    let found = of_node(known, signal, cluster, query);
-                    lacking[place].found_any |= !found.is_empty();
-                    lacking[place].lacks |= !is_whole(&found, signal, query.devices);
-                    for dimensions in found {
-                        let series =
-                            series(query, name.clone(), dimensions.clone(), now, fresh_for);
-                        if let FullScale::Metric(metric) = &signal.full_scale {
-                            let of =
-                                Name { namespace: name.namespace.clone(), metric: metric.clone() };
-                            if !memory.full_scales.contains_key(&(of.clone(), dimensions.clone())) {
-                                unscaled.push(Wanted { name: of, ..series.clone() });
-                            }
-                        }
-                        wanted.push((place, signal, series));
-                    }
-                }
-            }
-        }
-        // A node that lacks a series is kept whatever the others say: it is not asked about.
-        wanted.retain(|(place, ..)| !lacking[*place].lacks);
-        let asked: BTreeSet<InstanceId> = wanted.iter().map(|(.., series)| series.node).collect();
-        unscaled.retain(|series| asked.contains(&series.node));
-        let (metrics, calls) = self.learn_full_scales(unscaled, now).await?;
-        answer.metrics += metrics;
-        answer.calls += calls;
-
-        let series: Vec<Wanted> = wanted.iter().map(|(.., series)| series.clone()).collect();
-        let (read, calls) = self.read_series(&series, now).await?;
-        answer.metrics += u64::try_from(series.len()).unwrap_or(u64::MAX);
-        answer.calls += calls;
-        let mut readings: Vec<Vec<Reading>> = vec![vec![]; queries.len()];
-        {
-            let memory = self.memory();
-            for ((place, signal, series), datapoints) in wanted.into_iter().zip(read) {
-                let full_scale = match &signal.full_scale {
-                    FullScale::Value(value) => Some(*value),
-                    FullScale::Metric(metric) => {
-                        let of = Name { namespace: series.name.namespace, metric: metric.clone() };
-                        memory.full_scales.get(&(of, series.dimensions)).copied()
-                    }
-                };
-                readings[place].push(Reading {
-                    measure: signal.measure,
-                    full_scale: full_scale.unwrap_or(f64::NAN),
-                    // Without it a value says nothing.
-                    datapoints: datapoints.filter(|_| full_scale.is_some()),
-                });
-            }
-        }
+        let metrics = scales + u64::try_from(series.len()).unwrap_or(u64::MAX);
+        let calls = looked_up + scale_calls + calls;
+        let mut answer = MetricsAnswer { activity: BTreeMap::new(), metrics, calls };
         for ((query, readings), lack) in queries.iter().zip(readings).zip(lacking) {
-            use trimtab_core::snapshot::Witness;
-            let witness = if lack.lacks {
-                if lack.found_any { Witness::Partial } else { Witness::Absent }
-            } else {
-                combine(&readings, query, now, fresh_for)
+            let witness = match lack {
+                Lack::Nothing => combine(&readings, now, fresh_for),
+                Lack::Some => Witness::Partial,
+                Lack::All => Witness::Absent,
             };
             answer.activity.insert(query.node, witness);
         }
@@ -361,39 +511,31 @@ impl Utilization for Metrics {
     }
 }
 
-/// What of a node's series is there.
-#[derive(Debug, Clone, Copy, Default)]
-struct Lack {
-    found_any: bool,
-    lacks: bool,
+/// The series that were looked up, in the order of who wanted them.
+#[derive(Debug, Default)]
+struct Found {
+    series: Vec<Vec<Dimensions>>,
+    calls: u64,
 }
 
 fn name_of(signal: &CloudwatchSignal) -> Name {
     Name { namespace: signal.namespace.clone(), metric: signal.metric.clone() }
 }
 
-fn of_node<'a>(
-    known: &'a Known,
-    signal: &CloudwatchSignal,
-    cluster: &str,
-    query: &MetricsQuery,
-) -> Vec<&'a Dimensions> {
-    known.series.iter().filter(|series| is_of_node(series, signal, cluster, query)).collect()
-}
-
 /// The window and as much before it as datapoints may be late, on whole periods, which is
 /// how CloudWatch aligns them.
 fn series(
     query: &MetricsQuery,
-    name: Name,
-    dimensions: Dimensions,
+    name: &Arc<Name>,
+    dimensions: &Dimensions,
     now: Time,
     fresh_for: Span,
 ) -> Wanted {
-    let period = query.rule.period;
-    let from = now - query.rule.window - fresh_for - period;
+    let (window, period) = (query.rule.window, query.rule.period);
+    let from = now - window - fresh_for - period;
     let from = Time(from.0.div_euclid(period.0.max(1)) * period.0);
-    Wanted { node: query.node, name, dimensions, from, period }
+    let (name, dimensions) = (Arc::clone(name), Arc::clone(dimensions));
+    Wanted { name, dimensions, from, window, period }
 }
 
 /// Batches of equal period that fit into one call.
@@ -416,12 +558,13 @@ fn query_id(place: usize) -> String {
 }
 
 fn data_query(place: usize, wanted: &Wanted) -> MetricDataQuery {
-    let dimension =
-        |(name, value): (&String, &String)| Dimension::builder().name(name).value(value).build();
+    let pair = |(name, value): &(Arc<str>, Arc<str>)| {
+        Dimension::builder().name(&**name).value(&**value).build()
+    };
     let metric = Metric::builder()
         .namespace(&wanted.name.namespace)
         .metric_name(&wanted.name.metric)
-        .set_dimensions(Some(wanted.dimensions.iter().map(dimension).collect()))
+        .set_dimensions(Some(wanted.dimensions.iter().map(pair).collect()))
         .build();
     let stat = MetricStat::builder()
         .metric(metric)
@@ -453,9 +596,49 @@ fn take_result(
     Ok(())
 }
 
-fn dimensions_of(metric: &Metric) -> Dimensions {
-    let pair = |d: &Dimension| Some((d.name()?.to_owned(), d.value()?.to_owned()));
-    metric.dimensions().iter().filter_map(pair).collect()
+/// A series' dimensions, its texts shared with those that were seen before.
+fn dimensions_of(metric: &Metric, shared: &mut BTreeSet<Arc<str>>) -> Dimensions {
+    let mut share = |text: &str| match shared.get(text) {
+        Some(known) => Arc::clone(known),
+        None => {
+            let new: Arc<str> = text.into();
+            shared.insert(Arc::clone(&new));
+            new
+        }
+    };
+    let mut pairs = vec![];
+    for dimension in metric.dimensions() {
+        if let (Some(name), Some(value)) = (dimension.name(), dimension.value()) {
+            pairs.push((share(name), share(value)));
+        }
+    }
+    pairs.sort();
+    pairs.into()
+}
+
+/// The dimension by which nodes are told apart, and its pattern.
+fn telling(signal: &CloudwatchSignal) -> Option<(&String, &String)> {
+    signal.dimensions.iter().find_map(|(name, pattern)| match pattern {
+        DimensionPattern::Text(text)
+            if text.contains("{instance_id}") || text.contains("{node}") =>
+        {
+            Some((name, text))
+        }
+        DimensionPattern::Text(_) | DimensionPattern::Any => None,
+    })
+}
+
+/// What the series of one node have in common; `None` if it has no series.
+fn filters_of(
+    signal: &CloudwatchSignal,
+    cluster: &str,
+    query: &MetricsQuery,
+) -> Option<BTreeMap<String, Option<String>>> {
+    let filter = |(name, pattern): (&String, &DimensionPattern)| match pattern {
+        DimensionPattern::Any => Some((name.clone(), None)),
+        DimensionPattern::Text(text) => Some((name.clone(), Some(fill(text, cluster, query)?))),
+    };
+    signal.dimensions.iter().map(filter).collect()
 }
 
 /// What every series of a signal has in common, so that the API leaves the others out.

@@ -4,14 +4,21 @@
 //! because that is until when it speaks.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use trimtab_core::snapshot::{Activity, Witness};
 use trimtab_core::units::{Share, Span, Time};
 use trimtab_daemon::config::{CloudwatchSignal, DimensionPattern, Measure};
 use trimtab_daemon::ports::MetricsQuery;
 
-/// A series' dimensions, by name.
-pub(crate) type Dimensions = BTreeMap<String, String>;
+/// A series' dimensions, in the order of their names. A large account has hundreds of
+/// thousands of series, so texts are shared.
+pub(crate) type Dimensions = Arc<[(Arc<str>, Arc<str>)]>;
+
+/// The value of one dimension.
+pub(crate) fn dimension<'a>(series: &'a Dimensions, name: &str) -> Option<&'a str> {
+    series.iter().find(|(own, _)| &**own == name).map(|(_, value)| &**value)
+}
 
 /// How far above 100 % rounding may carry a value.
 const ROUNDING: f64 = 1e-6;
@@ -34,51 +41,94 @@ pub(crate) fn is_of_node(
     query: &MetricsQuery,
 ) -> bool {
     signal.dimensions.iter().all(|(name, pattern)| match pattern {
-        DimensionPattern::Any => series.contains_key(name),
+        DimensionPattern::Any => dimension(series, name).is_some(),
         DimensionPattern::Text(text) => {
             let wanted = fill(text, cluster, query);
-            wanted.is_some() && series.get(name) == wanted.as_ref()
+            wanted.is_some() && dimension(series, name) == wanted.as_deref()
         }
     })
 }
 
 /// Whether the series found are all there have to be: one for each device, or one at all.
-pub(crate) fn is_whole(found: &[&Dimensions], signal: &CloudwatchSignal, devices: u32) -> bool {
+pub(crate) fn is_whole(found: &[Dimensions], signal: &CloudwatchSignal, devices: u32) -> bool {
     match &signal.device {
         None => !found.is_empty(),
         Some(device) => {
-            let seen: BTreeSet<&String> = found.iter().filter_map(|s| s.get(device)).collect();
+            let seen: BTreeSet<&str> = found.iter().filter_map(|s| dimension(s, device)).collect();
             seen.len() >= usize::try_from(devices.max(1)).unwrap_or(usize::MAX)
         }
     }
 }
 
-/// One series as read.
-#[derive(Debug, Clone, PartialEq)]
+/// What one series says of its node.
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Reading {
-    /// What it says.
+    /// Of what.
     pub(crate) measure: Measure,
-    /// What counts as 100 %.
-    pub(crate) full_scale: f64,
-    /// Values by the end of their period; `None` when CloudWatch could not tell them all.
-    pub(crate) datapoints: Option<BTreeMap<Time, f64>>,
+    /// What it says.
+    pub(crate) word: Word,
 }
 
-/// What all series of a node say together, by the maximum of each measure. Whatever is
-/// missing, late, broken off or out of range makes the whole no witness.
-pub(crate) fn combine(
-    readings: &[Reading],
-    query: &MetricsQuery,
-    now: Time,
-    fresh_for: Span,
-) -> Witness<Activity> {
-    let known = readings.iter().filter_map(|reading| reading.datapoints.as_ref());
-    if known.clone().all(BTreeMap::is_empty) {
-        return if readings.iter().all(|reading| reading.datapoints.is_some()) {
-            Witness::Absent
-        } else {
-            Witness::Partial
-        };
+/// What the datapoints of one series come to.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Word {
+    /// CloudWatch could not tell them all, or one of them makes no sense.
+    Broken,
+    /// There are none.
+    Nothing,
+    /// They go on to `newest`.
+    Run {
+        /// The end of the newest datapoint's period.
+        newest: Time,
+        /// The end of the first one's of an unbroken run up to it, no longer than the
+        /// window.
+        from: Time,
+        /// The highest value of that run.
+        highest: f64,
+    },
+}
+
+/// Reads one series: `datapoints` by the end of their period, `None` when not all of them
+/// could be told.
+pub(crate) fn word(datapoints: Option<&BTreeMap<Time, f64>>, window: Span, period: Span) -> Word {
+    let Some(datapoints) = datapoints else { return Word::Broken };
+    let Some(newest) = datapoints.keys().next_back().copied() else { return Word::Nothing };
+    let first = newest - (window - period);
+    let (mut from, mut highest) = (newest, f64::NEG_INFINITY);
+    for (at, value) in datapoints.range(..=newest).rev() {
+        if *at < first || from.since(*at) > period {
+            break;
+        }
+        if !value.is_finite() || *value < -ROUNDING {
+            return Word::Broken;
+        }
+        highest = highest.max(*value);
+        from = *at;
+    }
+    Word::Run { newest, from, highest }
+}
+
+impl Word {
+    /// The same in percent of this; one that is more than all of it makes no sense, and
+    /// without a full scale none does.
+    pub(crate) fn in_percent(self, full_scale: Option<f64>) -> Self {
+        match (self, full_scale) {
+            (Self::Run { newest, from, highest }, Some(full_scale)) => {
+                let highest = 100.0 * highest / full_scale;
+                let within = (-ROUNDING..=100.0 + ROUNDING).contains(&highest);
+                if within { Self::Run { newest, from, highest } } else { Self::Broken }
+            }
+            (Self::Run { .. } | Self::Broken, _) => Self::Broken,
+            (Self::Nothing, _) => Self::Nothing,
+        }
+    }
+}
+
+/// What all series of a node say together, in percent and by the maximum of each measure.
+/// Whatever is missing, late, broken off or out of range makes the whole no witness.
+pub(crate) fn combine(readings: &[Reading], now: Time, fresh_for: Span) -> Witness<Activity> {
+    if readings.iter().all(|reading| reading.word == Word::Nothing) {
+        return Witness::Absent;
     }
     let mut whole = Activity {
         utilization: Share::default(),
@@ -88,15 +138,13 @@ pub(crate) fn combine(
     };
     let mut stale: Option<Time> = None;
     for reading in readings {
-        let Some(datapoints) = &reading.datapoints else { return Witness::Partial };
-        let Some(newest) = datapoints.keys().next_back().copied() else { return Witness::Partial };
-        if now.since(newest) > fresh_for {
-            stale = Some(stale.map_or(newest, |before| before.min(newest)));
-            continue;
-        }
-        let Some((from, share)) = highest(datapoints, newest, reading.full_scale, query) else {
+        let Word::Run { newest, from, highest } = reading.word else { return Witness::Partial };
+        let Some(share) = Share::try_from_percent(highest.clamp(0.0, 100.0)) else {
             return Witness::Partial;
         };
+        if now.since(newest) > fresh_for {
+            stale = Some(stale.map_or(newest, |before| before.min(newest)));
+        }
         match reading.measure {
             Measure::Utilization => whole.utilization = whole.utilization.max(share),
             Measure::Memory => whole.memory = whole.memory.max(share),
@@ -111,31 +159,6 @@ pub(crate) fn combine(
         return Witness::Partial;
     }
     Witness::Fresh { at: whole.to, value: whole }
-}
-
-/// The unbroken run up to `newest`, no longer than the window: where it begins and its
-/// highest value. `None` when a value makes no sense.
-fn highest(
-    datapoints: &BTreeMap<Time, f64>,
-    newest: Time,
-    full_scale: f64,
-    query: &MetricsQuery,
-) -> Option<(Time, Share)> {
-    let period = query.rule.period;
-    let first = newest - (query.rule.window - period);
-    let mut from = newest;
-    let mut highest = Share::default();
-    for (at, value) in datapoints.range(..=newest).rev() {
-        if *at < first || from.since(*at) > period {
-            break;
-        }
-        let percent = 100.0 * value / full_scale;
-        let within = (-ROUNDING..=100.0 + ROUNDING).contains(&percent);
-        let share = Share::try_from_percent(percent.clamp(0.0, 100.0)).filter(|_| within)?;
-        highest = highest.max(share);
-        from = *at;
-    }
-    Some((from, highest))
 }
 
 #[cfg(test)]
@@ -167,8 +190,13 @@ mod tests {
     fn reading(measure: Measure, minutes_ago: i64, values: &[f64]) -> Reading {
         let newest = NOW - Span::mins(minutes_ago);
         let stamps = (0i64..).map(|n| newest - Span::mins(n));
-        let datapoints = stamps.zip(values.iter().rev().copied()).collect();
-        Reading { measure, full_scale: 100.0, datapoints: Some(datapoints) }
+        of(measure, Some(stamps.zip(values.iter().rev().copied()).collect()))
+    }
+
+    fn of(measure: Measure, datapoints: Option<BTreeMap<Time, f64>>) -> Reading {
+        let rule = query().rule;
+        let word = word(datapoints.as_ref(), rule.window, rule.period).in_percent(Some(100.0));
+        Reading { measure, word }
     }
 
     fn utilization(values: &[f64]) -> Reading {
@@ -176,7 +204,7 @@ mod tests {
     }
 
     fn together(readings: &[Reading]) -> Witness<Activity> {
-        combine(readings, &query(), NOW, Span::mins(3))
+        combine(readings, NOW, Span::mins(3))
     }
 
     fn fresh(readings: &[Reading]) -> Activity {
@@ -204,10 +232,8 @@ mod tests {
 
     #[test]
     fn a_gap_ends_the_run_and_the_shortest_run_counts() {
-        let gap = Reading {
-            datapoints: Some([1, 2, 4, 5].map(|n| (NOW - Span::mins(n), 1.0)).into()),
-            ..utilization(&[])
-        };
+        let points = [1, 2, 4, 5].map(|n| (NOW - Span::mins(n), 1.0));
+        let gap = of(Measure::Utilization, Some(points.into()));
         let activity = fresh(&[gap, utilization(&[1.0; 5])]);
         assert_eq!(activity.from, NOW - Span::mins(2));
         let late = reading(Measure::Memory, 3, &[1.0; 5]);
@@ -218,21 +244,22 @@ mod tests {
     fn whatever_is_missing_late_or_out_of_range_is_no_witness() {
         let fine = utilization(&[1.0; 5]);
         let empty = utilization(&[]);
-        let failed = Reading { datapoints: None, ..fine.clone() };
-        let unscaled = Reading { full_scale: f64::NAN, ..fine.clone() };
+        let failed = of(Measure::Utilization, None);
+        let unscaled = Reading { word: fine.word.in_percent(None), ..fine };
         for odd in [f64::NAN, f64::INFINITY, -0.5, 101.0] {
             let odd = utilization(&[1.0, odd, 1.0]);
-            assert_eq!(together(&[fine.clone(), odd]), Witness::Partial);
+            assert_eq!(together(&[fine, odd]), Witness::Partial);
         }
         for lacking in [&empty, &failed, &unscaled] {
-            assert_eq!(together(&[fine.clone(), lacking.clone()]), Witness::Partial);
+            assert_eq!(together(&[fine, *lacking]), Witness::Partial);
         }
-        assert_eq!(together(&[empty.clone(), empty]), Witness::Absent);
+        assert_eq!(together(&[empty, empty]), Witness::Absent);
         assert_eq!(together(&[]), Witness::Absent);
         assert_eq!(together(&[failed]), Witness::Partial);
         let stale = reading(Measure::Memory, 4, &[1.0; 5]);
         let at = NOW - Span::mins(4);
         assert_eq!(together(&[fine, stale]), Witness::Stale { at });
+        assert_eq!(together(&[stale, failed]), Witness::Partial);
     }
 
     fn signal(device: Option<&str>) -> CloudwatchSignal {
@@ -251,8 +278,8 @@ mod tests {
     }
 
     fn series(node: &str, index: &str) -> Dimensions {
-        let pairs = [("InstanceId", node), ("index", index), ("arch", "Ampere")];
-        pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
+        let pairs = [("InstanceId", node), ("arch", "Ampere"), ("index", index)];
+        pairs.map(|(name, value)| (Arc::from(name), Arc::from(value))).into()
     }
 
     #[test]
@@ -261,9 +288,8 @@ mod tests {
         let is_mine = |series| is_of_node(&series, &signal(None), "research", &query());
         assert!(is_mine(series(&id, "0")));
         assert!(!is_mine(series("i-0123456789abcdef1", "0")));
-        let mut without = series(&id, "0");
-        without.remove("index");
-        assert!(!is_mine(without));
+        let without = series(&id, "0").iter().filter(|(name, _)| &**name != "index").cloned();
+        assert!(!is_mine(without.collect()));
         let filled = fill("{cluster}/{group}/{node}/{instance_id}", "research", &query());
         assert_eq!(filled, Some(format!("research/workers/ip-10-0-0-1/{id}")));
         let nameless = MetricsQuery { name: None, ..query() };
@@ -275,10 +301,10 @@ mod tests {
         let (first, second) = (series("i", "0"), series("i", "1"));
         let again = series("i", "0");
         let by_device = signal(Some("index"));
-        assert!(is_whole(&[&first, &second], &by_device, 2));
-        assert!(!is_whole(&[&first], &by_device, 2));
-        assert!(!is_whole(&[&first, &again], &by_device, 2), "one device twice");
-        assert!(is_whole(&[&first], &signal(None), 8), "a metric of the whole node");
+        assert!(is_whole(&[first.clone(), second], &by_device, 2));
+        assert!(!is_whole(std::slice::from_ref(&first), &by_device, 2));
+        assert!(!is_whole(&[first.clone(), again], &by_device, 2), "one device twice");
+        assert!(is_whole(&[first], &signal(None), 8), "a metric of the whole node");
         assert!(!is_whole(&[], &signal(None), 1));
     }
 }
