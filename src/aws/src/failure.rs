@@ -95,6 +95,7 @@ where
 }
 
 /// The API's code of a refused read, if it was refused.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the SDK's enum is open-ended")]
 pub(crate) fn code<E: ProvideErrorMetadata>(error: &Failed<E>) -> Option<&str> {
     match error {
         SdkError::ServiceError(context) => context.err().code(),
@@ -108,6 +109,10 @@ pub(crate) fn is_not_found(code: &str) -> bool {
 }
 
 /// How a call that changes something ended when it did not end well.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the SDK's enum is open-ended, and whatever is not proven is no answer"
+)]
 pub(crate) fn write_outcome<E>(error: &Failed<E>) -> DeleteOutcome
 where
     E: ProvideErrorMetadata + StdError + 'static,

@@ -36,11 +36,14 @@ const CALLS_AT_ONCE: usize = 4;
 /// Pages of one answer before it counts as never ending: half a million series of one
 /// metric, thirty clusters of a thousand nodes with eight devices each.
 const MOST_PAGES: usize = 1000;
-/// Up to so many nodes are looked up one by one, each with a call a metric; for more, all
-/// series of the metric are listed.
-const ONE_BY_ONE: usize = 25;
+/// Up to so many nodes are looked up one after the other, each with a call a metric: as
+/// many as one tick reads the details of, and not faster than the API allows (25 calls a
+/// second). For more, all series of the metric are listed.
+const ONE_BY_ONE: usize = 50;
 /// Series are looked up again after this long, so that a new device is noticed.
 const KNOWN_FOR: Span = Span::hours(1);
+/// How often it is looked whether some can be forgotten, in nodes remembered.
+const FORGOTTEN_EVERY: usize = 256;
 /// A node whose series nobody has looked up for this long is forgotten.
 const FORGOTTEN_AFTER: Span = Span::hours(3);
 /// Full scales that are kept: a few times the largest account's series.
@@ -146,54 +149,53 @@ impl Metrics {
         for (kind, wanted) in due {
             // One by one a node takes a call; all at once the whole account's series of this
             // metric do, so many a page.
-            let found = if wanted.len() <= ONE_BY_ONE {
-                self.look_up_each(&kind, cluster, &wanted).await?
-            } else {
-                self.look_up_all(&kind, cluster, &wanted).await?
-            };
-            calls += found.calls;
-            let mut memory = self.memory();
-            let nodes = memory.known.entry(kind).or_default();
-            // Nobody has asked for them for a while: they are gone.
-            nodes.retain(|_, known| now.since(known.at) < FORGOTTEN_AFTER);
-            for ((_, query), series) in wanted.iter().zip(found.series) {
-                nodes.insert(query.node, Known { at: now, series });
+            if wanted.len() > ONE_BY_ONE {
+                let found = self.look_up_all(&kind, cluster, &wanted).await?;
+                calls += found.calls;
+                for ((_, query), series) in wanted.iter().zip(found.series) {
+                    self.remember(&kind, query.node, Known { at: now, series });
+                }
+                continue;
+            }
+            for (signal, query) in wanted {
+                // Each is kept as soon as it is known: should the next call be throttled, the
+                // next tick goes on from here.
+                let (series, took) = self.look_up_one(&kind, cluster, signal, query).await?;
+                calls += took;
+                self.remember(&kind, query.node, Known { at: now, series });
             }
         }
         Ok(calls)
     }
 
-    async fn look_up_each(
+    fn remember(&self, kind: &Kind, node: InstanceId, known: Known) {
+        let mut memory = self.memory();
+        let now = known.at;
+        let nodes = memory.known.entry(kind.clone()).or_default();
+        nodes.insert(node, known);
+        if nodes.len().is_multiple_of(FORGOTTEN_EVERY) {
+            // Nobody has asked for them for a while: they are gone.
+            nodes.retain(|_, known| now.since(known.at) < FORGOTTEN_AFTER);
+        }
+    }
+
+    async fn look_up_one(
         &self,
         kind: &Kind,
         cluster: &str,
-        wanted: &[(&CloudwatchSignal, &MetricsQuery)],
-    ) -> Result<Found, ReadError> {
-        let mut pending = vec![];
-        for (signal, query) in wanted {
-            pending.push(async move {
-                let mut series = vec![];
-                // A node without a name has no series that is found by its name.
-                let Some(filters) = filters_of(signal, cluster, query) else {
-                    return Ok((series, 0));
-                };
-                let keep = |found: Dimensions| {
-                    if is_of_node(&found, signal, cluster, query) {
-                        series.push(found);
-                    }
-                };
-                let calls = self.list(&kind.name, &filters, keep).await?;
-                Ok::<_, ReadError>((series, calls))
-            });
-        }
-        let answers = futures_util::stream::iter(pending).buffered(CALLS_AT_ONCE);
-        let answers: Vec<(Vec<Dimensions>, u64)> = answers.try_collect().await?;
-        let mut found = Found::default();
-        for (series, calls) in answers {
-            found.series.push(series);
-            found.calls += calls;
-        }
-        Ok(found)
+        signal: &CloudwatchSignal,
+        query: &MetricsQuery,
+    ) -> Result<(Vec<Dimensions>, u64), ReadError> {
+        let mut series = vec![];
+        // A node without a name has no series that is found by its name.
+        let Some(filters) = filters_of(signal, cluster, query) else { return Ok((series, 0)) };
+        let keep = |found: Dimensions| {
+            if is_of_node(&found, signal, cluster, query) {
+                series.push(found);
+            }
+        };
+        let calls = self.list(&kind.name, &filters, keep).await?;
+        Ok((series, calls))
     }
 
     async fn look_up_all(

@@ -288,7 +288,8 @@ mod tests {
         let is_mine = |series| is_of_node(&series, &signal(None), "research", &query());
         assert!(is_mine(series(&id, "0")));
         assert!(!is_mine(series("i-0123456789abcdef1", "0")));
-        let without = series(&id, "0").iter().filter(|(name, _)| &**name != "index").cloned();
+        let all = series(&id, "0");
+        let without = all.iter().filter(|(name, _)| &**name != "index").cloned();
         assert!(!is_mine(without.collect()));
         let filled = fill("{cluster}/{group}/{node}/{instance_id}", "research", &query());
         assert_eq!(filled, Some(format!("research/workers/ip-10-0-0-1/{id}")));

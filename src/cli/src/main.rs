@@ -119,9 +119,7 @@ fn complain(why: &anyhow::Error) {
 }
 
 fn exit_of(why: &anyhow::Error) -> Exit {
-    if why.is::<Problems>() || why.is::<BadLevel>() {
-        Exit::Configuration
-    } else if why.is::<Misplaced>() {
+    if why.is::<Problems>() || why.is::<BadLevel>() || why.is::<Misplaced>() {
         Exit::Configuration
     } else if why.is::<Denied>() {
         Exit::Denied
