@@ -131,10 +131,9 @@ impl ClusterRead for Cluster {
         for node in unknown {
             pending.push(async move { (node, self.read_node(cluster, node).await) });
         }
-        let answers: Vec<_> =
-            futures_util::stream::iter(pending).buffered(NODES_AT_ONCE).collect().await;
+        let mut answers = futures_util::stream::iter(pending).buffered(NODES_AT_ONCE);
         let mut failed = None;
-        for (node, answer) in answers {
+        while let Some((node, answer)) = answers.next().await {
             match answer {
                 Ok(Some(details)) => {
                     let details = convert::details(&details);
@@ -146,6 +145,11 @@ impl ClusterRead for Cluster {
                     read.insert(node, details);
                 }
                 Ok(None) => {}
+                // A service that does not answer is not asked fifty times in a tick.
+                Err(why @ (ReadError::NoAnswer(_) | ReadError::Throttled(_))) => {
+                    failed = Some(why);
+                    break;
+                }
                 Err(why) => failed = Some(why),
             }
         }

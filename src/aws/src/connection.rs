@@ -56,6 +56,11 @@ impl Target {
         }
     }
 
+    /// Not encrypted; only an endpoint on this machine can be.
+    fn is_plain(&self) -> bool {
+        self.endpoint.as_ref().is_some_and(|endpoint| endpoint.as_str().starts_with("http://"))
+    }
+
     /// On this machine, where nobody checks credentials and nothing is encrypted.
     fn is_loopback(&self) -> bool {
         self.endpoint.as_ref().is_some_and(EndpointUrl::is_loopback)
@@ -109,7 +114,10 @@ async fn shared_config(target: &Target) -> SdkConfig {
     let region = Region::new(target.region.clone());
     let loader = aws_config::defaults(BehaviorVersion::latest())
         .region(region.clone())
-        .http_client(http_client(target.is_loopback()));
+        // The SDK would sign by the service's clock where ours is off, and so hide that ours
+        // is: then old datapoints would look new. Without it the service itself refuses.
+        .disable_clock_skew_correction(true)
+        .http_client(http_client(target.is_plain()));
     let loader = match &target.endpoint {
         Some(endpoint) => loader.endpoint_url(endpoint.as_str().trim_end_matches('/')),
         None => loader,
@@ -141,11 +149,11 @@ async fn shared_config(target: &Target) -> SdkConfig {
     base.to_builder().credentials_provider(SharedCredentialsProvider::new(assumed)).build()
 }
 
-/// One TLS stack: rustls with ring. On this machine nothing is encrypted, and no root
-/// certificates have to be there.
-fn http_client(is_loopback: bool) -> SharedHttpClient {
+/// One TLS stack: rustls with ring. Where nothing is encrypted, which is on this machine
+/// only, no root certificates have to be there.
+fn http_client(is_plain: bool) -> SharedHttpClient {
     let builder = HttpBuilder::new().pool_max_idle_per_host(IDLE_CONNECTIONS);
-    if is_loopback {
+    if is_plain {
         builder.build_http()
     } else {
         builder.tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https()

@@ -57,6 +57,9 @@ const EXPIRED: [&str; 10] = [
 ];
 const MISSING: [&str; 2] = ["ResourceNotFound", "ResourceNotFoundException"];
 
+/// HTTP's status for a request that took too long to arrive.
+const REQUEST_TIMEOUT: u16 = 408;
+
 /// A failed call of any operation.
 pub(crate) type Failed<E> = SdkError<E, HttpResponse>;
 
@@ -146,10 +149,16 @@ where
 
 /// What an HTTP status and a code prove; `None` where it may have acted all the same.
 fn refusal(status: u16, code: &str) -> Option<Refusal> {
-    if THROTTLING.contains(&code) {
+    // 503 with these codes is how some services throttle.
+    let is_throttled = THROTTLING.contains(&code) && (status < 500 || status == 503);
+    if is_throttled {
         return Some(Refusal::Throttled);
     }
-    if !(400..500).contains(&status) {
+    // Whatever timed out or broke inside may have acted before it did.
+    let is_open = status == REQUEST_TIMEOUT
+        || ["RequestTimeout", "Internal"].iter().any(|begin| code.starts_with(begin))
+        || code.contains("Unavailable");
+    if !(400..500).contains(&status) || is_open {
         return None;
     }
     Some(if CONFLICTS.contains(&code) {
@@ -228,6 +237,12 @@ mod tests {
             (400, "ValidationException", Some(Refusal::Unknown)),
             (400, "", Some(Refusal::Unknown)),
             (418, "NobodyKnows", Some(Refusal::Unknown)),
+            (400, "RequestTimeout", None),
+            (400, "RequestTimeoutException", None),
+            (408, "ValidationException", None),
+            (400, "InternalFailure", None),
+            (400, "ServiceUnavailableException", None),
+            (500, "ThrottlingException", None),
             (500, "InternalFailure", None),
             (503, "ServiceUnavailable", None),
             (503, "", None),

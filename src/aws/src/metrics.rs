@@ -31,6 +31,11 @@ use crate::series::{
 const QUERIES: usize = 500;
 /// Datapoints of one GetMetricData call (CloudWatch's limit).
 const DATAPOINTS: i64 = 100_800;
+/// So much more than up to now is asked for: were our clock behind, what is newer than we
+/// think possible must not stay unseen.
+const AHEAD: Span = Span::mins(15);
+/// A datapoint may be so far ahead of our clock: clocks differ, but not by more.
+const CLOCK_TOLERANCE: Span = Span::secs(30);
 /// Calls at the same time; the API takes 500 a second, other readers included.
 const CALLS_AT_ONCE: usize = 4;
 /// Pages of one answer before it counts as never ending: half a million series of one
@@ -64,6 +69,8 @@ struct Name {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Kind {
     name: Name,
+    /// As the signal has them: two signals of one metric are told apart.
+    dimensions: BTreeMap<String, DimensionPattern>,
     filters: BTreeMap<String, Option<String>>,
 }
 
@@ -307,12 +314,12 @@ impl Metrics {
             let request = request
                 .set_metric_data_queries(Some(queries.clone()))
                 .start_time(DateTime::from_millis(from.0))
-                .end_time(DateTime::from_millis(now.0))
+                .end_time(DateTime::from_millis((now + AHEAD).0))
                 .scan_by(ScanBy::TimestampAscending)
                 .set_next_token(token);
             let page = request.send().await.map_err(|e| read_error("GetMetricData", &e))?;
             for result in page.metric_data_results() {
-                take_result(result, &mut answers)?;
+                take_result(result, now, &mut answers)?;
             }
             token = page.next_token;
             match &token {
@@ -400,10 +407,14 @@ impl Metrics {
             let of_signal = |signal| {
                 let known = memory.known.get(&kind_of(signal, cluster));
                 let known = known.and_then(|nodes| nodes.get(&query.node));
-                (signal, known.map_or(&[][..], |known| &known.series[..]))
+                // What was looked up may have been another node's name then.
+                let known = known.into_iter().flat_map(|known| &known.series);
+                let own = known.filter(|series| is_of_node(series, signal, cluster, query));
+                (signal, own.cloned().collect())
             };
-            let found: Vec<_> = self.signals(&query.group).iter().map(of_signal).collect();
-            let is_there = |(signal, series): &(&CloudwatchSignal, &[Dimensions])| {
+            let found: Vec<(&CloudwatchSignal, Vec<Dimensions>)> =
+                self.signals(&query.group).iter().map(of_signal).collect();
+            let is_there = |(signal, series): &(&CloudwatchSignal, Vec<Dimensions>)| {
                 is_whole(series, signal, query.devices)
             };
             let lack = if found.iter().all(|(_, series)| series.is_empty()) {
@@ -418,9 +429,9 @@ impl Metrics {
                 let name = Arc::new(name_of(signal));
                 let scale = scale_of(signal).map(Arc::new);
                 for dimensions in all {
-                    let wanted = series(query, &name, dimensions, now, fresh_for);
+                    let wanted = series(query, &name, &dimensions, now, fresh_for);
                     if let Some(scale) = &scale
-                        && !memory.knows_scale(scale, dimensions)
+                        && !memory.knows_scale(scale, &dimensions)
                     {
                         choice.unscaled.push(Wanted { name: Arc::clone(scale), ..wanted.clone() });
                     }
@@ -546,7 +557,7 @@ fn batches(wanted: &[Wanted], now: Time) -> Vec<&[Wanted]> {
     let mut rest = wanted;
     while let Some(first) = rest.first() {
         let alike = rest.iter().take_while(|w| (w.from, w.period) == (first.from, first.period));
-        let points = (now.since(first.from).0 / first.period.0.max(1) + 1).max(1);
+        let points = ((now + AHEAD).since(first.from).0 / first.period.0.max(1) + 1).max(1);
         let most = usize::try_from(DATAPOINTS / points).unwrap_or(QUERIES).clamp(1, QUERIES);
         let (batch, others) = rest.split_at(alike.take(most).count());
         batches.push(batch);
@@ -577,8 +588,13 @@ fn data_query(place: usize, wanted: &Wanted) -> MetricDataQuery {
 }
 
 /// Adds one result of one page. Only a last word of `Complete` makes a series whole.
+///
+/// # Errors
+/// Also where a stamp lies ahead of us: then our clock is behind, and what looks new to us
+/// is old.
 fn take_result(
     result: &MetricDataResult,
+    now: Time,
     answers: &mut BTreeMap<String, (BTreeMap<Time, f64>, bool)>,
 ) -> Result<(), ReadError> {
     let id = result.id().unwrap_or("");
@@ -593,7 +609,14 @@ fn take_result(
     let (points, whole) = answers.entry(id.to_owned()).or_default();
     *whole = result.status_code() == Some(&StatusCode::Complete);
     for (stamp, value) in stamps.iter().zip(values) {
-        points.insert(time(stamp)?, *value);
+        let at = time(stamp)?;
+        if at.since(now) > CLOCK_TOLERANCE {
+            let ahead = at.since(now);
+            return Err(unreadable(format!(
+                "CloudWatch has a datapoint from {ahead} ahead: this machine's clock is behind"
+            )));
+        }
+        points.insert(at, *value);
     }
     Ok(())
 }
@@ -653,5 +676,9 @@ fn kind_of(signal: &CloudwatchSignal, cluster: &str) -> Kind {
         // What differs from node to node is compared here, not there.
         (name.clone(), value.filter(|text| !text.contains('{')))
     };
-    Kind { name: name_of(signal), filters: signal.dimensions.iter().map(filter).collect() }
+    Kind {
+        name: name_of(signal),
+        dimensions: signal.dimensions.clone(),
+        filters: signal.dimensions.iter().map(filter).collect(),
+    }
 }

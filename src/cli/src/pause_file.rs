@@ -37,7 +37,13 @@ impl Switches for PauseFile {
                 };
                 Ok(Switch::Paused { why: why.into() })
             }
-            Err(why) if why.kind() == std::io::ErrorKind::NotFound => Ok(Switch::On),
+            // A link that leads nowhere is there all the same.
+            Err(why)
+                if why.kind() == std::io::ErrorKind::NotFound
+                    && std::fs::symlink_metadata(&self.path).is_err() =>
+            {
+                Ok(Switch::On)
+            }
             Err(why) => {
                 let text = format!("{}: {why}", self.path.display());
                 Err(ReadError::Unreadable(text.into()))

@@ -109,8 +109,22 @@ impl Remote {
 
     /// The ports of every cluster, in the order of the configuration. Only enforcing has
     /// anything that could change the world.
-    pub(crate) fn ports(&self, mode: Mode, shared: &Shared) -> Vec<Ports> {
-        self.clusters.iter().map(|one| one.ports(mode, shared)).collect()
+    ///
+    /// # Errors
+    /// [`Misplaced`] where enforcing would reach anything but a simulated world: an endpoint
+    /// on this machine may be the near end of a tunnel.
+    pub(crate) fn ports(&self, mode: Mode, shared: &Shared) -> anyhow::Result<Vec<Ports>> {
+        if mode == Mode::Enforce
+            && let Some(real) = self.clusters.iter().find(|one| one.world.is_none())
+        {
+            let name = &real.settings.policy.cluster;
+            return Err(Misplaced(format!(
+                "mode = \"enforce\": what answers for cluster {name} is not `trimtab simulate`, \
+                 and this build changes simulated clusters only"
+            ))
+            .into());
+        }
+        Ok(self.clusters.iter().map(|one| one.ports(mode, shared)).collect())
     }
 }
 

@@ -117,7 +117,7 @@ impl Wired {
             }
             Place::Remote(remote) => {
                 let switches = Arc::new(file);
-                remote.ports(mode, &Shared { switches, lease, notifier: Arc::new(Log) })
+                remote.ports(mode, &Shared { switches, lease, notifier: Arc::new(Log) })?
             }
         };
         let mut drivers = vec![];

@@ -18,7 +18,7 @@
 //! - nothing leads to [`Effect::Delete`] but a [`Event::Cleared`] on a node
 //!   whose settle time was over when the look behind it began;
 //! - once the call may have been sent, a node goes back to the scheduler only
-//!   on its own refusal and a clean re-read, or, without an answer, after it
+//!   on its own refusal and minutes of Running, or, without an answer, after it
 //!   was Running in every complete listing for at least
 //!   [`Terms::confirm_running`] and a single-node read says so too.
 //!
@@ -41,6 +41,12 @@ use crate::units::{NodeCount, Span, Time};
 /// A node is gone once two complete listings at least this far apart, and all
 /// between them, lack it: one look can be a lagging or a changing page (F6).
 pub const ABSENT_TO_BE_GONE: Span = Span::mins(1);
+
+/// A node whose deletion was refused has to be Running in every complete listing for this
+/// long, and by a single-node read after it, before it is handed back. The same codes that
+/// refuse a node (an invalid status, in use, not found) say that somebody else may be
+/// terminating it, and SageMaker's views disagree for one to five minutes.
+pub const RUNNING_AFTER_REFUSAL: Span = Span::mins(6);
 
 /// Where an action stands.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -358,6 +364,19 @@ impl Terms {
     }
 }
 
+impl Terms {
+    /// How long a node with this answer must be Running in every complete listing before
+    /// it may be handed back.
+    pub fn running_to_hand_back(&self, answer: &Answer) -> Span {
+        match answer {
+            Answer::Failed { .. } | Answer::Refused { .. } => {
+                self.confirm_running.min(RUNNING_AFTER_REFUSAL)
+            }
+            Answer::NoAnswer | Answer::Accepted => self.confirm_running,
+        }
+    }
+}
+
 impl ActionState {
     /// Whether the action is over.
     pub const fn is_ended(&self) -> bool {
@@ -399,6 +418,20 @@ impl ActionState {
         }
     }
 
+    /// Whether the API has said yes to its deletion.
+    pub const fn is_accepted(&self) -> bool {
+        match self {
+            Self::Asked { answer: Answer::Accepted, .. } => true,
+            Self::Asked { .. }
+            | Self::Marked { .. }
+            | Self::Fencing { .. }
+            | Self::Settling { .. }
+            | Self::Asking { .. }
+            | Self::Releasing { .. }
+            | Self::Ended { .. } => false,
+        }
+    }
+
     /// Whether it can still be taken back by a veto.
     pub const fn is_revocable(&self) -> bool {
         match self {
@@ -418,7 +451,9 @@ impl ActionState {
             Self::Settling { until } => Some(*until),
             Self::Asking { .. } | Self::Ended { .. } => None,
             Self::Asked { absent_since: Some(since), .. } => Some(*since + ABSENT_TO_BE_GONE),
-            Self::Asked { running_since: Some(since), .. } => Some(*since + terms.confirm_running),
+            Self::Asked { running_since: Some(since), answer, .. } => {
+                Some(*since + terms.running_to_hand_back(answer))
+            }
             Self::Asked { at, .. } => Some(*at + terms.overdue),
             Self::Releasing { since, .. } => Some(*since + terms.overdue),
         }
@@ -428,12 +463,9 @@ impl ActionState {
     /// to this node, or it has been Running for long enough after the call.
     pub fn wants_description(&self, terms: &Terms, now: Time) -> bool {
         match self {
-            Self::Asked { answer: Answer::Failed { .. } | Answer::Refused { .. }, .. } => true,
-            Self::Asked {
-                answer: Answer::NoAnswer | Answer::Accepted,
-                running_since: Some(since),
-                ..
-            } => now.since(*since) >= terms.confirm_running,
+            Self::Asked { answer, running_since: Some(since), .. } => {
+                now.since(*since) >= terms.running_to_hand_back(answer)
+            }
             Self::Asked { .. }
             | Self::Marked { .. }
             | Self::Fencing { .. }
@@ -652,7 +684,7 @@ fn asking(batch: BatchId, asked_at: Time, call: Call, event: &Event) -> (ActionS
         EventKind::Answered(answer) => (asked(answer.clone()), vec![]),
         EventKind::Started => (asked(Answer::NoAnswer), vec![]),
         EventKind::ClockStepped(by) => {
-            (ActionState::Asking { batch, at: asked_at + *by, call }, vec![])
+            (ActionState::Asking { batch, at: (asked_at + *by).min(event.at), call }, vec![])
         }
         EventKind::Look(_)
         | EventKind::Cleared { .. }
@@ -689,7 +721,8 @@ impl Asked {
                 self.stay()
             }
             EventKind::ClockStepped(by) => {
-                self.at = self.at + *by;
+                // The call was sent by now, whatever the clock said then.
+                self.at = (self.at + *by).min(event.at);
                 self.running_since = None;
                 self.absent_since = None;
                 self.stay()
@@ -762,15 +795,16 @@ impl Asked {
         if !described_running {
             return self.stay();
         }
-        let long = at.since(since) >= terms.confirm_running;
+        let long = at.since(since) >= terms.running_to_hand_back(&self.answer);
         let lost = match fence {
             FenceLook::Clear | FenceLook::NotOurs => true,
             FenceLook::Ours | FenceLook::Unread => false,
         };
         match (self.call, &self.answer) {
-            (_, Answer::Failed { code: why } | Answer::Refused { why }) => {
+            (_, Answer::Failed { code: why } | Answer::Refused { why }) if long => {
                 release(terms, ReleaseReason::RefusedByApi(why.clone()), at)
             }
+            (_, Answer::Failed { .. } | Answer::Refused { .. }) => self.stay(),
             (Call::Named, Answer::NoAnswer) if long => release(terms, ReleaseReason::NeverLeft, at),
             // The API said yes, so we never hand it back. But where a person has
             // taken our fence away, or there is none, nothing of ours is left.
@@ -815,7 +849,9 @@ fn releasing(
         EventKind::Deadline if at.since(since) >= terms.overdue => {
             (stay(why), vec![Effect::Notify(Notice::ReleaseOverdue)])
         }
-        EventKind::ClockStepped(by) => (ActionState::Releasing { why, since: since + *by }, vec![]),
+        EventKind::ClockStepped(by) => {
+            (ActionState::Releasing { why, since: (since + *by).min(at) }, vec![])
+        }
         EventKind::Started
         | EventKind::Deadline
         | EventKind::Cleared { .. }

@@ -26,7 +26,7 @@ use trimtab_core::units::{NodeCount, Span, Time};
 
 use crate::executor::Sent;
 use crate::look::look;
-use crate::observe::{KnownDetails, MetricsUse, Observed, observe};
+use crate::observe::{KnownDetails, MetricsUse, Observed, Reading, observe};
 use crate::ports::{
     Decision, FenceOrder, Ledger, LedgerError, Notification, Observation, Ports, Ring, Switch,
 };
@@ -192,7 +192,7 @@ impl Driver {
         if let Some(Stop::NoLease { why }) = &self.history.stop {
             return Err(TickError::NoLease { why: Arc::clone(why) });
         }
-        let Observed { snapshot, metrics } = self.observe().await;
+        let Observed { snapshot, metrics } = self.observe(Reading::Everything).await;
         let now = snapshot.taken_at;
         self.last_look = Some(snapshot.begun_at);
         self.check_clocks(&snapshot);
@@ -252,18 +252,17 @@ impl Driver {
         let open = self.history.actions.keys();
         let vetoes = open.map(|node| (*node, EventKind::Veto(why.clone()))).collect();
         self.advance(vetoes, self.ports.clock.now()).await?;
-        self.details.close();
         // The first look takes the fences off, the second sees that they are.
         for _ in 0..2 {
-            let seen = self.observe().await;
+            let seen = self.observe(Reading::ToRelease).await;
             self.look_at_all(&seen.snapshot).await?;
         }
         Ok(())
     }
 
-    async fn observe(&mut self) -> Observed {
+    async fn observe(&mut self, reading: Reading) -> Observed {
         let Self { ports, policy, history, ledger_id, details, .. } = self;
-        observe(ports, policy, history, ledger_id, details).await
+        observe(ports, policy, history, ledger_id, details, reading).await
     }
 
     /// Reads what a person or another daemon may have set meanwhile.
@@ -306,7 +305,8 @@ impl Driver {
         if step.0.abs() > self.policy.timing.clock_tolerance.0 {
             self.history.end_windows();
             for charge in &mut self.history.charges {
-                charge.at = charge.at + step;
+                // What was asked for before the process began was asked for by now.
+                charge.at = (charge.at + step).min(now);
             }
             if let Some(backoff) = &mut self.history.backoff {
                 (backoff.at, backoff.until) = (backoff.at + step, backoff.until + step);

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use trimtab_core::assemble::{Reads, assemble};
-use trimtab_core::history::History;
+use trimtab_core::history::{History, OpenAction};
 use trimtab_core::ids::{InstanceId, LedgerId, NodeName};
 use trimtab_core::policy::{ClusterPolicy, GroupPolicy, WitnessKind};
 use trimtab_core::snapshot::{
@@ -53,16 +53,9 @@ pub struct KnownDetails {
     known: BTreeMap<InstanceId, NodeDetails>,
     /// Could not be read: others come first the next time.
     unanswered: BTreeSet<InstanceId>,
-    /// Nothing will be marked any more, so nothing more has to be known.
-    is_closed: bool,
 }
 
 impl KnownDetails {
-    /// From now on nothing is read: the time to stop in is for fences.
-    pub fn close(&mut self) {
-        self.is_closed = true;
-    }
-
     /// Reads what is not known yet, so many at most, of nodes that could go if
     /// it let them.
     async fn read(
@@ -87,7 +80,7 @@ impl KnownDetails {
         let mut wanted: Vec<InstanceId> = wanted.into_iter().collect();
         wanted.sort_by_key(|id| self.unanswered.contains(id));
         wanted.truncate(NEW_DETAILS_A_TICK);
-        if wanted.is_empty() || self.is_closed {
+        if wanted.is_empty() {
             return;
         }
         let cluster = &policy.cluster;
@@ -119,6 +112,16 @@ impl KnownDetails {
     }
 }
 
+/// How much is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reading {
+    /// All that a plan and a deletion rest on.
+    Everything,
+    /// What it takes to hand nodes back: cluster, listing, scheduler. The time to stop in
+    /// is for fences, and every other source may be slow.
+    ToRelease,
+}
+
 /// Reads one cluster.
 pub async fn observe(
     ports: &Ports,
@@ -126,6 +129,7 @@ pub async fn observe(
     history: &History,
     ledger: &LedgerId,
     details: &mut KnownDetails,
+    reading: Reading,
 ) -> Observed {
     let begun_at = ports.clock.now();
     let cluster = &policy.cluster;
@@ -138,29 +142,66 @@ pub async fn observe(
     let (description, listing, workload) =
         tokio::join!(ports.cluster.describe(cluster), ports.cluster.list_nodes(cluster), workload,);
     let (description, mut listing) = (description.map_err(said), listing.map_err(said));
+    let all = reading == Reading::Everything;
     if let Ok(listing) = &mut listing {
-        if let Some(ruled_out) = ruled_out(policy, history, workload.as_ref(), begun_at) {
+        if let Some(ruled_out) = ruled_out(policy, history, workload.as_ref(), begun_at)
+            && all
+        {
             details.read(ports, policy, listing, |node| !ruled_out(node)).await;
         }
         for node in &mut listing.nodes {
             node.capacity = details.capacity(node.id);
         }
     }
-    let queries = metrics_queries(ports, policy, history, &listing, workload.as_ref(), begun_at);
-    let metrics = read_metrics(ports, policy, &listing, &queries).await;
-    let mut described = BTreeMap::new();
-    let asked = history.actions.values();
-    let asked = asked.filter(|a| a.state.wants_description(&a.terms, begun_at));
-    for action in asked.take(DESCRIPTIONS_A_TICK) {
-        // A read that fails says nothing, and the action waits on.
-        if let Ok(Some(status)) = ports.cluster.describe_node(cluster, action.node).await {
-            described.insert(action.node, status);
+    let (metrics, described) = match reading {
+        Reading::ToRelease => (Default::default(), BTreeMap::new()),
+        Reading::Everything => {
+            let queries =
+                metrics_queries(ports, policy, history, &listing, workload.as_ref(), begun_at);
+            let metrics = read_metrics(ports, policy, &listing, &queries).await;
+            (metrics, describe_asked(ports, policy, history, begun_at).await)
         }
-    }
+    };
     let taken_at = ports.clock.now();
     let (activity, metrics) = metrics;
     let reads = Reads { begun_at, taken_at, description, listing, workload, activity, described };
     Observed { snapshot: assemble(reads, policy, history, ledger), metrics }
+}
+
+/// Reads nodes that were asked for one by one, where that decides what becomes of them.
+/// Those that may be handed back come first: an accepted one waits for a person anyway.
+/// A service that does not answer is not asked again in this tick, and neither is one that
+/// is so slow that the look behind a deletion would grow too old.
+async fn describe_asked(
+    ports: &Ports,
+    policy: &ClusterPolicy,
+    history: &History,
+    begun_at: Time,
+) -> BTreeMap<InstanceId, InstanceStatus> {
+    let asked = history.actions.values();
+    let mut asked: Vec<&OpenAction> =
+        asked.filter(|a| a.state.wants_description(&a.terms, begun_at)).collect();
+    asked.sort_by_key(|action| action.state.is_accepted());
+    let mut described = BTreeMap::new();
+    for (number, action) in asked.into_iter().take(DESCRIPTIONS_A_TICK).enumerate() {
+        let took = ports.clock.now().since(begun_at);
+        if number > 0 && took.times(2) > policy.timing.guard {
+            break;
+        }
+        match ports.cluster.describe_node(&policy.cluster, action.node).await {
+            Ok(Some(status)) => drop(described.insert(action.node, status)),
+            Ok(None) => {}
+            // A read that fails says nothing, and the action waits on.
+            Err(ReadError::NoAnswer(_) | ReadError::Throttled(_)) => break,
+            Err(
+                ReadError::Refused(_)
+                | ReadError::Denied(_)
+                | ReadError::Elsewhere(_)
+                | ReadError::Unreadable(_),
+            ) => {}
+        }
+    }
+    described
 }
 
 fn said(error: ReadError) -> Arc<str> {

@@ -138,7 +138,7 @@ async fn drive_over_http(
     let ledger = SqliteLedger::open(state, world.now(), Durability::Full)?;
     let own = world.ports(PortOptions { observe_only: true, ..PortOptions::default() });
     let shared = Shared { switches: own.switches, lease: own.lease, notifier: own.notifier };
-    let ports = remote.ports(settings.mode, &shared).pop().context("no ports")?;
+    let ports = remote.ports(settings.mode, &shared)?.pop().context("no ports")?;
     let driver = Driver::start(ports, Arc::new(ledger), cluster.policy.clone()).await?;
     let at_endpoint = remote.world().context("the endpoint has no world")?;
     let mut doorbell = at_endpoint.doorbell(cluster.policy.timing.tick);

@@ -152,6 +152,110 @@ fn the_demo_over_http_comes_to_the_same_as_in_process() {
     assert_eq!(wired, run("direct.db", &["--in-process"]));
 }
 
+/// What the API's documentation leaves open, either way.
+const OPEN_QUESTIONS: [&str; 14] = [
+    "busy = \"conflict\"",
+    "busy = \"validation\"",
+    "all_failed = \"lists\"",
+    "all_failed = \"code\"",
+    "over_limit = \"resource-limit\"",
+    "over_limit = \"accepted\"",
+    "target_falls = \"at-end\"",
+    "below_min = \"refused\"",
+    "echo = \"refused\"",
+    "omission = \"clears\"",
+    "events = \"empty\"",
+    "deletes_show_as_scaling = true",
+    "orchestrator = \"slurm-legacy\"",
+    "instance_delay = \"2m\"",
+];
+
+#[test]
+fn whatever_the_api_does_where_its_documentation_is_silent_no_busy_node_goes_and_no_fence_stays() {
+    let world = std::fs::read_to_string(root().join(WORLD)).expect("the example is there");
+    for provisioning in ["continuous", "classic"] {
+        for question in OPEN_QUESTIONS {
+            let folder = tempfile::tempdir().expect("a folder");
+            let text = world.replace("\"continuous\"", &format!("\"{provisioning}\""));
+            let text = text.replacen("[[group]]", &format!("[api]\n{question}\n\n[[group]]"), 1);
+            let path = write(&folder.path().join("world.toml"), &text);
+            let running = endpoint(&[&path]);
+            let config = policy(folder.path(), &running, |text| text);
+            let output = trimtab(&["run", "--once", "--config", &config]);
+            let said = format!("{provisioning}, {question}: {}", stderr(&output));
+            assert_eq!(output.status.code(), Some(0), "{said}");
+            assert!(stdout(&output).contains("3 nodes deleted, no action open"), "{said}");
+            let truth = running.ask("GET", "/_world/simulated/truth", "");
+            let truth: Value = serde_json::from_str(&truth).expect("JSON");
+            assert_eq!(truth["busy_nodes_deleted"], 0, "{said}");
+            let workload = running.ask("GET", "/_world/simulated/workload", "");
+            assert!(!workload.contains("trimtab:"), "{said}");
+        }
+    }
+}
+
+#[test]
+fn a_cluster_that_was_never_patched_keeps_its_nodes_and_a_person_is_told() {
+    let world = std::fs::read_to_string(root().join(WORLD)).expect("the example is there");
+    let folder = tempfile::tempdir().expect("a folder");
+    let old = "[api]\ncreated = \"2024-01-15T00:00:00Z\"\n\n[[group]]";
+    let text = world.replacen("[[group]]", old, 1);
+    let path = write(&folder.path().join("world.toml"), &text);
+    let running = endpoint(&[&path]);
+    let config = policy(folder.path(), &running, |text| text);
+    let output = trimtab(&["run", "--once", "--config", &config]);
+    assert!(stderr(&output).contains("probably never patched"), "{}", stderr(&output));
+    assert!(stdout(&output).contains("0 nodes deleted, no action open"), "{}", stdout(&output));
+    let workload = running.ask("GET", "/_world/simulated/workload", "");
+    assert!(!workload.contains("trimtab:"), "a fence was left: {workload}");
+    let calls = calls(&running);
+    assert_eq!(calls.get("UpdateClusterSoftware"), None, "{calls}");
+    assert_eq!(calls["BatchDeleteClusterNodes"], 1, "no retry storm: {calls}");
+}
+
+#[test]
+fn an_idle_group_goes_by_one_call_and_nothing_of_it_but_the_count_changes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let details = "details = { ThreadsPerCore = 1, OnStartDeepHealthChecks = [\"InstanceStress\"], \
+                   DesiredImageReleaseVersion = \"1.2.3\", CurrentImageReleaseVersion = \"1.2.3\", \
+                   KubernetesConfig = { CurrentLabels = { team = \"a\" }, DesiredLabels = { team = \
+                   \"b\" } } }\n";
+    let world = idle_world(folder.path(), 0, 120);
+    let text = std::fs::read_to_string(&world).expect("just written");
+    std::fs::write(&world, text + details).expect("written");
+    let running = endpoint(&[&world]);
+    let config = policy_of_many(folder.path(), &running, 1, 120);
+    let text = std::fs::read_to_string(&config).expect("just written");
+    let text = text
+        .replace("\"observe\"", "\"enforce\"")
+        .replace("max_delete_per_hour = 8", "max_delete_per_hour = 120\nmax_delete_per_batch = 120")
+        .replace("min_nodes = 0", "min_nodes = 0\nmax_leaving_percent = 100")
+        .replace(
+            "[[cluster.group]]",
+            "mass_change = { nodes = 200, percent = 100 }\n[[cluster.group]]",
+        )
+        + "group_calls = \"to-zero\"\nprice_usd_per_hour = 1.0\n";
+    std::fs::write(&config, text).expect("written");
+
+    let describe = || {
+        let answer = running.sagemaker("DescribeCluster", "{\"ClusterName\":\"cluster-0\"}");
+        answer["InstanceGroups"][0].clone()
+    };
+    let before = describe();
+    let output = trimtab(&["run", "--once", "--config", &config]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(stdout(&output).contains("120 nodes deleted"), "{}", stdout(&output));
+    let calls = calls(&running);
+    assert_eq!(calls["UpdateCluster"], 1, "{calls}");
+    assert_eq!(calls.get("BatchDeleteClusterNodes"), None, "{calls}");
+    let mut after = describe();
+    assert_eq!((&after["CurrentCount"], &after["TargetCount"]), (&0.into(), &0.into()));
+    for count in ["CurrentCount", "TargetCount", "InstanceTypeDetails", "TargetStateCount"] {
+        after[count] = before[count].clone();
+    }
+    assert_eq!(after, before);
+}
+
 /// A world of idle nodes of a cluster of its own.
 fn idle_world(folder: &Path, number: usize, nodes: usize) -> String {
     let text = format!(

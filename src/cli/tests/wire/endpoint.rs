@@ -50,6 +50,23 @@ impl Running {
     }
 }
 
+impl Running {
+    /// One call of SageMaker's API; its body as JSON.
+    pub(crate) fn sagemaker(&self, operation: &str, body: &str) -> serde_json::Value {
+        let mut stream = TcpStream::connect(&self.addr).expect("it listens");
+        let length = body.len();
+        let request = format!(
+            "POST / HTTP/1.1\r\nhost: x\r\nconnection: close\r\nx-amz-target: \
+             SageMaker.{operation}\r\ncontent-length: {length}\r\n\r\n{body}"
+        );
+        stream.write_all(request.as_bytes()).expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("text");
+        let body = answer.split("\r\n\r\n").nth(1).expect("a body");
+        serde_json::from_str(body).expect("JSON")
+    }
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.child.kill();

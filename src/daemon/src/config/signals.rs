@@ -44,7 +44,7 @@ pub enum FullScale {
 }
 
 /// What a dimension of a series must be.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DimensionPattern {
     /// Anything.
     Any,

@@ -72,6 +72,14 @@ impl Driver {
         let had_accepted = self.history.has_accepted;
         executor::record(&*self.ledger, &mut self.history, &sent, now)?;
         self.report_refusal(&sent, snapshot, had_accepted, now);
+        if let (DeleteOutcome::Refused { cause: Refusal::Unknown, .. }, Cleared::Group(_)) =
+            (&sent.outcome, &sent.batch)
+            && let Some(policy) = self.policy.groups.get_mut(group)
+        {
+            // What cannot be sent back, or is refused as it is, will be so the next time: by
+            // ids the group can still go. A person was told; a new start tries again.
+            policy.group_calls = GroupCalls::Never;
+        }
         Ok(Some(sent))
     }
 
