@@ -69,5 +69,8 @@ mod tests {
         std::fs::remove_file(&path).expect("removed");
         std::fs::create_dir(&path).expect("a folder in its place");
         assert!(file.read(&cluster).is_err());
+        std::fs::remove_dir(&path).expect("removed");
+        std::os::unix::fs::symlink("nowhere", &path).expect("a link that leads nowhere");
+        assert!(file.read(&cluster).is_err(), "somebody has put something there");
     }
 }

@@ -53,16 +53,41 @@ fn node_that_is_not_found_is_gone_when_two_listings_lack_it_too() {
 }
 
 #[test]
-fn node_that_is_not_found_and_listed_is_handed_back_after_a_read_of_its_own() {
+fn node_that_is_not_found_and_listed_is_handed_back_after_minutes_and_a_read_of_its_own() {
     for code in ["NodeIdNotFound", "NodeIdInUse", "InvalidNodeStatus", "NeverHeardOf"] {
-        let listed = running(FenceLook::Ours, false);
-        let state = after(asked(failed(code), Call::Named), [listed.clone(), listed]);
+        let failed = || asked(failed(code), Call::Named);
+        let listed = vec![running(FenceLook::Ours, false); 9];
+        let state = after(failed(), listed);
         assert_eq!(state.name(), "asked", "{code}: a listing alone may lag");
-        assert!(state.wants_description(&terms(true), NOW));
-        let state = after(asked(failed(code), Call::Named), [running(FenceLook::Ours, true)]);
+        // The first look shows it running; six minutes later that may be believed.
+        assert!(!state.wants_description(&terms(true), NOW + Span::mins(6)));
+        assert!(state.wants_description(&terms(true), NOW + Span::mins(7)));
+        let read = running(FenceLook::Ours, true);
+        let state = after(failed(), vec![read.clone(); 6]);
+        assert_eq!(state.name(), "asked", "{code}: somebody else may be terminating it");
+        let state = after(failed(), vec![read; 7]);
         let why = ReleaseReason::RefusedByApi(code.into());
-        assert_eq!(state, ActionState::Releasing { why, since: NOW + Span::mins(1) });
+        assert_eq!(state, ActionState::Releasing { why, since: NOW + Span::mins(7) });
     }
+}
+
+#[test]
+fn node_that_was_refused_and_turns_out_to_be_going_is_never_handed_back() {
+    let status = InstanceStatus::ShuttingDown;
+    let fence = FenceLook::Ours;
+    let going = Sight::Present { status, fence, work: Work::None, described_running: false };
+    let mut sights = vec![running(FenceLook::Ours, true); 5];
+    sights.extend([going.clone(), going, absent(), absent()]);
+    assert_eq!(after(asked(failed("InvalidNodeStatus"), Call::Named), sights).name(), "gone");
+}
+
+#[test]
+fn a_clock_that_steps_forward_makes_no_action_wait_for_a_time_to_come() {
+    let by = Span::hours(5);
+    let at = NOW + Span::mins(1);
+    let step_clock = Event { at, kind: EventKind::ClockStepped(by) };
+    let (state, _) = step(&terms(true), asked(Answer::Accepted, Call::Named), &step_clock);
+    assert_eq!(after(state, [absent(), absent(), absent()]).name(), "gone");
 }
 
 #[test]
@@ -123,11 +148,11 @@ fn end_of_a_group_call_hands_back_what_was_not_picked_and_nothing_else() {
 }
 
 #[test]
-fn refused_group_call_hands_each_node_back_after_a_read_of_its_own() {
+fn refused_group_call_hands_each_node_back_after_minutes_and_a_read_of_its_own() {
     let refused = asked(Answer::Refused { why: "busy".into() }, GROUP);
-    let state = after(refused.clone(), [running(FenceLook::Ours, false)]);
+    let state = after(refused.clone(), vec![running(FenceLook::Ours, false); 9]);
     assert_eq!(state.name(), "asked");
-    assert_eq!(after(refused, [running(FenceLook::Ours, true)]).name(), "releasing");
+    assert_eq!(after(refused, vec![running(FenceLook::Ours, true); 7]).name(), "releasing");
 }
 
 #[test]
