@@ -134,6 +134,38 @@ fn an_endpoint_that_is_not_there_is_unavailable() {
 }
 
 #[test]
+fn enforcing_needs_a_simulated_world_and_not_only_an_address_on_this_machine() {
+    // It may be the near end of a tunnel: whatever answers, it is no world.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let addr = listener.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            use std::io::{Read, Write};
+            let mut stream = stream.expect("a connection");
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n");
+        }
+    });
+    let folder = tempfile::tempdir().expect("a folder");
+    let state = folder.path().join("trimtab.db");
+    let text = format!(
+        "config_version = 1\nmode = \"enforce\"\n[state]\npath = \"{}\"\n[[cluster]]\n\
+         name = \"tunnelled\"\nregion = \"us-west-2\"\naccount_id = \"123456789012\"\n\
+         endpoint_url = \"http://{addr}\"\nscheduler = {{ kind = \"none\" }}\n\
+         evidence = \"metrics-only\"\nutilization = [{{ kind = \"cloudwatch\", preset = \
+         \"cwagent-nvidia\", idle_below_percent = 5, window = \"20m\" }}]\n[[cluster.group]]\n\
+         name = \"workers\"\nsize = 4\nmin_nodes = 0\nmax_delete_per_hour = 1\n\
+         capacity = \"on-demand\"\nprice_usd_per_hour = 1.0\nboot = \"20m\"\n\
+         node_local_data = \"disposable\"\ngpus_per_node = 8\n",
+        state.display()
+    );
+    let config = write(&folder.path().join("trimtab.toml"), &text);
+    let output = trimtab(&["run", "--config", &config]);
+    assert_eq!(output.status.code(), Some(78), "{}", stderr(&output));
+    assert!(stderr(&output).contains("is not `trimtab simulate`"), "{}", stderr(&output));
+}
+
+#[test]
 fn the_demo_over_http_comes_to_the_same_as_in_process() {
     let folder = tempfile::tempdir().expect("a folder");
     let run = |name: &str, more: &[&str]| {
@@ -250,7 +282,7 @@ fn an_idle_group_goes_by_one_call_and_nothing_of_it_but_the_count_changes() {
     assert_eq!(calls.get("BatchDeleteClusterNodes"), None, "{calls}");
     let mut after = describe();
     assert_eq!((&after["CurrentCount"], &after["TargetCount"]), (&0.into(), &0.into()));
-    for count in ["CurrentCount", "TargetCount"] {
+    for count in ["CurrentCount", "TargetCount", "TargetStateCount"] {
         after[count] = before[count].clone();
     }
     assert_eq!(after, before);
