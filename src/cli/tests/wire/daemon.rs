@@ -166,6 +166,40 @@ fn enforcing_needs_a_simulated_world_and_not_only_an_address_on_this_machine() {
 }
 
 #[test]
+fn what_a_killed_daemon_fenced_is_handed_back_by_unfence() {
+    let folder = tempfile::tempdir().expect("a folder");
+    // Time goes by itself here, as it does for whoever is killed.
+    let running = Running::start(&["--listen", "127.0.0.1:0", "--speed", "600", "--world", WORLD]);
+    let settle = "[cluster.timing]\nsettle = \"10m\"\n\n[[cluster.group]]";
+    let config =
+        policy(folder.path(), &running, |text| text.replacen("[[cluster.group]]", settle, 1));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_trimtab"));
+    command.args(["run", "--config", &config]).current_dir(root()).stdin(Stdio::null());
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut daemon = command.spawn().expect("the program starts");
+    let fenced = || {
+        let workload = running.ask("GET", "/_world/simulated/workload", "");
+        workload.matches("trimtab:").count()
+    };
+    let waited = (0..6000).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+        fenced() > 0
+    });
+    daemon.kill().expect("SIGKILL");
+    daemon.wait().expect("it ends");
+    assert!(waited, "nothing was ever fenced");
+    assert!(fenced() > 0, "a killed daemon takes nothing back");
+
+    let output = trimtab(&["unfence", "--config", &config]);
+    assert_eq!(output.status.code(), Some(0), "{}{}", stdout(&output), stderr(&output));
+    assert_eq!(fenced(), 0, "{}", stdout(&output));
+    let calls = calls(&running);
+    assert_eq!(calls.get("BatchDeleteClusterNodes"), None, "{calls}");
+    let again = trimtab(&["unfence", "--config", &config]);
+    assert_eq!(again.status.code(), Some(0), "{}", stderr(&again));
+}
+
+#[test]
 fn the_demo_over_http_comes_to_the_same_as_in_process() {
     let folder = tempfile::tempdir().expect("a folder");
     let run = |name: &str, more: &[&str]| {
