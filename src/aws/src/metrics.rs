@@ -4,81 +4,34 @@
 //! are read with GetMetricData, which is what costs money: one unit for each series asked
 //! for. Whatever cannot be read whole is no witness (see [`crate::series`]).
 
-use std::collections::{BTreeMap, BTreeSet};
+mod look_up;
+mod read;
+
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use aws_sdk_cloudwatch::types::{
-    Dimension, DimensionFilter, Metric, MetricDataQuery, MetricDataResult, MetricStat,
-    RecentlyActive, ScanBy, StatusCode,
-};
-use aws_smithy_types::DateTime;
-use futures_util::{StreamExt as _, TryStreamExt as _};
 use trimtab_core::ids::{ClusterName, GroupName, InstanceId};
 use trimtab_core::snapshot::Witness;
 use trimtab_core::units::{Span, Time};
-use trimtab_daemon::config::{CloudwatchSignal, DimensionPattern, FullScale};
+use trimtab_daemon::config::{CloudwatchSignal, FullScale};
 use trimtab_daemon::ports::{MetricsAnswer, MetricsQuery, ReadError, Utilization};
 
+use self::look_up::{Kind, Known, kind_of};
 use crate::connection::Connection;
-use crate::convert::{time, unreadable};
-use crate::failure::read_error;
-use crate::series::{
-    Dimensions, Reading, Word, combine, dimension, fill, is_of_node, is_whole, word,
-};
+use crate::series::{Dimensions, Reading, Word, combine, is_of_node, is_whole};
 
-/// Queries of one GetMetricData call (CloudWatch's limit).
-const QUERIES: usize = 500;
-/// Datapoints of one GetMetricData call (CloudWatch's limit).
-const DATAPOINTS: i64 = 100_800;
-/// So much more than up to now is asked for: were our clock behind, what is newer than we
-/// think possible must not stay unseen.
-const AHEAD: Span = Span::mins(15);
-/// A datapoint may be so far ahead of our clock: clocks differ, but not by more.
-const CLOCK_TOLERANCE: Span = Span::secs(30);
-/// Calls at the same time; the API takes 500 a second, other readers included.
-const CALLS_AT_ONCE: usize = 4;
 /// Pages of one answer before it counts as never ending: half a million series of one
 /// metric, thirty clusters of a thousand nodes with eight devices each.
 const MOST_PAGES: usize = 1000;
-/// Up to so many nodes are looked up one after the other, each with a call a metric: as
-/// many as one tick reads the details of, and not faster than the API allows (25 calls a
-/// second). For more, all series of the metric are listed.
-const ONE_BY_ONE: usize = 50;
-/// Series are looked up again after this long, so that a new device is noticed.
-const KNOWN_FOR: Span = Span::hours(1);
-/// How often it is looked whether some can be forgotten, in nodes remembered.
-const FORGOTTEN_EVERY: usize = 256;
-/// A node whose series nobody has looked up for this long is forgotten.
-const FORGOTTEN_AFTER: Span = Span::hours(3);
 /// Full scales that are kept: a few times the largest account's series.
 const FULL_SCALES_KEPT: usize = 1_000_000;
-/// Series of a node that has none are not looked up more often than this: a new metric
-/// takes up to 15 minutes to show, and every look-up reads all pages.
-const LOOKED_UP_AT_MOST_EVERY: Span = Span::mins(5);
 
 /// One metric of one namespace.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Name {
     namespace: String,
     metric: String,
-}
-
-/// One metric, and what its series must have in common to be listed: a dimension's name
-/// with a value, or with any.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Kind {
-    name: Name,
-    /// As the signal has them: two signals of one metric are told apart.
-    dimensions: BTreeMap<String, DimensionPattern>,
-    filters: BTreeMap<String, Option<String>>,
-}
-
-/// The series of one kind that one node has, as of when.
-#[derive(Debug, Clone)]
-struct Known {
-    at: Time,
-    series: Vec<Dimensions>,
 }
 
 /// What is remembered between ticks.
@@ -122,225 +75,6 @@ impl Metrics {
 
     fn signals(&self, group: &GroupName) -> &[CloudwatchSignal] {
         self.signals.get(group).map_or(&[], Vec::as_slice)
-    }
-
-    /// Looks up the series that are needed and not known well enough. Returns how many
-    /// calls that took.
-    async fn look_up(
-        &self,
-        cluster: &str,
-        queries: &[MetricsQuery],
-        now: Time,
-    ) -> Result<u64, ReadError> {
-        let mut due: BTreeMap<Kind, Vec<(&CloudwatchSignal, &MetricsQuery)>> = BTreeMap::new();
-        {
-            let memory = self.memory();
-            for query in queries {
-                for signal in self.signals(&query.group) {
-                    let kind = kind_of(signal, cluster);
-                    let known = memory.known.get(&kind).and_then(|nodes| nodes.get(&query.node));
-                    let is_due = known.is_none_or(|known| {
-                        let age = now.since(known.at);
-                        let whole = is_whole(&known.series, signal, query.devices);
-                        let good_for = if whole { KNOWN_FOR } else { LOOKED_UP_AT_MOST_EVERY };
-                        // A clock that stepped back must not keep what is old for ever.
-                        age < Span::ZERO || age >= good_for
-                    });
-                    if is_due {
-                        due.entry(kind).or_default().push((signal, query));
-                    }
-                }
-            }
-        }
-        let mut calls = 0;
-        for (kind, wanted) in due {
-            // One by one a node takes a call; all at once the whole account's series of this
-            // metric do, so many a page.
-            if wanted.len() > ONE_BY_ONE {
-                let found = self.look_up_all(&kind, cluster, &wanted).await?;
-                calls += found.calls;
-                for ((_, query), series) in wanted.iter().zip(found.series) {
-                    self.remember(&kind, query.node, Known { at: now, series });
-                }
-                continue;
-            }
-            for (signal, query) in wanted {
-                // Each is kept as soon as it is known: should the next call be throttled, the
-                // next tick goes on from here.
-                let (series, took) = self.look_up_one(&kind, cluster, signal, query).await?;
-                calls += took;
-                self.remember(&kind, query.node, Known { at: now, series });
-            }
-        }
-        Ok(calls)
-    }
-
-    fn remember(&self, kind: &Kind, node: InstanceId, known: Known) {
-        let mut memory = self.memory();
-        let now = known.at;
-        let nodes = memory.known.entry(kind.clone()).or_default();
-        nodes.insert(node, known);
-        if nodes.len().is_multiple_of(FORGOTTEN_EVERY) {
-            // Nobody has asked for them for a while: they are gone.
-            nodes.retain(|_, known| now.since(known.at) < FORGOTTEN_AFTER);
-        }
-    }
-
-    async fn look_up_one(
-        &self,
-        kind: &Kind,
-        cluster: &str,
-        signal: &CloudwatchSignal,
-        query: &MetricsQuery,
-    ) -> Result<(Vec<Dimensions>, u64), ReadError> {
-        let mut series = vec![];
-        // A node without a name has no series that is found by its name.
-        let Some(filters) = filters_of(signal, cluster, query) else { return Ok((series, 0)) };
-        let keep = |found: Dimensions| {
-            if is_of_node(&found, signal, cluster, query) {
-                series.push(found);
-            }
-        };
-        let calls = self.list(&kind.name, &filters, keep).await?;
-        Ok((series, calls))
-    }
-
-    async fn look_up_all(
-        &self,
-        kind: &Kind,
-        cluster: &str,
-        wanted: &[(&CloudwatchSignal, &MetricsQuery)],
-    ) -> Result<Found, ReadError> {
-        let mut found = Found { series: vec![vec![]; wanted.len()], calls: 0 };
-        // By the dimension that tells nodes apart, whose value is another one on each.
-        let mut by_value: BTreeMap<(String, String), Vec<usize>> = BTreeMap::new();
-        for (place, (signal, query)) in wanted.iter().enumerate() {
-            if let Some((name, pattern)) = telling(signal)
-                && let Some(value) = fill(pattern, cluster, query)
-            {
-                by_value.entry((name.clone(), value)).or_default().push(place);
-            }
-        }
-        let mut names: Vec<&String> = by_value.keys().map(|(name, _)| name).collect();
-        names.dedup();
-        let names: Vec<String> = names.into_iter().cloned().collect();
-        let keep = |series: Dimensions| {
-            for name in &names {
-                let Some(value) = dimension(&series, name) else { continue };
-                let key = (name.clone(), value.to_owned());
-                for place in by_value.get(&key).into_iter().flatten() {
-                    let (signal, query) = wanted[*place];
-                    if is_of_node(&series, signal, cluster, query) {
-                        found.series[*place].push(series.clone());
-                    }
-                }
-            }
-        };
-        found.calls = self.list(&kind.name, &kind.filters, keep).await?;
-        Ok(found)
-    }
-
-    /// Shows every series of one metric that was active lately, all pages. Returns how many
-    /// calls that took.
-    async fn list(
-        &self,
-        name: &Name,
-        filters: &BTreeMap<String, Option<String>>,
-        mut keep: impl FnMut(Dimensions),
-    ) -> Result<u64, ReadError> {
-        let filters = filters.iter().map(|(name, value)| {
-            DimensionFilter::builder().name(name).set_value(value.clone()).build()
-        });
-        let filters: Vec<DimensionFilter> = filters.collect();
-        let mut shared = BTreeSet::new();
-        let mut token: Option<String> = None;
-        let mut tokens = BTreeSet::new();
-        for calls in 1..=MOST_PAGES {
-            let request = self.connection.cloudwatch.list_metrics();
-            let request = request
-                .namespace(&name.namespace)
-                .metric_name(&name.metric)
-                .recently_active(RecentlyActive::Pt3H)
-                .set_dimensions(Some(filters.clone()))
-                .set_next_token(token);
-            let page = request.send().await.map_err(|e| read_error("ListMetrics", &e))?;
-            for metric in page.metrics() {
-                keep(dimensions_of(metric, &mut shared));
-            }
-            token = page.next_token;
-            match &token {
-                None => return Ok(u64::try_from(calls).unwrap_or(u64::MAX)),
-                Some(token) if !tokens.insert(token.clone()) => break,
-                Some(_) => {}
-            }
-        }
-        Err(unreadable(format!("ListMetrics of {}: its pages do not end", name.metric)))
-    }
-
-    /// Reads series, in batches that the API takes, some at the same time. In the order of
-    /// `wanted`.
-    async fn read_series(
-        &self,
-        wanted: &[Wanted],
-        now: Time,
-    ) -> Result<(Vec<Word>, u64), ReadError> {
-        let mut read = Vec::with_capacity(wanted.len());
-        let mut calls = 0;
-        let mut pending = vec![];
-        for batch in batches(wanted, now) {
-            pending.push(self.read_batch(batch, now));
-        }
-        let answers = futures_util::stream::iter(pending).buffered(CALLS_AT_ONCE);
-        let answers: Vec<_> = answers.try_collect().await?;
-        for (words, took) in answers {
-            read.extend(words);
-            calls += took;
-        }
-        Ok((read, calls))
-    }
-
-    /// One batch, all pages of its answer.
-    async fn read_batch(&self, batch: &[Wanted], now: Time) -> Result<(Vec<Word>, u64), ReadError> {
-        let from = batch.iter().map(|wanted| wanted.from).min().unwrap_or(now);
-        let queries: Vec<MetricDataQuery> =
-            batch.iter().enumerate().map(|(place, wanted)| data_query(place, wanted)).collect();
-        let mut answers: BTreeMap<String, (BTreeMap<Time, f64>, bool)> = BTreeMap::new();
-        let mut token: Option<String> = None;
-        let mut tokens = BTreeSet::new();
-        let mut calls = 0;
-        loop {
-            calls += 1;
-            let request = self.connection.cloudwatch.get_metric_data();
-            let request = request
-                .set_metric_data_queries(Some(queries.clone()))
-                .start_time(DateTime::from_millis(from.0))
-                .end_time(DateTime::from_millis((now + AHEAD).0))
-                .scan_by(ScanBy::TimestampAscending)
-                .set_next_token(token);
-            let page = request.send().await.map_err(|e| read_error("GetMetricData", &e))?;
-            for result in page.metric_data_results() {
-                take_result(result, now, &mut answers)?;
-            }
-            token = page.next_token;
-            match &token {
-                None => break,
-                Some(token) if !tokens.insert(token.clone()) || calls >= MOST_PAGES => {
-                    return Err(unreadable("GetMetricData: its pages do not end"));
-                }
-                Some(_) => {}
-            }
-        }
-        let words = batch.iter().enumerate().map(|(place, wanted)| {
-            let Some((values, whole)) = answers.remove(&query_id(place)) else {
-                return Word::Broken;
-            };
-            // Stamped with the start of its period, and true until its end. A period that is
-            // not over yet may still change.
-            let ended = values.into_iter().map(|(at, value)| (at + wanted.period, value));
-            let ended: BTreeMap<Time, f64> = ended.filter(|(at, _)| *at <= now).collect();
-            word(whole.then_some(&ended), wanted.window, wanted.period)
-        });
-        Ok((words.collect(), u64::try_from(calls).unwrap_or(u64::MAX)))
     }
 
     /// What counts as 100 % of every series whose signal leaves that to another metric.
@@ -524,13 +258,6 @@ impl Utilization for Metrics {
     }
 }
 
-/// The series that were looked up, in the order of who wanted them.
-#[derive(Debug, Default)]
-struct Found {
-    series: Vec<Vec<Dimensions>>,
-    calls: u64,
-}
-
 fn name_of(signal: &CloudwatchSignal) -> Name {
     Name { namespace: signal.namespace.clone(), metric: signal.metric.clone() }
 }
@@ -549,136 +276,4 @@ fn series(
     let from = Time(from.0.div_euclid(period.0.max(1)) * period.0);
     let (name, dimensions) = (Arc::clone(name), Arc::clone(dimensions));
     Wanted { name, dimensions, from, window, period }
-}
-
-/// Batches of equal period that fit into one call.
-fn batches(wanted: &[Wanted], now: Time) -> Vec<&[Wanted]> {
-    let mut batches = vec![];
-    let mut rest = wanted;
-    while let Some(first) = rest.first() {
-        let alike = rest.iter().take_while(|w| (w.from, w.period) == (first.from, first.period));
-        let points = ((now + AHEAD).since(first.from).0 / first.period.0.max(1) + 1).max(1);
-        let most = usize::try_from(DATAPOINTS / points).unwrap_or(QUERIES).clamp(1, QUERIES);
-        let (batch, others) = rest.split_at(alike.take(most).count());
-        batches.push(batch);
-        rest = others;
-    }
-    batches
-}
-
-fn query_id(place: usize) -> String {
-    format!("q{place}")
-}
-
-fn data_query(place: usize, wanted: &Wanted) -> MetricDataQuery {
-    let pair = |(name, value): &(Arc<str>, Arc<str>)| {
-        Dimension::builder().name(&**name).value(&**value).build()
-    };
-    let metric = Metric::builder()
-        .namespace(&wanted.name.namespace)
-        .metric_name(&wanted.name.metric)
-        .set_dimensions(Some(wanted.dimensions.iter().map(pair).collect()))
-        .build();
-    let stat = MetricStat::builder()
-        .metric(metric)
-        .period(i32::try_from(wanted.period.as_secs()).unwrap_or(i32::MAX))
-        .stat("Maximum")
-        .build();
-    MetricDataQuery::builder().id(query_id(place)).metric_stat(stat).return_data(true).build()
-}
-
-/// Adds one result of one page. Only a last word of `Complete` makes a series whole.
-///
-/// # Errors
-/// Also where a stamp lies ahead of us: then our clock is behind, and what looks new to us
-/// is old.
-fn take_result(
-    result: &MetricDataResult,
-    now: Time,
-    answers: &mut BTreeMap<String, (BTreeMap<Time, f64>, bool)>,
-) -> Result<(), ReadError> {
-    let id = result.id().unwrap_or("");
-    let (stamps, values) = (result.timestamps(), result.values());
-    if stamps.len() != values.len() {
-        return Err(unreadable(format!(
-            "GetMetricData: {} stamps and {} values",
-            stamps.len(),
-            values.len()
-        )));
-    }
-    let (points, whole) = answers.entry(id.to_owned()).or_default();
-    *whole = result.status_code() == Some(&StatusCode::Complete);
-    for (stamp, value) in stamps.iter().zip(values) {
-        let at = time(stamp)?;
-        if at.since(now) > CLOCK_TOLERANCE {
-            let ahead = at.since(now);
-            return Err(unreadable(format!(
-                "CloudWatch has a datapoint from {ahead} ahead: this machine's clock is behind"
-            )));
-        }
-        points.insert(at, *value);
-    }
-    Ok(())
-}
-
-/// A series' dimensions, its texts shared with those that were seen before.
-fn dimensions_of(metric: &Metric, shared: &mut BTreeSet<Arc<str>>) -> Dimensions {
-    let mut share = |text: &str| match shared.get(text) {
-        Some(known) => Arc::clone(known),
-        None => {
-            let new: Arc<str> = text.into();
-            shared.insert(Arc::clone(&new));
-            new
-        }
-    };
-    let mut pairs = vec![];
-    for dimension in metric.dimensions() {
-        if let (Some(name), Some(value)) = (dimension.name(), dimension.value()) {
-            pairs.push((share(name), share(value)));
-        }
-    }
-    pairs.sort();
-    pairs.into()
-}
-
-/// The dimension by which nodes are told apart, and its pattern.
-fn telling(signal: &CloudwatchSignal) -> Option<(&String, &String)> {
-    signal.dimensions.iter().find_map(|(name, pattern)| match pattern {
-        DimensionPattern::Text(text)
-            if text.contains("{instance_id}") || text.contains("{node}") =>
-        {
-            Some((name, text))
-        }
-        DimensionPattern::Text(_) | DimensionPattern::Any => None,
-    })
-}
-
-/// What the series of one node have in common; `None` if it has no series.
-fn filters_of(
-    signal: &CloudwatchSignal,
-    cluster: &str,
-    query: &MetricsQuery,
-) -> Option<BTreeMap<String, Option<String>>> {
-    let filter = |(name, pattern): (&String, &DimensionPattern)| match pattern {
-        DimensionPattern::Any => Some((name.clone(), None)),
-        DimensionPattern::Text(text) => Some((name.clone(), Some(fill(text, cluster, query)?))),
-    };
-    signal.dimensions.iter().map(filter).collect()
-}
-
-/// What every series of a signal has in common, so that the API leaves the others out.
-fn kind_of(signal: &CloudwatchSignal, cluster: &str) -> Kind {
-    let filter = |(name, pattern): (&String, &DimensionPattern)| {
-        let value = match pattern {
-            DimensionPattern::Text(text) => Some(text.replace("{cluster}", cluster)),
-            DimensionPattern::Any => None,
-        };
-        // What differs from node to node is compared here, not there.
-        (name.clone(), value.filter(|text| !text.contains('{')))
-    };
-    Kind {
-        name: name_of(signal),
-        dimensions: signal.dimensions.clone(),
-        filters: signal.dimensions.iter().map(filter).collect(),
-    }
 }
