@@ -36,17 +36,17 @@ struct Refusing {
 
 #[async_trait]
 impl ClusterWrite for Refusing {
-    async fn delete_nodes(&self, batch: &ClearedBatch) -> DeleteOutcome {
+    async fn delete_nodes(&self, batch: &ClearedBatch, within: Span) -> DeleteOutcome {
         let now = self.world.now();
         if now >= self.until {
-            return self.inner.delete_nodes(batch).await;
+            return self.inner.delete_nodes(batch, within).await;
         }
         self.asked.lock().expect("nobody panicked").push(now);
         (self.answer)(batch.nodes())
     }
 
-    async fn shrink_group(&self, cleared: &ClearedGroup) -> DeleteOutcome {
-        self.inner.shrink_group(cleared).await
+    async fn shrink_group(&self, cleared: &ClearedGroup, within: Span) -> DeleteOutcome {
+        self.inner.shrink_group(cleared, within).await
     }
 }
 

@@ -15,6 +15,7 @@ use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
+use trimtab_core::units::Span;
 use trimtab_daemon::config::{AccountId, ClusterSettings, EndpointUrl, RoleArn};
 
 /// A connection that cannot be made in this time will not be.
@@ -102,6 +103,19 @@ impl Connection {
     }
 }
 
+/// How long a changing call may take whose look is good for `within`: were it to wait for
+/// credentials or for a connection, it must not leave when the look is too old. `None` if
+/// there is no time left.
+pub(crate) fn write_limit(within: Span) -> Option<aws_sdk_sagemaker::config::Builder> {
+    let limit = write_time(within)?;
+    Some(aws_sdk_sagemaker::config::Config::builder().timeout_config(timeouts(limit, limit)))
+}
+
+fn write_time(within: Span) -> Option<Duration> {
+    let left = Duration::from_millis(u64::try_from(within.0).ok()?).min(WRITE_TIMEOUT);
+    (!left.is_zero()).then_some(left)
+}
+
 fn timeouts(attempt: Duration, whole: Duration) -> TimeoutConfig {
     TimeoutConfig::builder()
         .connect_timeout(CONNECT_TIMEOUT)
@@ -157,5 +171,19 @@ fn http_client(is_plain: bool) -> SharedHttpClient {
         builder.build_http()
     } else {
         builder.tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_changing_call_has_no_longer_than_its_look_is_good_for() {
+        assert_eq!(write_time(Span::mins(10)), Some(WRITE_TIMEOUT));
+        assert_eq!(write_time(Span::secs(4)), Some(Duration::from_secs(4)));
+        assert_eq!(write_time(Span(1)), Some(Duration::from_millis(1)));
+        assert_eq!(write_time(Span::ZERO), None);
+        assert_eq!(write_time(Span(-1)), None);
     }
 }

@@ -6,19 +6,22 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use trimtab_core::audit::{ClearedBatch, ClearedGroup};
 use trimtab_core::ids::InstanceId;
-use trimtab_core::units::NodeCount;
+use trimtab_core::units::{NodeCount, Span};
 use trimtab_daemon::ports::{ClusterWrite, DeleteOutcome};
 
 use crate::cluster::Cluster;
+use crate::connection::write_limit;
 use crate::failure::write_outcome;
 use crate::shrink::{Ended, Shrink};
 
 #[async_trait]
 impl ClusterWrite for Cluster {
-    async fn delete_nodes(&self, batch: &ClearedBatch) -> DeleteOutcome {
+    async fn delete_nodes(&self, batch: &ClearedBatch, within: Span) -> DeleteOutcome {
+        let Some(limit) = write_limit(within) else { return DeleteOutcome::too_late() };
         let ids = batch.nodes().iter().map(ToString::to_string).collect();
         let request = self.connection.writes.batch_delete_cluster_nodes();
         let request = request.cluster_name(batch.cluster().as_str()).set_node_ids(Some(ids));
+        let request = request.customize().config_override(limit);
         let output = match request.send().await {
             Ok(output) => output,
             Err(error) => return write_outcome(&error),
@@ -41,14 +44,14 @@ impl ClusterWrite for Cluster {
         DeleteOutcome::Answered { accepted, failed: failed.collect() }
     }
 
-    async fn shrink_group(&self, cleared: &ClearedGroup) -> DeleteOutcome {
+    async fn shrink_group(&self, cleared: &ClearedGroup, within: Span) -> DeleteOutcome {
         let shrink = Shrink {
             cluster: cleared.cluster(),
             group: cleared.group(),
             before: NodeCount::of(cleared.nodes().len()),
             after: cleared.count_after(),
         };
-        match self.shrink(shrink).await {
+        match self.shrink(shrink, within).await {
             Ended::Taken => {
                 DeleteOutcome::Answered { accepted: cleared.nodes().to_vec(), failed: vec![] }
             }

@@ -5,23 +5,22 @@
 //! which every node may go. That is the audit's to say; what is checked here is that the
 //! group is still as it was when the audit said so.
 
-use std::time::Duration;
-
+use aws_sdk_sagemaker::config::Builder;
 use aws_smithy_types::body::SdkBody;
-use aws_smithy_types::timeout::TimeoutConfig;
 use serde_json::{Map, Value, json};
 use trimtab_core::ids::{ClusterName, GroupName};
-use trimtab_core::units::NodeCount;
+use trimtab_core::units::{NodeCount, Span};
 use trimtab_daemon::ports::{DeleteOutcome, Refusal};
 
 use crate::cluster::Cluster;
+use crate::connection::write_limit;
 use crate::convert;
 use crate::echo::specification;
 use crate::failure::{read_error, write_outcome};
 use crate::raw::RawAnswer;
 
-/// How long the last DescribeCluster before the call may take.
-const LAST_LOOK_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the last DescribeCluster before the call may take at most.
+const LAST_LOOK: Span = Span::secs(5);
 
 /// A group that every node of may go.
 #[derive(Debug, Clone, Copy)]
@@ -44,9 +43,16 @@ pub(crate) enum Ended {
 }
 
 impl Cluster {
-    /// Describes the group once more, and sends it back with the new count.
-    pub(crate) async fn shrink(&self, shrink: Shrink<'_>) -> Ended {
-        let group = match self.group_as_shown(shrink).await {
+    /// Describes the group once more, and sends it back with the new count, if both are
+    /// done `within` from now.
+    pub(crate) async fn shrink(&self, shrink: Shrink<'_>, within: Span) -> Ended {
+        // Each has a part of the time to itself, so that no clock is needed in between.
+        let for_look = LAST_LOOK.min(Span(within.0 / 2));
+        let (Some(look), Some(call)) = (write_limit(for_look), write_limit(within - for_look))
+        else {
+            return Ended::Not(DeleteOutcome::too_late());
+        };
+        let group = match self.group_as_shown(shrink, look).await {
             Ok(group) => group,
             Err((cause, why)) => {
                 let why = format!("not sent: {why}").into();
@@ -60,7 +66,7 @@ impl Cluster {
         let body = body.to_string();
         let request = self.connection.writes.update_cluster().cluster_name(shrink.cluster.as_str());
         // What the SDK would write drops members that it does not know.
-        let request = request.customize().mutate_request(move |request| {
+        let request = request.customize().config_override(call).mutate_request(move |request| {
             let length = body.len().to_string();
             *request.body_mut() = SdkBody::from(body.clone());
             request.headers_mut().insert("content-length", length);
@@ -74,19 +80,22 @@ impl Cluster {
     /// The group's entry for the request, if it still is as it was looked at. What cannot
     /// be sent back as it is concerns a person; everything else may have passed by the
     /// next time.
-    async fn group_as_shown(&self, shrink: Shrink<'_>) -> Result<Value, (Refusal, String)> {
-        let group = self.described_group(shrink).await.map_err(|why| (Refusal::NotSent, why))?;
+    async fn group_as_shown(
+        &self,
+        shrink: Shrink<'_>,
+        limit: Builder,
+    ) -> Result<Value, (Refusal, String)> {
+        let group =
+            self.described_group(shrink, limit).await.map_err(|why| (Refusal::NotSent, why))?;
         specification(&group, shrink.after.0).map_err(|why| (Refusal::Unknown, why.to_string()))
     }
 
-    async fn described_group(&self, shrink: Shrink<'_>) -> Result<Value, String> {
+    async fn described_group(&self, shrink: Shrink<'_>, limit: Builder) -> Result<Value, String> {
         let raw = RawAnswer::default();
         // Once and quickly: the look that the call rests on grows older meanwhile.
-        let limit = TimeoutConfig::builder().operation_timeout(LAST_LOOK_TIMEOUT).build();
-        let config = aws_sdk_sagemaker::config::Config::builder().timeout_config(limit);
         let request = self.connection.writes.describe_cluster();
         let request = request.cluster_name(shrink.cluster.as_str()).customize();
-        let output = request.config_override(config).interceptor(raw.clone()).send().await;
+        let output = request.config_override(limit).interceptor(raw.clone()).send().await;
         let output = output.map_err(|error| read_error("DescribeCluster", &error).to_string())?;
         convert::description(&output, &self.connection.target).map_err(|why| why.to_string())?;
         let body = raw.take().ok_or("DescribeCluster's answer was not kept")?;
@@ -137,7 +146,14 @@ fn group_of(description: &Value, shrink: Shrink<'_>) -> Result<Value, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
     use super::*;
+    use crate::connection::{Connection, Target};
 
     fn description() -> Value {
         json!({
@@ -194,5 +210,58 @@ mod tests {
         }
         assert!(entry_of(&description(), 3, 3).is_err());
         assert!(entry_of(&description(), 2, 0).is_err());
+    }
+
+    /// A service on this machine whose every answer is an error; counts what it was asked.
+    async fn failing() -> (Cluster, Arc<AtomicUsize>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let endpoint = format!("http://{}", listener.local_addr().expect("bound"));
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&asked);
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                count.fetch_add(1, Ordering::SeqCst);
+                let mut request = [0; 4096];
+                let _ = stream.read(&mut request).await;
+                let answer = "HTTP/1.1 500 Internal Server Error\r\nconnection: close\r\n\
+                              content-length: 2\r\n\r\n{}";
+                let _ = stream.write_all(answer.as_bytes()).await;
+            }
+        });
+        let target = Target {
+            region: "us-east-1".to_owned(),
+            account: "123456789012".parse().expect("valid"),
+            role: None,
+            endpoint: Some(endpoint.parse().expect("valid")),
+        };
+        (Cluster::new(Connection::new(target).await), asked)
+    }
+
+    async fn shrink_within(within: Span) -> (Ended, usize) {
+        let (failing, asked) = failing().await;
+        let (cluster, group) = ("c".parse().expect("valid"), "workers".parse().expect("valid"));
+        let (before, after) = (NodeCount(3), NodeCount(1));
+        let shrink = Shrink { cluster: &cluster, group: &group, before, after };
+        let ended = failing.shrink(shrink, within).await;
+        (ended, asked.load(Ordering::SeqCst))
+    }
+
+    #[tokio::test]
+    async fn a_last_look_that_fails_is_not_repeated_and_nothing_is_sent() {
+        let (ended, asked) = shrink_within(Span::secs(30)).await;
+        let Ended::Not(DeleteOutcome::Refused { cause: Refusal::NotSent, why }) = ended else {
+            panic!("{ended:?}");
+        };
+        assert!(why.contains("DescribeCluster"), "{why}");
+        assert_eq!(asked, 1, "one attempt");
+    }
+
+    #[tokio::test]
+    async fn when_the_look_behind_a_call_has_run_out_nobody_is_asked() {
+        for within in [Span::ZERO, Span(-1)] {
+            let (ended, asked) = shrink_within(within).await;
+            assert_eq!(ended, Ended::Not(DeleteOutcome::too_late()));
+            assert_eq!(asked, 0);
+        }
     }
 }

@@ -13,11 +13,9 @@ use trimtab_core::audit::Cleared;
 use trimtab_core::backoff::{self, Refused, shortened};
 use trimtab_core::history::{Charge, History};
 use trimtab_core::ids::InstanceId;
-use trimtab_core::units::Time;
+use trimtab_core::units::{Span, Time};
 
-use crate::ports::{
-    Clock, ClusterWrite, DeleteOutcome, Ledger, LedgerError, Refusal, Request, Transition,
-};
+use crate::ports::{Clock, ClusterWrite, DeleteOutcome, Ledger, LedgerError, Request, Transition};
 
 /// Longest text of an answer that the request's row keeps, in bytes: an API's
 /// error message is a few hundred, a proxy's page must not fill the ledger.
@@ -79,13 +77,13 @@ pub fn commit(
 /// Sends a committed request, once.
 pub async fn send(writer: &dyn ClusterWrite, clock: &dyn Clock, committed: Committed) -> Sent {
     let Committed(batch) = committed;
-    if clock.now() > batch.expires_at() {
-        let why = "not sent: the look behind it had grown too old".into();
-        return Sent { batch, outcome: DeleteOutcome::Refused { cause: Refusal::NotSent, why } };
+    let within = batch.expires_at().since(clock.now());
+    if within < Span::ZERO {
+        return Sent { batch, outcome: DeleteOutcome::too_late() };
     }
     let outcome = match &batch {
-        Cleared::Batch(batch) => writer.delete_nodes(batch).await,
-        Cleared::Group(group) => writer.shrink_group(group).await,
+        Cleared::Batch(batch) => writer.delete_nodes(batch, within).await,
+        Cleared::Group(group) => writer.shrink_group(group, within).await,
     };
     Sent { batch, outcome: bounded(outcome) }
 }

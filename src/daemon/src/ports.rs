@@ -123,13 +123,22 @@ pub enum DeleteOutcome {
     },
 }
 
+impl DeleteOutcome {
+    /// Nothing left: the look behind the request is too old by now.
+    pub fn too_late() -> Self {
+        let why = "not sent: the look behind it had grown too old".into();
+        Self::Refused { cause: Refusal::NotSent, why }
+    }
+}
+
 /// Deletes nodes. The only way to end a node's life in this program.
 #[async_trait]
 pub trait ClusterWrite: Send + Sync {
-    /// Sends the request (BatchDeleteClusterNodes) once, without retry.
-    async fn delete_nodes(&self, batch: &ClearedBatch) -> DeleteOutcome;
+    /// Sends the request (BatchDeleteClusterNodes) once, without retry. The look behind it
+    /// is good for `within` from now: after that nothing may leave any more.
+    async fn delete_nodes(&self, batch: &ClearedBatch, within: Span) -> DeleteOutcome;
 
-    /// Sets the group to the cleared count (UpdateCluster) once, without retry.
+    /// Sets the group to the cleared count (UpdateCluster) once, without retry, `within` as for named nodes.
     /// Every other member of the group is sent as it is; where that cannot be
     /// done for sure, nothing is sent and the call is refused as
     /// [`Refusal::Unknown`], so that a person is told.
@@ -137,7 +146,7 @@ pub trait ClusterWrite: Send + Sync {
     /// The API accepts a count and picks the nodes by itself, so an answer that
     /// accepts is `Answered` with every node of the group accepted, and none
     /// failed: each of them may go.
-    async fn shrink_group(&self, cleared: &ClearedGroup) -> DeleteOutcome;
+    async fn shrink_group(&self, cleared: &ClearedGroup, within: Span) -> DeleteOutcome;
 }
 
 /// Reads the scheduler: nodes, claims, fences, queue.

@@ -172,7 +172,7 @@ impl ClusterRead for Front {
 
 #[async_trait]
 impl ClusterWrite for Front {
-    async fn delete_nodes(&self, batch: &ClearedBatch) -> DeleteOutcome {
+    async fn delete_nodes(&self, batch: &ClearedBatch, _within: Span) -> DeleteOutcome {
         self.act(Call::Delete, |inner| {
             if *batch.cluster() == inner.spec.cluster {
                 inner.delete_nodes(batch.nodes(), Caller::Daemon)
@@ -184,7 +184,7 @@ impl ClusterWrite for Front {
         .await
     }
 
-    async fn shrink_group(&self, cleared: &ClearedGroup) -> DeleteOutcome {
+    async fn shrink_group(&self, cleared: &ClearedGroup, _within: Span) -> DeleteOutcome {
         self.act(Call::Shrink, |inner| {
             if *cleared.cluster() == inner.spec.cluster {
                 inner.update_count(cleared.group(), cleared.count_after(), Caller::Daemon)

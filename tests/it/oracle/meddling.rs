@@ -206,14 +206,14 @@ pub(super) struct Unheard {
 
 #[async_trait]
 impl ClusterWrite for Unheard {
-    async fn delete_nodes(&self, batch: &ClearedBatch) -> DeleteOutcome {
-        let _ = self.cluster.delete_nodes(batch).await;
+    async fn delete_nodes(&self, batch: &ClearedBatch, within: Span) -> DeleteOutcome {
+        let _ = self.cluster.delete_nodes(batch, within).await;
         let why = format!("the line broke at {}", self.world.now());
         DeleteOutcome::NoAnswer { why: why.into() }
     }
 
-    async fn shrink_group(&self, cleared: &ClearedGroup) -> DeleteOutcome {
-        let _ = self.cluster.shrink_group(cleared).await;
+    async fn shrink_group(&self, cleared: &ClearedGroup, within: Span) -> DeleteOutcome {
+        let _ = self.cluster.shrink_group(cleared, within).await;
         let why = format!("the line broke at {}", self.world.now());
         DeleteOutcome::NoAnswer { why: why.into() }
     }
@@ -224,13 +224,13 @@ pub(super) struct ByCount(pub(super) World);
 
 #[async_trait]
 impl ClusterWrite for ByCount {
-    async fn delete_nodes(&self, batch: &ClearedBatch) -> DeleteOutcome {
+    async fn delete_nodes(&self, batch: &ClearedBatch, _within: Span) -> DeleteOutcome {
         let live = self.0.truth().groups[batch.group()].members;
         let stay = live.less(NodeCount::of(batch.nodes().len()));
         self.0.update_count(batch.group(), stay, Caller::Daemon)
     }
 
-    async fn shrink_group(&self, cleared: &ClearedGroup) -> DeleteOutcome {
+    async fn shrink_group(&self, cleared: &ClearedGroup, _within: Span) -> DeleteOutcome {
         self.0.update_count(cleared.group(), cleared.count_after(), Caller::Daemon)
     }
 }
