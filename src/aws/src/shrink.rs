@@ -146,7 +146,6 @@ fn group_of(description: &Value, shrink: Shrink<'_>) -> Result<Value, String> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -212,38 +211,38 @@ mod tests {
         assert!(entry_of(&description(), 2, 0).is_err());
     }
 
-    /// A service on this machine whose every answer is an error; counts what it was asked.
-    async fn failing() -> (Cluster, Arc<AtomicUsize>) {
+    /// A service whose every answer is an error; counts what it is asked.
+    async fn fail_all(listener: &TcpListener, asked: &AtomicUsize) {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            asked.fetch_add(1, Ordering::SeqCst);
+            let mut request = [0; 4096];
+            let _ = stream.read(&mut request).await;
+            let answer = "HTTP/1.1 500 Internal Server Error\r\nconnection: close\r\n\
+                          content-length: 2\r\n\r\n{}";
+            let _ = stream.write_all(answer.as_bytes()).await;
+        }
+    }
+
+    /// How a call ends where every answer is an error, and how often that was asked.
+    async fn shrink_within(within: Span) -> (Ended, usize) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let endpoint = format!("http://{}", listener.local_addr().expect("bound"));
-        let asked = Arc::new(AtomicUsize::new(0));
-        let count = Arc::clone(&asked);
-        tokio::spawn(async move {
-            while let Ok((mut stream, _)) = listener.accept().await {
-                count.fetch_add(1, Ordering::SeqCst);
-                let mut request = [0; 4096];
-                let _ = stream.read(&mut request).await;
-                let answer = "HTTP/1.1 500 Internal Server Error\r\nconnection: close\r\n\
-                              content-length: 2\r\n\r\n{}";
-                let _ = stream.write_all(answer.as_bytes()).await;
-            }
-        });
         let target = Target {
             region: "us-east-1".to_owned(),
             account: "123456789012".parse().expect("valid"),
             role: None,
             endpoint: Some(endpoint.parse().expect("valid")),
         };
-        (Cluster::new(Connection::new(target).await), asked)
-    }
-
-    async fn shrink_within(within: Span) -> (Ended, usize) {
-        let (failing, asked) = failing().await;
+        let failing = Cluster::new(Connection::new(target).await);
         let (cluster, group) = ("c".parse().expect("valid"), "workers".parse().expect("valid"));
         let (before, after) = (NodeCount(3), NodeCount(1));
         let shrink = Shrink { cluster: &cluster, group: &group, before, after };
-        let ended = failing.shrink(shrink, within).await;
-        (ended, asked.load(Ordering::SeqCst))
+        let asked = AtomicUsize::new(0);
+        let ended = tokio::select! {
+            ended = failing.shrink(shrink, within) => ended,
+            () = fail_all(&listener, &asked) => panic!("the service has ended"),
+        };
+        (ended, asked.into_inner())
     }
 
     #[tokio::test]
