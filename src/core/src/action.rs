@@ -362,9 +362,7 @@ impl Terms {
             overdue: timing.deletion_overdue,
         }
     }
-}
 
-impl Terms {
     /// How long a node with this answer must be Running in every complete listing before
     /// it may be handed back.
     pub fn running_to_hand_back(&self, answer: &Answer) -> Span {

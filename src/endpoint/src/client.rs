@@ -188,8 +188,18 @@ impl WorldClient {
         ledger: &LedgerId,
         orders: &[FenceOrder],
     ) -> Result<(), ReadError> {
+        self.order_fences(cluster, ledger, orders, true).await
+    }
+
+    async fn order_fences(
+        &self,
+        cluster: &ClusterName,
+        ledger: &LedgerId,
+        orders: &[FenceOrder],
+        pretend: bool,
+    ) -> Result<(), ReadError> {
         let orders = orders.iter().map(Into::into).collect();
-        let orders = Orders { ledger: ledger.clone(), orders, pretend: true };
+        let orders = Orders { ledger: ledger.clone(), orders, pretend };
         self.shared.post::<_, Done>(&format!("/_world/{cluster}/fence"), &orders).await.map(|_| ())
     }
 }
@@ -356,9 +366,7 @@ impl Fence for WorldClient {
         ledger: &LedgerId,
         orders: &[FenceOrder],
     ) -> Result<(), ReadError> {
-        let orders = orders.iter().map(Into::into).collect();
-        let orders = Orders { ledger: ledger.clone(), orders, pretend: false };
-        self.shared.post::<_, Done>(&format!("/_world/{cluster}/fence"), &orders).await.map(|_| ())
+        self.order_fences(cluster, ledger, orders, false).await
     }
 
     async fn release(
