@@ -53,7 +53,7 @@ const ADVICE: [(ErrorCode, &str); 9] = [
     ),
     (
         ErrorCode::SystemIoFailure,
-        "the disk failed: look into the kernel's log before anything else",
+        "the disk is full or failed: look at `df`, then into the kernel's log",
     ),
 ];
 
