@@ -5,7 +5,11 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use trimtab_core::policy::Factor;
+use trimtab_core::units::{Span, UsdPerHour};
+
 use crate::output::Format;
+use crate::wiring::span;
 
 /// Trims SageMaker HyperPod clusters: deletes nodes that nobody needs, never
 /// one that runs work, and can tell why.
@@ -29,6 +33,8 @@ pub(crate) enum Command {
     Explain(ExplainArgs),
     /// What was done, from the ledger
     History(HistoryArgs),
+    /// What policies would have cost on recorded load, beside the clairvoyant optimum
+    Backtest(BacktestArgs),
     /// Report every problem of a configuration at once, or what is in force and why
     CheckConfig(CheckConfigArgs),
     /// Stop deleting, now and until `resume`
@@ -143,6 +149,104 @@ pub(crate) struct ExplainArgs {
     /// How it is printed
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub(crate) output: Format,
+}
+
+/// `trimtab backtest`
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("what").required(true).args(["trace", "config"]))]
+pub(crate) struct BacktestArgs {
+    /// Trace files: job tables, node curves or Standard Workload Format, gzip or not;
+    /// each is replayed on its own
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub(crate) trace: Vec<PathBuf>,
+    /// Replay what a daemon with this configuration has counted itself, from its ledger,
+    /// at the prices and boot times that the configuration declares
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["trace", "days", "min_jobs", "group_by",
+        "gpus_per_node", "size", "price", "boot", "billed_after_delete", "delay_value"])]
+    pub(crate) config: Option<PathBuf>,
+    /// With --config: the ledger, instead of the one that it names
+    #[arg(long, value_name = "FILE", requires = "config")]
+    pub(crate) state: Option<PathBuf>,
+    /// With --config: this cluster only
+    #[arg(long, value_name = "NAME", requires = "config")]
+    pub(crate) cluster: Option<String>,
+    /// Compare these policies [default: never, timers on nodes and on the count, break-even,
+    /// randomised, learned, learned-queue, optimum, optimum-prewarmed]
+    #[arg(long, value_name = "POLICY", num_args = 1.., value_delimiter = ',')]
+    pub(crate) policy: Vec<trimtab_backtest::Policy>,
+    /// From the request for a node to a node that takes jobs
+    #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = duration)]
+    pub(crate) boot: Span,
+    /// How long a node is billed after the delete call
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
+    pub(crate) billed_after_delete: Span,
+    /// Value of one node-hour of waiting jobs, in node-hours of price: 0 to 100
+    #[arg(long, value_name = "FACTOR", default_value = "1.0", value_parser = factor)]
+    pub(crate) delay_value: Factor,
+    /// Price of one node in dollars an hour
+    #[arg(long, value_name = "DOLLARS", default_value = "1.00", value_parser = price)]
+    pub(crate) price: UsdPerHour,
+    /// Nodes of each group [default: its highest demand, or what the trace says]
+    #[arg(long, value_name = "NODES", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) size: Option<u32>,
+    /// GPUs of a node, or processors for Standard Workload Format [default: 8, or what the
+    /// file says]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) gpus_per_node: Option<u32>,
+    /// Whether each partition has nodes of its own
+    #[arg(long, value_enum, default_value_t = GroupBy::Partition)]
+    pub(crate) group_by: GroupBy,
+    /// Leave groups with fewer jobs out
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) min_jobs: usize,
+    /// From the beginning of one day of the trace to the beginning of another, such as 21-107
+    #[arg(long, value_name = "FROM-TO", value_parser = days)]
+    pub(crate) days: Option<(u32, u32)>,
+    /// The shortest learned timer; the daemon's is two ticks, which --config implies
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
+    pub(crate) shortest_timer: Span,
+    /// What chance starts from, for random placement and randomised timers
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// How it is printed
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub(crate) output: Format,
+}
+
+/// Who shares nodes in a trace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum GroupBy {
+    /// Jobs of one partition
+    Partition,
+    /// All jobs
+    All,
+}
+
+fn duration(text: &str) -> Result<Span, String> {
+    span(text).map_err(|why| why.to_string())
+}
+
+fn factor(text: &str) -> Result<Factor, String> {
+    let factor = text.parse().ok().and_then(Factor::try_from_factor);
+    factor.ok_or_else(|| "write a number from 0 to 100, such as 1.0".to_owned())
+}
+
+fn price(text: &str) -> Result<UsdPerHour, String> {
+    let price = text.parse().ok().and_then(UsdPerHour::try_from_dollars);
+    let price = price.filter(|price| *price > UsdPerHour::ZERO);
+    price.ok_or_else(|| {
+        "write dollars an hour, above 0 and up to 10000, such as 3.06; a node that is paid for \
+         anyway saves nothing by going"
+            .to_owned()
+    })
+}
+
+fn days(text: &str) -> Result<(u32, u32), String> {
+    let ends = text
+        .split_once('-')
+        .and_then(|(from, to)| Some((from.trim().parse().ok()?, to.trim().parse().ok()?)));
+    let ends = ends.filter(|(from, to)| from < to);
+    ends.ok_or_else(|| "write two days, the first before the second, such as 21-107".to_owned())
 }
 
 /// `trimtab history`

@@ -1,6 +1,7 @@
 //! The program: reads the command line, wires, prints. It decides nothing.
 
 mod args;
+mod backtest;
 mod bells;
 mod check_config;
 mod clock;
@@ -63,7 +64,8 @@ fn level(command: &Command) -> &'static str {
     match command {
         Command::Run(args) if args.is_service() => "info",
         Command::Simulate(_) | Command::Unfence(_) => "info",
-        Command::Demo(_)
+        Command::Backtest(_)
+        | Command::Demo(_)
         | Command::Run(_)
         | Command::Plan(_)
         | Command::Explain(_)
@@ -81,6 +83,7 @@ async fn perform(command: &Command, log: &Log) -> anyhow::Result<Exit> {
         Command::Plan(args) => run::plan(args).await,
         Command::Explain(args) => records::explain(args),
         Command::History(args) => records::history(args),
+        Command::Backtest(args) => backtest::backtest(args),
         Command::CheckConfig(args) => check_config::check_config(args),
         Command::Pause(args) => records::pause(args),
         Command::Resume(args) => records::resume(args),

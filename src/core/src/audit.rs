@@ -318,6 +318,14 @@ impl Auditor<'_> {
         let tau = match group.timer {
             TimerChoice::Fixed(tau) => tau,
             TimerChoice::BreakEven => break_even(group)?,
+            TimerChoice::Learned => {
+                // Whatever was learned: never on one sample alone.
+                let learned = state.learner.as_ref()?.timer()?;
+                if learned < self.policy.timing.tick.times(2) {
+                    return None;
+                }
+                learned
+            }
         };
         let start = self.now - tau;
         let first = state.runs.front()?;

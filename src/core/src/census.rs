@@ -8,11 +8,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::demand;
+use crate::floors;
 use crate::history::{FreezeReason, History, MassTurn};
 use crate::ids::{GroupName, InstanceId};
 use crate::plan::{Doubt, Impairment, KeepReason, Usage};
 use crate::policy::{ClusterPolicy, GroupPolicy, UtilizationRule, WitnessKind};
-use crate::rule::{Class, Counts, Member, Sample};
+use crate::rule::learned::{self, Learner};
+use crate::rule::{self, Class, Counts, Member, Sample, wake_cost};
 use crate::snapshot::{
     Activity, Condition, FenceSight, GroupView, InstanceStatus, Listing, NodeView, Role, Snapshot,
     Witness, WorkloadSource,
@@ -143,15 +145,7 @@ fn count_group(
     let remembered = before
         .and_then(|state| state.last_seen)
         .is_some_and(|last| at >= last && at.since(last) <= TURNS_REMEMBERED);
-    let mut counts = Counts {
-        busy: NodeCount::ZERO,
-        idle: NodeCount::ZERO,
-        unknown: NodeCount::ZERO,
-        arriving: NodeCount::ZERO,
-        leaving: NodeCount::ZERO,
-        impaired: NodeCount::ZERO,
-        queued: NodeCount::ZERO,
-    };
+    let mut counts = Counts { floor: floors::floor(group_policy, at), ..Counts::default() };
     let mut members = BTreeMap::new();
     let mut departed = before.map_or(0, |state| state.departed);
     for node in &view.nodes {
@@ -206,10 +200,13 @@ fn count_group(
     }
     let largest =
         before.map_or(NodeCount::ZERO, |s| s.largest).max(NodeCount::of(view.nodes.len()));
-    counts.queued = view
-        .pending
-        .as_ref()
-        .map_or(NodeCount::ZERO, |jobs| demand::queued(jobs, group_policy, largest, at));
+    if let Some(jobs) = &view.pending {
+        counts.queued = demand::queued(jobs, group_policy, largest, at);
+        // A look further ahead than T* tells nothing of use (algorithms.md R4).
+        let lookahead = wake_cost(group_policy).map_or(Span::ZERO, |cost| cost.break_even);
+        let lookahead = group_policy.queue_lookahead.min(lookahead);
+        counts.upcoming = demand::upcoming(jobs, group_policy, largest, at, lookahead);
+    }
     GroupCensus { sample: Sample { at, counts, departed }, members }
 }
 
@@ -303,9 +300,28 @@ pub fn activity_objection(activity: &Activity, rule: &UtilizationRule) -> Option
 impl History {
     /// Takes a census in.
     pub fn fold(&mut self, census: &Census, policy: &ClusterPolicy) {
+        let max_gap = policy.timing.max_gap();
+        let sampled = self.groups.iter_mut().filter(|(name, _)| census.groups.contains_key(*name));
+        let mut learners: Vec<(&mut Learner, bool)> = sampled
+            .filter_map(|(_, state)| {
+                let is_watched = state.is_watched(census.at, max_gap);
+                Some((state.learner.as_mut()?, is_watched))
+            })
+            .collect();
+        learned::carry_on(&mut learners, census.at);
         for (name, counted) in &census.groups {
             let state = self.groups.entry(name.clone()).or_default();
-            state.fold(counted.sample, policy.timing.max_gap());
+            state.fold(counted.sample, max_gap);
+            let counts = counted.sample.counts;
+            let terms = policy.groups.get(name).and_then(|p| rule::terms(p, &policy.timing));
+            match &mut state.learner {
+                Some(learner) => learner.step(counts.levels(), terms),
+                None => {
+                    let up = counts.live() + counts.unknown;
+                    let learner = Learner::starting(census.at, counts.levels(), up, terms);
+                    state.learner = Some(learner);
+                }
+            }
             state.members = counted.members.clone();
             state.largest = state.largest.max(NodeCount::of(counted.members.len()));
         }

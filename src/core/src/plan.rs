@@ -12,6 +12,7 @@ use crate::backoff::Backoff;
 use crate::history::{Freeze, FreezeReason, Stop};
 use crate::ids::{ActionId, ClusterName, GroupName, InstanceId, NodeName, PolicyHash};
 use crate::policy::Capacity;
+use crate::rule::learned::{Fit, Standing};
 use crate::rule::{Counts, WakeCost};
 use crate::snapshot::{
     Claim, ClusterStatus, GroupFreeze, Identity, InstanceStatus, ListingFault, Role, WorkloadSource,
@@ -300,6 +301,15 @@ pub struct GroupFigures {
     pub bound: Option<Bound>,
     /// Nodes that floor or demand want back.
     pub wanted_back: NodeCount,
+    /// When the next node would be spare, if nothing changed any more.
+    #[serde(default)]
+    pub next_at: Option<Time>,
+    /// Where the learned timer comes from; `None` without price or boot time.
+    #[serde(default)]
+    pub fit: Option<Fit>,
+    /// Whether it is in force, or held to its bound.
+    #[serde(default)]
+    pub standing: Option<Standing>,
 }
 
 impl fmt::Display for Bound {

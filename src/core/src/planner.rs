@@ -9,7 +9,6 @@ use std::collections::BTreeMap;
 
 use crate::action::{ActionState, ReleaseReason};
 use crate::budgets::{self, RequestLimit};
-use crate::demand;
 use crate::eligibility::{cluster_objection, group_objection, node_objection};
 use crate::floors;
 use crate::history::{FreezeReason, History, MassTurn, OpenAction};
@@ -17,8 +16,9 @@ use crate::ids::GroupName;
 use crate::plan::{
     Bound, Evidence, GroupFigures, KeepReason, Mark, NodeVerdict, Plan, Release, Verdict,
 };
-use crate::policy::{BATCH_LIMIT, ClusterPolicy, GroupCalls, GroupPolicy};
+use crate::policy::{BATCH_LIMIT, ClusterPolicy, GroupCalls, GroupPolicy, TimerChoice};
 use crate::ranking::Rank;
+use crate::rule::learned::Learner;
 use crate::rule::{GroupState, SampleRun, Timer, WakeCost, wake_cost};
 use crate::snapshot::{GroupView, NodeView, Snapshot};
 use crate::units::{NodeCount, Span, Time, UsdPerHour};
@@ -141,6 +141,7 @@ struct Group<'a> {
 impl Group<'_> {
     fn figures(&self) -> GroupFigures {
         let newest = self.state.and_then(|state| state.runs.back());
+        let learner = self.state.and_then(|state| state.learner.as_ref());
         let tau = self.tau();
         let surplus = tau.and_then(|tau| self.state?.surplus(tau, self.now));
         GroupFigures {
@@ -149,13 +150,16 @@ impl Group<'_> {
             tau,
             cost: self.cost,
             surplus,
-            upcoming: self.upcoming(tau),
-            spares: self.policy.min_idle_nodes,
+            upcoming: newest.map_or(NodeCount::ZERO, |run| run.counts.upcoming),
+            spares: self.spares(),
             floor: floors::floor(self.policy, self.now),
             candidates: NodeCount::ZERO,
             marks: NodeCount::ZERO,
             bound: None,
             wanted_back: NodeCount::ZERO,
+            next_at: self.next_at(tau),
+            fit: learner.and_then(Learner::fit).copied(),
+            standing: learner.filter(|l| l.fit().is_some()).map(Learner::standing),
         }
     }
 
@@ -165,12 +169,24 @@ impl Group<'_> {
         Some(self.policy.timer.tau(self.state.unwrap_or(&empty), &cost, self.now))
     }
 
-    /// V; a look further ahead than τ tells nothing of use.
-    fn upcoming(&self, tau: Option<Span>) -> NodeCount {
-        let (Some(pending), Some(tau)) = (&self.view.pending, tau) else { return NodeCount::ZERO };
-        let largest = self.state.map_or(NodeCount::ZERO, |state| state.largest);
-        let lookahead = self.policy.queue_lookahead.min(tau);
-        demand::upcoming(pending, self.policy, largest, self.now, lookahead)
+    /// Idle nodes that are kept whatever the timer says: the declared spares,
+    /// and those that have been found to pay.
+    fn spares(&self) -> NodeCount {
+        let learned = match self.policy.timer {
+            TimerChoice::Learned => self.state.and_then(|state| state.learner.as_ref()),
+            TimerChoice::Fixed(_) | TimerChoice::BreakEven => None,
+        };
+        self.policy.min_idle_nodes.max(learned.map_or(NodeCount::ZERO, Learner::spares))
+    }
+
+    /// When the next node would go, if nothing changed.
+    fn next_at(&self, tau: Option<Span>) -> Option<Time> {
+        let state = self.state?;
+        let counts = state.runs.back()?.counts;
+        let wanted = self.spares() + NodeCount(1);
+        let is_free = counts.free() >= counts.upcoming + wanted;
+        let at = state.surplus_from(wanted, tau?)?;
+        is_free.then_some(at.max(self.now))
     }
 
     fn open_actions(&self) -> impl Iterator<Item = &OpenAction> {
@@ -387,10 +403,14 @@ impl Group<'_> {
     ) -> (NodeCount, Option<Bound>) {
         let Some(surplus) = figures.surplus else { return (NodeCount::ZERO, Some(Bound::Surplus)) };
         let live = newest_live(self.history, self.name, self.now);
+        // Jobs that start soon take what idles within τ first: only what idles
+        // beside them is spare.
+        let free = figures.counts.map_or(NodeCount::ZERO, |counts| counts.free());
+        let spare = surplus.min(free.less(figures.upcoming)).less(figures.spares);
         // The order breaks ties: the first of equal bounds is the one named.
         let mut bounds = vec![
             (figures.candidates, Bound::Candidates),
-            (surplus.less(figures.spares + figures.upcoming), Bound::Surplus),
+            (spare, Bound::Surplus),
             (live.less(figures.floor), Bound::Floor),
             (cluster_spare, Bound::ClusterFloor),
         ];

@@ -189,6 +189,9 @@ pub enum TimerChoice {
     Fixed(Span),
     /// T*, the time after which waiting has cost as much as bringing back.
     BreakEven,
+    /// The one that would have cost least on the group's own idle gaps, held to
+    /// a bound by T*.
+    Learned,
 }
 
 /// When a node's own metrics veto its deletion.
@@ -297,6 +300,11 @@ impl Factor {
     /// From a factor; `None` unless finite and 0 to 100.
     pub fn try_from_factor(factor: f64) -> Option<Self> {
         (0.0..=100.0).contains(&factor).then(|| Self((factor * 10.0).round() as u16))
+    }
+
+    /// As a number, for reports only.
+    pub fn as_factor(self) -> f64 {
+        f64::from(self.0) / 10.0
     }
 
     /// A span this many times, rounded down to the millisecond.

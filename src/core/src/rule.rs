@@ -13,19 +13,30 @@
 //! on counts that are older than its own deletions: on a clean curve the group
 //! follows x - max d exactly (a property test demands it).
 //!
-//! [`GroupState`] is a fold over [`Sample`]s, O(1) amortised each; the daemon,
-//! the meters to come and the backtester use this one.
+//! [`GroupState`] is a fold over [`Sample`]s, O(1) amortised each. Which τ is
+//! best is learned from the same samples ([`learned`]), by a fold that the
+//! daemon, the meters beside it and the backtester share.
+
+mod cost;
+pub mod gaps;
+pub mod learned;
+pub mod levels;
+pub mod meter;
+pub mod spares;
 
 use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
 use crate::ids::InstanceId;
-use crate::policy::{GroupPolicy, Regain, TimerChoice};
-use crate::units::{NodeCount, Span, Time, Usd, UsdPerHour};
+pub use cost::{Costing, WakeCost, wake_cost};
+
+use crate::policy::{GroupPolicy, TimerChoice, Timing};
+use crate::rule::learned::{Demand, Learner, OTHERS_TIMER, Terms};
+use crate::units::{NodeCount, Span, Time};
 
 /// What one sample counted in one group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Counts {
     /// Nodes something lays claim to.
     pub busy: NodeCount,
@@ -41,6 +52,12 @@ pub struct Counts {
     pub impaired: NodeCount,
     /// Nodes that fitting pending jobs would take now, packed (q).
     pub queued: NodeCount,
+    /// Nodes for jobs that become eligible soon and are not in q (V).
+    #[serde(default)]
+    pub upcoming: NodeCount,
+    /// The floor in force, look-ahead and spares included.
+    #[serde(default)]
+    pub floor: NodeCount,
 }
 
 impl Counts {
@@ -57,6 +74,11 @@ impl Counts {
     /// Nodes in use, perhaps in use, or about to be.
     pub fn demand(&self) -> NodeCount {
         self.busy + self.unknown + self.queued
+    }
+
+    /// What a [`Learner`] steps by.
+    pub fn levels(&self) -> Demand {
+        Demand { nodes: self.demand(), upcoming: self.upcoming, floor: self.floor }
     }
 }
 
@@ -156,6 +178,8 @@ pub struct GroupState {
     pub largest: NodeCount,
     /// R.
     pub departed: u64,
+    /// What was learned of its demand; `None` before the first sample.
+    pub learner: Option<Learner>,
     /// When the newest sample was taken, whether the window ended since or not.
     pub last_seen: Option<Time>,
     /// Since when samples follow one another without a gap.
@@ -172,12 +196,16 @@ impl GroupState {
     /// worth trimming for.
     pub const HORIZON: Span = Span::hours(7 * 24);
 
-    /// Takes in the next sample. One that lies further than `max_gap` behind
-    /// the last, or not after it, starts a new window.
+    /// Whether a sample at `at` goes on from the last one: at most `max_gap`
+    /// behind it, and not before it.
+    pub fn is_watched(&self, at: Time, max_gap: Span) -> bool {
+        self.last_sample().is_some_and(|last| at >= last && at.since(last) <= max_gap)
+    }
+
+    /// Takes in the next sample. One that does not go on from the last one
+    /// starts a new window. The learner is not stepped by this.
     pub fn fold(&mut self, sample: Sample, max_gap: Span) {
-        if let Some(last) = self.runs.back()
-            && (sample.at.since(last.to) > max_gap || sample.at < last.to)
-        {
+        if !self.is_watched(sample.at, max_gap) {
             self.end_window();
         }
         self.departed = sample.departed;
@@ -246,69 +274,52 @@ impl GroupState {
         let surplus = (level - departed).max(0);
         Some(NodeCount(u32::try_from(surplus).unwrap_or(u32::MAX)))
     }
-}
 
-/// What deleting and bringing back one node of a group costs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WakeCost {
-    /// Price of a node.
-    pub price: UsdPerHour,
-    /// What one wake costs (β).
-    pub wake: Usd,
-    /// The idle time that costs as much as a wake (T*); for ever when the node
-    /// is paid for anyway.
-    pub break_even: Span,
-}
-
-/// Wake cost and break-even time of a group
-/// (`algorithms.md` section 1: β = p(b + e) + λpb + φ, T* = β/p), rounded up to
-/// the millisecond; `None` while price or boot time is unknown.
-pub fn wake_cost(policy: &GroupPolicy) -> Option<WakeCost> {
-    let price = if policy.capacity.is_metered() { policy.price? } else { UsdPerHour::ZERO };
-    let boot = policy.boot?;
-    let paid = boot + policy.billed_after_delete + policy.delay_value.of(boot);
-    let risk = match policy.regain {
-        Regain::Plentiful => Usd::ZERO,
-        Regain::Scarce { accepted_risk } => accepted_risk.unwrap_or(Usd::ZERO),
-    };
-    let extra = policy.wake_failure_cost + risk;
-    let wake = price.over(paid) + extra;
-    let break_even = if price == UsdPerHour::ZERO {
-        Span::FOREVER
-    } else {
-        let extra_ms = (i128::from(extra.0) * 3_600_000).div_ceil_by(i128::from(price.0));
-        paid + Span(i64::try_from(extra_ms).unwrap_or(Span::FOREVER.0))
-    };
-    Some(WakeCost { price, wake, break_even })
-}
-
-/// Division that rounds up, for non-negative numbers.
-trait DivCeilBy {
-    fn div_ceil_by(self, by: Self) -> Self;
-}
-
-impl DivCeilBy for i128 {
-    fn div_ceil_by(self, by: Self) -> Self {
-        (self + by - 1) / by
+    /// When the surplus would be `wanted`, if nothing changed any more; `None`
+    /// if it never would.
+    pub fn surplus_from(&self, wanted: NodeCount, tau: Span) -> Option<Time> {
+        let departed = i64::try_from(self.departed).unwrap_or(i64::MAX / 2);
+        let level = departed + i64::from(wanted.0);
+        // Levels ascend: the first that is high enough holds from its time on.
+        let enough = self.minima.partition_point(|(_, least)| *least < level);
+        let (since, _) = self.minima.get(enough)?;
+        let since = (*since).max(self.covered_since()?);
+        (tau <= Self::HORIZON).then_some(since + tau)
     }
 }
 
-/// Finds the idle timer τ of a group. A learned timer will be one more of these.
+/// Finds the idle timer τ of a group.
 pub trait Timer {
     /// τ now, from what the group's past shows and what a wake costs.
     fn tau(&self, state: &GroupState, cost: &WakeCost, now: Time) -> Span;
 }
 
 impl Timer for TimerChoice {
-    fn tau(&self, _: &GroupState, cost: &WakeCost, _: Time) -> Span {
+    fn tau(&self, state: &GroupState, cost: &WakeCost, _: Time) -> Span {
         match self {
             // A node that is paid for anyway is not deleted for money, however
             // short the timer.
-            Self::Fixed(_) if cost.break_even.is_forever() => Span::FOREVER,
+            Self::Fixed(_) | Self::Learned if cost.break_even.is_forever() => Span::FOREVER,
             Self::Fixed(tau) => *tau,
             Self::BreakEven => cost.break_even,
+            Self::Learned => {
+                let learned = state.learner.as_ref().and_then(Learner::timer);
+                learned.unwrap_or(cost.break_even)
+            }
         }
     }
+}
+
+/// What a group's timers go by; `None` while price or boot time is unknown, and
+/// where a node is paid for anyway.
+pub fn terms(policy: &GroupPolicy, timing: &Timing) -> Option<Terms> {
+    let cost = wake_cost(policy).filter(|cost| !cost.break_even.is_forever())?;
+    let fixed = match policy.timer {
+        TimerChoice::Fixed(tau) => tau,
+        TimerChoice::BreakEven | TimerChoice::Learned => OTHERS_TIMER,
+    };
+    // On one sample nothing is called idle.
+    Some(Terms { cost, fixed, shortest: timing.tick.times(2) })
 }
 
 #[cfg(test)]

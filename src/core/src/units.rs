@@ -179,6 +179,11 @@ impl Usd {
     pub fn as_dollars(self) -> f64 {
         self.0 as f64 / 1e6
     }
+
+    /// This amount a whole number of times.
+    pub fn times(self, n: u64) -> Self {
+        Self(self.0.saturating_mul(i64::try_from(n).unwrap_or(i64::MAX)))
+    }
 }
 
 impl Add for Usd {

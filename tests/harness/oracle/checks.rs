@@ -485,8 +485,12 @@ impl Oracle {
     }
 }
 
-/// The idle timer in force, reckoned anew.
-pub(super) fn idle_timer(policy: &GroupPolicy) -> Span {
+/// The shortest idle timer that may be in force, reckoned anew: of a learned
+/// one all that is certain is that it is never shorter than two ticks.
+pub(super) fn idle_timer(policy: &GroupPolicy, tick: Span) -> Span {
+    if policy.timer == TimerChoice::Learned {
+        return tick.times(2);
+    }
     let TimerChoice::Fixed(tau) = policy.timer else {
         let (Some(price), Some(boot)) = (policy.price, policy.boot) else { return Span::ZERO };
         let risk = match policy.regain {

@@ -39,7 +39,7 @@ impl Oracle {
         let group = node.group.clone();
         let Some(policy) = self.policy.groups.get(&group) else { return };
         let (grace, spares) = (policy.post_job_grace, policy.min_idle_nodes.0);
-        let tau = idle_timer(policy);
+        let tau = idle_timer(policy, self.policy.timing.tick);
         // What a fault of the scheduler hides is not held against a mark.
         let is_stale = self.reads.as_of != self.reads.begun && self.call_time == Span::ZERO;
         let busy = self.model.places.get(name).and_then(|place| place.seen_busy);

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use trimtab_core::ids::{ActionId, GroupName, InstanceId};
+use trimtab_core::policy::TimerChoice;
 use trimtab_core::units::{NodeCount, Span, Time};
 use trimtab_simulator::log::WorldEvent;
 
@@ -139,7 +140,12 @@ impl Oracle {
             let since = *self.progress.spare_since.entry(group.clone()).or_insert(at);
             let Some(policy) = self.group_policy(&group) else { continue };
             let ticks = self.policy.timing.tick.times(MARK_TICKS);
-            let bound = idle_timer(policy) + ticks + self.listing_lag + self.count_lag;
+            if policy.timer == TimerChoice::Learned {
+                // How many spares it has learned to keep is not known here.
+                continue;
+            }
+            let tick = self.policy.timing.tick;
+            let bound = idle_timer(policy, tick) + ticks + self.listing_lag + self.count_lag;
             if at.since(since) > bound {
                 self.progress.spare_since.remove(&group);
                 let what = format!("{group} could lose a node since {since}, and loses none");

@@ -301,9 +301,10 @@ fn group_policy(named: &GroupSpec, ids: &[InstanceId], random: &mut Random) -> G
         billed_after_delete: Span::mins(random.between(0, 5) as i64),
         delay_value: Factor::ONE,
         wake_failure_cost: Usd::ZERO,
-        timer: match random.one_in(3) {
-            true => TimerChoice::BreakEven,
-            false => TimerChoice::Fixed(Span::mins(random.between(10, 60) as i64)),
+        timer: match random.between(0, 5) {
+            0 | 1 => TimerChoice::BreakEven,
+            2 | 3 => TimerChoice::Learned,
+            _ => TimerChoice::Fixed(Span::mins(random.between(10, 60) as i64)),
         },
         queue_lookahead: Span::mins(random.between(0, 15) as i64),
         min_age: Span::mins(random.between(0, 30) as i64),

@@ -129,7 +129,7 @@ fn write_figures(text: &mut String, figures: &GroupFigures) {
 
 fn counted(counts: Option<Counts>) -> String {
     let Some(counts) = counts else { return "nothing".to_owned() };
-    let Counts { busy, idle, unknown, arriving, leaving, impaired, queued } = counts;
+    let Counts { busy, idle, unknown, arriving, leaving, impaired, queued, .. } = counts;
     let words = [
         (idle, "idle"),
         (busy, "busy"),

@@ -3,15 +3,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn sample(at_mins: i64, idle: u32, busy: u32, departed: u64) -> Sample {
-    let counts = Counts {
-        busy: NodeCount(busy),
-        idle: NodeCount(idle),
-        unknown: NodeCount::ZERO,
-        arriving: NodeCount::ZERO,
-        leaving: NodeCount::ZERO,
-        impaired: NodeCount::ZERO,
-        queued: NodeCount::ZERO,
-    };
+    let counts = Counts { busy: NodeCount(busy), idle: NodeCount(idle), ..Counts::default() };
     Sample { at: Time::from_secs(at_mins * 60), counts, departed }
 }
 

@@ -218,7 +218,7 @@ table! {
         delay_value: Factor,
         /// Expected cost of a wake that fails, in dollars.
         wake_failure_cost_usd: Usd,
-        /// How long nodes must be spare before they go: "break-even" or a duration.
+        /// How long nodes must be spare before they go: "learned", "break-even" or a duration.
         idle_timer: TimerChoice,
         /// Nodes are kept for jobs that become eligible within this time.
         queue_lookahead: Span,

@@ -541,7 +541,7 @@ fn timer(
         "is not between two ticks, {least}, and the {most} for which samples are kept: a node \
          would be called idle on one sample, or never"
     );
-    let instead = format!("write {least} to {most}, or \"break-even\"");
+    let instead = format!("write {least} to {most}, \"break-even\" or \"learned\"");
     findings.problems.push(entry.spot.problem(what, instead));
     None
 }
@@ -554,8 +554,10 @@ fn break_even(
     cluster: &Cluster<'_>,
     findings: &mut Findings,
 ) {
-    if policy.timer != TimerChoice::BreakEven {
-        return;
+    match policy.timer {
+        // Learned timers are 8 hours at most.
+        TimerChoice::Fixed(_) | TimerChoice::Learned => return,
+        TimerChoice::BreakEven => {}
     }
     let Some(cost) = wake_cost(policy).filter(|cost| !cost.break_even.is_forever()) else { return };
     let (tau, most) = (cost.break_even, GroupState::HORIZON);

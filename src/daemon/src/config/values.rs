@@ -303,19 +303,24 @@ fn duration(text: &str) -> Result<Span, &'static str> {
 
 impl Scalar for TimerChoice {
     fn parse(value: &Value) -> Result<Self, Refusal> {
-        if let Value::Text(text) = value
-            && text == "break-even"
-        {
-            return Ok(Self::BreakEven);
+        if let Value::Text(text) = value {
+            match text.as_str() {
+                "learned" => return Ok(Self::Learned),
+                "break-even" => return Ok(Self::BreakEven),
+                _ => {}
+            }
         }
         Span::parse(value).map(Self::Fixed).map_err(|refusal| Refusal {
-            instead: "write \"break-even\", or a duration such as \"20m\"".to_owned(),
+            instead: "write \"learned\", \"break-even\", or a duration such as \"20m\"".to_owned(),
             ..refusal
         })
     }
 
     fn schema() -> serde_json::Value {
-        json!({ "oneOf": [{ "const": "break-even" }, <Span as Scalar>::schema()] })
+        json!({ "oneOf": [
+            { "enum": ["learned", "break-even"] },
+            <Span as Scalar>::schema(),
+        ] })
     }
 }
 

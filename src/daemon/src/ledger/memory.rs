@@ -40,6 +40,8 @@ pub(super) struct GroupMemory {
     pub(super) newest: Option<(i64, SampleRun)>,
     pub(super) largest: NodeCount,
     pub(super) departed: u64,
+    /// How often what was kept of the learner had been fitted.
+    pub(super) fits: Option<u64>,
     pub(super) members: BTreeMap<InstanceId, Member>,
 }
 
@@ -146,8 +148,9 @@ fn read_groups(
     stored::rows(
         conn,
         "group_state",
-        "SELECT s.instance_group, g.name, s.window_no, s.watching, s.largest, s.departed
+        "SELECT s.instance_group, g.name, s.window_no, s.watching, s.largest, s.departed, l.fits
          FROM instance_group g JOIN group_state s ON s.instance_group = g.id
+         LEFT JOIN learner l ON l.instance_group = g.id
          WHERE g.cluster = ?1",
         [cluster.as_str()],
         |cells| {
@@ -157,6 +160,7 @@ fn read_groups(
                 newest: None,
                 largest: cells.count("largest")?,
                 departed: cells.whole("departed")?,
+                fits: cells.maybe_whole("fits")?,
                 members: BTreeMap::new(),
             };
             Ok((cells.parsed("name")?, group, cells.cell("watching")?))

@@ -118,7 +118,10 @@ fn write_group(
         .execute(params![row, window, newest.is_some(), largest.0, int(departed)?])?;
     }
     let members = write_members(tx, row, state, known)?;
-    let state = GroupMemory { row, window, newest, largest, departed, members: BTreeMap::new() };
+    let fits = write_learner(tx, row, window, state, known.and_then(|known| known.fits))?;
+    let members_later = BTreeMap::new();
+    let state =
+        GroupMemory { row, window, newest, largest, departed, fits, members: members_later };
     Ok(GroupSeen { name: name.clone(), state, members })
 }
 
@@ -159,8 +162,8 @@ fn write_runs(
         let counts = &run.counts;
         tx.prepare_cached(
             "INSERT INTO sample_run (instance_group, window_no, since, until, busy, idle, unknown,
-                 arriving, leaving, impaired, queued, departed)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+                 arriving, leaving, impaired, queued, upcoming, floor, departed)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
         )?
         .execute(params![
             group,
@@ -174,11 +177,42 @@ fn write_runs(
             counts.leaving.0,
             counts.impaired.0,
             counts.queued.0,
+            counts.upcoming.0,
+            counts.floor.0,
             int(run.departed)?,
         ])?;
         newest = Some((tx.last_insert_rowid(), *run));
     }
     Ok((window, newest))
+}
+
+/// Keeps what was learned, if it was fitted since; returns how often it was.
+fn write_learner(
+    tx: &Transaction<'_>,
+    group: i64,
+    window: i64,
+    state: &GroupState,
+    known: Option<u64>,
+) -> Result<Option<u64>, Fault> {
+    let Some(learner) = &state.learner else { return Ok(None) };
+    let fits = Some(learner.fits());
+    if fits != known {
+        tx.prepare_cached(
+            "INSERT INTO learner (instance_group, at, window_no, fits, state)
+             VALUES (?1, ?2, ?3, ?4, ?5)
+             ON CONFLICT (instance_group) DO UPDATE SET
+                 at = excluded.at, window_no = excluded.window_no, fits = excluded.fits,
+                 state = excluded.state",
+        )?
+        .execute(params![
+            group,
+            learner.at().0,
+            window,
+            int(learner.fits())?,
+            stored::json(learner)?
+        ])?;
+    }
+    Ok(fits)
 }
 
 fn write_members(

@@ -1,5 +1,6 @@
 //! Reading the ledger for people: what was done, and why (not).
 
+use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -10,6 +11,8 @@ use trimtab_core::ids::{
     BatchId, ClusterName, GroupName, InstanceId, LedgerId, NodeName, ParseIdError, TickId,
 };
 use trimtab_core::plan::{GroupFigures, Verdict};
+use trimtab_core::rule::SampleRun;
+use trimtab_core::rule::learned::Learner;
 use trimtab_core::units::{NodeCount, Time};
 
 use super::fault::Fault;
@@ -214,6 +217,62 @@ impl LedgerReader {
                 history_row,
             )?;
             rows.into_iter().map(|row| complete(conn, row)).collect()
+        })
+    }
+
+    /// What was counted in each group of a cluster: runs of equal samples,
+    /// oldest first, with the number of the unbroken window they belong to.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn runs(
+        &self,
+        cluster: &ClusterName,
+    ) -> Result<BTreeMap<GroupName, Vec<(i64, SampleRun)>>, LedgerError> {
+        self.db.read("reading samples", |conn| {
+            let rows = stored::rows(
+                conn,
+                "sample_run",
+                "SELECT r.*, g.name FROM instance_group g
+                 JOIN sample_run r ON r.instance_group = g.id
+                 WHERE g.cluster = ?1 ORDER BY r.id",
+                [cluster.as_str()],
+                |cells| {
+                    let group: GroupName = cells.parsed("name")?;
+                    Ok((group, (cells.cell("window_no")?, cells.run()?)))
+                },
+            )?;
+            let mut groups: BTreeMap<GroupName, Vec<(i64, SampleRun)>> = BTreeMap::new();
+            for (group, run) in rows {
+                groups.entry(group).or_default().push(run);
+            }
+            Ok(groups)
+        })
+    }
+
+    /// What was learned of each group of a cluster, up to its last sample.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn learners(
+        &self,
+        cluster: &ClusterName,
+    ) -> Result<BTreeMap<GroupName, Learner>, LedgerError> {
+        self.db.read("reading what was learned", |conn| {
+            let groups = stored::rows(
+                conn,
+                "instance_group",
+                "SELECT id, name FROM instance_group WHERE cluster = ?1",
+                [cluster.as_str()],
+                |cells| Ok((cells.cell("id")?, cells.parsed("name")?)),
+            )?;
+            let mut learners = BTreeMap::new();
+            for (row, name) in groups {
+                if let Some(learner) = recovery::learner(conn, row)? {
+                    learners.insert(name, learner);
+                }
+            }
+            Ok(learners)
         })
     }
 

@@ -11,6 +11,7 @@ use rusqlite::params;
 use trimtab_core::backoff::{self, Backoff, Refused};
 use trimtab_core::history::{Charge, Freeze, GONE_EXPLAINS, Gone, History, OpenAction};
 use trimtab_core::ids::{ActionId, BatchId, ClusterName};
+use trimtab_core::rule::learned::Learner;
 use trimtab_core::rule::{GroupState, Sample};
 use trimtab_core::units::{Span, Time};
 
@@ -93,10 +94,49 @@ fn group_state(conn: &Connection, group: &GroupMemory) -> Result<GroupState, Fau
             }
         }
     }
+    state.learner = learner(conn, group.row)?;
     state.members = group.members.clone();
     state.largest = group.largest;
     state.departed = group.departed;
     Ok(state)
+}
+
+/// What was learned, as it was when the last sample was written: kept at the
+/// last fit, and stepped from there by the runs since.
+pub(super) fn learner(conn: &Connection, group: i64) -> Result<Option<Learner>, Fault> {
+    let kept = stored::first_row(
+        conn,
+        "learner",
+        "SELECT instance_group AS id, at, window_no, state FROM learner WHERE instance_group = ?1",
+        [group],
+        |cells| {
+            let learner: Learner = cells.json("state")?;
+            Ok((learner, cells.time("at")?, cells.cell::<i64>("window_no")?))
+        },
+    )?;
+    let Some((mut learner, at, mut window)) = kept else { return Ok(None) };
+    let runs = stored::rows(
+        conn,
+        "sample_run",
+        "SELECT * FROM sample_run
+         WHERE instance_group = ?1 AND window_no >= ?2 AND until > ?3 ORDER BY id",
+        params![group, window, at.0],
+        |cells| Ok((cells.cell::<i64>("window_no")?, cells.run()?)),
+    )?;
+    for (of, run) in runs {
+        // Nobody watched between two windows. Fits would have been kept.
+        if of == window {
+            learner.advance(run.from);
+        } else {
+            learner.resume(run.from);
+        }
+        window = of;
+        for at in [run.from, run.to] {
+            learner.advance(at);
+            learner.step(run.counts.levels(), None);
+        }
+    }
+    Ok(Some(learner))
 }
 
 fn open_actions(conn: &Connection, cluster: &ClusterName) -> Result<Vec<OpenAction>, Fault> {

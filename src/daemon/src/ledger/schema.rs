@@ -21,7 +21,22 @@ pub(super) const APPLICATION_ID: i32 = 0x7472_696d;
 pub(super) const VERSION: i32 = MIGRATIONS.len() as i32;
 
 /// What takes a file from one version to the next.
-const MIGRATIONS: &[&str] = &[V1, V2];
+const MIGRATIONS: &[&str] = &[V1, V2, V3];
+
+/// What was learned of each group's demand, kept at every fit; between two fits
+/// it follows from the runs that came after `at`, for which they have to say
+/// all that it goes by. window_no is the newest window at that time.
+const V3: &str = "
+ALTER TABLE sample_run ADD COLUMN upcoming INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE sample_run ADD COLUMN floor INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE learner (
+    instance_group INTEGER PRIMARY KEY REFERENCES instance_group (id),
+    at             INTEGER NOT NULL,
+    window_no      INTEGER NOT NULL,
+    fits           INTEGER NOT NULL,
+    state          TEXT    NOT NULL
+) STRICT;
+";
 
 /// Calls for a whole group say how many nodes stay; NULL is a request by ids.
 const V2: &str = "ALTER TABLE request ADD COLUMN count_after INTEGER;";

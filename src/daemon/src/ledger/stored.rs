@@ -129,6 +129,12 @@ impl Cells<'_> {
         u64::try_from(number).map_err(|why| self.fault(column, why))
     }
 
+    /// A number that is never negative, or nothing.
+    pub(super) fn maybe_whole(&self, column: &'static str) -> Result<Option<u64>, Fault> {
+        let number: Option<i64> = self.cell(column)?;
+        number.map(u64::try_from).transpose().map_err(|why| self.fault(column, why))
+    }
+
     /// A text, or nothing.
     pub(super) fn maybe_text(&self, column: &'static str) -> Result<Option<Arc<str>>, Fault> {
         self.cell(column)
@@ -167,6 +173,8 @@ impl Cells<'_> {
                 leaving: self.count("leaving")?,
                 impaired: self.count("impaired")?,
                 queued: self.count("queued")?,
+                upcoming: self.count("upcoming")?,
+                floor: self.count("floor")?,
             },
             departed: self.whole("departed")?,
         })

@@ -44,15 +44,7 @@ fn node(number: u128) -> InstanceId {
 }
 
 fn counts(idle: u32, busy: u32) -> Counts {
-    Counts {
-        busy: NodeCount(busy),
-        idle: NodeCount(idle),
-        unknown: NodeCount::ZERO,
-        arriving: NodeCount::ZERO,
-        leaving: NodeCount::ZERO,
-        impaired: NodeCount::ZERO,
-        queued: NodeCount::ZERO,
-    }
+    Counts { busy: NodeCount(busy), idle: NodeCount(idle), ..Counts::default() }
 }
 
 /// A cluster that is ticked: the first `idle` nodes are idle, the others busy.
@@ -174,6 +166,9 @@ fn figures(marks: u32) -> BTreeMap<GroupName, GroupFigures> {
         marks: NodeCount(marks),
         bound: Some(Bound::Surplus),
         wanted_back: NodeCount::ZERO,
+        next_at: None,
+        fit: None,
+        standing: None,
     };
     BTreeMap::from([(group(), figures)])
 }

@@ -1,0 +1,303 @@
+//! Recorded load as the nodes that a group needed over time.
+
+use std::collections::BTreeMap;
+
+use trimtab_core::ids::PartitionName;
+use trimtab_core::packing::Packer;
+use trimtab_core::rule::learned::{Demand, OTHERS_TIMER};
+use trimtab_core::rule::{Costing, SampleRun};
+use trimtab_core::trace::{NodeCurve, TraceJob};
+use trimtab_core::units::{MilliGpus, NodeCount, Span, Time};
+
+/// What happens to a group at an instant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MomentKind {
+    /// Its demand is this from now on; it was watched up to here.
+    Step(Demand),
+    /// Nobody watches from now on, until the next step.
+    Unwatched,
+}
+
+/// One change of a group's demand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment {
+    /// When, from the trace's zero.
+    pub at: Time,
+    /// What.
+    pub kind: MomentKind,
+}
+
+/// The demand on one group of equal nodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    /// Its partition, or what else it is called.
+    pub name: String,
+    /// Nodes there are; never fewer than are needed.
+    pub size: NodeCount,
+    /// How many of them are up at the beginning.
+    pub up: NodeCount,
+    /// When it begins.
+    pub begins: Time,
+    /// When it ends.
+    pub ends: Time,
+    /// What is needed at the beginning.
+    pub first: Demand,
+    /// Changes after it, in order of time.
+    pub moments: Vec<Moment>,
+    /// What its nodes cost.
+    pub costing: Costing,
+    /// The fixed timer that the daemon meters beside the others.
+    pub fixed: Span,
+}
+
+impl Group {
+    /// Node-time in use, whoever decides.
+    pub fn used(&self) -> Span {
+        let mut used = Span::ZERO;
+        self.stretches(|demand, length| used += length.times(i64::from(demand.nodes.0)));
+        used
+    }
+
+    /// Node-time that the floor keeps idle, whoever decides.
+    pub fn kept_by_floor(&self) -> Span {
+        let mut kept = Span::ZERO;
+        self.stretches(|demand, length| {
+            let idle = demand.floor.less(demand.nodes);
+            kept += length.times(i64::from(idle.0));
+        });
+        kept
+    }
+
+    /// Node-time while somebody watched, with all nodes up.
+    pub fn whole(&self) -> Span {
+        let mut whole = Span::ZERO;
+        self.stretches(|_, length| whole += length.times(i64::from(self.size.0)));
+        whole
+    }
+
+    fn stretches(&self, mut does: impl FnMut(Demand, Span)) {
+        let (mut at, mut demand) = (self.begins, Some(self.first));
+        let ends = Moment { at: self.ends, kind: MomentKind::Unwatched };
+        for moment in self.moments.iter().chain([&ends]) {
+            if let Some(demand) = demand {
+                does(demand, moment.at.since(at));
+            }
+            at = moment.at;
+            demand = match moment.kind {
+                MomentKind::Step(demand) => Some(demand),
+                MomentKind::Unwatched => None,
+            };
+        }
+    }
+}
+
+/// Which part of a trace is replayed, and on what nodes.
+#[derive(Debug, Clone)]
+pub struct Selection {
+    /// From the beginning of one day to the beginning of another, counted from
+    /// the trace's zero; all of it without.
+    pub days: Option<(u32, u32)>,
+    /// Partitions with fewer jobs are left out.
+    pub min_jobs: usize,
+    /// All jobs on one group of nodes, instead of a group for each partition.
+    pub one_group: bool,
+    /// GPUs of a node, or processors for a trace that counts those.
+    pub gpus_per_node: MilliGpus,
+    /// Nodes of each group; its highest demand without.
+    pub size: Option<NodeCount>,
+    /// What nodes cost.
+    pub costing: Costing,
+}
+
+/// A selection that leaves nothing to replay.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EmptySelection {
+    /// No group has demand.
+    #[error("nothing is left to replay: no partition has {min_jobs} jobs in those days")]
+    NoJobs {
+        /// As asked for.
+        min_jobs: usize,
+    },
+    /// More nodes are needed than there are said to be.
+    #[error("group {group} needs {needed} nodes at once, more than --size {size}")]
+    TooSmall {
+        /// Which.
+        group: String,
+        /// Its highest demand.
+        needed: NodeCount,
+        /// As asked for.
+        size: NodeCount,
+    },
+}
+
+const DAY: Span = Span::hours(24);
+
+/// Groups of a job table: jobs are packed best fit, ties by the lowest node.
+///
+/// # Errors
+/// When no group is left, or one needs more nodes than there are.
+pub fn from_jobs(jobs: &[TraceJob], selection: &Selection) -> Result<Vec<Group>, EmptySelection> {
+    let mut by_group: BTreeMap<Option<&PartitionName>, Vec<&TraceJob>> = BTreeMap::new();
+    for job in jobs {
+        let group = (!selection.one_group).then_some(&job.partition);
+        by_group.entry(group).or_default().push(job);
+    }
+    let mut groups = vec![];
+    for (partition, jobs) in by_group {
+        if jobs.len() >= selection.min_jobs {
+            let name = partition.map_or("all".to_owned(), ToString::to_string);
+            groups.extend(group(name, job_steps(&jobs, selection), None, selection)?);
+        }
+    }
+    if groups.is_empty() {
+        return Err(EmptySelection::NoJobs { min_jobs: selection.min_jobs });
+    }
+    Ok(groups)
+}
+
+/// Groups of node curves.
+///
+/// # Errors
+/// As [`from_jobs`].
+pub fn from_curves(
+    curves: &[NodeCurve],
+    selection: &Selection,
+) -> Result<Vec<Group>, EmptySelection> {
+    let mut groups = vec![];
+    for curve in curves {
+        let steps = curve
+            .points
+            .iter()
+            .map(|point| (Time(point.at.0), Demand { nodes: point.busy, ..NOTHING }));
+        let most = curve.points.iter().map(|point| point.total).max();
+        let name = curve.partition.to_string();
+        groups.extend(group(name, steps.collect(), most, selection)?);
+    }
+    if groups.is_empty() {
+        return Err(EmptySelection::NoJobs { min_jobs: 0 });
+    }
+    Ok(groups)
+}
+
+const NOTHING: Demand =
+    Demand { nodes: NodeCount::ZERO, upcoming: NodeCount::ZERO, floor: NodeCount::ZERO };
+
+/// Cuts the wanted days out of a curve.
+fn group(
+    name: String,
+    steps: Vec<(Time, Demand)>,
+    declared: Option<NodeCount>,
+    selection: &Selection,
+) -> Result<Option<Group>, EmptySelection> {
+    let (Some(first), Some(last)) = (steps.first(), steps.last()) else { return Ok(None) };
+    let day = |n: u32| Time(0) + DAY.times(i64::from(n));
+    let (begins, ends) =
+        selection.days.map_or((first.0, last.0), |(from, to)| (day(from), day(to)));
+    let before = steps.iter().take_while(|(at, _)| *at <= begins).last();
+    let first = before.map_or(NOTHING, |(_, demand)| *demand);
+    let within = steps.iter().filter(|(at, _)| *at > begins && *at < ends);
+    let moments: Vec<Moment> =
+        within.map(|(at, demand)| Moment { at: *at, kind: MomentKind::Step(*demand) }).collect();
+    let needed = moments.iter().filter_map(|moment| match moment.kind {
+        MomentKind::Step(demand) => Some(demand.nodes),
+        MomentKind::Unwatched => None,
+    });
+    let needed = needed.fold(first.nodes, Ord::max);
+    if needed == NodeCount::ZERO || begins >= ends {
+        return Ok(None);
+    }
+    let size = selection.size.or(declared).unwrap_or(needed);
+    if needed > size {
+        return Err(EmptySelection::TooSmall { group: name, needed, size });
+    }
+    let (costing, fixed, up) = (selection.costing, OTHERS_TIMER, size);
+    Ok(Some(Group { name, size, up, begins, ends, first, moments, costing, fixed }))
+}
+
+/// The demand that a daemon counted: runs of equal samples, oldest first, with
+/// the number of the unbroken window that each belongs to. `None` of no runs.
+pub fn from_runs(
+    name: String,
+    runs: &[(i64, SampleRun)],
+    costing: Costing,
+    fixed: Span,
+) -> Option<Group> {
+    let (first_window, first) = runs.first()?;
+    let (_, last) = runs.last()?;
+    let mut window = *first_window;
+    let up = first.counts.live() + first.counts.unknown;
+    let mut moments = vec![];
+    let mut watched_to = first.to;
+    for (of, run) in runs.iter().skip(1) {
+        if *of != window {
+            moments.push(Moment { at: watched_to, kind: MomentKind::Unwatched });
+        }
+        moments.push(Moment { at: run.from, kind: MomentKind::Step(run.counts.levels()) });
+        (window, watched_to) = (*of, run.to);
+    }
+    let needed = runs.iter().map(|(_, run)| run.counts.levels().needed());
+    Some(Group {
+        name,
+        size: needed.fold(up, Ord::max),
+        up,
+        begins: first.from,
+        ends: last.to,
+        first: first.counts.levels(),
+        moments,
+        costing,
+        fixed,
+    })
+}
+
+/// What happens to a job at an instant; what ends comes first, so that a job
+/// can start on the node that another one leaves in the same instant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Step {
+    End,
+    /// It starts within T*, and it is known.
+    Announced,
+    Start,
+}
+
+/// The nodes these jobs keep busy, and those that jobs take which already wait
+/// and start within T*.
+fn job_steps(jobs: &[&TraceJob], selection: &Selection) -> Vec<(Time, Demand)> {
+    let lookahead = selection.costing.wake_cost().break_even;
+    let mut steps = Vec::with_capacity(jobs.len() * 2);
+    for (key, job) in (0_u64..).zip(jobs) {
+        if job.start >= job.end {
+            continue;
+        }
+        let (start, need) = (Time(job.start.0), job.need());
+        let announced = Time(job.submit.0).max(start - lookahead);
+        if announced < start {
+            steps.push((announced, Step::Announced, key, need));
+        }
+        steps.push((start, Step::Start, key, need));
+        if !job.end.is_forever() {
+            steps.push((Time(job.end.0), Step::End, key, need));
+        }
+    }
+    steps.sort_unstable();
+    let mut running = Packer::new(selection.gpus_per_node);
+    let mut waiting = Packer::new(selection.gpus_per_node);
+    let mut curve: Vec<(Time, Demand)> = vec![];
+    for instant in steps.chunk_by(|a, b| a.0 == b.0) {
+        for (_, step, key, need) in instant {
+            match step {
+                Step::End => running.free(*key),
+                Step::Announced => drop(waiting.place(*key, *need)),
+                Step::Start => {
+                    waiting.free(*key);
+                    running.place(*key, *need);
+                }
+            }
+        }
+        let demand =
+            Demand { nodes: running.busy(), upcoming: waiting.busy(), floor: NodeCount::ZERO };
+        if curve.last().is_none_or(|(_, before)| *before != demand) {
+            curve.extend(instant.first().map(|(at, ..)| (*at, demand)));
+        }
+    }
+    curve
+}

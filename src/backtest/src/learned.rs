@@ -1,0 +1,116 @@
+//! The learned timer over all groups together, as the daemon folds it.
+
+use trimtab_core::rule::gaps::{Gaps, REFIT};
+use trimtab_core::rule::learned::{Costs, Demand, Learner, Terms, carry_on};
+use trimtab_core::rule::meter::Spent;
+use trimtab_core::units::{NodeCount, Span, Time};
+
+use crate::demand::{Group, Moment, MomentKind};
+
+/// One group on its way through its moments.
+struct Course<'a> {
+    group: &'a Group,
+    learner: Option<Learner>,
+    left: std::slice::Iter<'a, Moment>,
+    is_watched: bool,
+    terms: Terms,
+    queue: bool,
+}
+
+/// What the learned timer spent on one group.
+pub(crate) struct Learned {
+    pub(crate) spent: Spent,
+    /// What the meters say that the daemon shows.
+    pub(crate) costs: Costs,
+}
+
+/// Follows all groups, which learn from one another. `queue` says whether jobs
+/// that wait are looked at; `shortest` is the shortest timer that may be in
+/// force.
+pub(crate) fn follow(
+    groups: &[Group],
+    queue: bool,
+    shortest: Span,
+    mut done: impl FnMut(u64),
+) -> Vec<Learned> {
+    let mut courses: Vec<Course<'_>> =
+        groups.iter().map(|group| Course::of(group, queue, shortest)).collect();
+    let begins = groups.iter().map(|group| group.begins).min();
+    let ends = groups.iter().map(|group| group.ends).max();
+    let (Some(begins), Some(ends)) = (begins, ends) else { return vec![] };
+    let mut span = Gaps::span_of(begins);
+    loop {
+        let stop = Time((span + 1) * REFIT.0);
+        let moments = courses.iter_mut().map(|course| course.run_to(stop)).sum();
+        done(moments);
+        if stop >= ends {
+            break;
+        }
+        let mut learners: Vec<(&mut Learner, bool)> = courses
+            .iter_mut()
+            .filter_map(|course| Some((course.learner.as_mut()?, course.is_watched)))
+            .collect();
+        carry_on(&mut learners, stop);
+        span += 1;
+    }
+    courses.into_iter().map(Course::end).collect()
+}
+
+impl<'a> Course<'a> {
+    fn of(group: &'a Group, queue: bool, shortest: Span) -> Self {
+        let cost = group.costing.wake_cost();
+        let terms = Terms { cost, fixed: group.fixed, shortest };
+        Self { group, learner: None, left: group.moments.iter(), is_watched: true, terms, queue }
+    }
+
+    /// Steps through what comes before `stop`; returns how many moments.
+    fn run_to(&mut self, stop: Time) -> u64 {
+        let group = self.group;
+        if group.begins >= stop {
+            return 0;
+        }
+        let first = seen(group.first, self.queue);
+        let learner = self.learner.get_or_insert_with(|| {
+            Learner::starting(group.begins, first, group.up, Some(self.terms))
+        });
+        let mut moments = 0;
+        while let Some(moment) = self.left.as_slice().first().filter(|moment| moment.at < stop) {
+            self.left.next();
+            moments += 1;
+            if self.is_watched {
+                learner.advance(moment.at);
+            } else {
+                learner.resume(moment.at);
+            }
+            match moment.kind {
+                MomentKind::Step(demand) => {
+                    learner.step(seen(demand, self.queue), Some(self.terms));
+                    self.is_watched = true;
+                }
+                MomentKind::Unwatched => self.is_watched = false,
+            }
+        }
+        if group.ends < stop && self.is_watched {
+            learner.advance(group.ends);
+            self.is_watched = false;
+        }
+        moments
+    }
+
+    fn end(self) -> Learned {
+        let Some(mut learner) = self.learner else {
+            return Learned { spent: Spent::default(), costs: Costs::default() };
+        };
+        if self.is_watched {
+            learner.advance(self.group.ends);
+        }
+        let mut spent = learner.spent().unwrap_or_default();
+        let gone = learner.idle_levels().less(learner.kept().unwrap_or(NodeCount::ZERO));
+        spent.add_idle(gone, self.group.costing.billed_after_delete);
+        Learned { spent, costs: learner.costs().unwrap_or_default() }
+    }
+}
+
+fn seen(demand: Demand, queue: bool) -> Demand {
+    if queue { demand } else { Demand { upcoming: NodeCount::ZERO, ..demand } }
+}

@@ -1,0 +1,171 @@
+//! Policies over levels: count timers, randomised timers and both optima, all
+//! in one pass over a group's demand.
+
+use trimtab_core::rule::learned::Demand;
+use trimtab_core::rule::levels::{Gap, Levels};
+use trimtab_core::rule::meter::{Meter, Spent};
+use trimtab_core::units::{NodeCount, Span, Time};
+
+use crate::demand::{Group, MomentKind};
+use crate::replay::Random;
+
+/// What each policy spent on one group.
+pub(crate) struct Pass {
+    /// In the order of the timers.
+    pub(crate) timers: Vec<Spent>,
+    pub(crate) randomised: Spent,
+    pub(crate) optimum: Spent,
+    pub(crate) prewarmed: Spent,
+}
+
+/// Follows a group's demand, with these count timers.
+pub(crate) fn pass(group: &Group, timers: &[Span], seed: u64) -> Pass {
+    let billed_after = group.costing.billed_after_delete;
+    let break_even = group.costing.wake_cost().break_even;
+    let mut rent_or_buy = RentOrBuy {
+        random: Random::new(seed),
+        break_even,
+        // Who boots ahead pays no waiting.
+        boot: group.costing.boot + billed_after,
+        randomised: Spent::default(),
+        optimum: Spent::default(),
+        prewarmed: Spent::default(),
+    };
+    let mut levels = Levels::starting(Span::ZERO, group.first.needed(), group.up);
+    let mut meters: Vec<Meter> =
+        timers.iter().map(|timer| Meter::starting(Span::ZERO, *timer, &levels)).collect();
+    let mut clock = Watched::from(group.begins);
+    for meter in &mut meters {
+        meter.settle(clock.watched, &levels);
+    }
+    for moment in &group.moments {
+        clock.on_to(moment.at);
+        for meter in &mut meters {
+            meter.advance(clock.watched, &levels);
+        }
+        let Some(demand) = clock.goes_on(moment.kind) else { continue };
+        step(&mut levels, &mut meters, &mut rent_or_buy, demand.needed(), clock.watched);
+    }
+    clock.on_to(group.ends);
+    for meter in &mut meters {
+        meter.advance(clock.watched, &levels);
+    }
+    // Nobody comes back for what is idle at the end.
+    for idle in levels.idle() {
+        rent_or_buy.left(idle.levels, clock.watched - idle.since, billed_after);
+    }
+    let all: NodeCount = levels.idle().iter().map(|idle| idle.levels).sum();
+    let spent = |meter: &Meter| {
+        let mut spent = meter.spent();
+        spent.add_idle(all.less(meter.kept()), billed_after);
+        spent
+    };
+    let RentOrBuy { randomised, optimum, prewarmed, .. } = rent_or_buy;
+    Pass { timers: meters.iter().map(spent).collect(), randomised, optimum, prewarmed }
+}
+
+fn step(
+    levels: &mut Levels,
+    meters: &mut [Meter],
+    rent_or_buy: &mut RentOrBuy,
+    needed: NodeCount,
+    at: Span,
+) {
+    let fall = levels.needed().less(needed);
+    for meter in meters.iter_mut() {
+        meter.fell(fall);
+    }
+    let new = levels.step(at, needed, NodeCount::ZERO, |gap| {
+        for meter in meters.iter_mut() {
+            meter.returned(&gap);
+        }
+        rent_or_buy.ended(&gap);
+    });
+    for meter in meters {
+        meter.rose_beyond(new);
+        meter.stepped(levels);
+        meter.settle(at, levels);
+    }
+}
+
+/// Time that stands still while nobody watches.
+pub(crate) struct Watched {
+    pub(crate) watched: Span,
+    at: Time,
+    watching: bool,
+}
+
+impl Watched {
+    pub(crate) const fn from(at: Time) -> Self {
+        Self { watched: Span::ZERO, at, watching: true }
+    }
+
+    pub(crate) fn on_to(&mut self, at: Time) {
+        if self.watching {
+            self.watched += at.since(self.at);
+        }
+        self.at = at;
+    }
+
+    /// The demand of a step; `None` when nobody watches from here on.
+    pub(crate) fn goes_on(&mut self, kind: MomentKind) -> Option<Demand> {
+        match kind {
+            MomentKind::Step(demand) => {
+                self.watching = true;
+                Some(demand)
+            }
+            MomentKind::Unwatched => {
+                self.watching = false;
+                None
+            }
+        }
+    }
+}
+
+/// What is decided gap by gap.
+struct RentOrBuy {
+    random: Random,
+    break_even: Span,
+    boot: Span,
+    randomised: Spent,
+    optimum: Spent,
+    prewarmed: Spent,
+}
+
+impl RentOrBuy {
+    fn ended(&mut self, gap: &Gap) {
+        rent_or_buy(&mut self.optimum, gap.levels, gap.length, self.break_even);
+        rent_or_buy(&mut self.prewarmed, gap.levels, gap.length, self.boot);
+        for _ in 0..gap.levels.0 {
+            let timer = self.random.timer(self.break_even);
+            let one = NodeCount(1);
+            if gap.length > timer {
+                self.randomised.add_idle(one, timer);
+                self.randomised.wakes += 1;
+            } else {
+                self.randomised.add_idle(one, gap.length);
+            }
+        }
+    }
+
+    /// A gap that nobody comes back from.
+    fn left(&mut self, levels: NodeCount, age: Span, billed_after: Span) {
+        let least = age.min(billed_after);
+        self.optimum.add_idle(levels, least);
+        self.prewarmed.add_idle(levels, least);
+        for _ in 0..levels.0 {
+            let timer = self.random.timer(self.break_even);
+            let idle = if age > timer { timer + billed_after } else { age };
+            self.randomised.add_idle(NodeCount(1), idle);
+        }
+    }
+}
+
+/// Keeps through a gap or gives up at its beginning, whichever is cheaper.
+fn rent_or_buy(spent: &mut Spent, levels: NodeCount, length: Span, worth: Span) {
+    if length <= worth {
+        spent.add_idle(levels, length);
+    } else {
+        spent.wakes += u64::from(levels.0);
+    }
+}

@@ -1,0 +1,116 @@
+//! Reading trace files: job tables, node curves and the Standard Workload
+//! Format, compressed by gzip or not. Which it is shows in the file itself.
+
+use std::io::Read;
+use std::path::Path;
+
+use flate2::read::MultiGzDecoder;
+use trimtab_core::trace::{
+    CURVE_HEADER, JOB_HEADER, NodeCurve, TraceError, TraceJob, parse_curves, parse_jobs,
+};
+
+use crate::swf::{self, SwfError, Workload};
+
+/// The most text one file may hold, unpacked. The largest public workloads have
+/// a tenth of that.
+const TEXT_MAX: u64 = 4 << 30;
+
+/// What a file held.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trace {
+    /// Jobs, with GPUs.
+    Jobs(Vec<TraceJob>),
+    /// Nodes in use, by partition.
+    Curves(Vec<NodeCurve>),
+    /// Jobs, with processors.
+    Swf(Workload),
+}
+
+/// Why a file is no trace.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// It cannot be read or unpacked.
+    #[error("{path}: {why}")]
+    File {
+        /// Which.
+        path: String,
+        /// Why.
+        why: std::io::Error,
+    },
+    /// It unpacks to more than is read.
+    #[error("{path} unpacks to more than 4 GiB")]
+    TooLong {
+        /// Which.
+        path: String,
+    },
+    /// It is in none of the forms.
+    #[error(
+        "{path} is no trace: its first line is `{found}`; expected `{JOB_HEADER}`, \
+         `{CURVE_HEADER}`, or the Standard Workload Format, which begins with `;` or a job of 18 \
+         numbers"
+    )]
+    NoTrace {
+        /// Which.
+        path: String,
+        /// Its first line, cut short.
+        found: String,
+    },
+    /// A line of it is wrong.
+    #[error("{path}: {why}")]
+    Table {
+        /// Which.
+        path: String,
+        /// Where and why.
+        why: TraceError,
+    },
+    /// A line of it is wrong.
+    #[error("{path}: {why}")]
+    Swf {
+        /// Which.
+        path: String,
+        /// Where and why.
+        why: SwfError,
+    },
+}
+
+/// Reads a trace file.
+///
+/// # Errors
+/// When it cannot be read or is no trace.
+pub fn read(path: &Path) -> Result<Trace, LoadError> {
+    let name = path.display().to_string();
+    let bytes = std::fs::read(path).map_err(|why| LoadError::File { path: name.clone(), why })?;
+    parse(&name, &bytes)
+}
+
+/// The same from bytes that are at hand already.
+///
+/// # Errors
+/// When they are no trace.
+pub fn parse(name: &str, bytes: &[u8]) -> Result<Trace, LoadError> {
+    const GZIP: [u8; 2] = [0x1f, 0x8b];
+    let path = || name.to_owned();
+    let mut text = String::new();
+    let read = if bytes.starts_with(&GZIP) {
+        MultiGzDecoder::new(bytes).take(TEXT_MAX).read_to_string(&mut text)
+    } else {
+        bytes.take(TEXT_MAX).read_to_string(&mut text)
+    };
+    let length = read.map_err(|why| LoadError::File { path: path(), why })?;
+    if length as u64 >= TEXT_MAX {
+        return Err(LoadError::TooLong { path: path() });
+    }
+    let first = text.trim_start_matches('\u{feff}').lines().find(|line| !line.trim().is_empty());
+    let first = first.unwrap_or_default().trim();
+    let table = |why| LoadError::Table { path: path(), why };
+    if first == JOB_HEADER {
+        parse_jobs(&text).map(Trace::Jobs).map_err(table)
+    } else if first == CURVE_HEADER {
+        parse_curves(&text).map(Trace::Curves).map_err(table)
+    } else if first.starts_with(';') || first.split_whitespace().count() == 18 {
+        let swf = |why| LoadError::Swf { path: path(), why };
+        swf::parse(&text).map(Trace::Swf).map_err(swf)
+    } else {
+        Err(LoadError::NoTrace { path: path(), found: first.chars().take(80).collect() })
+    }
+}

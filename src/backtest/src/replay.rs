@@ -1,0 +1,156 @@
+//! One policy over all groups of a trace, in money.
+
+use trimtab_core::rule::learned::Costs;
+use trimtab_core::rule::meter::Spent;
+use trimtab_core::units::{Span, Usd};
+
+use crate::demand::Group;
+use crate::policy::Policy;
+use crate::{learned, levels, node_timer};
+
+/// A trace to follow policies over.
+#[derive(Debug, Clone)]
+pub struct Replay {
+    /// What is replayed.
+    pub groups: Vec<Group>,
+    /// No learned timer is shorter than this; the daemon's is two ticks.
+    pub shortest: Span,
+    /// What chance starts from.
+    pub seed: u64,
+}
+
+/// What a policy comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Outcome {
+    /// Idle node-time that was paid.
+    pub idle: Span,
+    /// The same in dollars.
+    pub idle_usd: Usd,
+    /// Nodes brought back.
+    pub boots: u64,
+    /// What those added to the bill.
+    pub boot_usd: Usd,
+    /// What the jobs' waiting for them was worth, failures included.
+    pub delay_usd: Usd,
+    /// What all nodes that were up came to, in use or not, boots included.
+    pub bill_usd: Usd,
+}
+
+impl Outcome {
+    /// What the policy is answerable for: idle time, boots and waiting.
+    pub fn cost(&self) -> Usd {
+        self.idle_usd + self.boot_usd + self.delay_usd
+    }
+
+    /// Adds what one group came to.
+    fn add(&mut self, group: &Group, spent: Spent, waits: bool) {
+        let costing = &group.costing;
+        let boot_usd = costing.boot_bill().times(spent.wakes);
+        let wake_usd = costing.wake_cost().wake.times(spent.wakes);
+        let idle = spent.idle + group.kept_by_floor();
+        let idle_usd = costing.price.over(idle);
+        self.idle += idle;
+        self.idle_usd += idle_usd;
+        self.boots += spent.wakes;
+        self.boot_usd += boot_usd;
+        if waits {
+            self.delay_usd += wake_usd - boot_usd;
+        }
+        self.bill_usd += costing.price.over(group.used()) + idle_usd + boot_usd;
+    }
+}
+
+impl Replay {
+    /// Changes of demand that one policy goes through.
+    pub fn moments(&self) -> u64 {
+        self.groups.iter().map(|group| group.moments.len() as u64).sum()
+    }
+
+    /// What a policy comes to. `done` is told of moments that lie behind.
+    pub fn run(&self, policy: Policy, mut done: impl FnMut(u64)) -> Outcome {
+        let mut outcome = Outcome::default();
+        if matches!(policy, Policy::Learned | Policy::LearnedQueue) {
+            let queue = policy == Policy::LearnedQueue;
+            let learned = learned::follow(&self.groups, queue, self.shortest, done);
+            for (group, learned) in self.groups.iter().zip(learned) {
+                outcome.add(group, learned.spent, true);
+            }
+            return outcome;
+        }
+        for (seed, group) in (self.seed..).zip(&self.groups) {
+            let waits = policy != Policy::OptimumPrewarmed;
+            outcome.add(group, spent(policy, group, seed), waits);
+            done(group.moments.len() as u64);
+        }
+        outcome
+    }
+
+    /// What count timers come to, all in one pass over each group.
+    pub fn run_timers(&self, timers: &[Span]) -> Vec<Outcome> {
+        let mut outcomes = vec![Outcome::default(); timers.len()];
+        for group in &self.groups {
+            let pass = levels::pass(group, timers, self.seed);
+            for (outcome, spent) in outcomes.iter_mut().zip(pass.timers) {
+                outcome.add(group, spent, true);
+            }
+        }
+        outcomes
+    }
+
+    /// What the daemon's own meters would show at the end, by group.
+    pub fn shadow(&self) -> Vec<Costs> {
+        let learned = learned::follow(&self.groups, true, self.shortest, |_| {});
+        learned.into_iter().map(|learned| learned.costs).collect()
+    }
+}
+
+fn spent(policy: Policy, group: &Group, seed: u64) -> Spent {
+    let one = |timer: Span| levels::pass(group, &[timer], seed).timers[0];
+    let gaps = || levels::pass(group, &[], seed);
+    match policy {
+        Policy::Never => {
+            let idle = group.whole() - group.used() - group.kept_by_floor();
+            Spent { idle, wakes: 0 }
+        }
+        Policy::Node(timer, placement) => node_timer::follow(group, timer, placement, seed),
+        Policy::Count(timer) => one(timer),
+        Policy::BreakEven => one(group.costing.wake_cost().break_even),
+        Policy::Randomised => gaps().randomised,
+        Policy::Optimum => gaps().optimum,
+        Policy::OptimumPrewarmed => gaps().prewarmed,
+        // Handled for all groups together.
+        Policy::Learned | Policy::LearnedQueue => Spent::default(),
+    }
+}
+
+/// SplitMix64 (Steele, Lea and Flood 2014): small, and the same everywhere.
+#[derive(Debug, Clone)]
+pub(crate) struct Random(u64);
+
+impl Random {
+    pub(crate) const fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A place below `len`, which is not 0.
+    pub(crate) fn below(&mut self, len: usize) -> usize {
+        let wide = u128::from(self.next()) * len as u128;
+        (wide >> 64) as usize
+    }
+
+    /// A timer of density e^(t/T*) / (T* (e - 1)) on [0, T*]
+    /// (`algorithms.md` section 3, rule 2).
+    pub(crate) fn timer(&mut self, break_even: Span) -> Span {
+        let unit = (self.next() >> 11) as f64 / (1_u64 << 53) as f64;
+        let share = (1.0 + unit * (std::f64::consts::E - 1.0)).ln();
+        Span((break_even.0 as f64 * share) as i64)
+    }
+}

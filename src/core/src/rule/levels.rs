@@ -1,0 +1,171 @@
+//! Demand taken apart into levels: level k is in use while at least k nodes are
+//! needed, and its idle gaps are the times between.
+//!
+//! The bill of any number of nodes x over demand d separates into one
+//! rent-or-buy question for each level, because
+//! `x = sum over k of [x >= k]` and likewise for d and for every rise of x
+//! (`algorithms.md` section 2). Gaps nest: a gap of level k lies inside one of
+//! level k + 1. So the idle levels are a stack, oldest and highest at the
+//! bottom, and a step of demand only touches its top: O(1) amortised for each
+//! step, whatever its height.
+//!
+//! Time here is *watched* time, which stands still while nobody looks. A gap
+//! that was not watched to its end keeps the age it had: it is censored, not
+//! ended.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+use crate::units::{NodeCount, Span};
+
+/// Levels that fell idle at the same step of demand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdleLevels {
+    /// How many.
+    pub levels: NodeCount,
+    /// Since when, in watched time.
+    pub since: Span,
+}
+
+/// An idle gap that came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gap {
+    /// How many levels had it.
+    pub levels: NodeCount,
+    /// From the fall of demand to its return.
+    pub length: Span,
+    /// How long before its end the waiting jobs had announced it.
+    pub announced: Span,
+    /// Where in the stack of idle levels it lay; 0 is the bottom.
+    pub place: usize,
+}
+
+impl Gap {
+    /// The idle time after which the return was in sight. A timer of this
+    /// length or longer keeps the node through the whole gap.
+    pub fn until_announced(&self) -> Span {
+        self.length - self.announced
+    }
+}
+
+/// Levels of demand and how long each has been idle.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Levels {
+    /// Levels in use: nodes needed now.
+    needed: NodeCount,
+    /// Idle levels: the bottom is the highest and longest idle one.
+    idle: Vec<IdleLevels>,
+    /// The levels just above `needed` that waiting jobs are about to take,
+    /// lowest first, and since when they are announced.
+    announced: VecDeque<IdleLevels>,
+    /// Their sum.
+    upcoming: NodeCount,
+}
+
+impl Levels {
+    /// Levels up to `up`, of which those above `needed` are idle from `at` on.
+    pub fn starting(at: Span, needed: NodeCount, up: NodeCount) -> Self {
+        let mut levels = Self { needed, ..Self::default() };
+        levels.push(up.less(needed), at);
+        levels
+    }
+
+    /// Nodes needed now.
+    pub const fn needed(&self) -> NodeCount {
+        self.needed
+    }
+
+    /// Nodes that waiting jobs are about to take (V).
+    pub const fn upcoming(&self) -> NodeCount {
+        self.upcoming
+    }
+
+    /// Idle levels, longest idle first.
+    pub fn idle(&self) -> &[IdleLevels] {
+        &self.idle
+    }
+
+    /// Demand steps to `needed`, with `upcoming` more announced. Gaps that end
+    /// by it are handed to `ended`, lowest level first. Returns how many levels
+    /// are in use for the first time.
+    pub fn step(
+        &mut self,
+        at: Span,
+        needed: NodeCount,
+        upcoming: NodeCount,
+        mut ended: impl FnMut(Gap),
+    ) -> NodeCount {
+        let fall = self.needed.less(needed);
+        if fall > NodeCount::ZERO {
+            self.push(fall, at);
+            // What was in use a moment ago and is announced again now.
+            if self.upcoming + upcoming > NodeCount::ZERO {
+                self.announced.push_front(IdleLevels { levels: fall, since: at });
+                self.upcoming += fall;
+            }
+        }
+        let mut rise = needed.less(self.needed);
+        while rise > NodeCount::ZERO {
+            let Some(top) = self.idle.last_mut() else { break };
+            let (announced, most) = match self.announced.front() {
+                Some(front) => (at - front.since, front.levels),
+                None => (Span::ZERO, NodeCount::UNBOUNDED),
+            };
+            let levels = rise.min(top.levels).min(most);
+            let length = at - top.since;
+            top.levels = top.levels.less(levels);
+            let is_empty = top.levels == NodeCount::ZERO;
+            let place = self.idle.len() - 1;
+            ended(Gap { levels, length, announced: announced.min(length), place });
+            if is_empty {
+                self.idle.pop();
+            }
+            self.take_announced(levels);
+            rise = rise.less(levels);
+        }
+        // Levels above every one that was ever needed have had no gap.
+        self.take_announced(rise);
+        self.needed = needed;
+        self.announce(at, upcoming);
+        rise
+    }
+
+    fn push(&mut self, levels: NodeCount, since: Span) {
+        if levels > NodeCount::ZERO {
+            self.idle.push(IdleLevels { levels, since });
+        }
+    }
+
+    /// The lowest announced levels are in use now.
+    fn take_announced(&mut self, mut levels: NodeCount) {
+        while levels > NodeCount::ZERO {
+            let Some(front) = self.announced.front_mut() else { return };
+            let taken = levels.min(front.levels);
+            front.levels = front.levels.less(taken);
+            self.upcoming = self.upcoming.less(taken);
+            levels = levels.less(taken);
+            if front.levels == NodeCount::ZERO {
+                self.announced.pop_front();
+            }
+        }
+    }
+
+    /// Brings the announced levels to `upcoming` from the top.
+    fn announce(&mut self, at: Span, upcoming: NodeCount) {
+        if upcoming > self.upcoming {
+            let levels = upcoming.less(self.upcoming);
+            self.announced.push_back(IdleLevels { levels, since: at });
+        }
+        while self.upcoming > upcoming {
+            let Some(back) = self.announced.back_mut() else { break };
+            let dropped = self.upcoming.less(upcoming).min(back.levels);
+            back.levels = back.levels.less(dropped);
+            self.upcoming = self.upcoming.less(dropped);
+            if back.levels == NodeCount::ZERO {
+                self.announced.pop_back();
+            }
+        }
+        self.upcoming = upcoming;
+    }
+}
