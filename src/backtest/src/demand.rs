@@ -1,6 +1,6 @@
 //! Recorded load as the nodes that a group needed over time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use trimtab_core::ids::PartitionName;
 use trimtab_core::packing::Packer;
@@ -27,6 +27,18 @@ pub struct Moment {
     pub kind: MomentKind,
 }
 
+/// A node of the packing that gets its first job, or loses its last one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Turn {
+    /// When.
+    pub at: Time,
+    /// Which place of the packing; the node that fills it is the scheduler's
+    /// choice.
+    pub place: u32,
+    /// Whether it is in use from now on.
+    pub in_use: bool,
+}
+
 /// The demand on one group of equal nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {
@@ -44,6 +56,9 @@ pub struct Group {
     pub first: Demand,
     /// Changes after it, in order of time.
     pub moments: Vec<Moment>,
+    /// Which places of the packing are in use, where jobs are known: first what
+    /// holds at the beginning, then changes. Without jobs it is `None`.
+    pub turns: Option<Vec<Turn>>,
     /// What its nodes cost.
     pub costing: Costing,
     /// The fixed timer that the daemon meters beside the others.
@@ -146,7 +161,12 @@ pub fn from_jobs(jobs: &[TraceJob], selection: &Selection) -> Result<Vec<Group>,
     for (partition, jobs) in by_group {
         if jobs.len() >= selection.min_jobs {
             let name = partition.map_or("all".to_owned(), ToString::to_string);
-            groups.extend(group(name, job_steps(&jobs, selection), None, selection)?);
+            let (steps, turns) = job_steps(&jobs, selection);
+            let mut group = group(name, steps, None, selection)?;
+            if let Some(group) = &mut group {
+                group.turns = Some(cut(turns, group.begins, group.ends));
+            }
+            groups.extend(group);
         }
     }
     if groups.is_empty() {
@@ -211,7 +231,8 @@ fn group(
         return Err(EmptySelection::TooSmall { group: name, needed, size });
     }
     let (costing, fixed, up) = (selection.costing, OTHERS_TIMER, size);
-    Ok(Some(Group { name, size, up, begins, ends, first, moments, costing, fixed }))
+    let turns = None;
+    Ok(Some(Group { name, size, up, begins, ends, first, moments, turns, costing, fixed }))
 }
 
 /// The demand that a daemon counted: runs of equal samples, oldest first, with
@@ -244,9 +265,26 @@ pub fn from_runs(
         ends: last.to,
         first: first.counts.levels(),
         moments,
+        turns: None,
         costing,
         fixed,
     })
+}
+
+/// What holds at the beginning, and what changes before the end.
+fn cut(turns: Vec<Turn>, begins: Time, ends: Time) -> Vec<Turn> {
+    let (before, after): (Vec<Turn>, Vec<Turn>) =
+        turns.into_iter().partition(|turn| turn.at <= begins);
+    let mut in_use = BTreeSet::new();
+    for Turn { place, in_use: is_in_use, .. } in before {
+        if is_in_use {
+            in_use.insert(place);
+        } else {
+            in_use.remove(&place);
+        }
+    }
+    let held = in_use.into_iter().map(|place| Turn { at: begins, place, in_use: true });
+    held.chain(after.into_iter().filter(|turn| turn.at < ends)).collect()
 }
 
 /// What happens to a job at an instant; what ends comes first, so that a job
@@ -260,8 +298,8 @@ enum Step {
 }
 
 /// The nodes these jobs keep busy, and those that jobs take which already wait
-/// and start within T*.
-fn job_steps(jobs: &[&TraceJob], selection: &Selection) -> Vec<(Time, Demand)> {
+/// and start within T*; and which places of the packing they are.
+fn job_steps(jobs: &[&TraceJob], selection: &Selection) -> (Vec<(Time, Demand)>, Vec<Turn>) {
     let lookahead = selection.costing.wake_cost().break_even;
     let mut steps = Vec::with_capacity(jobs.len() * 2);
     for (key, job) in (0_u64..).zip(jobs) {
@@ -282,14 +320,18 @@ fn job_steps(jobs: &[&TraceJob], selection: &Selection) -> Vec<(Time, Demand)> {
     let mut running = Packer::new(selection.gpus_per_node);
     let mut waiting = Packer::new(selection.gpus_per_node);
     let mut curve: Vec<(Time, Demand)> = vec![];
+    let mut places = Places::default();
     for instant in steps.chunk_by(|a, b| a.0 == b.0) {
-        for (_, step, key, need) in instant {
+        for (at, step, key, need) in instant {
             match step {
-                Step::End => running.free(*key),
+                Step::End => {
+                    running.free(*key);
+                    places.leave(*at, *key);
+                }
                 Step::Announced => drop(waiting.place(*key, *need)),
                 Step::Start => {
                     waiting.free(*key);
-                    running.place(*key, *need);
+                    places.take(*at, *key, running.place(*key, *need));
                 }
             }
         }
@@ -299,5 +341,38 @@ fn job_steps(jobs: &[&TraceJob], selection: &Selection) -> Vec<(Time, Demand)> {
             curve.extend(instant.first().map(|(at, ..)| (*at, demand)));
         }
     }
-    curve
+    (curve, places.turns)
+}
+
+/// Who is where.
+#[derive(Default)]
+struct Places {
+    /// The places of each job.
+    of_job: BTreeMap<u64, Vec<u32>>,
+    /// How many jobs each place has.
+    jobs: BTreeMap<u32, u32>,
+    turns: Vec<Turn>,
+}
+
+impl Places {
+    fn take(&mut self, at: Time, job: u64, places: Vec<u32>) {
+        for place in &places {
+            let jobs = self.jobs.entry(*place).or_default();
+            *jobs += 1;
+            if *jobs == 1 {
+                self.turns.push(Turn { at, place: *place, in_use: true });
+            }
+        }
+        self.of_job.insert(job, places);
+    }
+
+    fn leave(&mut self, at: Time, job: u64) {
+        for place in self.of_job.remove(&job).unwrap_or_default() {
+            let jobs = self.jobs.entry(place).or_default();
+            *jobs = jobs.saturating_sub(1);
+            if *jobs == 0 {
+                self.turns.push(Turn { at, place, in_use: false });
+            }
+        }
+    }
 }

@@ -2,17 +2,18 @@
 //! been idle for so long itself.
 //!
 //! What that costs depends on which idle node the scheduler picks for the next
-//! job. Which busy node becomes idle is not in a curve of counts: any of them,
-//! at random.
+//! job. Where jobs are known, a node becomes idle when its own jobs end; from a
+//! curve of counts nobody can tell which one does, so it is any of them, at
+//! random.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use trimtab_core::rule::meter::Spent;
 use trimtab_core::units::{NodeCount, Span};
 
-use crate::demand::Group;
+use crate::demand::{Group, Turn};
 use crate::levels::Watched;
-use crate::policy::Placement;
+use crate::policy::{Order, Placement};
 use crate::replay::Random;
 
 /// Nodes by their number, and what each does.
@@ -20,13 +21,12 @@ struct Nodes {
     timer: Span,
     placement: Placement,
     random: Random,
+    /// Busy nodes, where only their count is known.
     busy: Vec<u32>,
     /// Idle and up, longest idle first: (since, node).
     idle: VecDeque<(Span, u32)>,
-    /// The same by number.
-    by_number: BTreeSet<u32>,
-    /// Nodes that are gone; the lowest is brought back first.
-    gone: BTreeSet<u32>,
+    /// Nodes that are gone, longest out of use first.
+    gone: VecDeque<u32>,
     counted: Span,
     spent: Spent,
 }
@@ -41,27 +41,50 @@ pub(crate) fn follow(group: &Group, timer: Span, placement: Placement, seed: u64
         random: Random::new(seed),
         busy: (0..needed).collect(),
         idle: (needed..up).map(|node| (Span::ZERO, node)).collect(),
-        by_number: (needed..up).collect(),
         gone: (up..group.size.0).collect(),
         counted: Span::ZERO,
         spent: Spent::default(),
     };
-    let mut clock = Watched::from(group.begins);
-    for moment in &group.moments {
-        clock.on_to(moment.at);
-        nodes.advance(clock.watched);
-        if let Some(demand) = clock.goes_on(moment.kind) {
-            nodes.step(clock.watched, demand.needed());
-        }
+    match &group.turns {
+        Some(turns) => nodes.follow_jobs(turns, group),
+        None => nodes.follow_counts(group),
     }
-    clock.on_to(group.ends);
-    nodes.advance(clock.watched);
-    let gone = NodeCount::of(nodes.gone.range(..up).count());
+    let gone = NodeCount::of(nodes.gone.iter().filter(|node| **node < up).count());
     nodes.spent.add_idle(gone, group.costing.billed_after_delete);
     nodes.spent
 }
 
 impl Nodes {
+    fn follow_counts(&mut self, group: &Group) {
+        let mut clock = Watched::from(group.begins);
+        for moment in &group.moments {
+            clock.on_to(moment.at);
+            self.advance(clock.watched);
+            if let Some(demand) = clock.goes_on(moment.kind) {
+                self.step(clock.watched, demand.needed());
+            }
+        }
+        clock.on_to(group.ends);
+        self.advance(clock.watched);
+    }
+
+    fn follow_jobs(&mut self, turns: &[Turn], group: &Group) {
+        // At the beginning the nodes in use are the first ones.
+        let held = turns.iter().take_while(|turn| turn.at == group.begins).count();
+        let (held, turns) = turns.split_at(held);
+        let mut fills: BTreeMap<u32, u32> = held.iter().map(|turn| turn.place).zip(0..).collect();
+        for turn in turns {
+            let at = turn.at.since(group.begins);
+            self.advance(at);
+            if turn.in_use {
+                fills.extend(self.take().map(|node| (turn.place, node)));
+            } else if let Some(node) = fills.remove(&turn.place) {
+                self.leave(at, node);
+            }
+        }
+        self.advance(group.ends.since(group.begins));
+    }
+
     /// Lets go what runs out before `at`: a job that comes at that very instant
     /// still finds the node.
     fn advance(&mut self, at: Span) {
@@ -70,8 +93,7 @@ impl Nodes {
         {
             self.count_to(since + self.timer);
             self.idle.pop_front();
-            self.by_number.remove(&node);
-            self.gone.insert(node);
+            self.gone.push_back(node);
         }
         self.count_to(at);
     }
@@ -88,31 +110,48 @@ impl Nodes {
         for _ in 0..busy.less(needed).0 {
             let place = self.random.below(self.busy.len());
             let node = self.busy.swap_remove(place);
-            self.idle.push_back((at, node));
-            self.by_number.insert(node);
+            self.leave(at, node);
         }
         for _ in 0..needed.less(busy).0 {
-            let node = self.pick().or_else(|| {
-                self.spent.wakes += 1;
-                self.gone.pop_first()
-            });
+            let node = self.take();
             self.busy.extend(node);
         }
     }
 
-    /// The idle node that the next job gets, if there is one.
-    fn pick(&mut self) -> Option<u32> {
-        let node = match self.placement {
-            Placement::Lowest => *self.by_number.first()?,
-            Placement::Spread => self.idle.front()?.1,
-            Placement::Random => {
-                let most = self.idle.len().checked_sub(1)?;
-                self.idle.get(self.random.below(most + 1))?.1
+    /// A node for the next job: an idle one, or one that is brought back.
+    fn take(&mut self) -> Option<u32> {
+        let is_blind = self.placement.is_blind();
+        let free = self.idle.len() + if is_blind { self.gone.len() } else { 0 };
+        let place = match self.placement.order() {
+            _ if free == 0 => None,
+            Order::Lowest => {
+                let idle = self.idle.iter().map(|(_, node)| node).enumerate();
+                let gone = self.gone.iter().enumerate().filter(|_| is_blind);
+                let gone = gone.map(|(place, node)| (self.idle.len() + place, node));
+                idle.chain(gone).min_by_key(|(_, node)| **node).map(|(place, _)| place)
             }
+            Order::Random => Some(self.random.below(free)),
+            // Nodes that are gone have been out of use for longer than idle ones.
+            Order::Spread if is_blind && !self.gone.is_empty() => Some(self.idle.len()),
+            Order::Spread => Some(0),
         };
-        let place = self.idle.iter().position(|(_, idle)| *idle == node)?;
-        self.idle.remove(place);
-        self.by_number.remove(&node);
-        Some(node)
+        match place.map(|place| place.checked_sub(self.idle.len()).ok_or(place)) {
+            Some(Err(idle)) => self.idle.remove(idle).map(|(_, node)| node),
+            Some(Ok(gone)) => self.wake(gone),
+            None => {
+                let lowest = self.gone.iter().enumerate().min_by_key(|(_, node)| **node)?.0;
+                self.wake(lowest)
+            }
+        }
+    }
+
+    fn wake(&mut self, place: usize) -> Option<u32> {
+        self.spent.wakes += 1;
+        self.gone.remove(place)
+    }
+
+    /// A node has lost its last job.
+    fn leave(&mut self, at: Span, node: u32) {
+        self.idle.push_back((at, node));
     }
 }

@@ -5,29 +5,62 @@ use std::str::FromStr;
 
 use trimtab_core::units::Span;
 
-/// Which idle node the scheduler gives to the next job.
+/// Which of several nodes comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Placement {
+pub enum Order {
     /// The one with the lowest number, as Slurm does unless told otherwise.
     Lowest,
     /// Any of them, at random.
     Random,
-    /// The one that has been idle longest, which spreads load over all nodes:
-    /// what least-allocated scoring in Kubernetes comes to.
+    /// The one that has been out of use longest, which spreads load over all
+    /// nodes: what least-allocated scoring in Kubernetes and Slurm's LLN come
+    /// to.
     Spread,
+}
+
+/// Which node the scheduler gives to the next job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Placement {
+    /// The first of the idle nodes; one that is gone only if none is idle.
+    Up(Order),
+    /// The first of all free nodes, whether it is up or has to be brought back:
+    /// a scheduler that does not look at that.
+    Blind(Order),
 }
 
 impl Placement {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Lowest, Self::Random, Self::Spread];
+    pub const ALL: [Self; 6] = [
+        Self::Up(Order::Lowest),
+        Self::Up(Order::Random),
+        Self::Up(Order::Spread),
+        Self::Blind(Order::Lowest),
+        Self::Blind(Order::Random),
+        Self::Blind(Order::Spread),
+    ];
 
-    /// One lower-case word.
+    /// In lower-case words.
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Lowest => "lowest",
-            Self::Random => "random",
-            Self::Spread => "spread",
+            Self::Up(Order::Lowest) => "lowest",
+            Self::Up(Order::Random) => "random",
+            Self::Up(Order::Spread) => "spread",
+            Self::Blind(Order::Lowest) => "lowest-blind",
+            Self::Blind(Order::Random) => "random-blind",
+            Self::Blind(Order::Spread) => "spread-blind",
         }
+    }
+
+    /// Which node comes first.
+    pub const fn order(self) -> Order {
+        match self {
+            Self::Up(order) | Self::Blind(order) => order,
+        }
+    }
+
+    /// Whether nodes that are gone are as good as those that are up.
+    pub const fn is_blind(self) -> bool {
+        matches!(self, Self::Blind(_))
     }
 }
 
@@ -65,9 +98,9 @@ impl Policy {
     pub fn usual() -> Vec<Self> {
         let timers = [Span::mins(10), Span::mins(30)];
         let mut policies = vec![Self::Never];
-        for timer in timers {
-            policies.extend(Placement::ALL.map(|placement| Self::Node(timer, placement)));
-        }
+        policies.extend(Placement::ALL.map(|placement| Self::Node(timers[0], placement)));
+        let up = Placement::ALL.into_iter().filter(|placement| !placement.is_blind());
+        policies.extend(up.map(|placement| Self::Node(timers[1], placement)));
         policies.extend(timers.map(Self::Count));
         policies.extend([
             Self::BreakEven,
@@ -115,8 +148,8 @@ fn written(timer: Span) -> String {
 /// A text that names no policy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{text}` is no policy: write never, node-10m-lowest (or -random, -spread), count-10m, \
-     break-even, randomised, learned, learned-queue, optimum or optimum-prewarmed; timers are \
+    "`{text}` is no policy: write never, node-10m-lowest (or -random, -spread, each with \
+     -blind or without), count-10m, break-even, randomised, learned, learned-queue, optimum or optimum-prewarmed; timers are \
      whole seconds, minutes or hours, such as 90s, 10m or 2h"
 )]
 pub struct UnknownPolicy {
@@ -172,7 +205,8 @@ mod tests {
 
     #[test]
     fn every_policy_is_read_as_it_is_written() {
-        let odd = [Policy::Count(Span::secs(90)), Policy::Node(Span::ZERO, Placement::Spread)];
+        let odd =
+            [Policy::Count(Span::secs(90)), Policy::Node(Span::ZERO, Placement::Up(Order::Spread))];
         for policy in Policy::usual().into_iter().chain(odd) {
             assert_eq!(policy.to_string().parse(), Ok(policy));
         }
