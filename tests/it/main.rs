@@ -1,5 +1,6 @@
 //! Tests across crates.
 
+mod backtest;
 mod capacity;
 mod crashes;
 mod decisions;
@@ -8,6 +9,7 @@ mod metrics_asked;
 mod oracle;
 mod plan_properties;
 mod refusals;
+mod rule_on_ticks;
 mod search;
 mod tidy;
 mod unwritable;

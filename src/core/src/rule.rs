@@ -205,7 +205,7 @@ impl GroupState {
     /// Takes in the next sample. One that does not go on from the last one
     /// starts a new window. The learner is not stepped by this.
     pub fn fold(&mut self, sample: Sample, max_gap: Span) {
-        if !self.is_watched(sample.at, max_gap) {
+        if !self.runs.is_empty() && !self.is_watched(sample.at, max_gap) {
             self.end_window();
         }
         self.departed = sample.departed;

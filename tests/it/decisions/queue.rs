@@ -80,13 +80,41 @@ fn job_beyond_the_look_ahead_holds_nothing() {
 }
 
 #[test]
-fn look_ahead_ends_with_the_idle_timer() {
+fn look_ahead_ends_with_the_break_even_time() {
     check(
         "look_ahead_ends",
         "
         group workers tau=4m queue_lookahead=30m
         node n1..n3 idle
-        job 17 nodes=2 eligible=+5m
+        job 17 nodes=2 eligible=+21m
+        ",
+    );
+}
+
+#[test]
+fn look_ahead_reaches_beyond_a_short_timer() {
+    check(
+        "look_ahead_beyond_timer",
+        "
+        group workers tau=4m queue_lookahead=30m
+        node n1..n3 idle
+        job 17 nodes=2 eligible=+19m
+        ",
+    );
+}
+
+#[test]
+fn what_idles_within_the_timer_is_there_for_jobs_that_come_soon() {
+    check(
+        "soon_takes_what_is_kept",
+        "
+        group workers tau=10m
+        node n1..n3 idle
+        node n4 running 17
+        at -5m
+        node n4 idle
+        at 0s
+        job 18 nodes=1 eligible=+10m
         ",
     );
 }

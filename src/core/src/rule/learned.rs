@@ -387,9 +387,11 @@ impl Learner {
         let timer = timer.max(terms.shortest);
         metered.learned.set_timer(self.watched, timer, &self.levels);
         metered.learned.set_spares(spares);
+        metered.learned.settle(self.watched, &self.levels);
         let fitted = fit.timer.max(terms.shortest);
         for meter in metered.spares.meters() {
             meter.set_timer(self.watched, fitted, &self.levels);
+            meter.settle(self.watched, &self.levels);
         }
     }
 }

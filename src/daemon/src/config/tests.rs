@@ -198,7 +198,7 @@ fn what_is_not_written_is_at_its_default() {
         billed_after_delete: Span::ZERO,
         delay_value: Factor::ONE,
         wake_failure_cost: Usd::ZERO,
-        timer: TimerChoice::BreakEven,
+        timer: TimerChoice::Learned,
         queue_lookahead: Span::mins(30),
         min_age: Span::mins(10),
         post_job_grace: Span::mins(2),

@@ -594,7 +594,7 @@ fn a_default_that_depends_on_other_keys_is_listed_with_its_value() {
         ("cluster[c].group[g].regain", "\"scarce\""),
         ("cluster[c].group[g].max_delete_per_batch", "3"),
         ("cluster[c].group[g].max_delete_per_day", "12"),
-        ("cluster[c].group[g].idle_timer", "\"break-even\""),
+        ("cluster[c].group[g].idle_timer", "\"learned\""),
     ] {
         assert_eq!(folder.setting(key), owned(value, "default"), "{key}");
     }

@@ -1,3 +1,8 @@
+//! The rule, piece by piece and over generated demand.
+
+mod learning;
+mod metering;
+
 use proptest::prelude::*;
 
 use super::*;
