@@ -6,6 +6,7 @@
 
 #![expect(clippy::print_stdout, reason = "a benchmark's output is its table")]
 
+use std::hint::black_box;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -27,7 +28,9 @@ fn main() {
     println!("policy             median s");
     let year = Replay { groups: vec![year()], shortest: Span::ZERO, seed: 1 };
     for policy in [Policy::Count(Span::mins(10)), Policy::Learned, Policy::Optimum] {
-        let took = median(|| drop(year.run(policy, |_| {})));
+        let took = median(|| {
+            black_box(year.run(policy, |_| {}));
+        });
         println!("{:16}  {:9.3}", policy.to_string(), took.as_secs_f64());
     }
     println!();
@@ -40,7 +43,9 @@ fn main() {
         ("surf_lisa_2022.jobs", Some((2, 122))),
     ] {
         let replay = Replay { groups: recorded(name, days), shortest: Span::ZERO, seed: 1 };
-        let took = median(|| drop(replay.run_timers(&CANDIDATES)));
+        let took = median(|| {
+            black_box(replay.run_timers(&CANDIDATES));
+        });
         let groups = replay.groups.len();
         println!("{name:22} {groups:2}  {:8}  {:8.3}", replay.moments(), took.as_secs_f64());
     }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use trimtab_core::plan::{Evidence, GroupFigures, Mark, NodeVerdict, Release, Verdict};
 use trimtab_core::rule::Counts;
+use trimtab_core::rule::learned::{SoFar, Standing};
 use trimtab_core::units::Span;
 use trimtab_daemon::driver::TickReport;
 
@@ -41,7 +42,10 @@ impl PlanDocument {
             groups: plan
                 .figures
                 .iter()
-                .map(|(name, figures)| (name.to_string(), GroupDocument::of(figures)))
+                .map(|(name, figures)| {
+                    let so_far = report.so_far.get(name);
+                    (name.to_string(), GroupDocument::of(figures, so_far))
+                })
                 .collect(),
             marks: plan.marks.iter().map(MarkDocument::of).collect(),
             releases: plan.releases.iter().map(ReleaseDocument::of).collect(),
@@ -69,11 +73,52 @@ pub(crate) struct GroupDocument {
     marks: u32,
     bound: Option<String>,
     wanted_back: u32,
+    /// When the next node would be spare, if nothing changed.
+    next_at: Option<String>,
+    learned: Option<LearnedDocument>,
+    so_far: Option<SoFarDocument>,
+}
+
+/// Where the learned timer comes from.
+#[derive(Serialize)]
+struct LearnedDocument {
+    idle_timer_seconds: i64,
+    spares: u32,
+    fitted_at: String,
+    own_gaps: u64,
+    pooled_gaps: u64,
+    /// Held to break-even, because it has cost too much so far.
+    governed: bool,
+}
+
+/// What timers would have cost on what was seen, side by side.
+#[derive(Serialize)]
+struct SoFarDocument {
+    since: String,
+    fixed_timer_seconds: i64,
+    fixed_usd: f64,
+    break_even_usd: f64,
+    learned_usd: f64,
+    clairvoyant_usd: f64,
+}
+
+impl SoFarDocument {
+    fn of(so_far: &SoFar) -> Self {
+        let SoFar { since, fixed, costs } = so_far;
+        Self {
+            since: since.to_string(),
+            fixed_timer_seconds: fixed.as_secs(),
+            fixed_usd: costs.fixed.as_dollars(),
+            break_even_usd: costs.break_even.as_dollars(),
+            learned_usd: costs.learned.as_dollars(),
+            clairvoyant_usd: costs.clairvoyant.as_dollars(),
+        }
+    }
 }
 
 impl GroupDocument {
     /// The document of these figures.
-    pub(crate) fn of(figures: &GroupFigures) -> Self {
+    pub(crate) fn of(figures: &GroupFigures, so_far: Option<&SoFar>) -> Self {
         let cost = figures.cost.as_ref();
         let break_even = cost.map(|cost| cost.break_even).filter(|span| !span.is_forever());
         let timer = figures.tau.filter(|tau| !tau.is_forever());
@@ -92,6 +137,16 @@ impl GroupDocument {
             marks: figures.marks.0,
             bound: figures.bound.map(|bound| bound.to_string()),
             wanted_back: figures.wanted_back.0,
+            next_at: figures.next_at.map(|at| at.to_string()),
+            learned: figures.fit.map(|fit| LearnedDocument {
+                idle_timer_seconds: fit.timer.as_secs(),
+                spares: fit.spares.0,
+                fitted_at: fit.at.to_string(),
+                own_gaps: fit.own_gaps,
+                pooled_gaps: fit.pooled_gaps,
+                governed: figures.standing == Some(Standing::Governed),
+            }),
+            so_far: so_far.map(SoFarDocument::of),
         }
     }
 }

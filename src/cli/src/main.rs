@@ -20,6 +20,7 @@ mod service;
 mod simulate;
 mod unfence;
 mod wiring;
+mod words;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;

@@ -5,6 +5,7 @@ use anyhow::Context;
 use serde::Serialize;
 use trimtab_core::action::{EventKind, Sight};
 use trimtab_core::ids::ClusterName;
+use trimtab_core::rule::learned::{Learner, SoFar};
 use trimtab_daemon::ledger::{ActionEvent, Explanation, HistoryRow, NodeQuery, SqliteLedger};
 use trimtab_daemon::ports::{Clock, Switch, SwitchEntry};
 
@@ -13,6 +14,7 @@ use crate::clock::SystemClock;
 use crate::document::{GroupDocument, decision};
 use crate::exit::Exit;
 use crate::output::{self, Format, Style, Tone, line, plain, table};
+use crate::words;
 
 /// `trimtab history`.
 pub(crate) fn history(args: &HistoryArgs) -> anyhow::Result<Exit> {
@@ -61,14 +63,20 @@ pub(crate) fn explain(args: &ExplainArgs) -> anyhow::Result<Exit> {
             plain(&args.node)
         );
     };
+    let learners = reader.learners(&found.cluster)?;
+    let so_far = learners.get(&found.group).and_then(Learner::so_far);
     match args.output {
-        Format::Json => output::json(&Words::of(&found))?,
-        Format::Table => print_explanation(&found, Style::of_stdout())?,
+        Format::Json => output::json(&Words::of(&found, so_far.as_ref()))?,
+        Format::Table => print_explanation(&found, so_far.as_ref(), Style::of_stdout())?,
     }
     Ok(Exit::Ok)
 }
 
-fn print_explanation(found: &Explanation, style: Style) -> anyhow::Result<()> {
+fn print_explanation(
+    found: &Explanation,
+    so_far: Option<&SoFar>,
+    style: Style,
+) -> anyhow::Result<()> {
     let title = format!("{} in group {} of cluster {}", found.node, found.group, found.cluster);
     line(&style.paint(Tone::Strong, &title))?;
     if let Some(until) = found.cooldown {
@@ -77,23 +85,20 @@ fn print_explanation(found: &Explanation, style: Style) -> anyhow::Result<()> {
     if let Some(span) = &found.figures {
         let figures = &span.figures;
         let since = span.since;
-        if let (Some(counts), Some(tau)) = (figures.counts, figures.tau) {
+        if let Some(counts) = figures.counts {
             line(&format!(
-                "group since {since}: {} busy, {} idle, {} wanted by waiting jobs; spare for τ = \
-                 {tau}: {}; floor {}",
-                counts.busy,
-                counts.idle,
-                counts.queued,
-                figures.surplus.map_or("not known yet".to_owned(), |n| n.to_string()),
-                figures.floor
+                "group since {since}: {} busy, {} idle, {} wanted by waiting jobs; floor {}",
+                counts.busy, counts.idle, counts.queued, figures.floor
             ))?;
         }
-        if let Some(cost) = figures.cost {
-            line(&format!(
-                "a node costs {}, bringing one back costs {}, so it pays to delete after {} idle",
-                cost.price, cost.wake, cost.break_even
-            ))?;
+        for sentence in words::of_rule(figures, so_far) {
+            line(&sentence)?;
         }
+    }
+    if let Some(newest) = found.verdicts.iter().find(|span| span.until.is_none()) {
+        let figures = found.figures.as_ref().map(|span| &span.figures);
+        let change = words::what_would_change(&newest.verdict, figures);
+        line(&plain(&format!("{}; {change}", newest.verdict)))?;
     }
     let mut verdicts = table(&["from", "until", "verdict"]);
     for span in &found.verdicts {
@@ -234,6 +239,8 @@ struct Words {
     group: String,
     left_alone_until: Option<String>,
     figures: Option<GroupDocument>,
+    /// What would have to change for it to go, or to stay.
+    change: Option<String>,
     verdicts: Vec<Word>,
     actions: Vec<Action>,
 }
@@ -248,13 +255,16 @@ struct Word {
 }
 
 impl Words {
-    fn of(found: &Explanation) -> Self {
+    fn of(found: &Explanation, so_far: Option<&SoFar>) -> Self {
+        let figures = found.figures.as_ref().map(|span| &span.figures);
+        let newest = found.verdicts.iter().find(|span| span.until.is_none());
         Self {
+            change: newest.map(|span| words::what_would_change(&span.verdict, figures)),
             node: found.node.to_string(),
             cluster: found.cluster.to_string(),
             group: found.group.to_string(),
             left_alone_until: found.cooldown.map(|at| at.to_string()),
-            figures: found.figures.as_ref().map(|span| GroupDocument::of(&span.figures)),
+            figures: figures.map(|figures| GroupDocument::of(figures, so_far)),
             verdicts: found
                 .verdicts
                 .iter()

@@ -20,6 +20,7 @@ use crate::metrics_cost::MetricsDocument;
 use crate::output::{self, Format, Style, Tone, line, plain, right, table};
 use crate::service::Service;
 use crate::wiring::{Keep, Wired, span};
+use crate::words;
 
 /// How long a simulated cluster is watched before a plan counts: longer than any timer of
 /// the examples.
@@ -199,6 +200,7 @@ fn print_plan(report: &TickReport, tick: Span, brief: bool, style: Style) -> any
     let plan = &report.plan;
     line(&style.paint(Tone::Strong, &format!("cluster {} at {}", plan.cluster, plan.made_at)))?;
     print_groups(plan)?;
+    print_timers(report)?;
     let mut rows = table(&["group", "node", "name", "verdict"]);
     for verdict in &plan.verdicts {
         let (tone, to_do) = match &verdict.verdict {
@@ -257,6 +259,16 @@ fn print_groups(plan: &Plan) -> anyhow::Result<()> {
     }
     right(&mut groups, &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14]);
     line(&groups.to_string())
+}
+
+/// What each timer has cost so far, and where the one in force comes from.
+fn print_timers(report: &TickReport) -> anyhow::Result<()> {
+    for (name, figures) in &report.plan.figures {
+        for text in words::of_rule(figures, report.so_far.get(name)) {
+            line(&format!("{name}: {text}"))?;
+        }
+    }
+    Ok(())
 }
 
 /// A group's figures as cells of the table that `plan` and `explain` print.

@@ -21,6 +21,7 @@ use trimtab_core::ids::{ActionId, GroupName, InstanceId, LedgerId, TickId};
 use trimtab_core::plan::{Mark, Plan};
 use trimtab_core::planner;
 use trimtab_core::policy::{ClusterPolicy, WitnessKind};
+use trimtab_core::rule::learned::SoFar;
 use trimtab_core::snapshot::{FenceSight, InstanceStatus, Listing, Snapshot, WorkloadSource};
 use trimtab_core::units::{NodeCount, Span, Time};
 
@@ -59,6 +60,8 @@ pub struct TickReport {
     pub metrics: MetricsUse,
     /// What was decided.
     pub plan: Plan,
+    /// What each group's timers have cost so far, side by side.
+    pub so_far: BTreeMap<GroupName, SoFar>,
     /// The nodes of it that were begun with: none without writers, and none
     /// when the tick only followed.
     pub begun: Vec<InstanceId>,
@@ -237,7 +240,23 @@ impl Driver {
             Some(_) | None => vec![],
         };
         let open = self.history.actions.len();
-        Ok(TickReport { tick, ring, snapshot, metrics, plan, begun, violations, sent, ended, open })
+        let learners = self.history.groups.iter();
+        let so_far = learners
+            .filter_map(|(name, state)| Some((name.clone(), state.learner.as_ref()?.so_far()?)))
+            .collect();
+        Ok(TickReport {
+            tick,
+            ring,
+            snapshot,
+            metrics,
+            plan,
+            so_far,
+            begun,
+            violations,
+            sent,
+            ended,
+            open,
+        })
     }
 
     /// Takes back whatever is short of the delete call. Called at SIGTERM.

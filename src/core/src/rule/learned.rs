@@ -126,6 +126,19 @@ struct Metered {
     clairvoyant: Spent,
     /// What was spent at prices that hold no more.
     earlier: Costs,
+    /// When metering began.
+    since: Time,
+}
+
+/// What the timers of a group have cost so far, side by side on the same demand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SoFar {
+    /// Since when they are metered.
+    pub since: Time,
+    /// The fixed timer among them.
+    pub fixed: Span,
+    /// What each has cost.
+    pub costs: Costs,
 }
 
 /// What each rule has cost so far, beyond the nodes in use.
@@ -240,6 +253,13 @@ impl Learner {
     pub fn costs(&self) -> Option<Costs> {
         let metered = self.metered.as_ref()?;
         Some(metered.costs())
+    }
+
+    /// The same, with what it is about.
+    pub fn so_far(&self) -> Option<SoFar> {
+        let metered = self.metered.as_ref()?;
+        let (since, fixed) = (metered.since, metered.terms.fixed);
+        Some(SoFar { since, fixed, costs: metered.costs() })
     }
 
     /// What the learned timer has spent at the present price.
@@ -357,7 +377,8 @@ impl Learner {
             Some(metered) if metered.terms == terms => return,
             Some(metered) => metered.agree(terms, self.watched, &self.levels),
             None => {
-                self.metered = Some(Metered::starting(terms, self.watched, &self.levels));
+                let metered = Metered::starting(terms, self.at, self.watched, &self.levels);
+                self.metered = Some(metered);
             }
         }
         // What was fitted at other prices, or without any, is fitted anew; the
@@ -410,7 +431,7 @@ fn fit(own: &Histogram, pooled: &Histogram, cost: &WakeCost) -> Span {
 }
 
 impl Metered {
-    fn starting(terms: Terms, at: Span, levels: &Levels) -> Self {
+    fn starting(terms: Terms, since: Time, at: Span, levels: &Levels) -> Self {
         let break_even = terms.cost.break_even.max(terms.shortest);
         Self {
             terms,
@@ -420,6 +441,7 @@ impl Metered {
             spares: Spares::starting(at, break_even, levels),
             clairvoyant: Spent::default(),
             earlier: Costs::default(),
+            since,
         }
     }
 

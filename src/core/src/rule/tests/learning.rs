@@ -80,7 +80,7 @@ fn gaps_of_ten_hours_teach_to_wait_for_none() {
 fn what_ended_more_than_28_days_ago_is_forgotten() {
     let mut learner = starting(1, 1);
     let at = repeat(&mut learner, 0, 30, 20, 200);
-    let at = repeat(&mut learner, at, 60, 600, 70);
+    repeat(&mut learner, at, 60, 600, 70);
     let fit = *learner.fit().expect("a fit");
     assert_eq!(fit.timer, Span::ZERO, "the newer gaps are what counts");
     assert!(fit.own_gaps < 80, "{}", fit.own_gaps);

@@ -1,0 +1,176 @@
+//! A group's rule and a node's verdict in sentences: what was counted, what it
+//! is worth, when the next node goes, and what would have to change.
+
+use trimtab_core::plan::{Bound, GroupFigures, KeepReason, Verdict};
+use trimtab_core::rule::learned::{SoFar, Standing};
+use trimtab_core::units::{NodeCount, Span, Usd};
+
+/// What the rule says of a group, a sentence each.
+pub(crate) fn of_rule(figures: &GroupFigures, so_far: Option<&SoFar>) -> Vec<String> {
+    let mut said = vec![];
+    if let (Some(counts), Some(tau)) = (figures.counts, figures.tau) {
+        let through = match (figures.surplus, figures.covered_since) {
+            (Some(surplus), _) => format!("{surplus} of them throughout the last {tau}"),
+            (None, Some(since)) => format!("watched since {since}, for less than {tau}"),
+            (None, None) => "not watched yet".to_owned(),
+        };
+        let NodeCount(idle) = counts.idle;
+        said.push(format!("{idle} idle, {through}"));
+        said.push(timer(figures, tau));
+    }
+    if let Some(cost) = figures.cost.filter(|cost| !cost.break_even.is_forever()) {
+        said.push(format!(
+            "a node saves {} by going, and costs {} to bring back: as much as {} of idling (T*)",
+            cost.price, cost.wake, cost.break_even
+        ));
+    }
+    said.push(next(figures));
+    said.extend(so_far.map(costs));
+    said
+}
+
+fn timer(figures: &GroupFigures, tau: Span) -> String {
+    let Some(fit) = &figures.fit else { return format!("the idle timer τ is {tau}") };
+    let in_force = match figures.standing {
+        Some(Standing::Governed) => format!(
+            "the idle timer τ is {tau}; what the learned one ({}) has cost is more than 5 % above \
+             break-even, which is in force until it is not",
+            fit.timer
+        ),
+        Some(Standing::Learned) | None if fit.timer == tau => {
+            format!("the idle timer τ is {tau}, which would have cost least")
+        }
+        Some(Standing::Learned) | None => {
+            format!("the idle timer τ is {tau}; what would have cost least is {}", fit.timer)
+        }
+    };
+    let spares = match fit.spares {
+        NodeCount::ZERO => String::new(),
+        spares => format!(" with {spares} to spare"),
+    };
+    format!(
+        "{in_force}{spares} on {} idle gaps of its own and {} of all groups of the cluster, in \
+         the 28 days before {}",
+        fit.own_gaps, fit.pooled_gaps, fit.at
+    )
+}
+
+fn next(figures: &GroupFigures) -> String {
+    if figures.marks > NodeCount::ZERO {
+        return format!("{} go now", figures.marks);
+    }
+    match figures.next_at {
+        None if figures.spares > NodeCount::ZERO => {
+            format!("no node would go before more than {} idle", figures.spares)
+        }
+        None => "no node would go before one idles that no job waits for".to_owned(),
+        Some(at) => format!(
+            "the next node would be spare at {at}, if no more are needed until then{}",
+            bound(figures)
+        ),
+    }
+}
+
+fn bound(figures: &GroupFigures) -> String {
+    match figures.bound {
+        None | Some(Bound::Surplus) => String::new(),
+        Some(bound) => format!("; now held by: {bound}"),
+    }
+}
+
+fn costs(so_far: &SoFar) -> String {
+    let SoFar { since, fixed, costs } = so_far;
+    let of_optimum = |cost: Usd| {
+        let optimum = costs.clairvoyant;
+        if optimum > Usd::ZERO {
+            format!("{cost} ({:.2})", cost.as_dollars() / optimum.as_dollars())
+        } else {
+            cost.to_string()
+        }
+    };
+    format!(
+        "since {since} idle time and boots would have cost {} with the learned timer, {} with \
+         break-even, {} with a fixed {fixed}, {} with foresight",
+        of_optimum(costs.learned),
+        of_optimum(costs.break_even),
+        of_optimum(costs.fixed),
+        costs.clairvoyant
+    )
+}
+
+/// What would have to change for a node to go (or to stay).
+pub(crate) fn what_would_change(verdict: &Verdict, figures: Option<&GroupFigures>) -> String {
+    match verdict {
+        Verdict::Mark(_) => {
+            "a job that lands on it, a person's resume, a pause or a floor keeps it".to_owned()
+        }
+        Verdict::Leaving { .. } => {
+            "until the delete call is sent, a job, a person, a pause or a floor brings it back"
+                .to_owned()
+        }
+        Verdict::Release(_) => "it may be chosen again after its cool-down".to_owned(),
+        Verdict::Keep(why) => format!("it goes {}", unless(why, figures)),
+    }
+}
+
+/// The end of "it goes …".
+fn unless(why: &KeepReason, figures: Option<&GroupFigures>) -> String {
+    let text = match why {
+        KeepReason::Stopped(_) => "once trimtab may act (`trimtab resume`)",
+        KeepReason::Frozen(_) => "once a person ends the freeze (`trimtab resume --clear-freeze`)",
+        KeepReason::BackedOff(backoff) => {
+            return format!("at {} at the earliest, when requests are tried again", backoff.until);
+        }
+        KeepReason::ClusterUnread | KeepReason::ListingLost(_) | KeepReason::WorkloadUnread(_) => {
+            "once all of it can be read, and it was idle for τ since"
+        }
+        KeepReason::ClusterNotReady(_) | KeepReason::GroupNotCalm => "once that is in service",
+        KeepReason::SoftwareUpdate => "once the update is over",
+        KeepReason::RivalAutoscaler => "once the other autoscaler is off",
+        KeepReason::RecoveryUnderWay => "once the recovery is over",
+        KeepReason::GroupNotNamed => "if a [[cluster.group]] names its group",
+        KeepReason::ControlRole(_) => "never: such nodes are not touched",
+        KeepReason::GroupFrozen(_) => "once the counts agree again and nothing is scaling",
+        KeepReason::PriceUnknown => "if price_usd_per_hour is written",
+        KeepReason::BootUnknown => "if boot is written",
+        KeepReason::PaidAnyway(_) => "never for money: deleting it saves nothing",
+        KeepReason::CapacityContradicts { .. } => "if `capacity` says what the API shows",
+        KeepReason::ScarceCapacity => "if accept_regain_risk_usd says what losing it may cost",
+        KeepReason::NodeLocalDataUndeclared => "if node_local_data is declared",
+        KeepReason::ShuttingDown => "by itself: it is on its way out",
+        KeepReason::Impaired(_) => "once it is healthy, undrained and idle",
+        KeepReason::Arriving(_) => "once it has joined and was idle for τ",
+        KeepReason::Unknown(_) => "once every witness says that it is idle, for τ",
+        KeepReason::Busy(_) | KeepReason::Active(_) => {
+            "once its work is over and as many nodes idle for τ"
+        }
+        KeepReason::Protected => "if its protection is taken away",
+        KeepReason::CoolingDown { until }
+        | KeepReason::TooYoung { until }
+        | KeepReason::RecentlyBusy { until } => {
+            return format!("at {until} at the earliest, if it is spare then");
+        }
+        KeepReason::WindowOpen { covered_since: Some(since), tau } if !tau.is_forever() => {
+            return format!("at {} at the earliest, if it idles until then", *since + *tau);
+        }
+        KeepReason::WindowOpen { .. } => "once it was watched for as long as the idle timer",
+        KeepReason::Enough(Bound::Surplus) => {
+            let next = figures.and_then(|figures| figures.next_at);
+            return match next {
+                Some(at) => format!("at {at} or later, if no more nodes are needed until then"),
+                None => "once more nodes idle than waiting jobs and spares take".to_owned(),
+            };
+        }
+        KeepReason::Enough(Bound::Floor) => "if min_nodes or a keep window asks for fewer nodes",
+        KeepReason::Enough(Bound::ClusterFloor) => "if the cluster's min_nodes asks for fewer",
+        KeepReason::Enough(Bound::BatchBudget) => "with a later request (max_delete_per_batch)",
+        KeepReason::Enough(Bound::HourBudget) => "later in the hour (max_delete_per_hour)",
+        KeepReason::Enough(Bound::DayBudget) => "later in the day (max_delete_per_day)",
+        KeepReason::Enough(Bound::LeavingBudget) => {
+            "once those on their way out are gone (max_leaving_percent)"
+        }
+        KeepReason::Enough(Bound::Candidates) => "once it may be chosen",
+        KeepReason::Enough(Bound::WholeGroup) => "with its whole group",
+    };
+    text.to_owned()
+}
