@@ -40,6 +40,13 @@ fn timer(figures: &GroupFigures, tau: Span) -> String {
         Some(Standing::Learned) | None if fit.timer == tau => {
             format!("the idle timer τ is {tau}, which would have cost least")
         }
+        // Nothing is called idle on one sample.
+        Some(Standing::Learned) | None if fit.timer < tau && figures.standing.is_some() => {
+            format!(
+                "the idle timer τ is {tau}, two ticks; what would have cost least is {}",
+                fit.timer
+            )
+        }
         Some(Standing::Learned) | None => {
             format!("the idle timer τ is {tau}; what would have cost least is {}", fit.timer)
         }
@@ -83,18 +90,18 @@ fn costs(so_far: &SoFar) -> String {
     let of_optimum = |cost: Usd| {
         let optimum = costs.clairvoyant;
         if optimum > Usd::ZERO {
-            format!("{cost} ({:.2})", cost.as_dollars() / optimum.as_dollars())
+            format!("{cost} ({:.2} times that)", cost.as_dollars() / optimum.as_dollars())
         } else {
             cost.to_string()
         }
     };
     format!(
-        "since {since} idle time and boots would have cost {} with the learned timer, {} with \
-         break-even, {} with a fixed {fixed}, {} with foresight",
+        "since {since} idle time, boots and waiting would have cost {} with foresight, {} with the \
+         learned timer, {} with break-even, {} with a fixed {fixed}",
+        costs.clairvoyant,
         of_optimum(costs.learned),
         of_optimum(costs.break_even),
         of_optimum(costs.fixed),
-        costs.clairvoyant
     )
 }
 

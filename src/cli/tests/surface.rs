@@ -47,9 +47,18 @@ const WORLD: &str = "config/simulated/world.toml";
 fn help_names_every_command_and_misuse_exits_64() {
     let help = run(&["--help"]);
     assert_eq!(code(&help), 0);
-    for command in
-        ["demo", "run", "plan", "explain", "history", "check-config", "pause", "resume", "simulate"]
-    {
+    for command in [
+        "demo",
+        "run",
+        "plan",
+        "explain",
+        "history",
+        "backtest",
+        "check-config",
+        "pause",
+        "resume",
+        "simulate",
+    ] {
         assert!(stdout(&help).contains(command), "{command}");
         assert_eq!(code(&run(&[command, "--help"])), 0);
     }
