@@ -11,7 +11,7 @@ use trimtab_backtest::load::{self, Trace};
 use trimtab_core::ids::GroupName;
 use trimtab_core::policy::{ClusterPolicy, TimerChoice};
 use trimtab_core::rule::learned::{Costs, Learner, carry_on};
-use trimtab_core::rule::{Costing, SampleRun, terms};
+use trimtab_core::rule::{Costing, SampleRun, terms, wake_cost};
 use trimtab_core::trace::TraceJob;
 use trimtab_core::units::{MilliGpus, NodeCount, Span, Time};
 use trimtab_daemon::driver::TickReport;
@@ -64,11 +64,11 @@ struct Past {
 }
 
 fn policy(timer: TimerChoice) -> ClusterPolicy {
-    let group = |partition, size, gpus| {
+    let group = |partition, size, gpus, boot| {
         let mut group = group_policy();
         group.size = NodeCount(size);
         group.timer = timer;
-        group.boot = Some(Span::mins(15));
+        group.boot = Some(Span::mins(boot));
         group.gpus_per_node = MilliGpus::whole(gpus);
         group.partitions = vec![name(partition)];
         // The rule is what is looked at, not what else keeps a node.
@@ -76,7 +76,7 @@ fn policy(timer: TimerChoice) -> ClusterPolicy {
         group.budgets.per_day = NodeCount(100_000);
         group
     };
-    let groups = [("busy", group("lisa", 300, 0)), ("calm", group("6214e9", 60, 8))];
+    let groups = [("busy", group("lisa", 300, 0, 15)), ("calm", group("6214e9", 60, 8, 90))];
     let mut policy =
         cluster_policy(groups.map(|(group, policy)| (name(group), policy)).into_iter().collect());
     policy.cluster = name("research");
@@ -192,7 +192,10 @@ fn whole_ticks_over_a_day_of_a_trace_mark_what_the_rule_says() {
                 let learner = &learners[group];
                 let expected = match timer {
                     TimerChoice::Learned => learner.timer().expect("a price"),
-                    TimerChoice::BreakEven => Span::mins(30),
+                    TimerChoice::BreakEven => {
+                        let cost = wake_cost(&past.life.policy.groups[group]);
+                        cost.expect("a price").break_even
+                    }
                     TimerChoice::Fixed(fixed) => fixed,
                 };
                 assert_eq!(figures.tau, Some(expected), "{group} at {at}");

@@ -83,13 +83,6 @@ impl Group {
         kept
     }
 
-    /// Node-time while somebody watched, with all nodes up.
-    pub fn whole(&self) -> Span {
-        let mut whole = Span::ZERO;
-        self.stretches(|_, length| whole += length.times(i64::from(self.size.0)));
-        whole
-    }
-
     fn stretches(&self, mut does: impl FnMut(Demand, Span)) {
         let (mut at, mut demand) = (self.begins, Some(self.first));
         let ends = Moment { at: self.ends, kind: MomentKind::Unwatched };
@@ -128,7 +121,9 @@ pub struct Selection {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EmptySelection {
     /// No group has demand.
-    #[error("nothing is left to replay: no partition has {min_jobs} jobs in those days")]
+    #[error(
+        "nothing is left to replay: no partition has {min_jobs} jobs, or none of them in those days"
+    )]
     NoJobs {
         /// As asked for.
         min_jobs: usize,
@@ -262,7 +257,7 @@ pub fn from_runs(
         size: needed.fold(up, Ord::max),
         up,
         begins: first.from,
-        ends: last.to,
+        ends: runs.iter().map(|(_, run)| run.to).fold(last.to, Ord::max),
         first: first.counts.levels(),
         moments,
         turns: None,

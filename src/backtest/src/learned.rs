@@ -15,9 +15,12 @@ struct Course<'a> {
     is_watched: bool,
     terms: Terms,
     queue: bool,
+    /// Where it stood at the group's end.
+    end: Option<Learned>,
 }
 
 /// What the learned timer spent on one group.
+#[derive(Default)]
 pub(crate) struct Learned {
     pub(crate) spent: Spent,
     /// What the meters say that the daemon shows.
@@ -41,9 +44,11 @@ pub(crate) fn follow(
     let mut span = Gaps::span_of(begins);
     loop {
         let stop = Time((span + 1) * REFIT.0);
-        let moments = courses.iter_mut().map(|course| course.run_to(stop)).sum();
+        let is_last = stop > ends;
+        let before = if is_last { ends + Span::millis(1) } else { stop };
+        let moments = courses.iter_mut().map(|course| course.run_to(before)).sum();
         done(moments);
-        if stop >= ends {
+        if is_last {
             break;
         }
         let mut learners: Vec<(&mut Learner, bool)> = courses
@@ -53,20 +58,21 @@ pub(crate) fn follow(
         carry_on(&mut learners, stop);
         span += 1;
     }
-    courses.into_iter().map(Course::end).collect()
+    courses.into_iter().map(|course| course.end.unwrap_or_default()).collect()
 }
 
 impl<'a> Course<'a> {
     fn of(group: &'a Group, queue: bool, shortest: Span) -> Self {
         let cost = group.costing.wake_cost();
         let terms = Terms { cost, fixed: group.fixed, shortest };
-        Self { group, learner: None, left: group.moments.iter(), is_watched: true, terms, queue }
+        let left = group.moments.iter();
+        Self { group, learner: None, left, is_watched: true, terms, queue, end: None }
     }
 
     /// Steps through what comes before `stop`; returns how many moments.
     fn run_to(&mut self, stop: Time) -> u64 {
         let group = self.group;
-        if group.begins >= stop {
+        if group.begins >= stop || self.end.is_some() {
             return 0;
         }
         let first = seen(group.first, self.queue);
@@ -90,24 +96,17 @@ impl<'a> Course<'a> {
                 MomentKind::Unwatched => self.is_watched = false,
             }
         }
-        if group.ends < stop && self.is_watched {
-            learner.advance(group.ends);
+        if group.ends < stop && self.end.is_none() {
+            if self.is_watched {
+                learner.advance(group.ends);
+            }
             self.is_watched = false;
+            let mut spent = learner.spent().unwrap_or_default();
+            let gone = learner.idle_levels().less(learner.kept().unwrap_or(NodeCount::ZERO));
+            spent.add_idle(gone, group.costing.billed_after_delete);
+            self.end = Some(Learned { spent, costs: learner.costs().unwrap_or_default() });
         }
         moments
-    }
-
-    fn end(self) -> Learned {
-        let Some(mut learner) = self.learner else {
-            return Learned { spent: Spent::default(), costs: Costs::default() };
-        };
-        if self.is_watched {
-            learner.advance(self.group.ends);
-        }
-        let mut spent = learner.spent().unwrap_or_default();
-        let gone = learner.idle_levels().less(learner.kept().unwrap_or(NodeCount::ZERO));
-        spent.add_idle(gone, self.group.costing.billed_after_delete);
-        Learned { spent, costs: learner.costs().unwrap_or_default() }
     }
 }
 

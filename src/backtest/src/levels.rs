@@ -81,6 +81,7 @@ fn step(
         }
         rent_or_buy.ended(&gap);
     });
+    rent_or_buy.booted(new);
     for meter in meters {
         meter.rose_beyond(new);
         meter.stepped(levels);
@@ -145,6 +146,13 @@ impl RentOrBuy {
             } else {
                 self.randomised.add_idle(one, gap.length);
             }
+        }
+    }
+
+    /// Levels that were never up have to be booted, whoever decides.
+    fn booted(&mut self, levels: NodeCount) {
+        for spent in [&mut self.randomised, &mut self.optimum, &mut self.prewarmed] {
+            spent.wakes += u64::from(levels.0);
         }
     }
 

@@ -8,7 +8,7 @@
 //! Costs are those of the level accounting (`algorithms.md` sections 1 and 2):
 //! idle node-time at the price, p(b + e) for every node brought back, and the
 //! waiting of the jobs that found it gone. Every policy starts with the whole
-//! group up, as a cluster does.
+//! group up, as a cluster does; on a daemon's own history, with what was up.
 
 pub mod demand;
 pub mod load;

@@ -100,7 +100,7 @@ pub fn parse(name: &str, bytes: &[u8]) -> Result<Trace, LoadError> {
     if length as u64 >= TEXT_MAX {
         return Err(LoadError::TooLong { path: path() });
     }
-    let first = text.trim_start_matches('\u{feff}').lines().find(|line| !line.trim().is_empty());
+    let first = text.strip_prefix('\u{feff}').unwrap_or(&text).lines().next();
     let first = first.unwrap_or_default().trim();
     let table = |why| LoadError::Table { path: path(), why };
     if first == JOB_HEADER {

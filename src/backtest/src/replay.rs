@@ -77,7 +77,8 @@ impl Replay {
             }
             return outcome;
         }
-        for (seed, group) in (self.seed..).zip(&self.groups) {
+        for (n, group) in (0_u64..).zip(&self.groups) {
+            let seed = self.seed.wrapping_add(n);
             let waits = policy != Policy::OptimumPrewarmed;
             outcome.add(group, spent(policy, group, seed), waits);
             done(group.moments.len() as u64);
@@ -108,10 +109,7 @@ fn spent(policy: Policy, group: &Group, seed: u64) -> Spent {
     let one = |timer: Span| levels::pass(group, &[timer], seed).timers[0];
     let gaps = || levels::pass(group, &[], seed);
     match policy {
-        Policy::Never => {
-            let idle = group.whole() - group.used() - group.kept_by_floor();
-            Spent { idle, wakes: 0 }
-        }
+        Policy::Never => one(Span::FOREVER),
         Policy::Node(timer, placement) => node_timer::follow(group, timer, placement, seed),
         Policy::Count(timer) => one(timer),
         Policy::BreakEven => one(group.costing.wake_cost().break_even),

@@ -69,6 +69,8 @@ pub fn parse(text: &str) -> Result<Workload, SwfError> {
     let mut head: BTreeMap<&str, u32> = BTreeMap::new();
     let mut names: BTreeMap<i64, PartitionName> = BTreeMap::new();
     let (mut jobs, mut never_ran) = (vec![], 0);
+    // Editors put a byte-order mark in front.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     for (line, text) in (1..).zip(text.lines()) {
         let text = text.trim();
         if let Some(comment) = text.strip_prefix(';') {
@@ -88,11 +90,12 @@ pub fn parse(text: &str) -> Result<Workload, SwfError> {
         }
         let job = Line { line, fields: &fields };
         let (wait, run) = (job.number(WAIT, "wait time")?, job.number(RUN, "run time")?);
-        let allocated = job.number(ALLOCATED, "allocated processors")?;
-        let processors = match allocated {
-            Some(processors) if processors > 0 => Some(processors),
-            Some(_) | None => job.number(REQUESTED, "requested processors")?,
-        };
+        let mut named = (ALLOCATED, "allocated processors");
+        let mut processors = job.number(named.0, named.1)?;
+        if processors.is_none_or(|processors| processors == 0) {
+            named = (REQUESTED, "requested processors");
+            processors = job.number(named.0, named.1)?;
+        }
         let submit = job.number(SUBMIT, "submit time")?;
         let (Some(submit), Some(run), Some(processors)) =
             (submit, run, processors.filter(|processors| *processors > 0))
@@ -101,7 +104,7 @@ pub fn parse(text: &str) -> Result<Workload, SwfError> {
             continue;
         };
         if processors > PROCESSORS_MAX {
-            return Err(job.wrong(ALLOCATED, "allocated processors", "at most 4294967"));
+            return Err(job.wrong(named.0, named.1, "at most 4294967"));
         }
         let start = Span::secs(submit + wait.unwrap_or(0));
         let partition = job.number(PARTITION, "partition")?.unwrap_or(0);

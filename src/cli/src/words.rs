@@ -72,7 +72,7 @@ fn next(figures: &GroupFigures) -> String {
         }
         None => "no node would go before one idles that no job waits for".to_owned(),
         Some(at) => format!(
-            "the next node would be spare at {at}, if no more are needed until then{}",
+            "the next node is spare from {at} on, if no more are needed until then{}",
             bound(figures)
         ),
     }

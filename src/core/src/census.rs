@@ -201,11 +201,14 @@ fn count_group(
     let largest =
         before.map_or(NodeCount::ZERO, |s| s.largest).max(NodeCount::of(view.nodes.len()));
     if let Some(jobs) = &view.pending {
-        counts.queued = demand::queued(jobs, group_policy, largest, at);
+        // More nodes than the whole group has cannot be taken.
+        let room = largest.max(group_policy.size).less(counts.busy + counts.unknown);
+        counts.queued = demand::queued(jobs, group_policy, largest, at).min(room);
         // A look further ahead than T* tells nothing of use (algorithms.md R4).
         let lookahead = wake_cost(group_policy).map_or(Span::ZERO, |cost| cost.break_even);
         let lookahead = group_policy.queue_lookahead.min(lookahead);
-        counts.upcoming = demand::upcoming(jobs, group_policy, largest, at, lookahead);
+        let upcoming = demand::upcoming(jobs, group_policy, largest, at, lookahead);
+        counts.upcoming = upcoming.min(room.less(counts.queued));
     }
     GroupCensus { sample: Sample { at, counts, departed }, members }
 }

@@ -301,7 +301,8 @@ pub struct GroupFigures {
     pub bound: Option<Bound>,
     /// Nodes that floor or demand want back.
     pub wanted_back: NodeCount,
-    /// When the next node would be spare, if nothing changed any more.
+    /// From when on one more node is spare, if nothing changes any more; may be
+    /// over.
     #[serde(default)]
     pub next_at: Option<Time>,
     /// Where the learned timer comes from; `None` without price or boot time.

@@ -186,7 +186,7 @@ impl Group<'_> {
         let wanted = self.spares() + NodeCount(1);
         let is_free = counts.free() >= counts.upcoming + wanted;
         let at = state.surplus_from(wanted, tau?)?;
-        is_free.then_some(at.max(self.now))
+        is_free.then_some(at)
     }
 
     fn open_actions(&self) -> impl Iterator<Item = &OpenAction> {

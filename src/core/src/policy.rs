@@ -265,7 +265,7 @@ pub struct GroupPolicy {
     pub wake_failure_cost: Usd,
     /// How τ is found.
     pub timer: TimerChoice,
-    /// How far ahead the queue is looked at (W); at most τ is useful.
+    /// How far ahead the queue is looked at (W); at most T* is useful.
     pub queue_lookahead: Span,
     /// A node younger than this is kept.
     pub min_age: Span,

@@ -343,6 +343,10 @@ impl Driver {
         let (mut gap, mut freeze) = (None, None);
         match census::take(snapshot, &self.policy, &self.history) {
             Ok(census) => {
+                if census.mass_change.is_some() || self.history.freeze.is_some() {
+                    // What is not believed opens no window and teaches nothing.
+                    counted.end_windows();
+                }
                 counted.fold(&census, &self.policy);
                 if let Some(why) = census.mass_change.filter(|_| self.history.freeze.is_none()) {
                     freeze = Some(Freeze { at: snapshot.taken_at, why });

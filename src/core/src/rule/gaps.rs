@@ -147,12 +147,27 @@ impl Gaps {
         debug_assert!(!self.spans.is_empty() || self.total.is_empty(), "what is left over");
     }
 
+    /// The clock was set back to `at`: what is dated later ended by then.
+    pub fn set_back(&mut self, at: Time) {
+        let now = Self::span_of(at);
+        let mut later = Histogram::default();
+        while let Some((_, histogram)) = self.spans.pop_back_if(|(span, _)| *span >= now) {
+            later.join(&histogram);
+        }
+        if !later.is_empty() {
+            self.spans.push_back((now, later));
+        }
+    }
+
     /// Those gaps and the ones that are still open, whose length is their age.
+    /// One that is older than all that is remembered is no longer awaited.
     pub fn with_open(&self, at: Span, levels: &Levels) -> Histogram {
         let mut all = self.total;
-        for idle in levels.idle() {
+        for (idle, announced_after) in levels.idle_by_announcement() {
             let age = at - idle.since;
-            all.add(u64::from(idle.levels.0), age, age);
+            if age <= REFIT.times(REMEMBERED) {
+                all.add(u64::from(idle.levels.0), age, announced_after.unwrap_or(age));
+            }
         }
         all
     }

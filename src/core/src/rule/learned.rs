@@ -1,11 +1,11 @@
 //! The learned timer of a group, what it is measured against, and what holds
 //! it to a bound.
 //!
-//! Three timers are metered on the same demand: a fixed one (what everybody
-//! else has), break-even, and the learned one. The learned timer is the
-//! candidate that would have cost least on the gaps of the last 28 days, and
-//! is fitted anew every 6 hours. It is in force while what it has cost stays
-//! within a factor of what break-even would have cost:
+//! Metered on the same demand are a fixed timer (what everybody else has),
+//! break-even, and the learned one, by itself and with numbers of spares. The
+//! learned timer is the candidate that would have cost least on the gaps of the
+//! last 28 days, and is fitted anew every 6 hours. It is in force while what it
+//! has cost stays within a factor of what break-even would have cost:
 //!
 //! ```text
 //! I <= (1 + eps) B + K        otherwise T*
@@ -19,7 +19,13 @@
 //! I <= 2 (1 + eps) OPT + K + N (p tau_max + beta) + (1 + eps) N p T*
 //! ```
 //!
-//! for N levels, however long it goes on and whatever the demand.
+//! for N levels, however long it goes on and whatever the demand, as long as
+//! prices stay (each change of them adds as much as N levels can cost once),
+//! jobs that are announced do come (nodes kept for others are paid for by
+//! either meter), and no timer has to be longer than T* ([`Terms::shortest`],
+//! in whose place B then is).
+
+use std::cmp::Reverse;
 
 use serde::{Deserialize, Serialize};
 
@@ -56,6 +62,11 @@ impl Demand {
     /// Levels that may not be let go.
     pub fn needed(&self) -> NodeCount {
         self.nodes.max(self.floor)
+    }
+
+    /// Nodes that only the floor keeps.
+    pub(super) fn kept_by_floor(&self) -> NodeCount {
+        self.floor.less(self.nodes)
     }
 
     /// Announced levels above those.
@@ -122,7 +133,7 @@ struct Metered {
     /// The learned timer with and without spares.
     spares: Spares,
     /// What somebody who knew the future would have spent on the gaps that
-    /// have ended.
+    /// have ended; on one in which prices changed, at the newer ones.
     clairvoyant: Spent,
     /// What was spent at prices that hold no more.
     earlier: Costs,
@@ -181,11 +192,16 @@ pub fn carry_on(learners: &mut [(&mut Learner, bool)], at: Time) {
     {
         let mut pooled = Histogram::default();
         for (learner, is_watched) in learners.iter_mut() {
-            learner.carry(next, *is_watched);
+            // One that was away while the others were fitted comes after them.
+            if learner.next_refit() <= next {
+                learner.carry(next, *is_watched);
+            }
             pooled.join(&learner.open_and_ended());
         }
         for (learner, _) in learners.iter_mut() {
-            learner.refit(next, &pooled);
+            if learner.next_refit() <= next {
+                learner.refit(next, &pooled);
+            }
         }
     }
     for (learner, is_watched) in learners {
@@ -198,6 +214,7 @@ impl Learner {
     pub fn starting(at: Time, demand: Demand, up: NodeCount, terms: Option<Terms>) -> Self {
         let mut levels = Levels::starting(Span::ZERO, demand.needed(), up);
         levels.step(Span::ZERO, demand.needed(), demand.beyond(), |_| {});
+        levels.keep_by_floor(demand.kept_by_floor());
         let mut learner = Self {
             at,
             watched: Span::ZERO,
@@ -278,40 +295,50 @@ impl Learner {
     }
 
     fn carry(&mut self, at: Time, is_watched: bool) {
-        if is_watched {
+        if is_watched && at >= self.at {
             self.advance(at);
         } else {
             self.resume(at);
         }
     }
 
-    /// The same demand up to `at`; an instant that lies behind changes nothing.
+    /// The same demand up to `at`, which does not lie behind.
     pub fn advance(&mut self, at: Time) {
-        if at <= self.at {
-            return;
-        }
-        self.watched += at.since(self.at);
+        self.watched += at.since(self.at).max(Span::ZERO);
         self.at = at;
         if let Some(metered) = &mut self.metered {
             metered.each(|meter| meter.advance(self.watched, &self.levels));
         }
     }
 
-    /// Nobody watched up to `at`: gaps keep the age they have.
+    /// Nobody watched up to `at`, which may lie behind where the clock was set
+    /// back: gaps keep the age they have.
     pub fn resume(&mut self, at: Time) {
+        if at < self.at {
+            self.fitted = self.fitted.min(Gaps::span_of(at));
+            self.gaps.set_back(at);
+        }
         self.at = at;
     }
 
     /// Demand at `at`, after [`Learner::advance`] or [`Learner::resume`] to it.
+    /// Without terms nothing is metered any more.
     pub fn step(&mut self, demand: Demand, terms: Option<Terms>) {
         self.agree(terms);
-        let is_same =
-            demand.needed() == self.levels.needed() && demand.beyond() == self.levels.upcoming();
+        self.step_on(demand);
+    }
+
+    /// The same on the terms that are in force.
+    pub fn step_on(&mut self, demand: Demand) {
+        let is_same = demand.needed() == self.levels.needed()
+            && demand.beyond() == self.levels.upcoming()
+            && demand.kept_by_floor() == self.levels.kept_by_floor();
         if is_same {
             self.settle();
             return;
         }
         let (at, watched) = (self.at, self.watched);
+        self.levels.keep_by_floor(demand.kept_by_floor());
         let fall = self.levels.needed().less(demand.needed());
         let Self { levels, gaps, metered, .. } = self;
         if let Some(metered) = metered {
@@ -325,6 +352,7 @@ impl Learner {
             }
         });
         if let Some(metered) = metered {
+            metered.clairvoyant.wakes += u64::from(beyond.0);
             metered.each(|meter| {
                 meter.rose_beyond(beyond);
                 meter.stepped(levels);
@@ -350,14 +378,14 @@ impl Learner {
     /// together, at the beginning of a 6-hour span.
     fn refit(&mut self, at: Time, pooled: &Histogram) {
         self.fitted = Gaps::span_of(at);
+        self.fits += 1;
         self.gaps.forget(at);
         let own = self.open_and_ended();
         let Some(metered) = &mut self.metered else { return };
         let spares = metered.spares.choose(at, &metered.terms.cost);
-        self.fits += 1;
         self.fit = Some(Fit {
             at,
-            timer: fit(&own, pooled, &metered.terms.cost),
+            timer: fit(&own, pooled, &metered.terms),
             own_gaps: own.gaps(),
             pooled_gaps: pooled.gaps(),
             spares,
@@ -372,7 +400,13 @@ impl Learner {
 
     /// Goes by the terms in force from now on.
     fn agree(&mut self, terms: Option<Terms>) {
-        let Some(terms) = terms else { return };
+        let Some(terms) = terms else {
+            if self.metered.take().is_some() {
+                self.fit = None;
+                self.fits += 1;
+            }
+            return;
+        };
         match &mut self.metered {
             Some(metered) if metered.terms == terms => return,
             Some(metered) => metered.agree(terms, self.watched, &self.levels),
@@ -387,7 +421,7 @@ impl Learner {
         self.fits += 1;
         self.fit = Some(Fit {
             at: self.at,
-            timer: fit(&own, &own, &terms.cost),
+            timer: fit(&own, &own, &terms),
             own_gaps: own.gaps(),
             pooled_gaps: own.gaps(),
             spares: self.fit.map_or(NodeCount::ZERO, |fit| fit.spares),
@@ -418,16 +452,22 @@ impl Learner {
 }
 
 /// The candidate that would have cost least on a group's own gaps and 30 of the
-/// pooled ones; the longest of equal ones.
-fn fit(own: &Histogram, pooled: &Histogram, cost: &WakeCost) -> Span {
+/// pooled ones, the longest of equal ones. Where T* is longer than all of them
+/// they say nothing of the gaps that matter, and it is T*.
+fn fit(own: &Histogram, pooled: &Histogram, terms: &Terms) -> Span {
+    let Terms { cost, shortest, .. } = terms;
+    if CANDIDATES.iter().all(|candidate| *candidate < cost.break_even) {
+        return cost.break_even;
+    }
     let mut pooled = *pooled;
     pooled.join(&unseen());
     let gaps = i128::from(pooled.gaps());
     let (own, pooled) = (own.costs(cost), pooled.costs(cost));
     let scored = CANDIDATES.iter().zip(own.iter().zip(&pooled));
+    let scored = scored.filter(|(timer, _)| *timer >= shortest);
     let scored = scored.map(|(timer, (own, pooled))| (own * gaps + PRIOR_GAPS * pooled, timer));
-    let best = scored.rev().min_by_key(|(score, _)| *score);
-    best.map_or(cost.break_even, |(_, timer)| *timer)
+    let best = scored.min_by_key(|(score, timer)| (*score, Reverse(*timer)));
+    best.map_or(*shortest, |(_, timer)| *timer)
 }
 
 impl Metered {

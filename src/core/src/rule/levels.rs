@@ -61,6 +61,8 @@ pub struct Levels {
     announced: VecDeque<IdleLevels>,
     /// Their sum.
     upcoming: NodeCount,
+    /// Levels of those in use that only the floor keeps.
+    kept_by_floor: NodeCount,
 }
 
 impl Levels {
@@ -79,6 +81,44 @@ impl Levels {
     /// Nodes that waiting jobs are about to take (V).
     pub const fn upcoming(&self) -> NodeCount {
         self.upcoming
+    }
+
+    /// Nodes among those needed that only the floor keeps: they idle, and so
+    /// are spares already.
+    pub const fn kept_by_floor(&self) -> NodeCount {
+        self.kept_by_floor
+    }
+
+    /// The floor keeps so many nodes that nothing else needs.
+    pub const fn keep_by_floor(&mut self, nodes: NodeCount) {
+        self.kept_by_floor = nodes;
+    }
+
+    /// The idle levels again, lowest first, and after how long each was announced,
+    /// if it is.
+    pub fn idle_by_announcement(&self) -> Vec<(IdleLevels, Option<Span>)> {
+        let mut announced = self.announced.iter().copied();
+        let mut next = announced.next();
+        let mut parts = vec![];
+        for IdleLevels { levels, since } in self.idle.iter().rev().copied() {
+            let mut left = levels;
+            while left > NodeCount::ZERO {
+                let (taken, after) = match &mut next {
+                    None => (left, None),
+                    Some(ahead) => {
+                        let taken = left.min(ahead.levels);
+                        ahead.levels = ahead.levels.less(taken);
+                        (taken, Some((ahead.since - since).max(Span::ZERO)))
+                    }
+                };
+                if next.is_some_and(|ahead| ahead.levels == NodeCount::ZERO) {
+                    next = announced.next();
+                }
+                parts.push((IdleLevels { levels: taken, since }, after));
+                left = left.less(taken);
+            }
+        }
+        parts
     }
 
     /// Idle levels, longest idle first.

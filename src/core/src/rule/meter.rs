@@ -181,7 +181,9 @@ impl Meter {
 
     /// Keeps what τ, the waiting jobs and the spares ask for, and no more.
     fn let_go(&mut self, levels: &Levels) {
-        self.kept = self.kept.min(self.warm.max(levels.upcoming()) + self.spares);
+        // What idles for the floor is to spare, too.
+        let spares = self.spares.less(levels.kept_by_floor());
+        self.kept = self.kept.min(self.warm.max(levels.upcoming()) + spares);
     }
 
     fn count_to(&mut self, at: Span) {

@@ -54,7 +54,7 @@ impl Spares {
         let ended = Gaps::span_of(at) - 1;
         let spent = self.meters.each_mut().map(Meter::take_spent);
         self.spans.push_back((ended, spent));
-        while self.spans.pop_front_if(|(span, _)| *span < ended - REMEMBERED).is_some() {}
+        while self.spans.pop_front_if(|(span, _)| *span <= ended - REMEMBERED).is_some() {}
         let mut total = [Usd::ZERO; CHOICES.len()];
         for (_, spent) in &self.spans {
             for (total, spent) in total.iter_mut().zip(spent) {

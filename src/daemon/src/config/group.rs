@@ -555,9 +555,9 @@ fn break_even(
     findings: &mut Findings,
 ) {
     match policy.timer {
-        // Learned timers are 8 hours at most.
-        TimerChoice::Fixed(_) | TimerChoice::Learned => return,
-        TimerChoice::BreakEven => {}
+        TimerChoice::Fixed(_) => return,
+        // The learned timer is T*, too, where that is longer than 8 hours.
+        TimerChoice::Learned | TimerChoice::BreakEven => {}
     }
     let Some(cost) = wake_cost(policy).filter(|cost| !cost.break_even.is_forever()) else { return };
     let (tau, most) = (cost.break_even, GroupState::HORIZON);

@@ -221,7 +221,8 @@ impl LedgerReader {
     }
 
     /// What was counted in each group of a cluster: runs of equal samples,
-    /// oldest first, with the number of the unbroken window they belong to.
+    /// oldest first, with the number of the unbroken window they belong to. Runs
+    /// of builds that did not write the floor are left out.
     ///
     /// # Errors
     /// When the ledger cannot be read.
@@ -235,7 +236,7 @@ impl LedgerReader {
                 "sample_run",
                 "SELECT r.*, g.name FROM instance_group g
                  JOIN sample_run r ON r.instance_group = g.id
-                 WHERE g.cluster = ?1 ORDER BY r.id",
+                 WHERE g.cluster = ?1 AND r.floor IS NOT NULL ORDER BY r.id",
                 [cluster.as_str()],
                 |cells| {
                     let group: GroupName = cells.parsed("name")?;

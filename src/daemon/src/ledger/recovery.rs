@@ -64,6 +64,17 @@ pub(super) fn load(
         |cells| Ok(Freeze { at: cells.time("at")?, why: cells.json("why")? }),
     )?;
     history.gone = gone(conn, cluster, now)?;
+    // What was watched before a person ended a freeze is what caused it.
+    let cleared: Option<i64> = conn.query_row(
+        "SELECT max(cleared_at) FROM freeze WHERE cluster = ?1",
+        [cluster.as_str()],
+        |row| row.get(0),
+    )?;
+    for state in history.groups.values_mut() {
+        if cleared.is_some_and(|at| state.last_sample().is_some_and(|last| last < Time(at))) {
+            state.end_window();
+        }
+    }
     Ok(history)
 }
 
@@ -110,30 +121,33 @@ pub(super) fn learner(conn: &Connection, group: i64) -> Result<Option<Learner>, 
         "SELECT instance_group AS id, at, window_no, state FROM learner WHERE instance_group = ?1",
         [group],
         |cells| {
-            let learner: Learner = cells.json("state")?;
+            // A state of another build's shape is learned anew.
+            let learner: Option<Learner> = cells.json("state").ok();
             Ok((learner, cells.time("at")?, cells.cell::<i64>("window_no")?))
         },
     )?;
-    let Some((mut learner, at, mut window)) = kept else { return Ok(None) };
+    let Some((Some(mut learner), at, mut window)) = kept else { return Ok(None) };
     let runs = stored::rows(
         conn,
         "sample_run",
         "SELECT * FROM sample_run
-         WHERE instance_group = ?1 AND window_no >= ?2 AND until > ?3 ORDER BY id",
+         WHERE instance_group = ?1 AND window_no >= ?2 AND (window_no > ?2 OR until > ?3)
+         ORDER BY id",
         params![group, window, at.0],
         |cells| Ok((cells.cell::<i64>("window_no")?, cells.run()?)),
     )?;
     for (of, run) in runs {
-        // Nobody watched between two windows. Fits would have been kept.
+        // Nobody watched between two windows. Every fit is kept, so there is none
+        // among these.
         if of == window {
-            learner.advance(run.from);
+            learner.advance(run.from.max(learner.at()));
         } else {
             learner.resume(run.from);
         }
         window = of;
-        for at in [run.from, run.to] {
+        for at in [run.from.max(learner.at()), run.to] {
             learner.advance(at);
-            learner.step(run.counts.levels(), None);
+            learner.step_on(run.counts.levels());
         }
     }
     Ok(Some(learner))

@@ -25,10 +25,11 @@ const MIGRATIONS: &[&str] = &[V1, V2, V3];
 
 /// What was learned of each group's demand, kept at every fit; between two fits
 /// it follows from the runs that came after `at`, for which they have to say
-/// all that it goes by. window_no is the newest window at that time.
+/// all that it goes by; those of older builds do not. window_no is the newest
+/// window at that time.
 const V3: &str = "
-ALTER TABLE sample_run ADD COLUMN upcoming INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE sample_run ADD COLUMN floor INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE sample_run ADD COLUMN upcoming INTEGER;
+ALTER TABLE sample_run ADD COLUMN floor INTEGER;
 CREATE TABLE learner (
     instance_group INTEGER PRIMARY KEY REFERENCES instance_group (id),
     at             INTEGER NOT NULL,

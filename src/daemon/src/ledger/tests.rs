@@ -1121,6 +1121,36 @@ fn a_running_daemon_sees_what_an_operator_sets() {
 }
 
 #[test]
+fn a_freeze_that_is_ended_while_nobody_runs_ends_the_windows_before_it() {
+    let folder = Folder::new();
+    let ledger = folder.open();
+    let mut world = World::new(3);
+    let tick = world.observe(&ledger, 3);
+    let why = FreezeReason::MassChange {
+        turned: MassTurn::Idle,
+        changed: NodeCount(3),
+        of: NodeCount(3),
+    };
+    let freeze = Freeze { at: world.at, why };
+    let decision = Decision { freeze: Some(&freeze), ..world.decision(tick) };
+    ledger.record_decision(&decision).unwrap();
+    world.observe(&ledger, 3);
+    let soon = world.at + Span::secs(30);
+    let watched = |ledger: &SqliteLedger| {
+        let history = ledger.load(&cluster(), soon, MAX_GAP).unwrap();
+        history.groups[&group()].covered_since()
+    };
+    assert!(watched(&ledger).is_some());
+    let operator = SqliteLedger::open_operator(&folder.path()).unwrap();
+    assert!(operator.clear_freeze(&cluster(), "ada", soon).unwrap());
+    assert_eq!(watched(&ledger), None);
+    world.at = soon;
+    world.observe(&ledger, 3);
+    let history = ledger.load(&cluster(), world.at, MAX_GAP).unwrap();
+    assert!(history.groups[&group()].covered_since().is_some(), "what came after it counts");
+}
+
+#[test]
 fn a_freeze_lasts_until_a_person_ends_it() {
     let folder = Folder::new();
     let ledger = folder.open();

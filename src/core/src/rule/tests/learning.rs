@@ -98,7 +98,7 @@ fn a_gap_that_never_ends_counts_with_its_age() {
     assert_eq!(learner.kept(), Some(NodeCount::ZERO), "its node went");
     carry_on(&mut [(&mut learner, true)], minute(at + 60 * 24 * 40));
     assert_eq!(learner.spent(), Some(spent), "and costs nothing since");
-    assert_eq!(learner.fit().expect("a fit").own_gaps, 1, "those that ended are too long ago");
+    assert_eq!(learner.fit().expect("a fit").own_gaps, 0, "all of it is too long ago");
 }
 
 #[test]
@@ -369,4 +369,114 @@ proptest! {
             prop_assert_eq!(&rare, &often, "at minute {}", at);
         }
     }
+}
+
+#[test]
+fn only_timers_that_may_be_in_force_are_fitted() {
+    // Best of all is to wait for none, and of 20 minutes and more it is 30.
+    let gaps = |learner: &mut Learner, terms: Terms| {
+        let mut at = 0;
+        for n in 0..200 {
+            at += 10;
+            step(learner, minute(at), 0, terms);
+            at += if n % 10 == 0 { 600 } else { 30 };
+            step(learner, minute(at), 1, terms);
+        }
+    };
+    let mut free = starting(1, 1);
+    gaps(&mut free, terms(15));
+    let late = Terms { shortest: Span::mins(20), ..terms(15) };
+    let mut held = Learner::starting(minute(0), demand(1), NodeCount(1), Some(late));
+    gaps(&mut held, late);
+    let fitted = |learner: &Learner| learner.fit().expect("a fit").timer;
+    assert_eq!((fitted(&free), fitted(&held)), (Span::ZERO, Span::mins(30)));
+}
+
+#[test]
+fn where_a_wake_costs_more_than_any_candidate_saves_the_timer_is_break_even() {
+    let dear = Costing { failure: Usd::from_dollars(1_000.0), ..costing(15) };
+    let terms = Terms { cost: dear.wake_cost(), ..terms(15) };
+    let mut learner = Learner::starting(minute(0), demand(20), NodeCount(20), Some(terms));
+    for night in 0..28 {
+        let evening = night * 24 * 60 + 600;
+        step(&mut learner, minute(evening), 0, terms);
+        step(&mut learner, minute(evening + 14 * 60), 20, terms);
+    }
+    assert_eq!(learner.timer(), Some(terms.cost.break_even));
+    assert_eq!(learner.spent().expect("metered").wakes, 0);
+}
+
+#[test]
+fn a_level_that_never_returns_does_not_teach_for_ever() {
+    let mut learner = starting(60, 60);
+    let mut at = 10;
+    step(&mut learner, minute(at), 1, terms(15));
+    for _ in 0..60 * 2 {
+        at += 700;
+        step(&mut learner, minute(at), 0, terms(15));
+        at += 20;
+        step(&mut learner, minute(at), 1, terms(15));
+    }
+    let fit = *learner.fit().expect("a fit");
+    assert_eq!((fit.timer, fit.own_gaps < 60), (Span::mins(20), true), "{fit:?}");
+}
+
+#[test]
+fn one_that_was_away_is_fitted_after_the_others_and_not_they_again() {
+    let mut steady = starting(1, 1);
+    let mut away = starting(1, 1);
+    for hour in 0..48 {
+        carry_on(&mut [(&mut steady, true)], minute(hour * 60));
+    }
+    let before = steady.fits();
+    carry_on(&mut [(&mut steady, true), (&mut away, false)], minute(48 * 60));
+    assert_eq!(steady.fits(), before + 1, "the span that has just begun");
+    assert_eq!((away.fits(), away.at()), (before + 1, minute(48 * 60)));
+}
+
+#[test]
+fn a_clock_that_was_ahead_does_not_keep_it_from_learning() {
+    let year = 365 * 24 * 60;
+    let mut learner = starting(1, 1);
+    carry_on(&mut [(&mut learner, false)], minute(year));
+    learner.step(demand(0), Some(terms(15)));
+    carry_on(&mut [(&mut learner, false)], minute(60));
+    learner.step(demand(1), Some(terms(15)));
+    let fits = learner.fits();
+    repeat(&mut learner, 60, 30, 20, 100);
+    assert!(learner.fits() > fits + 10, "{} {fits}", learner.fits());
+    assert_eq!(learner.timer(), Some(Span::mins(20)));
+}
+
+#[test]
+fn what_the_floor_keeps_idle_is_to_spare_already() {
+    let floored = |nodes| Demand { floor: NodeCount(4), ..demand(nodes) };
+    let levels = floored(0);
+    assert_eq!((levels.needed(), levels.kept_by_floor()), (NodeCount(4), NodeCount(4)));
+    let mut stack =
+        crate::rule::levels::Levels::starting(Span::ZERO, levels.needed(), NodeCount(10));
+    stack.keep_by_floor(levels.kept_by_floor());
+    let mut meter = crate::rule::meter::Meter::starting(Span::ZERO, Span::ZERO, &stack);
+    meter.set_spares(NodeCount(2));
+    meter.settle(Span::ZERO, &stack);
+    assert_eq!(meter.kept(), NodeCount(0), "four idle for the floor, two of them spare");
+}
+
+#[test]
+fn levels_that_were_never_up_cost_everybody_a_boot() {
+    let mut learner = starting(4, 4);
+    step(&mut learner, minute(10), 40, terms(15));
+    let costs = learner.costs().expect("metered");
+    let boots = terms(15).cost.wake.times(36);
+    assert_eq!((costs.learned, costs.break_even, costs.clairvoyant), (boots, boots, boots));
+}
+
+#[test]
+fn without_a_price_any_more_nothing_is_metered_any_more() {
+    let mut learner = starting(1, 1);
+    repeat(&mut learner, 0, 30, 20, 10);
+    let fits = learner.fits();
+    learner.step(demand(1), None);
+    assert_eq!((learner.costs(), learner.timer()), (None, None));
+    assert!(learner.fits() > fits, "whoever keeps the state keeps it anew");
 }
