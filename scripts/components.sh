@@ -8,6 +8,8 @@
 # wire      boto3, botocore and the aws command line in target/components/venv: clients
 #           of the endpoint that we did not write (tests/wire); jsonschema, which judges
 #           the configuration's schema
+# slurm     slurmctld, slurmd and clients (Debian's packages), for the Slurm adapter; the
+#           tests start daemons of their own (tests/slurm/cluster.sh)
 # systemd   systemd-analyze and systemd --user, for the unit (Debian's packages)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -35,6 +37,17 @@ systemd() {
     packages systemd
 }
 
+slurm() {
+    local missing=() program
+    for program in slurmctld slurmd scontrol munged; do
+        command -v "$program" >/dev/null || missing+=("$program")
+    done
+    if [ ${#missing[@]} -eq 0 ]; then
+        return
+    fi
+    packages munge slurm-client slurm-wlm-basic-plugins slurmctld slurmd
+}
+
 # The versions are pinned, dependencies included, by a file that stands beside the
 # program that uses them; a changed file is installed anew.
 wire() {
@@ -57,12 +70,13 @@ wire() {
 }
 
 if [ $# -eq 0 ]; then
-    set -- wire systemd
+    set -- wire systemd slurm
 fi
 for component in "$@"; do
     case $component in
         wire) wire ;;
         systemd) systemd ;;
-        *) fail "no component is called $component: wire, systemd" ;;
+        slurm) slurm ;;
+        *) fail "no component is called $component: wire, systemd, slurm" ;;
     esac
 done

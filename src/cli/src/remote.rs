@@ -4,12 +4,10 @@
 //! world's scheduler, clock and prices; every other one has this machine's clock.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use trimtab_aws::{Cluster, Connection, Metrics, Target};
-use trimtab_core::ids::ClusterName;
-use trimtab_core::snapshot::Workload;
 use trimtab_core::units::Time;
 use trimtab_daemon::config::{ClusterSettings, Mode, SchedulerSettings, Settings};
 use trimtab_daemon::ports::{
@@ -17,6 +15,7 @@ use trimtab_daemon::ports::{
     Utilization, WorkloadRead, Writers,
 };
 use trimtab_endpoint::WorldClient;
+use trimtab_slurm::{Commands, Slurm};
 
 use crate::clock::SystemClock;
 use crate::wiring::{Denied, Misplaced, Unavailable};
@@ -135,10 +134,11 @@ impl RemoteCluster {
             SchedulerSettings::Simulated => {
                 self.world.clone().map(|world| Arc::new(world) as Arc<dyn WorkloadRead>)
             }
-            SchedulerSettings::Slurm { .. } => Some(Arc::new(NotBuilt)),
+            SchedulerSettings::Slurm { conf, bin_dir } => Some(self.slurm(conf, bin_dir)),
         };
         let fence: Option<Arc<dyn Fence>> = match &self.settings.scheduler {
-            SchedulerSettings::None | SchedulerSettings::Slurm { .. } => None,
+            SchedulerSettings::None => None,
+            SchedulerSettings::Slurm { conf, bin_dir } => Some(self.slurm(conf, bin_dir)),
             SchedulerSettings::Simulated => {
                 self.world.clone().map(|world| Arc::new(world) as Arc<dyn Fence>)
             }
@@ -156,22 +156,32 @@ impl RemoteCluster {
             Some(_) => Some(Arc::new(Metrics::new(self.connection.clone(), signals.clone()))),
         };
         let prices = self.world.clone().map(|world| Arc::new(world) as Arc<dyn Prices>);
-        let clock: Arc<dyn Clock> = match &self.world {
-            Some(world) => Arc::new(world.clone()),
-            None => Arc::new(SystemClock::start()),
-        };
         Ports {
             cluster: self.cluster.clone(),
             workload,
             utilization,
             prices,
-            clock,
+            clock: self.clock(),
             switches: Arc::clone(&shared.switches),
             lease: Arc::clone(&shared.lease),
             gate: None,
             notifier: Arc::clone(&shared.notifier),
             writers,
         }
+    }
+}
+
+impl RemoteCluster {
+    fn clock(&self) -> Arc<dyn Clock> {
+        match &self.world {
+            Some(world) => Arc::new(world.clone()),
+            None => Arc::new(SystemClock::start()),
+        }
+    }
+
+    fn slurm(&self, conf: &Path, bin_dir: &Path) -> Arc<Slurm> {
+        let commands = Commands::new(bin_dir.to_owned(), conf.to_owned());
+        Arc::new(Slurm::new(commands, self.clock()))
     }
 }
 
@@ -204,15 +214,5 @@ async fn world_of(
         }
         Err(why) if is_simulated => Err(Unavailable(format!("cluster {name}: {why}")).into()),
         Err(_) => Ok(None),
-    }
-}
-
-/// A scheduler that this build cannot ask: its nodes are kept, and `plan` says why.
-struct NotBuilt;
-
-#[async_trait]
-impl WorkloadRead for NotBuilt {
-    async fn read(&self, _cluster: &ClusterName) -> Result<Workload, ReadError> {
-        Err(ReadError::Refused("this build cannot read Slurm yet, so every node is kept".into()))
     }
 }

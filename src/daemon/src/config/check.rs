@@ -26,6 +26,8 @@ pub(super) const VERSION: u32 = 1;
 
 /// Where HyperPod's images have it.
 const SLURM_CONF: &str = "/opt/slurm/etc/slurm.conf";
+/// Where HyperPod's images have Slurm's commands.
+const SLURM_BIN: &str = "/opt/slurm/bin";
 
 /// Judges the whole file.
 pub(super) fn settings(file: &ConfigFile, findings: &mut Findings) -> Option<Settings> {
@@ -123,9 +125,6 @@ fn cluster(
     let min_nodes = min_nodes(table, findings);
     if let (Some(mass_change), Some(groups)) = (mass_change, &groups) {
         note_mass_changes(table, mass_change, groups, findings);
-    }
-    if let Some(why) = scheduler.as_ref().and_then(SchedulerSettings::not_built_yet) {
-        findings.notes.push(table.scheduler.spot.note(why));
     }
 
     let (policies, signals): (BTreeMap<_, _>, BTreeMap<_, _>) = groups?
@@ -234,17 +233,24 @@ fn refuse_duplicates<'a, T: Ord + Display + 'a>(
 fn scheduler(table: &ClusterTable, findings: &mut Findings) -> Option<SchedulerSettings> {
     let instead = "write scheduler = { kind = \"slurm\" }, or { kind = \"none\" } where nothing \
                    schedules jobs";
-    let SchedulerTable { spot: _, kind, conf } = table.scheduler.required(instead, findings)?;
+    let SchedulerTable { spot: _, kind, conf, bin_dir } =
+        table.scheduler.required(instead, findings)?;
     let kind_given = *kind.required("write kind = \"slurm\" or \"none\"", findings)?;
     if kind_given != SchedulerKind::Slurm && conf.is_written() {
         let what = "is Slurm's configuration file, and the kind is not \"slurm\"";
         findings.problems.push(conf.spot.problem(what, "leave it out"));
     }
+    if kind_given != SchedulerKind::Slurm && bin_dir.is_written() {
+        let what = "is where Slurm's commands are, and the kind is not \"slurm\"";
+        findings.problems.push(bin_dir.spot.problem(what, "leave it out"));
+    }
     match kind_given {
         SchedulerKind::Slurm => {
             conf.derive(SLURM_CONF, findings);
             let conf = conf.or(AbsolutePath(SLURM_CONF.into()))?;
-            Some(SchedulerSettings::Slurm { conf: conf.0 })
+            bin_dir.derive(SLURM_BIN, findings);
+            let bin_dir = bin_dir.or(AbsolutePath(SLURM_BIN.into()))?;
+            Some(SchedulerSettings::Slurm { conf: conf.0, bin_dir: bin_dir.0 })
         }
         SchedulerKind::None => Some(SchedulerSettings::None),
         SchedulerKind::Simulated => {

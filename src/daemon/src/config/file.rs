@@ -100,6 +100,8 @@ table! {
         kind: SchedulerKind = required,
         /// Slurm's configuration file.
         conf: AbsolutePath,
+        /// Where Slurm's commands are.
+        bin_dir: AbsolutePath,
     }
 }
 

@@ -77,17 +77,9 @@ pub enum SchedulerSettings {
     Slurm {
         /// Its configuration file, passed on as `SLURM_CONF`.
         conf: PathBuf,
+        /// The folder of its commands.
+        bin_dir: PathBuf,
     },
-}
-
-impl SchedulerSettings {
-    /// Why this build cannot run with it, if it cannot.
-    pub const fn not_built_yet(&self) -> Option<&'static str> {
-        match self {
-            Self::Simulated | Self::None => None,
-            Self::Slurm { .. } => Some("scheduler kind \"slurm\": this build cannot run it yet"),
-        }
-    }
 }
 
 /// Where utilization metrics come from.

@@ -1,0 +1,216 @@
+//! `scontrol show node -o`: one line a node, `Key=value` after `Key=value`.
+//!
+//! Values may hold blanks (`OS=Linux 6.1 #1 SMP`, `Reason=bad fan`), and some
+//! are written by whoever may update nodes. So only the keys that are needed
+//! are looked for, and one that is there twice makes the answer unreadable: it
+//! cannot be told which of them Slurm wrote.
+
+use std::sync::Arc;
+
+use trimtab_core::ids::NodeName;
+use trimtab_core::snapshot::{Claim, Condition};
+
+/// The arguments that ask for it.
+pub const ARGUMENTS: [&str; 3] = ["show", "node", "-o"];
+
+/// One node as Slurm tells it, without the jobs on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// Its name.
+    pub name: NodeName,
+    /// Whether it can run jobs.
+    pub condition: Condition,
+    /// What its own state claims, beside being allocated.
+    pub claims: Vec<Claim>,
+    /// Its state says that jobs have some or all of it.
+    pub is_allocated: bool,
+    /// The reason it is drained for; `None` when it is not drained.
+    pub drained: Option<Arc<str>>,
+}
+
+/// Reads the answer.
+///
+/// # Errors
+/// At the first line that is not as Slurm writes it.
+pub fn parse(text: &str) -> Result<Vec<Node>, String> {
+    let lines = text.lines().filter(|line| !line.trim().is_empty());
+    lines.map(parse_line).collect()
+}
+
+fn parse_line(line: &str) -> Result<Node, String> {
+    let fields = line.strip_prefix("NodeName=").ok_or_else(|| odd(line, "no NodeName="))?;
+    let name = fields.split(' ').next().unwrap_or_default();
+    let name: NodeName = name.parse().map_err(|why| format!("{why}"))?;
+    let state = only(line, " State=")?.ok_or_else(|| odd(line, "no State="))?;
+    let state = state.split(' ').next().unwrap_or_default();
+    let cpus = only(line, " CPUAlloc=")?.ok_or_else(|| odd(line, "no CPUAlloc="))?;
+    let cpus: u32 = cpus
+        .split(' ')
+        .next()
+        .and_then(|cpus| cpus.parse().ok())
+        .ok_or_else(|| odd(line, "CPUAlloc= is no number"))?;
+    let mut node = Node {
+        name,
+        condition: Condition::Up,
+        claims: vec![],
+        is_allocated: cpus > 0,
+        drained: None,
+    };
+    let mut words = state.split('+');
+    read_base(words.next().unwrap_or_default(), &mut node);
+    for flag in words {
+        match flag {
+            "DRAIN" => node.drained = Some(reason(line)?),
+            // How the node came to be known, not what becomes of it.
+            "CLOUD" | "DYNAMIC_NORM" => {}
+            "PLANNED" => node.claims.push(Claim::Planned),
+            "RESERVED" | "MAINTENANCE" => node.claims.push(Claim::Reserved),
+            other => node.claims.push(Claim::Unrecognised(other.into())),
+        }
+    }
+    Ok(node)
+}
+
+/// The base state; a `*` behind it says that the node does not respond.
+fn read_base(word: &str, node: &mut Node) {
+    let (base, is_silent) = match word.strip_suffix('*') {
+        Some(base) => (base, true),
+        None => (word, false),
+    };
+    if is_silent {
+        node.claims.push(Claim::Unrecognised("NOT_RESPONDING".into()));
+    }
+    match base {
+        "IDLE" => {}
+        "ALLOCATED" | "MIXED" => node.is_allocated = true,
+        "DOWN" | "ERROR" | "FAIL" => node.condition = Condition::Down,
+        "FUTURE" => node.condition = Condition::Joining,
+        // All nodes are UNKNOWN for seconds after slurmctld was started.
+        other => node.claims.push(Claim::Unrecognised(other.into())),
+    }
+}
+
+/// The reason, without who gave it and when; it is the last thing in its line.
+fn reason(line: &str) -> Result<Arc<str>, String> {
+    let Some(reason) = only(line, " Reason=")? else { return Ok("".into()) };
+    let reason = match reason.rfind(" [") {
+        Some(at) if reason.trim_end().ends_with(']') => &reason[..at],
+        Some(_) | None => reason,
+    };
+    Ok(reason.trim_end().into())
+}
+
+/// What follows this key, up to the line's end; an error if it is there twice.
+fn only<'a>(line: &'a str, key: &str) -> Result<Option<&'a str>, String> {
+    let mut found = line.match_indices(key);
+    let first = found.next();
+    if found.next().is_some() {
+        return Err(odd(line, &format!("{} twice", key.trim())));
+    }
+    Ok(first.map(|(at, _)| &line[at + key.len()..]))
+}
+
+fn odd(line: &str, what: &str) -> String {
+    let start: String = line.chars().filter(|c| !c.is_control()).take(60).collect();
+    format!("a node with {what}: `{start}…`")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A line as Slurm 22.05.8 writes it.
+    fn line(state: &str, cpus: u32, rest: &str) -> String {
+        format!(
+            "NodeName=ip-10-0-0-8 Arch=x86_64 CoresPerSocket=8  CPUAlloc={cpus} CPUEfctv=8 \
+             CPUTot=8 CPULoad=1.34 Gres=gpu:8 NodeAddr=127.0.0.1 Port=17108 Version=22.05.8 \
+             OS=Linux 6.1.0 #1 SMP PREEMPT_DYNAMIC @0  RealMemory=32000 AllocMem=0 Boards=1 \
+             State={state} ThreadsPerCore=1 Owner=N/A Partitions=gpu  CfgTRES=cpu=8 \
+             AllocTRES= CapWatts=n/a{rest}"
+        )
+    }
+
+    fn node(state: &str, rest: &str) -> Node {
+        let nodes = parse(&line(state, 0, rest)).expect(state);
+        nodes.into_iter().next().expect("one")
+    }
+
+    #[test]
+    fn only_a_plain_idle_node_is_claimed_by_nothing() {
+        let plain = node("IDLE", "");
+        assert_eq!(
+            (plain.condition, plain.claims.len(), plain.is_allocated),
+            (Condition::Up, 0, false)
+        );
+        assert_eq!(plain.drained, None);
+        for state in ["IDLE+CLOUD", "IDLE+DYNAMIC_NORM"] {
+            assert_eq!(node(state, ""), plain, "{state}");
+        }
+        for state in [
+            "IDLE*",
+            "UNKNOWN",
+            "UNKNOWN*",
+            "IDLE+PLANNED",
+            "IDLE+RESERVED",
+            "IDLE+MAINTENANCE",
+            "IDLE+COMPLETING",
+            "IDLE+POWERING_UP",
+            "IDLE+POWERED_DOWN",
+            "IDLE+POWERING_DOWN",
+            "IDLE+REBOOT_REQUESTED",
+            "IDLE+REBOOT_ISSUED",
+            "IDLE+NOT_RESPONDING",
+            "IDLE+INVALID_REG",
+            "IDLE+BLOCKED",
+            "BETWEEN",
+            "",
+            "idle",
+            "PLANNED",
+        ] {
+            assert!(!node(state, "").claims.is_empty(), "{state}");
+        }
+        for state in ["ALLOCATED", "MIXED", "MIXED+DRAIN", "ALLOCATED+COMPLETING"] {
+            assert!(node(state, " Reason=x [root@t]").is_allocated, "{state}");
+        }
+        for state in ["DOWN", "DOWN*", "DOWN+DRAIN", "ERROR", "FAIL"] {
+            assert_eq!(node(state, "").condition, Condition::Down, "{state}");
+        }
+        assert!(parse(&line("IDLE", 1, "")).expect("a node")[0].is_allocated);
+    }
+
+    #[test]
+    fn a_reason_is_told_without_who_gave_it_and_only_of_a_drained_node() {
+        let drained =
+            |rest: &str| node("IDLE+DRAIN", rest).drained.map(|reason| reason.to_string());
+        let stamp = "[root@2026-11-25T06:58:27]";
+        assert_eq!(
+            drained(&format!(" Reason=bad fan | x {stamp}")).as_deref(),
+            Some("bad fan | x")
+        );
+        assert_eq!(
+            drained(&format!(" Reason=trimtab:ab:7 {stamp}")).as_deref(),
+            Some("trimtab:ab:7")
+        );
+        assert_eq!(drained(&format!(" Reason=see [1] {stamp}")).as_deref(), Some("see [1]"));
+        assert_eq!(drained("").as_deref(), Some(""));
+        assert_eq!(node("DOWN*", &format!(" Reason=Not responding {stamp}")).drained, None);
+    }
+
+    #[test]
+    fn a_line_that_is_not_slurms_is_no_answer() {
+        for (text, said) in [
+            ("slurm_load_node error", "a node with no NodeName=: `slurm_load_node error…`"),
+            ("NodeName=a CPUAlloc=0", "a node with no State=: `NodeName=a CPUAlloc=0…`"),
+            ("NodeName=a State=IDLE", "a node with no CPUAlloc=: `NodeName=a State=IDLE…`"),
+            ("NodeName=a b/c", "a node with no State=: `NodeName=a b/c…`"),
+            (
+                "NodeName=a/b State=IDLE",
+                "`a/b` is not a node name (letters, digits, `.`, `_`, `-`)",
+            ),
+        ] {
+            assert_eq!(parse(text).expect_err(text), said);
+        }
+        let forged = line("ALLOCATED", 8, " Comment=x State=IDLE Reason=y");
+        assert!(parse(&forged).expect_err("two states").contains("State= twice"));
+    }
+}

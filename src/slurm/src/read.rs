@@ -1,0 +1,141 @@
+//! Four questions, and what they come to together.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use trimtab_core::ids::{ClusterName, NodeName};
+use trimtab_core::snapshot::{Claim, SchedulerNode, Workload};
+use trimtab_core::units::{Span, Time};
+use trimtab_daemon::ports::{Clock, ReadError, WorkloadRead};
+
+use crate::command::{Commands, Program};
+use crate::jobs::ActiveJob;
+use crate::nodes::Node;
+use crate::reservations::Reservation;
+use crate::{jobs, nodes, reservations};
+
+/// A reservation claims its nodes so long before it begins: a deleted node may
+/// take hours to come back.
+const RESERVED_AHEAD: Span = Span::hours(24);
+
+/// One cluster's Slurm.
+pub struct Slurm {
+    pub(crate) commands: Commands,
+    clock: Arc<dyn Clock>,
+}
+
+impl Slurm {
+    /// Asked through these commands; the clock says when.
+    pub fn new(commands: Commands, clock: Arc<dyn Clock>) -> Self {
+        Self { commands, clock }
+    }
+
+    async fn ask<T>(
+        &self,
+        program: Program,
+        args: &[&str],
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Result<T, ReadError> {
+        let text = self.commands.run(program, args).await?;
+        let unreadable = |why| ReadError::Unreadable(format!("{}: {why}", program.file()).into());
+        parse(&text).map_err(unreadable)
+    }
+}
+
+#[async_trait]
+impl WorkloadRead for Slurm {
+    async fn read(&self, _cluster: &ClusterName) -> Result<Workload, ReadError> {
+        let at = self.clock.now();
+        // Nodes before jobs: a job that lands in between is seen by the second.
+        let found = self.ask(Program::Scontrol, &nodes::ARGUMENTS, nodes::parse).await?;
+        let reserved =
+            self.ask(Program::Scontrol, &reservations::ARGUMENTS, reservations::parse).await?;
+        let pending = self.ask(Program::Squeue, &jobs::PENDING, jobs::parse_pending).await?;
+        let active = self.ask(Program::Squeue, &jobs::ACTIVE, jobs::parse_active).await?;
+        Ok(Workload { at, nodes: join(found, &active, &reserved, at), pending })
+    }
+}
+
+/// Every node with all that lays claim to it.
+pub(crate) fn join(
+    nodes: Vec<Node>,
+    active: &[ActiveJob],
+    reserved: &[Reservation],
+    now: Time,
+) -> Vec<SchedulerNode> {
+    let mut claims: BTreeMap<&NodeName, Vec<Claim>> = BTreeMap::new();
+    for job in active {
+        for node in &job.nodes {
+            claims.entry(node).or_default().push(job.claim.clone());
+        }
+    }
+    let soon = |reservation: &&Reservation| {
+        reservation.from <= now + RESERVED_AHEAD && reservation.to > now
+    };
+    for reservation in reserved.iter().filter(soon) {
+        for node in &reservation.nodes {
+            claims.entry(node).or_default().push(Claim::Reserved);
+        }
+    }
+    let all = nodes.into_iter().map(|node| {
+        let mut on_it = claims.get(&node.name).cloned().unwrap_or_default();
+        on_it.extend(node.claims);
+        if node.is_allocated && on_it.is_empty() {
+            // A job that ended, or began, between two questions.
+            on_it.push(Claim::Unrecognised("ALLOCATED".into()));
+        }
+        SchedulerNode {
+            name: node.name,
+            condition: node.condition,
+            claims: on_it,
+            drained: node.drained,
+        }
+    });
+    all.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use trimtab_core::snapshot::Condition;
+
+    use super::*;
+
+    fn node(name: &str, is_allocated: bool) -> Node {
+        Node {
+            name: name.parse().expect("a name"),
+            condition: Condition::Up,
+            claims: vec![],
+            is_allocated,
+            drained: None,
+        }
+    }
+
+    #[test]
+    fn every_question_can_claim_a_node() {
+        let name = |text: &str| text.parse::<NodeName>().expect("a name");
+        let active = [ActiveJob {
+            claim: Claim::Running("7".parse().expect("an id")),
+            nodes: vec![name("a"), name("elsewhere")],
+        }];
+        let at = |hours| Time(0) + Span::hours(hours);
+        let reserved = |nodes: &[&str], from, to| Reservation {
+            from: at(from),
+            to: at(to),
+            nodes: nodes.iter().map(|node| name(node)).collect(),
+        };
+        let reservations =
+            [reserved(&["b"], 20, 30), reserved(&["c"], 25, 30), reserved(&["d"], -9, 0)];
+        let nodes = ["a", "b", "c", "d"].map(|name| node(name, false)).into_iter();
+        let nodes = nodes.chain([node("e", true)]).collect();
+        let joined = join(nodes, &active, &reservations, at(0));
+        let claims: Vec<String> = joined
+            .iter()
+            .map(|node| node.claims.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
+            .collect();
+        assert_eq!(
+            claims,
+            ["runs job 7", "a reservation covers it", "", "", "the scheduler calls it `ALLOCATED`"]
+        );
+    }
+}

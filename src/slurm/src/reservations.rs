@@ -1,0 +1,73 @@
+//! `scontrol show res -o`: what is reserved, and from when on. A reservation
+//! that has begun shows in its nodes' states; one that is to come does not.
+
+use trimtab_core::ids::NodeName;
+use trimtab_core::units::Time;
+
+use crate::{hostlist, time};
+
+/// The arguments that ask for it.
+pub const ARGUMENTS: [&str; 3] = ["show", "res", "-o"];
+
+/// One reservation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reservation {
+    /// When it begins.
+    pub from: Time,
+    /// When it ends.
+    pub to: Time,
+    /// Its nodes.
+    pub nodes: Vec<NodeName>,
+}
+
+/// Reads the answer.
+///
+/// # Errors
+/// At the first line that is not as Slurm writes it.
+pub fn parse(text: &str) -> Result<Vec<Reservation>, String> {
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let lines = lines.filter(|line| *line != "No reservations in the system");
+    lines.map(parse_line).collect()
+}
+
+fn parse_line(line: &str) -> Result<Reservation, String> {
+    let wrong = |what: &str| {
+        let start: String = line.chars().filter(|c| !c.is_control()).take(60).collect();
+        format!("a reservation of which {what}: `{start}…`")
+    };
+    if !line.starts_with("ReservationName=") {
+        return Err(wrong("no name is told"));
+    }
+    // No value before these can hold a blank, so the first of each is Slurm's.
+    let value = |key: &str| line.split(' ').find_map(|word| word.strip_prefix(key));
+    let at = |key| {
+        let text = value(key).ok_or_else(|| wrong("no time is told"))?;
+        time::parse(text).map_err(|why| wrong(&why))?.ok_or_else(|| wrong("the time is open"))
+    };
+    let nodes = value("Nodes=").ok_or_else(|| wrong("no nodes are told"))?;
+    Ok(Reservation {
+        from: at("StartTime=")?,
+        to: at("EndTime=")?,
+        nodes: hostlist::expand(nodes).map_err(|why| wrong(&why.to_string()))?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reservations_have_nodes_and_times() {
+        let text = "ReservationName=x StartTime=1970-01-01T00:00:10 EndTime=1970-01-01T00:10:10 \
+                    Duration=00:10:00 Nodes=n[7-8] NodeCnt=2 Flags=SPEC_NODES State=INACTIVE\n";
+        let found = parse(text).expect("one");
+        let ends = (found[0].from, found[0].to, found[0].nodes.len());
+        assert_eq!(ends, (Time::from_secs(10), Time::from_secs(610), 2));
+        assert_eq!(parse("No reservations in the system\n"), Ok(vec![]));
+        for wrong in
+            ["x", "ReservationName=x", "ReservationName=x StartTime=soon EndTime=1 Nodes=n"]
+        {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}

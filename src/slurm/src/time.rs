@@ -1,0 +1,30 @@
+//! Times as Slurm prints them where `TZ` is UTC: `2026-11-25T06:58:27`.
+
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use trimtab_core::units::Time;
+
+/// The time, or `None` where Slurm prints that there is none.
+///
+/// # Errors
+/// When it is neither.
+pub(crate) fn parse(text: &str) -> Result<Option<Time>, String> {
+    if matches!(text, "N/A" | "NONE" | "None" | "Unknown" | "(null)") {
+        return Ok(None);
+    }
+    let civil: DateTime = text.parse().map_err(|_| format!("`{text}` is no time"))?;
+    let at = TimeZone::UTC.to_timestamp(civil).map_err(|why| format!("`{text}`: {why}"))?;
+    Ok(Some(Time::from_secs(at.as_second())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_utc_or_none_or_wrong() {
+        assert_eq!(parse("1970-01-02T00:00:01"), Ok(Some(Time::from_secs(86_401))));
+        assert_eq!(parse("N/A"), Ok(None));
+        assert_eq!(parse("tomorrow"), Err("`tomorrow` is no time".to_owned()));
+    }
+}

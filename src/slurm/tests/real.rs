@@ -1,0 +1,278 @@
+//! The adapter on a real slurmctld with 8 slurmd (tests/slurm/cluster.sh). One
+//! test, because all of it happens to one cluster.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+use trimtab_core::ids::{ActionId, ClusterName, LedgerId};
+use trimtab_core::snapshot::{Condition, Eligible, SchedulerNode, Workload};
+use trimtab_core::units::{NodeCount, Span, Time};
+use trimtab_daemon::ports::{Clock, Fence, FenceOrder, ReadError, WorkloadRead};
+use trimtab_slurm::{Commands, Slurm};
+
+const NODES: usize = 8;
+
+struct WallClock;
+
+impl Clock for WallClock {
+    fn now(&self) -> Time {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        Time(since.expect("after 1970").as_millis() as i64)
+    }
+
+    fn monotonic(&self) -> Span {
+        Span::ZERO
+    }
+}
+
+/// A cluster of its own, which goes with the test.
+struct Cluster {
+    folder: TempDir,
+}
+
+impl Cluster {
+    fn start() -> Option<Self> {
+        let is_there = |program: &str| {
+            let found = Command::new("sh").args(["-c", &format!("command -v {program}")]).output();
+            found.is_ok_and(|output| output.status.success())
+        };
+        if !["slurmctld", "slurmd", "scontrol", "munged"].into_iter().all(is_there) {
+            println!("SKIPPED: Slurm is not installed; scripts/components.sh slurm installs it");
+            return None;
+        }
+        let cluster = Self { folder: TempDir::new().expect("a folder") };
+        // Ports of this process, so that two runs do not meet.
+        let port = 20_000 + std::process::id() % 2_000 * 16;
+        cluster.script(&["start"], &[&NODES.to_string(), &port.to_string()]);
+        Some(cluster)
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn script(&self, verb: &[&str], rest: &[&str]) {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/slurm/cluster.sh");
+        let mut command = Command::new(script);
+        command.args(verb).arg(self.path()).args(rest);
+        let output = command.output().expect("bash is there");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{verb:?}: {said}");
+    }
+
+    /// Runs one of Slurm's commands as a person would.
+    fn person(&self, program: &str, args: &[&str]) -> String {
+        let mut command = Command::new(program);
+        command.args(args).env("SLURM_CONF", self.path().join("slurm.conf")).current_dir("/tmp");
+        let output = command.output().expect("it is there");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{program} {args:?}: {said}");
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
+    fn submit(&self, args: &[&str]) -> String {
+        let mut all = vec!["--parsable", "--output=/dev/null"];
+        all.extend(args);
+        self.person("sbatch", &all)
+    }
+
+    fn slurm(&self) -> Slurm {
+        let commands = Commands::new(PathBuf::from("/usr/bin"), self.path().join("slurm.conf"));
+        Slurm::new(commands, Arc::new(WallClock))
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/slurm/cluster.sh");
+        let _ = Command::new(script).arg("stop").arg(self.path()).output();
+    }
+}
+
+fn research() -> ClusterName {
+    "research".parse().expect("a name")
+}
+
+async fn read(slurm: &Slurm) -> Workload {
+    slurm.read(&research()).await.expect("Slurm answers")
+}
+
+fn node<'a>(workload: &'a Workload, name: &str) -> &'a SchedulerNode {
+    let found = workload.nodes.iter().find(|node| node.name.as_str() == name);
+    found.unwrap_or_else(|| panic!("{name} is not known"))
+}
+
+fn claims(workload: &Workload, name: &str) -> String {
+    let claims = node(workload, name).claims.iter().map(ToString::to_string);
+    claims.collect::<Vec<_>>().join(", ")
+}
+
+/// Reads until this holds, for at most 30 seconds.
+async fn until(slurm: &Slurm, what: &str, holds: impl Fn(&Workload) -> bool) -> Workload {
+    let begun = Instant::now();
+    loop {
+        let workload = read(slurm).await;
+        if holds(&workload) {
+            return workload;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(30), "{what}: {workload:?}");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+fn order(name: &str, action: u64) -> FenceOrder {
+    FenceOrder { name: name.parse().expect("a name"), action: ActionId(action) }
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_real_slurm_is_read_and_drained_as_it_is() {
+    let Some(cluster) = Cluster::start() else { return };
+    let slurm = cluster.slurm();
+    idle_nodes_are_claimed_by_nothing(&slurm).await;
+    jobs_claim_their_nodes_and_waiting_ones_ask_for_some(&cluster, &slurm).await;
+    drains_are_ours_or_a_persons(&cluster, &slurm).await;
+    a_slurmctld_that_is_away_is_no_answer(&cluster, &slurm).await;
+}
+
+async fn idle_nodes_are_claimed_by_nothing(slurm: &Slurm) {
+    let workload = read(slurm).await;
+    assert_eq!((workload.nodes.len(), workload.pending.len()), (NODES, 0));
+    for node in &workload.nodes {
+        assert_eq!((node.condition, node.drained.as_deref()), (Condition::Up, None), "{node:?}");
+        assert!(node.claims.is_empty(), "{node:?}");
+    }
+}
+
+async fn jobs_claim_their_nodes_and_waiting_ones_ask_for_some(cluster: &Cluster, slurm: &Slurm) {
+    // Names of jobs are bytes of whoever hands them in.
+    let name = "--job-name=a|b State=IDLE \u{1f} \u{7} \u{fffd}";
+    let running =
+        cluster.submit(&[name, "-w", "ip-10-0-0-1", "--gres=gpu:2", "--wrap", "sleep 600"]);
+    let pair =
+        cluster.submit(&["-w", "ip-10-0-0-[2-3]", "-N2", "--exclusive", "--wrap", "sleep 600"]);
+    let held = cluster.submit(&["-H", "--wrap", "true"]);
+    let later = cluster.submit(&["--begin=now+1hour", "-N2", "--gres=gpu:8", "--wrap", "true"]);
+    let wants = cluster.submit(&["-w", "ip-10-0-0-1", "-N1", "--gres=gpu:8", "--wrap", "true"]);
+    let array =
+        cluster.submit(&["-w", "ip-10-0-0-1", "--array=1-3", "--gres=gpu:8", "--wrap", "true"]);
+    let dependent = cluster.submit(&["-d", &format!("afterok:{running}"), "--wrap", "true"]);
+    let workload = until(slurm, "both jobs run", |workload| {
+        claims(workload, "ip-10-0-0-1") == format!("runs job {running}")
+            && claims(workload, "ip-10-0-0-3") == format!("runs job {pair}")
+    })
+    .await;
+    assert_eq!(claims(&workload, "ip-10-0-0-2"), format!("runs job {pair}"));
+    assert_eq!(claims(&workload, "ip-10-0-0-7"), "");
+    let job = |id: &str| {
+        let found = workload.pending.iter().find(|job| job.id.as_str() == id);
+        found.unwrap_or_else(|| panic!("{id} is not waiting: {:?}", workload.pending))
+    };
+    assert_eq!(job(&held).eligible, Eligible::Held);
+    assert_eq!(job(&dependent).eligible, Eligible::Held);
+    let in_an_hour = job(&later);
+    assert_eq!((in_an_hour.nodes, in_an_hour.gpus.0), (NodeCount(2), 16_000));
+    let Eligible::At(at) = in_an_hour.eligible else { panic!("{in_an_hour:?}") };
+    let off = at.since(workload.at + Span::hours(1)).0.abs();
+    assert!(off < Span::mins(2).0, "times are read as UTC: {at}");
+    for id in [wants.clone(), format!("{array}_1"), format!("{array}_3")] {
+        assert_eq!((job(&id).eligible, job(&id).gpus.0), (Eligible::Now, 8_000), "{id}");
+    }
+    for id in [running, pair, held, later, wants, array, dependent] {
+        cluster.person("scancel", &[&id]);
+    }
+    cluster.person(
+        "scontrol",
+        &[
+            "create",
+            "reservation",
+            "reservationname=soon",
+            "starttime=now+2hours",
+            "duration=60",
+            "nodes=ip-10-0-0-[5-6]",
+            "users=root",
+        ],
+    );
+    let workload = until(slurm, "all is quiet", |workload| {
+        let on_jobs = |node: &SchedulerNode| {
+            node.claims.iter().any(|claim| *claim != trimtab_core::snapshot::Claim::Reserved)
+        };
+        workload.pending.is_empty() && !workload.nodes.iter().any(on_jobs)
+    })
+    .await;
+    assert_eq!(claims(&workload, "ip-10-0-0-6"), "a reservation covers it");
+    cluster.person("scontrol", &["delete", "reservationname=soon"]);
+}
+
+async fn drains_are_ours_or_a_persons(cluster: &Cluster, slurm: &Slurm) {
+    let (ledger, cluster_name): (LedgerId, _) = ("ab-12".parse().expect("an id"), research());
+    let job = cluster.submit(&["-w", "ip-10-0-0-2", "--wrap", "sleep 600"]);
+    let runs = format!("runs job {job}");
+    until(slurm, "the job runs", |workload| claims(workload, "ip-10-0-0-2") == runs).await;
+    cluster.person(
+        "scontrol",
+        &["update", "nodename=ip-10-0-0-3", "state=drain", "reason=bad fan [2]"],
+    );
+    let orders = [
+        order("ip-10-0-0-1", 7),
+        order("ip-10-0-0-2", 8),
+        order("ip-10-0-0-3", 9),
+        order("ip-10-0-0-99", 10),
+    ];
+    slurm.fence(&cluster_name, &ledger, &orders).await.expect("drained");
+    let workload = read(slurm).await;
+    let reason =
+        |workload: &Workload, name| node(workload, name).drained.as_deref().map(str::to_owned);
+    assert_eq!(reason(&workload, "ip-10-0-0-1").as_deref(), Some("trimtab:ab-12:7"));
+    assert_eq!(reason(&workload, "ip-10-0-0-2").as_deref(), Some("trimtab:ab-12:8"));
+    assert_eq!(reason(&workload, "ip-10-0-0-3").as_deref(), Some("bad fan [2]"), "a person's");
+    assert_eq!(claims(&workload, "ip-10-0-0-1"), "");
+    assert_eq!(claims(&workload, "ip-10-0-0-2"), runs, "it goes on");
+
+    let others: LedgerId = "cd-34".parse().expect("an id");
+    slurm.release(&cluster_name, &others, &orders).await.expect("nothing to do");
+    let again = read(slurm).await;
+    assert_eq!(reason(&again, "ip-10-0-0-1").as_deref(), Some("trimtab:ab-12:7"), "not theirs");
+    slurm.release(&cluster_name, &ledger, &orders).await.expect("released");
+    let workload = read(slurm).await;
+    let drained: Vec<&str> = workload
+        .nodes
+        .iter()
+        .filter(|node| node.drained.is_some())
+        .map(|node| node.name.as_str())
+        .collect();
+    assert_eq!(drained, ["ip-10-0-0-3"]);
+    let shown = cluster.person("scontrol", &["show", "job", &job, "-o"]);
+    assert!(shown.contains("JobState=RUNNING") && shown.contains("Restarts=0"), "{shown}");
+    cluster.person("scancel", &[&job]);
+    cluster.person("scontrol", &["update", "nodename=ip-10-0-0-3", "state=undrain"]);
+}
+
+async fn a_slurmctld_that_is_away_is_no_answer(cluster: &Cluster, slurm: &Slurm) {
+    cluster.script(&["halt"], &[]);
+    let away = slurm.read(&research()).await.expect_err("nobody is there to answer");
+    assert!(matches!(away, ReadError::Refused(_) | ReadError::NoAnswer(_)), "{away}");
+    cluster.script(&["resume"], &[]);
+    // Right after its start slurmctld knows of no node what it does. Until it
+    // does, each of them is claimed or down, or there is no answer.
+    let begun = Instant::now();
+    loop {
+        if let Ok(workload) = slurm.read(&research()).await {
+            assert_eq!(workload.nodes.len(), NODES);
+            let idle = |node: &SchedulerNode| {
+                node.claims.is_empty() && node.condition == Condition::Up && node.drained.is_none()
+            };
+            if workload.nodes.iter().all(idle) {
+                break;
+            }
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "it does not come back");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    let elsewhere = Commands::new(PathBuf::from("/nowhere"), cluster.path().join("slurm.conf"));
+    let missing = Slurm::new(elsewhere, Arc::new(WallClock)).read(&research()).await;
+    let said = missing.expect_err("no such command").to_string();
+    assert!(said.starts_with("refused: /nowhere/scontrol cannot be started: "), "{said}");
+}
