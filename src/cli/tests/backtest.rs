@@ -140,7 +140,11 @@ fn what_cannot_be_replayed_is_said_with_file_line_and_what_to_write() {
             1,
             "group p needs 4 nodes at once, more than --size 3",
         ),
-        (&["--trace", &small, "--min-jobs", "2"], 1, "no partition has 2 jobs in those days"),
+        (
+            &["--trace", &small, "--min-jobs", "2"],
+            1,
+            "no partition has 2 jobs, or none of them in those days",
+        ),
         (&["--trace", &small, "--days", "3-1"], 64, "the first before the second, such as 21-107"),
         (&["--trace", &small, "--policy", "count-10"], 64, "`count-10` is no policy: write never"),
         (&["--trace", &small, "--boot", "15"], 64, "`15` is no duration; write one like"),

@@ -45,7 +45,7 @@ impl Cluster {
         }
         let cluster = Self { folder: TempDir::new().expect("a folder") };
         // Ports of this process, so that two runs do not meet.
-        let port = 20_000 + std::process::id() % 2_000 * 16;
+        let port = 20_000 + std::process::id() % 700 * 16;
         cluster.script(&["start"], &[&NODES.to_string(), &port.to_string()]);
         Some(cluster)
     }
