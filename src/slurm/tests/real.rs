@@ -1,96 +1,26 @@
 //! The adapter on a real slurmctld with 8 slurmd (tests/slurm/cluster.sh). One
 //! test, because all of it happens to one cluster.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+#![expect(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "a real Slurm goes by the clock on the wall, and a test that is skipped says so"
+)]
+
+mod cluster;
+
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tempfile::TempDir;
+use cluster::{Cluster, WallClock};
 use trimtab_core::ids::{ActionId, ClusterName, LedgerId};
 use trimtab_core::snapshot::{Condition, Eligible, SchedulerNode, Workload};
-use trimtab_core::units::{NodeCount, Span, Time};
-use trimtab_daemon::ports::{Clock, Fence, FenceOrder, ReadError, WorkloadRead};
+use trimtab_core::units::{NodeCount, Span};
+use trimtab_daemon::ports::{Fence, FenceOrder, ReadError, WorkloadRead};
 use trimtab_slurm::{Commands, Slurm};
 
 const NODES: usize = 8;
-
-struct WallClock;
-
-impl Clock for WallClock {
-    fn now(&self) -> Time {
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        Time(since.expect("after 1970").as_millis() as i64)
-    }
-
-    fn monotonic(&self) -> Span {
-        Span::ZERO
-    }
-}
-
-/// A cluster of its own, which goes with the test.
-struct Cluster {
-    folder: TempDir,
-}
-
-impl Cluster {
-    fn start() -> Option<Self> {
-        let is_there = |program: &str| {
-            let found = Command::new("sh").args(["-c", &format!("command -v {program}")]).output();
-            found.is_ok_and(|output| output.status.success())
-        };
-        if !["slurmctld", "slurmd", "scontrol", "munged"].into_iter().all(is_there) {
-            println!("SKIPPED: Slurm is not installed; scripts/components.sh slurm installs it");
-            return None;
-        }
-        let cluster = Self { folder: TempDir::new().expect("a folder") };
-        // Ports of this process, so that two runs do not meet.
-        let port = 20_000 + std::process::id() % 700 * 16;
-        cluster.script(&["start"], &[&NODES.to_string(), &port.to_string()]);
-        Some(cluster)
-    }
-
-    fn path(&self) -> &Path {
-        self.folder.path()
-    }
-
-    fn script(&self, verb: &[&str], rest: &[&str]) {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/slurm/cluster.sh");
-        let mut command = Command::new(script);
-        command.args(verb).arg(self.path()).args(rest);
-        let output = command.output().expect("bash is there");
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "{verb:?}: {said}");
-    }
-
-    /// Runs one of Slurm's commands as a person would.
-    fn person(&self, program: &str, args: &[&str]) -> String {
-        let mut command = Command::new(program);
-        command.args(args).env("SLURM_CONF", self.path().join("slurm.conf")).current_dir("/tmp");
-        let output = command.output().expect("it is there");
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "{program} {args:?}: {said}");
-        String::from_utf8_lossy(&output.stdout).trim().to_owned()
-    }
-
-    fn submit(&self, args: &[&str]) -> String {
-        let mut all = vec!["--parsable", "--output=/dev/null"];
-        all.extend(args);
-        self.person("sbatch", &all)
-    }
-
-    fn slurm(&self) -> Slurm {
-        let commands = Commands::new(PathBuf::from("/usr/bin"), self.path().join("slurm.conf"));
-        Slurm::new(commands, Arc::new(WallClock))
-    }
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/slurm/cluster.sh");
-        let _ = Command::new(script).arg("stop").arg(self.path()).output();
-    }
-}
 
 fn research() -> ClusterName {
     "research".parse().expect("a name")
@@ -129,8 +59,8 @@ fn order(name: &str, action: u64) -> FenceOrder {
 
 #[tokio::test(flavor = "current_thread")]
 async fn a_real_slurm_is_read_and_drained_as_it_is() {
-    let Some(cluster) = Cluster::start() else { return };
-    let slurm = cluster.slurm();
+    let Some(cluster) = Cluster::start(NODES) else { return };
+    let slurm = cluster.slurm(Arc::new(WallClock));
     idle_nodes_are_claimed_by_nothing(&slurm).await;
     jobs_claim_their_nodes_and_waiting_ones_ask_for_some(&cluster, &slurm).await;
     drains_are_ours_or_a_persons(&cluster, &slurm).await;
