@@ -5,4 +5,5 @@ pub mod life;
 pub mod oracle;
 pub mod properties;
 pub mod random;
+pub mod slurm;
 pub mod worlds;

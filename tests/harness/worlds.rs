@@ -331,6 +331,10 @@ fn random_group(random: &mut Random, size: u64, g: u64) -> GroupPolicy {
         group.timer = TimerChoice::BreakEven;
         group.boot = Some(Span::mins(random.between(1, 6) as i64));
     }
+    if random.one_in(5) {
+        group.timer = TimerChoice::Learned;
+        group.boot = Some(Span::mins(random.between(1, 30) as i64));
+    }
     if random.one_in(6) {
         group.post_job_grace = Span::mins(random.between(1, 4) as i64);
     }

@@ -9,10 +9,8 @@ use serde::Serialize;
 use trimtab_backtest::demand::{self, Group, Selection};
 use trimtab_backtest::load::{self, Trace};
 use trimtab_backtest::{Outcome, Policy, Replay};
-use trimtab_core::policy::TimerChoice;
-use trimtab_core::rule::Costing;
-use trimtab_core::rule::learned::OTHERS_TIMER;
-use trimtab_core::units::{MilliGpus, NodeCount, Span, Usd, UsdPerHour};
+use trimtab_core::rule::{self, Costing};
+use trimtab_core::units::{MilliGpus, NodeCount, Span, Usd};
 use trimtab_daemon::config;
 use trimtab_daemon::ledger::SqliteLedger;
 
@@ -94,13 +92,10 @@ fn from_ledger(file: &Path, args: &BacktestArgs) -> anyhow::Result<Vec<(String, 
         let mut groups = vec![];
         for (name, runs) in reader.runs(&policy.cluster)? {
             let Some(group) = policy.groups.get(&name) else { continue };
-            let costing = Costing::of(group).filter(|costing| costing.price > UsdPerHour::ZERO);
-            let Some(costing) = costing else { continue };
-            let fixed = match group.timer {
-                TimerChoice::Fixed(timer) => timer,
-                TimerChoice::BreakEven | TimerChoice::Learned => OTHERS_TIMER,
-            };
-            groups.extend(demand::from_runs(name.to_string(), &runs, costing, fixed));
+            // Groups that the daemon meters: with a price, and not paid for anyway.
+            let terms = rule::terms(group, &policy.timing);
+            let Some((terms, costing)) = terms.zip(Costing::of(group)) else { continue };
+            groups.extend(demand::from_runs(name.to_string(), &runs, costing, terms.fixed));
         }
         if !groups.is_empty() {
             let shortest = policy.timing.tick.times(2);

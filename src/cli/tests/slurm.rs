@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use trimtab_tests::slurm::{Cluster, SKIPPED};
 
 /// How long the daemon may take to delete what it should; a machine that is busy
 /// with other things needs much of it.
@@ -32,27 +33,13 @@ fn root() -> PathBuf {
 
 /// What ends with the test.
 struct Real {
-    folder: tempfile::TempDir,
+    cluster: Cluster,
     simulated: Option<Child>,
 }
 
 impl Real {
     fn path(&self) -> &Path {
-        self.folder.path()
-    }
-
-    fn script(&self, args: &[&str]) -> std::process::Output {
-        Command::new(root().join("tests/slurm/cluster.sh")).args(args).output().expect("bash")
-    }
-
-    /// Runs one of Slurm's commands as a person would.
-    fn person(&self, program: &str, args: &[&str]) -> String {
-        let mut command = Command::new(program);
-        command.args(args).env("SLURM_CONF", self.path().join("slurm.conf")).current_dir("/tmp");
-        let output = command.output().expect("it is there");
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "{program} {args:?}: {said}");
-        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+        self.cluster.path()
     }
 
     /// Starts `trimtab simulate` and returns where it listens.
@@ -77,8 +64,6 @@ impl Drop for Real {
             let _ = simulated.kill();
             let _ = simulated.wait();
         }
-        let path = self.path().to_str().expect("a plain path").to_owned();
-        let _ = self.script(&["stop", &path]);
     }
 }
 
@@ -89,27 +74,13 @@ fn trimtab(args: &[&str]) -> Command {
     command
 }
 
-fn is_there(program: &str) -> bool {
-    let found = Command::new("sh").args(["-c", &format!("command -v {program}")]).output();
-    found.is_ok_and(|output| output.status.success())
-}
-
 #[test]
 fn idle_nodes_of_a_real_slurm_are_drained_and_deleted_and_a_job_runs_on() {
-    if !["slurmctld", "slurmd", "scontrol", "munged"].into_iter().all(is_there) {
-        println!("SKIPPED: Slurm is not installed; scripts/components.sh slurm installs it");
-        return;
-    }
-    let mut real = Real { folder: tempfile::tempdir().expect("a folder"), simulated: None };
+    let Some(cluster) = Cluster::start(7) else { return println!("{SKIPPED}") };
+    let mut real = Real { cluster, simulated: None };
     let path = real.path().to_str().expect("a plain path").to_owned();
-    let port = (24_000 + std::process::id() % 1_000 * 8).to_string();
-    let started = real.script(&["start", &path, "7", &port]);
-    assert!(started.status.success(), "{}", String::from_utf8_lossy(&started.stderr));
-    let job = real.person(
-        "sbatch",
-        &["--parsable", "--output=/dev/null", "-w", "ip-10-0-0-3", "--wrap", "sleep 900"],
-    );
-    real.person(
+    let job = real.cluster.submit(&["-w", "ip-10-0-0-3", "--wrap", "sleep 900"]);
+    real.cluster.person(
         "scontrol",
         &["update", "nodename=ip-10-0-0-5", "state=drain", "reason=fan is loud"],
     );
@@ -173,9 +144,9 @@ post_job_grace = "0s"
     for kept in ["ip-10-0-0-3", "ip-10-0-0-5"] {
         assert!(!gone.contains(&kept.to_owned()), "{kept} was in use: {gone:?}");
     }
-    let shown = real.person("scontrol", &["show", "job", &job, "-o"]);
+    let shown = real.cluster.person("scontrol", &["show", "job", &job, "-o"]);
     assert!(shown.contains("JobState=RUNNING") && shown.contains("Restarts=0"), "{shown}");
-    let nodes = real.person("scontrol", &["show", "node", "-o"]);
+    let nodes = real.cluster.person("scontrol", &["show", "node", "-o"]);
     for line in nodes.lines() {
         let name = line.split([' ', '=']).nth(1).expect("a name").to_owned();
         let reason = line.split_once("Reason=").map_or("", |(_, reason)| reason);

@@ -3,8 +3,11 @@
 //! Two words leave this program as a node's new state, and no other can:
 //! `DRAIN`, which lets running jobs go on, and `UNDRAIN`, which takes nothing
 //! but a drain away. A drain overwrites the reason that somebody else gave, so
-//! state and reason are read before; a person who drains in between is found by
-//! the look that follows, whose reason then is not ours.
+//! state and reason are read right before, and whoever has drained a node by then
+//! is left alone. Slurm has no call that drains only a node without a reason: a
+//! person who drains between that read and our drain, some milliseconds, is
+//! overwritten, and nothing later can tell. One who drains after ours overwrites
+//! ours, and the look finds that.
 
 use std::collections::BTreeMap;
 
@@ -34,21 +37,33 @@ impl NewState {
 }
 
 impl Slurm {
-    /// The nodes of these orders as they are now; one that Slurm does not know
-    /// is not among them.
-    async fn now(&self, orders: &[FenceOrder]) -> Result<BTreeMap<NodeName, Node>, ReadError> {
+    /// Sets each node that `choose` gives a new state, going by what it is right
+    /// before. One that fails does not keep the others from theirs; one that Slurm
+    /// does not know is passed over.
+    async fn set_each(
+        &self,
+        orders: &[FenceOrder],
+        choose: impl Fn(&FenceOrder, &Node) -> Option<(NewState, Option<String>)>,
+    ) -> Result<(), ReadError> {
         let text = self.commands.run(Program::Scontrol, &nodes::ARGUMENTS).await?;
         let found = nodes::parse(&text)
             .map_err(|why| ReadError::Unreadable(format!("scontrol: {why}").into()))?;
-        let wanted = found.into_iter().filter(|node| orders.iter().any(|o| o.name == node.name));
-        Ok(wanted.map(|node| (node.name.clone(), node)).collect())
+        let now: BTreeMap<&NodeName, &Node> = found.iter().map(|node| (&node.name, node)).collect();
+        let mut failed = None;
+        for order in orders {
+            let chosen = now.get(&order.name).and_then(|node| choose(order, node));
+            if let Some((state, reason)) = chosen {
+                failed = self.set(&order.name, state, reason).await.err().or(failed);
+            }
+        }
+        failed.map_or(Ok(()), Err)
     }
 
     async fn set(
         &self,
         node: &NodeName,
         state: NewState,
-        reason: Option<&str>,
+        reason: Option<String>,
     ) -> Result<(), ReadError> {
         let name = format!("NodeName={node}");
         let reason = reason.map(|reason| format!("Reason={reason}"));
@@ -66,21 +81,12 @@ impl Fence for Slurm {
         ledger: &LedgerId,
         orders: &[FenceOrder],
     ) -> Result<(), ReadError> {
-        let now = self.now(orders).await?;
-        let mut failed = None;
-        for order in orders {
+        self.set_each(orders, |order, node| {
             // Whoever drained it, or put it down, is not overwritten.
-            let is_free = now
-                .get(&order.name)
-                .is_some_and(|node| node.drained.is_none() && node.condition == Condition::Up);
-            if is_free {
-                let reason = fence_reason(ledger, order.action);
-                // One that fails does not keep the others from theirs.
-                let set = self.set(&order.name, NewState::Drain, Some(&reason)).await;
-                failed = set.err().or(failed);
-            }
-        }
-        failed.map_or(Ok(()), Err)
+            let is_free = node.drained.is_none() && node.condition == Condition::Up;
+            is_free.then(|| (NewState::Drain, Some(fence_reason(ledger, order.action))))
+        })
+        .await
     }
 
     async fn release(
@@ -89,17 +95,10 @@ impl Fence for Slurm {
         ledger: &LedgerId,
         orders: &[FenceOrder],
     ) -> Result<(), ReadError> {
-        let now = self.now(orders).await?;
-        let mut failed = None;
-        for order in orders {
-            let reason = fence_reason(ledger, order.action);
-            let is_ours = now
-                .get(&order.name)
-                .is_some_and(|node| node.drained.as_deref() == Some(reason.as_str()));
-            if is_ours {
-                failed = self.set(&order.name, NewState::Undrain, None).await.err().or(failed);
-            }
-        }
-        failed.map_or(Ok(()), Err)
+        self.set_each(orders, |order, node| {
+            let ours = fence_reason(ledger, order.action);
+            (node.drained.as_deref() == Some(ours.as_str())).then_some((NewState::Undrain, None))
+        })
+        .await
     }
 }

@@ -210,6 +210,8 @@ mod tests {
         ] {
             assert_eq!(parse(text).expect_err(text), said);
         }
+        assert_eq!(parse(""), Ok(vec![]), "no node at all, which the snapshot does not believe");
+        assert!(parse("No nodes in the system").is_err());
         let forged = line("ALLOCATED", 8, " Comment=x State=IDLE Reason=y");
         assert!(parse(&forged).expect_err("two states").contains("State= twice"));
     }

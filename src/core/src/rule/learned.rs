@@ -90,7 +90,7 @@ pub struct Terms {
 /// length, from 90 seconds to 17 days. Idle gaps of real clusters are spread
 /// like that, most of them short and most idle time in the long ones
 /// (`algorithms.md` section 5); 30 of them soon weigh little.
-pub fn unseen() -> Histogram {
+fn unseen() -> Histogram {
     let mut gaps = Histogram::default();
     for doubling in 0..15 {
         let length = Span::secs(90 << doubling);
@@ -254,11 +254,6 @@ impl Learner {
     /// samples alone.
     pub const fn fits(&self) -> u64 {
         self.fits
-    }
-
-    /// What it goes by besides demand, while that is known.
-    pub fn terms(&self) -> Option<&Terms> {
-        self.metered.as_ref().map(|metered| &metered.terms)
     }
 
     /// Spare nodes in force beyond what the timer keeps.
@@ -493,9 +488,7 @@ impl Metered {
     }
 
     fn ended(&mut self, gap: &Gap) {
-        self.each(|meter| {
-            meter.returned(gap);
-        });
+        self.each(|meter| meter.returned(gap));
         if gap.length <= self.terms.cost.break_even {
             self.clairvoyant.add_idle(gap.levels, gap.length);
         } else {

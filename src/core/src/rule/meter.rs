@@ -148,23 +148,19 @@ impl Meter {
         self.warm += levels;
     }
 
-    /// A gap ended. Returns how many nodes are up again that were gone.
-    pub fn returned(&mut self, gap: &Gap) -> NodeCount {
+    /// A gap ended: its levels are in use again, and those that were gone are
+    /// brought back.
+    pub fn returned(&mut self, gap: &Gap) {
         if gap.place >= self.expired {
             self.warm = self.warm.less(gap.levels);
         }
-        let woken = gap.levels.less(self.kept);
-        self.kept = self.kept.less(gap.levels);
-        self.spent.wakes += u64::from(woken.0);
-        woken
+        self.rose_beyond(gap.levels);
     }
 
-    /// Demand rose above every level seen so far: so many nodes are new.
-    pub fn rose_beyond(&mut self, levels: NodeCount) -> NodeCount {
-        let woken = levels.less(self.kept);
+    /// Demand rose by so many levels; what is not idle and up is brought back.
+    pub fn rose_beyond(&mut self, levels: NodeCount) {
+        self.spent.wakes += u64::from(levels.less(self.kept).0);
         self.kept = self.kept.less(levels);
-        self.spent.wakes += u64::from(woken.0);
-        woken
     }
 
     /// After gaps ended, the stack may be shorter.

@@ -10,31 +10,21 @@
 //! `TRIMTAB_RACE_ROUNDS` says how many rounds (12 without it), and
 //! `TRIMTAB_RACE_SEED` what chance starts from.
 
-#![expect(
-    clippy::disallowed_methods,
-    clippy::print_stdout,
-    reason = "a real Slurm goes by the clock on the wall, and a test that is skipped says so"
-)]
-
-mod cluster;
-
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use cluster::Cluster;
 use trimtab_core::audit::{ClearedBatch, ClearedGroup};
 use trimtab_core::ids::{ClusterName, GroupName, InstanceId, LedgerId, NodeName};
 use trimtab_core::policy::{
-    Amount, Budgets, Capacity, ClusterPolicy, Factor, GroupCalls, GroupPolicy, MassChangeLimit,
-    NodeLocalData, Prefer, Regain, TimerChoice, Timing, WitnessKind,
+    Amount, Budgets, Capacity, ClusterPolicy, GroupPolicy, TimerChoice, Timing,
 };
 use trimtab_core::snapshot::{
     ClusterDescription, ClusterState, ClusterStatus, FenceSight, GroupDescription, InstanceStatus,
     ListedNode, NodeCapacity, NodeListing, Provisioning, Role, Workload, fence_reason,
 };
-use trimtab_core::units::{MilliGpus, NodeCount, Share, Span, Time, Usd, UsdPerHour};
+use trimtab_core::units::{NodeCount, Share, Span, Time};
 use trimtab_daemon::driver::{Driver, Intent};
 use trimtab_daemon::ledger::SqliteLedger;
 use trimtab_daemon::ports::{
@@ -42,6 +32,9 @@ use trimtab_daemon::ports::{
     Notification, Notifier, Ports, ReadError, Ring, Switch, Switches, WorkloadRead, Writers,
 };
 use trimtab_slurm::Slurm;
+use trimtab_tests::random::Random;
+use trimtab_tests::slurm::{Cluster, SKIPPED};
+use trimtab_tests::worlds::{cluster_policy, group_policy};
 
 const NODES: usize = 4;
 const TICK: Span = Span::mins(1);
@@ -467,8 +460,6 @@ fn policy() -> ClusterPolicy {
     let group = GroupPolicy {
         size: NodeCount(NODES as u32),
         min_nodes: Amount::Nodes(NodeCount(2)),
-        min_idle_nodes: NodeCount::ZERO,
-        keep_windows: vec![],
         lookahead: Span::ZERO,
         budgets: Budgets {
             per_batch: NodeCount(2),
@@ -476,34 +467,13 @@ fn policy() -> ClusterPolicy {
             per_day: NodeCount(100_000),
             leaving: Share::ALL,
         },
-        capacity: Capacity::OnDemand,
-        regain: Regain::Plentiful,
-        price: UsdPerHour::try_from_dollars(20.0),
-        boot: Some(Span::mins(10)),
-        billed_after_delete: Span::ZERO,
-        delay_value: Factor::ONE,
-        wake_failure_cost: Usd::ZERO,
         timer: TimerChoice::Fixed(TICK.times(2)),
         queue_lookahead: Span::ZERO,
-        min_age: Span::ZERO,
-        post_job_grace: Span::ZERO,
-        prefer: Prefer::Oldest,
-        node_local_data: Some(NodeLocalData::Disposable),
-        gpus_per_node: MilliGpus::whole(8),
-        partitions: vec![],
-        utilization: None,
-        group_calls: GroupCalls::Never,
-        protected: vec![],
+        ..group_policy()
     };
-    ClusterPolicy {
-        cluster: research(),
-        witness: WitnessKind::Scheduler,
-        groups: BTreeMap::from([(workers(), group)]),
-        min_nodes: NodeCount::ZERO,
-        mass_change: MassChangeLimit { nodes: NodeCount(1_000), share: Share::ALL },
-        timing: Timing { tick: TICK, cooldown: TICK, ..Timing::default() },
-        hash: "race".parse().expect("a digest"),
-    }
+    let mut policy = cluster_policy(BTreeMap::from([(workers(), group)]));
+    policy.timing = Timing { tick: TICK, cooldown: TICK, ..Timing::default() };
+    policy
 }
 
 fn setting(name: &str, otherwise: u64) -> u64 {
@@ -558,21 +528,13 @@ async fn play(race: &Arc<Race>, points: &[Point]) -> Played {
     played
 }
 
-/// SplitMix64 (Steele, Lea and Flood 2014).
-fn chance(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut z = *state;
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
-}
-
 #[tokio::test(flavor = "current_thread")]
 async fn no_job_is_lost_at_any_point_and_no_node_is_left_fenced() {
-    let Some(race) = Race::start(true) else { return };
-    let (rounds, mut seed) = (setting("TRIMTAB_RACE_ROUNDS", 12), setting("TRIMTAB_RACE_SEED", 1));
+    let Some(race) = Race::start(true) else { return println!("{SKIPPED}") };
+    let rounds = setting("TRIMTAB_RACE_ROUNDS", 12);
+    let mut random = Random::new(setting("TRIMTAB_RACE_SEED", 1));
     // Every point once, then by chance.
-    let by_chance = |_| POINTS[(chance(&mut seed) % POINTS.len() as u64) as usize];
+    let by_chance = |_| *random.pick(&POINTS);
     let points: Vec<Point> =
         POINTS.into_iter().chain((POINTS.len() as u64..rounds).map(by_chance)).collect();
     let played = play(&race, &points).await;
@@ -589,7 +551,7 @@ async fn no_job_is_lost_at_any_point_and_no_node_is_left_fenced() {
 
 #[tokio::test(flavor = "current_thread")]
 async fn with_the_fence_switched_off_the_same_race_loses_jobs() {
-    let Some(race) = Race::start(false) else { return };
+    let Some(race) = Race::start(false) else { return println!("{SKIPPED}") };
     let played = play(&race, &[Point::BeforeDelete, Point::BeforeDelete]).await;
     assert!(!played.lost.is_empty(), "a race that nobody can lose proves nothing");
 }

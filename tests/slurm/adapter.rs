@@ -1,26 +1,32 @@
 //! The adapter on a real slurmctld with 8 slurmd (tests/slurm/cluster.sh). One
 //! test, because all of it happens to one cluster.
 
-#![expect(
-    clippy::disallowed_methods,
-    clippy::print_stdout,
-    reason = "a real Slurm goes by the clock on the wall, and a test that is skipped says so"
-)]
-
-mod cluster;
-
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cluster::{Cluster, WallClock};
 use trimtab_core::ids::{ActionId, ClusterName, LedgerId};
 use trimtab_core::snapshot::{Condition, Eligible, SchedulerNode, Workload};
-use trimtab_core::units::{NodeCount, Span};
-use trimtab_daemon::ports::{Fence, FenceOrder, ReadError, WorkloadRead};
+use trimtab_core::units::{NodeCount, Span, Time};
+use trimtab_daemon::ports::{Clock, Fence, FenceOrder, ReadError, WorkloadRead};
 use trimtab_slurm::{Commands, Slurm};
+use trimtab_tests::slurm::{Cluster, SKIPPED};
 
 const NODES: usize = 8;
+
+/// The machine's clock.
+struct WallClock;
+
+impl Clock for WallClock {
+    fn now(&self) -> Time {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        Time(since.expect("after 1970").as_millis() as i64)
+    }
+
+    fn monotonic(&self) -> Span {
+        Span::ZERO
+    }
+}
 
 fn research() -> ClusterName {
     "research".parse().expect("a name")
@@ -59,7 +65,7 @@ fn order(name: &str, action: u64) -> FenceOrder {
 
 #[tokio::test(flavor = "current_thread")]
 async fn a_real_slurm_is_read_and_drained_as_it_is() {
-    let Some(cluster) = Cluster::start(NODES) else { return };
+    let Some(cluster) = Cluster::start(NODES) else { return println!("{SKIPPED}") };
     let slurm = cluster.slurm(Arc::new(WallClock));
     idle_nodes_are_claimed_by_nothing(&slurm).await;
     jobs_claim_their_nodes_and_waiting_ones_ask_for_some(&cluster, &slurm).await;

@@ -1,6 +1,5 @@
-//! A real Slurm for one test: slurmctld and so many slurmd on loopback.
-
-#![allow(dead_code, reason = "each test uses a part of it")]
+//! A real Slurm for one test: slurmctld and so many slurmd on loopback
+//! (tests/slurm/cluster.sh).
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,38 +7,26 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use tempfile::TempDir;
-use trimtab_core::units::{Span, Time};
 use trimtab_daemon::ports::Clock;
 use trimtab_slurm::{Commands, Slurm};
 
-/// The machine's clock.
-pub(crate) struct WallClock;
-
-impl Clock for WallClock {
-    fn now(&self) -> Time {
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        Time(since.expect("after 1970").as_millis() as i64)
-    }
-
-    fn monotonic(&self) -> Span {
-        Span::ZERO
-    }
-}
-
 /// A cluster of its own, which goes with the test.
-pub(crate) struct Cluster {
+pub struct Cluster {
     folder: TempDir,
 }
 
+/// What a test says that is skipped for want of Slurm.
+pub const SKIPPED: &str =
+    "SKIPPED: Slurm is not installed; scripts/components.sh slurm installs it";
+
 impl Cluster {
-    /// Starts one, if Slurm is installed.
-    pub(crate) fn start(nodes: usize) -> Option<Self> {
+    /// Starts one; `None` where Slurm is not installed, which a test has to say.
+    pub fn start(nodes: usize) -> Option<Self> {
         let is_there = |program: &str| {
             let found = Command::new("sh").args(["-c", &format!("command -v {program}")]).output();
             found.is_ok_and(|output| output.status.success())
         };
         if !["slurmctld", "slurmd", "scontrol", "munged"].into_iter().all(is_there) {
-            println!("SKIPPED: Slurm is not installed; scripts/components.sh slurm installs it");
             return None;
         }
         let cluster = Self { folder: TempDir::new().expect("a folder") };
@@ -52,13 +39,13 @@ impl Cluster {
     }
 
     /// Its folder.
-    pub(crate) fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         self.folder.path()
     }
 
     /// Runs a verb of the script.
-    pub(crate) fn script(&self, verb: &[&str], rest: &[&str]) {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/slurm/cluster.sh");
+    pub fn script(&self, verb: &[&str], rest: &[&str]) {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("slurm/cluster.sh");
         let mut command = Command::new(script);
         command.args(verb).arg(self.path()).args(rest);
         let output = command.output().expect("bash is there");
@@ -67,7 +54,7 @@ impl Cluster {
     }
 
     /// Runs one of Slurm's commands as a person would.
-    pub(crate) fn person(&self, program: &str, args: &[&str]) -> String {
+    pub fn person(&self, program: &str, args: &[&str]) -> String {
         let mut command = Command::new(program);
         command.args(args).env("SLURM_CONF", self.path().join("slurm.conf")).current_dir("/tmp");
         let output = command.output().expect("it is there");
@@ -77,14 +64,14 @@ impl Cluster {
     }
 
     /// Hands a job in and returns its id.
-    pub(crate) fn submit(&self, args: &[&str]) -> String {
+    pub fn submit(&self, args: &[&str]) -> String {
         let mut all = vec!["--parsable", "--output=/dev/null"];
         all.extend(args);
         self.person("sbatch", &all)
     }
 
     /// What it is read through, at this clock's time.
-    pub(crate) fn slurm(&self, clock: Arc<dyn Clock>) -> Slurm {
+    pub fn slurm(&self, clock: Arc<dyn Clock>) -> Slurm {
         let commands = Commands::new(PathBuf::from("/usr/bin"), self.path().join("slurm.conf"));
         Slurm::new(commands, clock)
     }
@@ -92,7 +79,7 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/slurm/cluster.sh");
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("slurm/cluster.sh");
         let _ = Command::new(script).arg("stop").arg(self.path()).output();
     }
 }
