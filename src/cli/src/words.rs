@@ -37,19 +37,10 @@ fn timer(figures: &GroupFigures, tau: Span) -> String {
              break-even, which is in force until it is not",
             fit.timer
         ),
-        Some(Standing::Learned) | None if fit.timer == tau => {
+        Some(Standing::Learned) => {
             format!("the idle timer τ is {tau}, which would have cost least")
         }
-        // Nothing is called idle on one sample.
-        Some(Standing::Learned) | None if fit.timer < tau && figures.standing.is_some() => {
-            format!(
-                "the idle timer τ is {tau}, two ticks; what would have cost least is {}",
-                fit.timer
-            )
-        }
-        Some(Standing::Learned) | None => {
-            format!("the idle timer τ is {tau}; what would have cost least is {}", fit.timer)
-        }
+        None => format!("the idle timer τ is {tau}; what would have cost least is {}", fit.timer),
     };
     let spares = match fit.spares {
         NodeCount::ZERO => String::new(),
@@ -180,4 +171,60 @@ fn unless(why: &KeepReason, figures: Option<&GroupFigures>) -> String {
         KeepReason::Enough(Bound::WholeGroup) => "with its whole group",
     };
     text.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use trimtab_core::rule::learned::Fit;
+    use trimtab_core::units::Time;
+
+    use super::*;
+
+    /// What is said of a timer of 10 minutes where 20 would have cost least.
+    fn said(standing: Option<Standing>, in_force: i64) -> String {
+        let fit = Fit {
+            at: Time(0),
+            timer: Span::mins(20),
+            own_gaps: 7,
+            pooled_gaps: 9,
+            spares: NodeCount(1),
+        };
+        let figures = GroupFigures {
+            counts: None,
+            covered_since: None,
+            tau: None,
+            cost: None,
+            surplus: None,
+            upcoming: NodeCount::ZERO,
+            spares: NodeCount::ZERO,
+            floor: NodeCount::ZERO,
+            candidates: NodeCount::ZERO,
+            marks: NodeCount::ZERO,
+            bound: None,
+            wanted_back: NodeCount::ZERO,
+            next_at: None,
+            fit: Some(fit),
+            standing,
+        };
+        timer(&figures, Span::mins(in_force))
+    }
+
+    #[test]
+    fn a_timer_is_called_learned_only_where_it_is() {
+        let rests = " with 1 to spare on 7 idle gaps of its own and 9 of all groups of the \
+                     cluster, in the 28 days before 1970-01-01T00:00:00Z";
+        assert_eq!(
+            said(None, 10),
+            format!("the idle timer τ is 10m; what would have cost least is 20m{rests}")
+        );
+        assert_eq!(
+            said(Some(Standing::Learned), 20),
+            format!("the idle timer τ is 20m, which would have cost least{rests}")
+        );
+        let governed = said(Some(Standing::Governed), 30);
+        assert!(
+            governed.starts_with("the idle timer τ is 30m; what the learned one (20m) has cost"),
+            "{governed}"
+        );
+    }
 }

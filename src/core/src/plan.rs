@@ -308,7 +308,8 @@ pub struct GroupFigures {
     /// Where the learned timer comes from; `None` without price or boot time.
     #[serde(default)]
     pub fit: Option<Fit>,
-    /// Whether it is in force, or held to its bound.
+    /// Whether it is in force or held to its bound; `None` where the policy goes
+    /// by another timer.
     #[serde(default)]
     pub standing: Option<Standing>,
 }

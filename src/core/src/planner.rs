@@ -159,7 +159,7 @@ impl Group<'_> {
             wanted_back: NodeCount::ZERO,
             next_at: self.next_at(tau),
             fit: learner.and_then(Learner::fit).copied(),
-            standing: learner.filter(|l| l.fit().is_some()).map(Learner::standing),
+            standing: self.learner().filter(|l| l.fit().is_some()).map(Learner::standing),
         }
     }
 
@@ -172,11 +172,15 @@ impl Group<'_> {
     /// Idle nodes that are kept whatever the timer says: the declared spares,
     /// and those that have been found to pay.
     fn spares(&self) -> NodeCount {
-        let learned = match self.policy.timer {
-            TimerChoice::Learned => self.state.and_then(|state| state.learner.as_ref()),
+        self.policy.min_idle_nodes.max(self.learner().map_or(NodeCount::ZERO, Learner::spares))
+    }
+
+    /// What was learned, where the policy goes by it.
+    fn learner(&self) -> Option<&Learner> {
+        match self.policy.timer {
+            TimerChoice::Learned => self.state?.learner.as_ref(),
             TimerChoice::Fixed(_) | TimerChoice::BreakEven => None,
-        };
-        self.policy.min_idle_nodes.max(learned.map_or(NodeCount::ZERO, Learner::spares))
+        }
     }
 
     /// When the next node would go, if nothing changed.
