@@ -1,6 +1,7 @@
 //! A real Slurm for one test: slurmctld and so many slurmd on loopback
 //! (tests/slurm/cluster.sh).
 
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -30,10 +31,7 @@ impl Cluster {
             return None;
         }
         let cluster = Self { folder: TempDir::new().expect("a folder") };
-        // Ports of this process and this cluster, so that no two of them meet.
-        static CLUSTERS: AtomicU32 = AtomicU32::new(0);
-        let number = CLUSTERS.fetch_add(1, Ordering::Relaxed);
-        let port = 20_000 + std::process::id() % 350 * 32 + number % 2 * 16;
+        let port = free_ports(nodes + 1);
         cluster.script(&["start"], &[&nodes.to_string(), &port.to_string()]);
         Some(cluster)
     }
@@ -75,6 +73,26 @@ impl Cluster {
         let commands = Commands::new(PathBuf::from("/usr/bin"), self.path().join("slurm.conf"));
         Slurm::new(commands, clock)
     }
+}
+
+/// The first of so many ports in a row that nobody listens at. Each is given
+/// out once by this process; processes begin at different ones.
+fn free_ports(count: usize) -> u16 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Below those that the system gives out by itself.
+    const FIRST: u32 = 20_000;
+    const PORTS: u32 = 12_000;
+    let count = u32::try_from(count).expect("a small number");
+    let begin = std::process::id().wrapping_mul(97);
+    for _ in 0..PORTS {
+        let at = begin.wrapping_add(NEXT.fetch_add(count, Ordering::Relaxed)) % PORTS;
+        let ports = (FIRST + at..FIRST + at + count).map(|port| u16::try_from(port).expect("low"));
+        let is_free = |port: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+        if ports.clone().all(is_free) {
+            return ports.min().expect("one at least");
+        }
+    }
+    panic!("no {count} free ports in a row from {FIRST} on");
 }
 
 impl Drop for Cluster {
