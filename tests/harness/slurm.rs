@@ -71,7 +71,7 @@ impl Cluster {
     /// What it is read through, at this clock's time.
     pub fn slurm(&self, clock: Arc<dyn Clock>) -> Slurm {
         let commands = Commands::new(PathBuf::from("/usr/bin"), self.path().join("slurm.conf"));
-        Slurm::new(commands, clock)
+        Slurm::new(Arc::new(commands), clock)
     }
 }
 

@@ -2,7 +2,7 @@
 //! of a row of instants. The history is made by the real fold over the real
 //! reads, so it is always one that could have come about.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use trimtab_core::assemble::{Reads, assemble};
 use trimtab_core::census;
@@ -15,7 +15,7 @@ use trimtab_core::policy::{
 use trimtab_core::snapshot::{
     Activity, Claim, ClusterDescription, ClusterState, ClusterStatus, Condition, Eligible,
     GroupDescription, InstanceStatus, ListedNode, NodeCapacity, NodeListing, PendingJob,
-    Provisioning, Role, SchedulerNode, Snapshot, Witness, Workload,
+    Provisioning, Role, SchedulerFacts, SchedulerNode, Snapshot, Witness, Workload,
 };
 use trimtab_core::units::{MilliGpus, NodeCount, Share, Span, Time, Usd, UsdPerHour};
 use trimtab_core::windows::{KeepWindow, WindowSpec};
@@ -186,6 +186,9 @@ impl World {
             condition: node.condition,
             claims: node.claims.clone(),
             drained: node.drained.as_deref().map(Into::into),
+            hostname: None,
+            address: None,
+            offers: None,
         });
         Reads {
             begun_at: self.now,
@@ -205,6 +208,7 @@ impl World {
                 at: self.now,
                 nodes: scheduled.collect(),
                 pending: self.pending.clone(),
+                facts: SchedulerFacts::default(),
             })),
             activity: self.nodes.iter().map(|node| (node.id, node.activity)).collect(),
             described: BTreeMap::new(),
@@ -393,6 +397,8 @@ pub fn pending_job(random: &mut Random, now: Time) -> PendingJob {
             1 => Eligible::At(now + Span::mins(random.between(0, 20) as i64)),
             _ => Eligible::Now,
         },
+        requires: BTreeSet::new(),
+        reason: "".into(),
     }
 }
 

@@ -317,7 +317,8 @@ fn settled(world: &World) -> Case {
         action.state = ActionState::Settling { until: case.now };
         case.with_node(mark.node, |node| {
             if let Witness::Fresh { value, .. } = &mut node.scheduler {
-                value.fence = trimtab_core::snapshot::FenceSight::Ours { action: ActionId(id) };
+                value.fence =
+                    trimtab_core::snapshot::FenceSight::Ours { actions: ActionId(id).into() };
             }
         });
         case.history.actions.insert(mark.node, action);

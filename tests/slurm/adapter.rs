@@ -1,6 +1,8 @@
 //! The adapter on a real slurmctld with 8 slurmd (tests/slurm/cluster.sh). One
 //! test, because all of it happens to one cluster.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -79,7 +81,16 @@ async fn idle_nodes_are_claimed_by_nothing(slurm: &Slurm) {
     for node in &workload.nodes {
         assert_eq!((node.condition, node.drained.as_deref()), (Condition::Up, None), "{node:?}");
         assert!(node.claims.is_empty(), "{node:?}");
+        assert_eq!(node.hostname.as_deref(), Some("localhost"));
+        assert_eq!(node.address, Some(IpAddr::from([127, 0, 0, 1])));
+        assert_eq!(node.offers, Some(BTreeSet::from(["gres/gpu".into()])));
     }
+    // Slurm tells the machine's own name instead of `localhost`.
+    let [controller] = workload.facts.controllers.as_slice() else {
+        panic!("one controller: {:?}", workload.facts)
+    };
+    assert_eq!(controller.address, Some(IpAddr::from([127, 0, 0, 1])));
+    assert!(!workload.facts.refuses_large_jobs && !workload.facts.may_hide_jobs);
 }
 
 async fn jobs_claim_their_nodes_and_waiting_ones_ask_for_some(cluster: &Cluster, slurm: &Slurm) {
@@ -161,8 +172,8 @@ async fn drains_are_ours_or_a_persons(cluster: &Cluster, slurm: &Slurm) {
     let workload = read(slurm).await;
     let reason =
         |workload: &Workload, name| node(workload, name).drained.as_deref().map(str::to_owned);
-    assert_eq!(reason(&workload, "ip-10-0-0-1").as_deref(), Some("trimtab:ab-12:7"));
-    assert_eq!(reason(&workload, "ip-10-0-0-2").as_deref(), Some("trimtab:ab-12:8"));
+    assert_eq!(reason(&workload, "ip-10-0-0-1").as_deref(), Some("trimtab:ab-12:7-8"));
+    assert_eq!(reason(&workload, "ip-10-0-0-2").as_deref(), Some("trimtab:ab-12:7-8"));
     assert_eq!(reason(&workload, "ip-10-0-0-3").as_deref(), Some("bad fan [2]"), "a person's");
     assert_eq!(claims(&workload, "ip-10-0-0-1"), "");
     assert_eq!(claims(&workload, "ip-10-0-0-2"), runs, "it goes on");
@@ -170,7 +181,7 @@ async fn drains_are_ours_or_a_persons(cluster: &Cluster, slurm: &Slurm) {
     let others: LedgerId = "cd-34".parse().expect("an id");
     slurm.release(&cluster_name, &others, &orders).await.expect("nothing to do");
     let again = read(slurm).await;
-    assert_eq!(reason(&again, "ip-10-0-0-1").as_deref(), Some("trimtab:ab-12:7"), "not theirs");
+    assert_eq!(reason(&again, "ip-10-0-0-1").as_deref(), Some("trimtab:ab-12:7-8"), "not theirs");
     slurm.release(&cluster_name, &ledger, &orders).await.expect("released");
     let workload = read(slurm).await;
     let drained: Vec<&str> = workload
@@ -208,7 +219,7 @@ async fn a_slurmctld_that_is_away_is_no_answer(cluster: &Cluster, slurm: &Slurm)
         std::thread::sleep(Duration::from_millis(200));
     }
     let elsewhere = Commands::new(PathBuf::from("/nowhere"), cluster.path().join("slurm.conf"));
-    let missing = Slurm::new(elsewhere, Arc::new(WallClock)).read(&research()).await;
+    let missing = Slurm::new(Arc::new(elsewhere), Arc::new(WallClock)).read(&research()).await;
     let said = missing.expect_err("no such command").to_string();
     assert!(said.starts_with("refused: /nowhere/scontrol cannot be started: "), "{said}");
 }

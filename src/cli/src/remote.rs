@@ -181,7 +181,7 @@ impl RemoteCluster {
 
     fn slurm(&self, conf: &Path, bin_dir: &Path) -> Arc<Slurm> {
         let commands = Commands::new(bin_dir.to_owned(), conf.to_owned());
-        Arc::new(Slurm::new(commands, self.clock()))
+        Arc::new(Slurm::new(Arc::new(commands), self.clock()))
     }
 }
 

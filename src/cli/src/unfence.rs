@@ -319,7 +319,7 @@ mod tests {
             let drained = workload.expect("an answer").nodes.into_iter();
             drained
                 .filter_map(|node| match FenceSight::of_reason(&node.drained?, &id) {
-                    FenceSight::Ours { action } => Some((node.name, action)),
+                    FenceSight::Ours { actions } => Some((node.name, actions.first())),
                     FenceSight::Clear
                     | FenceSight::Foreign { .. }
                     | FenceSight::Recovery

@@ -209,7 +209,7 @@ impl Auditor<'_> {
                 && !self.history.gone.iter().any(|gone| gone.node == mark.node)
                 && !self.history.actions.contains_key(&mark.node);
             self.demand(same, mark.node, Rule::SameNode);
-            let idle = is_idle(node, &FenceSight::Clear, self.policy, group);
+            let idle = is_idle(node, None, self.policy, group);
             self.demand(idle, mark.node, Rule::Evidence);
             let alone = self.is_free_to_go(name, node, group);
             self.demand(alone, mark.node, Rule::LeftAlone);
@@ -504,7 +504,7 @@ fn ready_group<'a>(
         return Err(Rule::Floor);
     }
     let idle = view.nodes.iter().filter(|node| {
-        !history.actions.contains_key(&node.id) && is_idle(node, &FenceSight::Clear, policy, group)
+        !history.actions.contains_key(&node.id) && is_idle(node, None, policy, group)
     });
     let queue = view.pending.as_deref().unwrap_or(&[]);
     if NodeCount::of(idle.count()) + stay < NodeCount(certain_demand(queue, group, now)) {
@@ -572,8 +572,8 @@ fn clearance(action: &OpenAction, offer: &Offer<'_>) -> Option<Rule> {
     if node.status != InstanceStatus::Running || !has_identity(node, &action.identity) {
         return Some(Rule::SameNode);
     }
-    let fence = FenceSight::Ours { action: action.id };
-    if !is_idle(node, &fence, policy, group) || !is_second_look(node, action, policy, now) {
+    if !is_idle(node, Some(action.id), policy, group) || !is_second_look(node, action, policy, now)
+    {
         return Some(Rule::Evidence);
     }
     if !is_paid_as_declared(node, group) {
@@ -764,17 +764,21 @@ fn has_identity(node: &NodeView, identity: &Identity) -> bool {
     node.launched == identity.launched && node.name == identity.name
 }
 
-/// Positive, fresh evidence that nothing lays claim to a node, and that
-/// exactly this fence is on it.
+/// Positive, fresh evidence that nothing lays claim to a node, and that it bears
+/// the fence of this action, or no fence at all.
 fn is_idle(
     node: &NodeView,
-    fence: &FenceSight,
+    fenced_for: Option<ActionId>,
     policy: &ClusterPolicy,
     group: &GroupPolicy,
 ) -> bool {
+    let is_as_meant = |fence: &FenceSight| match fenced_for {
+        None => *fence == FenceSight::Clear,
+        Some(action) => fence.is_for(action),
+    };
     let by_scheduler = match &node.scheduler {
         Witness::Fresh { value, .. } => {
-            value.condition == Condition::Up && value.claims.is_empty() && value.fence == *fence
+            value.condition == Condition::Up && value.claims.is_empty() && is_as_meant(&value.fence)
         }
         Witness::Absent | Witness::Stale { .. } | Witness::Partial => false,
     };

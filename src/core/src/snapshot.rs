@@ -4,8 +4,10 @@
 //! only a fresh reading can ever lead to a deletion. A snapshot is made by
 //! [`crate::assemble::assemble`] and never changed afterwards.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -360,10 +362,10 @@ impl fmt::Display for Claim {
 pub enum FenceSight {
     /// Nobody.
     Clear,
-    /// This ledger, for this action.
+    /// This ledger, for one of these actions.
     Ours {
-        /// The action named in the reason.
-        action: ActionId,
+        /// The actions named in the reason.
+        actions: ActionSpan,
     },
     /// Another trimtab.
     Foreign {
@@ -384,12 +386,75 @@ const FENCE_PREFIX: &str = "trimtab:";
 /// HyperPod's recovery drains nodes with reasons that begin like this.
 const RECOVERY_PREFIX: &str = "Action:";
 
-/// The reason our fence carries: `trimtab:<ledger>:<action>`.
-pub fn fence_reason(ledger: &LedgerId, action: ActionId) -> String {
-    format!("{FENCE_PREFIX}{ledger}:{action}")
+/// The reason our fence carries: `trimtab:<ledger>:<action>`, or with several nodes
+/// fenced in one call `trimtab:<ledger>:<first>-<last>`.
+pub fn fence_reason(ledger: &LedgerId, actions: impl Into<ActionSpan>) -> String {
+    format!("{FENCE_PREFIX}{ledger}:{}", actions.into())
+}
+
+/// The actions that one call fences for, from the lowest id to the highest. Ids are
+/// never used again and an action is of one node, so an action of a node that lies in
+/// the span of its fence is the one it was fenced for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActionSpan {
+    first: ActionId,
+    last: ActionId,
+}
+
+impl ActionSpan {
+    /// The narrowest span of these; `None` of none.
+    pub fn of(actions: impl IntoIterator<Item = ActionId>) -> Option<Self> {
+        let mut actions = actions.into_iter();
+        let one = Self::from(actions.next()?);
+        Some(actions.fold(one, |span, action| Self {
+            first: span.first.min(action),
+            last: span.last.max(action),
+        }))
+    }
+
+    /// Its lowest id.
+    pub const fn first(self) -> ActionId {
+        self.first
+    }
+
+    /// Whether an action lies in it.
+    pub fn contains(self, action: ActionId) -> bool {
+        self.first <= action && action <= self.last
+    }
+}
+
+impl From<ActionId> for ActionSpan {
+    fn from(action: ActionId) -> Self {
+        Self { first: action, last: action }
+    }
+}
+
+impl fmt::Display for ActionSpan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { first, last } = self;
+        if first == last { write!(f, "{first}") } else { write!(f, "{first}-{last}") }
+    }
+}
+
+impl FromStr for ActionSpan {
+    type Err = ();
+
+    /// Reads just what is written; signs, blanks and spans that run backwards are none.
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let id = |text: &str| text.parse().map(ActionId).map_err(drop);
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        let (first, last) = (id(first)?, id(last)?);
+        let span = Self { first, last };
+        if first <= last && span.to_string() == text { Ok(span) } else { Err(()) }
+    }
 }
 
 impl FenceSight {
+    /// Whether it is ours, for this action.
+    pub fn is_for(&self, action: ActionId) -> bool {
+        matches!(self, Self::Ours { actions } if actions.contains(action))
+    }
+
     /// Whose fence a drain with this reason is. A reason that begins like ours
     /// but does not parse is somebody else's: hands off.
     pub fn of_reason(reason: &str, ours: &LedgerId) -> Self {
@@ -398,10 +463,10 @@ impl FenceSight {
         }
         let parsed = reason.strip_prefix(FENCE_PREFIX).and_then(|rest| {
             let (ledger, action) = rest.split_once(':')?;
-            Some((ledger.parse::<LedgerId>().ok()?, action.parse::<u64>().ok()?))
+            Some((ledger.parse::<LedgerId>().ok()?, action.parse::<ActionSpan>().ok()?))
         });
         match parsed {
-            Some((ledger, action)) if ledger == *ours => Self::Ours { action: ActionId(action) },
+            Some((ledger, actions)) if ledger == *ours => Self::Ours { actions },
             Some((ledger, _)) => Self::Foreign { ledger },
             None => Self::Person { reason: reason.into() },
         }
@@ -445,6 +510,14 @@ pub struct PendingJob {
     pub gpus: MilliGpus,
     /// From when on it could run.
     pub eligible: Eligible,
+    /// Every feature and GRES that each of its nodes must have, by the names that
+    /// [`SchedulerNode::offers`] uses; empty where it needs none, or where what it
+    /// needs is more than a list can say.
+    #[serde(default)]
+    pub requires: BTreeSet<Arc<str>>,
+    /// The scheduler's word on why it waits; empty where it has none.
+    #[serde(default)]
+    pub reason: Arc<str>,
 }
 
 /// From when on a waiting job could run.
@@ -510,6 +583,15 @@ pub struct SchedulerNode {
     pub claims: Vec<Claim>,
     /// The reason it is drained for; `None` when it is not drained.
     pub drained: Option<Arc<str>>,
+    /// The host name the scheduler has for it, its first label.
+    #[serde(default)]
+    pub hostname: Option<Arc<str>>,
+    /// The address at which the scheduler reaches it, where that is an address.
+    #[serde(default)]
+    pub address: Option<IpAddr>,
+    /// The features and GRES it has; `None` where the scheduler tells none of any node.
+    #[serde(default)]
+    pub offers: Option<BTreeSet<Arc<str>>>,
 }
 
 /// The scheduler's whole answer.
@@ -521,6 +603,43 @@ pub struct Workload {
     pub nodes: Vec<SchedulerNode>,
     /// Its queue.
     pub pending: Vec<PendingJob>,
+    /// What it says of itself.
+    #[serde(default)]
+    pub facts: SchedulerFacts,
+}
+
+/// What a scheduler says of itself, and files beside it of the cluster.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SchedulerFacts {
+    /// The hosts that the scheduler itself runs on.
+    pub controllers: Vec<ControllerHost>,
+    /// Roles of groups that the cluster's own files give them.
+    pub roles: BTreeMap<GroupName, Role>,
+    /// Instances as the cluster's own files know them.
+    pub recorded: BTreeMap<InstanceId, RecordedInstance>,
+    /// It refuses jobs that are larger than a partition is now, so that they never
+    /// wait and cannot be seen.
+    pub refuses_large_jobs: bool,
+    /// It hides jobs from some users, and may hide them from us.
+    pub may_hide_jobs: bool,
+}
+
+/// A host that the scheduler itself runs on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ControllerHost {
+    /// Its host name, first label.
+    pub hostname: Arc<str>,
+    /// Its address, where one is told.
+    pub address: Option<IpAddr>,
+}
+
+/// An instance as a file of the cluster knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordedInstance {
+    /// The name it has there.
+    pub name: Option<NodeName>,
+    /// Its address in the customer's network.
+    pub address: Option<IpAddr>,
 }
 
 #[cfg(test)]
@@ -533,13 +652,32 @@ mod tests {
         let theirs: LedgerId = "aaaa-11".parse().expect("valid");
         let reason = fence_reason(&ours, ActionId(7));
         assert_eq!(reason, "trimtab:0f3a-77:7");
-        assert_eq!(FenceSight::of_reason(&reason, &ours), FenceSight::Ours { action: ActionId(7) });
+        assert_eq!(
+            FenceSight::of_reason(&reason, &ours),
+            FenceSight::Ours { actions: ActionId(7).into() }
+        );
+        let span = ActionSpan::of([9, 7, 12].map(ActionId)).expect("one at least");
+        let reason = fence_reason(&ours, span);
+        assert_eq!(reason, "trimtab:0f3a-77:7-12");
+        assert_eq!(FenceSight::of_reason(&reason, &ours), FenceSight::Ours { actions: span });
+        assert!([7, 8, 12].iter().all(|id| span.contains(ActionId(*id))));
+        assert!([6, 13].iter().all(|id| !span.contains(ActionId(*id))));
         assert_eq!(
             FenceSight::of_reason(&reason, &theirs),
             FenceSight::Foreign { ledger: ours.clone() }
         );
         assert_eq!(FenceSight::of_reason("Action:Replace", &ours), FenceSight::Recovery);
-        for odd in ["trimtab:0f3a-77:", "trimtab:0f3a-77:7 and more", "trimtab", "bad fan", ""] {
+        for odd in [
+            "trimtab:0f3a-77:",
+            "trimtab:0f3a-77:7 and more",
+            "trimtab:0f3a-77:+7",
+            "trimtab:0f3a-77:7-7",
+            "trimtab:0f3a-77:9-7",
+            "trimtab:0f3a-77:7-9-11",
+            "trimtab",
+            "bad fan",
+            "",
+        ] {
             let sight = FenceSight::of_reason(odd, &ours);
             assert!(matches!(sight, FenceSight::Person { .. }), "{odd}: {sight:?}");
         }

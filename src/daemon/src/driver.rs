@@ -516,7 +516,7 @@ impl Driver {
             return;
         }
         let stray = snapshot.fences.iter().filter_map(|seen| match seen.fence {
-            FenceSight::Ours { action } => {
+            FenceSight::Ours { actions } => {
                 // A name without an instance is a deleted node's: HyperPod
                 // prunes it, and nothing can run there.
                 let instance = seen.instance?;
@@ -526,9 +526,10 @@ impl Driver {
                 if gone || is_shutting_down(snapshot, instance) {
                     return None;
                 }
-                let open = self.history.actions.get(&instance).map(|open| open.id);
-                let order = FenceOrder { name: seen.name.clone(), action };
-                (open != Some(action)).then_some(order)
+                let open = self.history.actions.get(&instance);
+                let is_accounted_for = open.is_some_and(|open| actions.contains(open.id));
+                let order = FenceOrder { name: seen.name.clone(), action: actions.first() };
+                (!is_accounted_for).then_some(order)
             }
             FenceSight::Clear
             | FenceSight::Foreign { .. }

@@ -42,10 +42,9 @@ fn absent(action: &OpenAction, snapshot: &Snapshot) -> Sight {
     if nodes.any(|node| node.name.as_ref() == Some(name)) {
         return Sight::Replaced;
     }
-    let ours = FenceSight::Ours { action: action.id };
     let seen = snapshot.fences.iter().find(|fence| fence.name == *name);
     let fence = match (&snapshot.workload, seen) {
-        (WorkloadSource::Complete, Some(seen)) if seen.fence == ours => FenceLook::Ours,
+        (WorkloadSource::Complete, Some(seen)) if seen.fence.is_for(action.id) => FenceLook::Ours,
         (WorkloadSource::Complete, Some(_)) => FenceLook::NotOurs,
         (WorkloadSource::Complete, None) => FenceLook::Clear,
         (WorkloadSource::NotConfigured, _) => FenceLook::Clear,
@@ -68,7 +67,7 @@ fn fence(action: &OpenAction, node: &NodeView, source: &WorkloadSource) -> Fence
     };
     match &sight.fence {
         FenceSight::Clear => FenceLook::Clear,
-        FenceSight::Ours { action: of } if *of == action.id => FenceLook::Ours,
+        FenceSight::Ours { actions } if actions.contains(action.id) => FenceLook::Ours,
         FenceSight::Ours { .. }
         | FenceSight::Foreign { .. }
         | FenceSight::Recovery

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use trimtab_core::ids::{ClusterName, LedgerId};
-use trimtab_core::snapshot::{Claim, Eligible, PendingJob, SchedulerNode, Workload, fence_reason};
+use trimtab_core::snapshot::{
+    Claim, Eligible, PendingJob, SchedulerFacts, SchedulerNode, Workload, fence_reason,
+};
 use trimtab_core::units::Time;
 use trimtab_daemon::ports::{FenceOrder, ReadError};
 
@@ -23,7 +25,7 @@ impl Inner {
             return Err(ReadError::NoAnswer("the scheduler".into()));
         }
         if self.faults.any(|kind| *kind == FaultKind::SchedulerEmpty) {
-            return Ok(Workload { at: self.now, nodes: vec![], pending: vec![] });
+            return Ok(Workload { nodes: vec![], pending: vec![], ..self.workload_now() });
         }
         if let Some(old) = self.faults.frozen() {
             return Ok(old.clone());
@@ -49,8 +51,16 @@ impl Inner {
                 .as_ref()
                 .map(|d| Arc::clone(&d.reason))
                 .or_else(|| slot.pretended.clone()),
+            hostname: None,
+            address: None,
+            offers: None,
         });
-        Workload { at: self.now, nodes: nodes.collect(), pending: self.pending() }
+        Workload {
+            at: self.now,
+            nodes: nodes.collect(),
+            pending: self.pending(),
+            facts: SchedulerFacts::default(),
+        }
     }
 
     fn claims(&self, slot: &Slot, planned: bool) -> Vec<Claim> {
@@ -86,6 +96,8 @@ impl Inner {
                     nodes: job.order.nodes,
                     gpus: job.order.gpus,
                     eligible: self.eligible(job.order.held_until, job.order.begin),
+                    requires: BTreeSet::new(),
+                    reason: "".into(),
                 });
             }
         }

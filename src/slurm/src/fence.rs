@@ -4,7 +4,8 @@
 //! `DRAIN`, which lets running jobs go on, and `UNDRAIN`, which takes nothing
 //! but a drain away. A drain overwrites the reason that somebody else gave, so
 //! state and reason are read right before, and whoever has drained a node by then
-//! is left alone. Slurm has no call that drains only a node without a reason: a
+//! is left alone. Nodes that are drained together share one reason, which names the
+//! span of their actions. Slurm has no call that drains only a node without a reason: a
 //! person who drains between that read and our drain, some milliseconds, is
 //! overwritten, and nothing later can tell. One who drains after ours overwrites
 //! ours, and the look finds that.
@@ -13,64 +14,49 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use trimtab_core::ids::{ClusterName, LedgerId, NodeName};
-use trimtab_core::snapshot::{Condition, fence_reason};
+use trimtab_core::snapshot::{ActionSpan, Condition, FenceSight, fence_reason};
 use trimtab_daemon::ports::{Fence, FenceOrder, ReadError};
 
-use crate::command::Program;
-use crate::nodes::{self, Node};
+use crate::backend::NewState;
+use crate::nodes::Node;
 use crate::read::Slurm;
 
-/// What a node's state may be set to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum NewState {
-    Drain,
-    Undrain,
-}
-
-impl NewState {
-    const fn argument(self) -> &'static str {
-        match self {
-            Self::Drain => "State=DRAIN",
-            Self::Undrain => "State=UNDRAIN",
-        }
-    }
-}
-
 impl Slurm {
-    /// Sets each node that `choose` gives a new state, going by what it is right
-    /// before. One that fails does not keep the others from theirs; one that Slurm
-    /// does not know is passed over.
-    async fn set_each(
+    /// The nodes of these orders that are as `is_right` wants them right now. One that
+    /// Slurm does not know is passed over.
+    async fn choose<'a>(
         &self,
-        orders: &[FenceOrder],
-        choose: impl Fn(&FenceOrder, &Node) -> Option<(NewState, Option<String>)>,
-    ) -> Result<(), ReadError> {
-        let text = self.commands.run(Program::Scontrol, &nodes::ARGUMENTS).await?;
-        let found = nodes::parse(&text)
-            .map_err(|why| ReadError::Unreadable(format!("scontrol: {why}").into()))?;
+        orders: &'a [FenceOrder],
+        is_right: impl Fn(&FenceOrder, &Node) -> bool,
+    ) -> Result<Vec<&'a FenceOrder>, ReadError> {
+        let found = self.backend.nodes().await?;
         let now: BTreeMap<&NodeName, &Node> = found.iter().map(|node| (&node.name, node)).collect();
+        let is_right =
+            |order: &&FenceOrder| now.get(&order.name).is_some_and(|node| is_right(order, node));
+        Ok(orders.iter().filter(is_right).collect())
+    }
+
+    /// All in one order. Slurm may refuse it for the sake of one node that is gone
+    /// meanwhile, or carry out a part of it: then each node gets an order of its own, so
+    /// that one does not keep the others from theirs.
+    async fn set(&self, nodes: &[NodeName], state: NewState<'_>) -> Result<(), ReadError> {
+        if nodes.is_empty() {
+            return Ok(());
+        }
+        let all = self.backend.set(nodes, state).await;
+        if nodes.len() == 1 || !matches!(all, Err(ReadError::Refused(_))) {
+            return all;
+        }
         let mut failed = None;
-        for order in orders {
-            let chosen = now.get(&order.name).and_then(|node| choose(order, node));
-            if let Some((state, reason)) = chosen {
-                failed = self.set(&order.name, state, reason).await.err().or(failed);
-            }
+        for node in nodes {
+            failed = self.backend.set(std::slice::from_ref(node), state).await.err().or(failed);
         }
         failed.map_or(Ok(()), Err)
     }
+}
 
-    async fn set(
-        &self,
-        node: &NodeName,
-        state: NewState,
-        reason: Option<String>,
-    ) -> Result<(), ReadError> {
-        let name = format!("NodeName={node}");
-        let reason = reason.map(|reason| format!("Reason={reason}"));
-        let mut args = vec!["update", name.as_str(), state.argument()];
-        args.extend(reason.as_deref());
-        self.commands.run(Program::Scontrol, &args).await.map(drop)
-    }
+fn names(orders: &[&FenceOrder]) -> Vec<NodeName> {
+    orders.iter().map(|order| order.name.clone()).collect()
 }
 
 #[async_trait]
@@ -81,12 +67,15 @@ impl Fence for Slurm {
         ledger: &LedgerId,
         orders: &[FenceOrder],
     ) -> Result<(), ReadError> {
-        self.set_each(orders, |order, node| {
-            // Whoever drained it, or put it down, is not overwritten.
-            let is_free = node.drained.is_none() && node.condition == Condition::Up;
-            is_free.then(|| (NewState::Drain, Some(fence_reason(ledger, order.action))))
-        })
-        .await
+        // Whoever drained it, or put it down, is not overwritten.
+        let is_free =
+            |_: &FenceOrder, node: &Node| node.drained.is_none() && node.condition == Condition::Up;
+        let free = self.choose(orders, is_free).await?;
+        let Some(span) = ActionSpan::of(free.iter().map(|order| order.action)) else {
+            return Ok(());
+        };
+        let reason = fence_reason(ledger, span);
+        self.set(&names(&free), NewState::Drain { reason: &reason }).await
     }
 
     async fn release(
@@ -95,10 +84,11 @@ impl Fence for Slurm {
         ledger: &LedgerId,
         orders: &[FenceOrder],
     ) -> Result<(), ReadError> {
-        self.set_each(orders, |order, node| {
-            let ours = fence_reason(ledger, order.action);
-            (node.drained.as_deref() == Some(ours.as_str())).then_some((NewState::Undrain, None))
-        })
-        .await
+        let is_ours = |order: &FenceOrder, node: &Node| {
+            let reason = node.drained.as_deref();
+            reason.is_some_and(|reason| FenceSight::of_reason(reason, ledger).is_for(order.action))
+        };
+        let ours = self.choose(orders, is_ours).await?;
+        self.set(&names(&ours), NewState::Undrain).await
     }
 }

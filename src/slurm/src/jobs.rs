@@ -3,6 +3,8 @@
 //! Fields are asked for one by one and separated by a character that no name
 //! in Slurm can have; names that users give to jobs are not asked for at all.
 
+use std::collections::BTreeSet;
+
 use trimtab_core::ids::{JobId, NodeName, PartitionName};
 use trimtab_core::snapshot::{Claim, Eligible, PendingJob};
 use trimtab_core::units::{MilliGpus, NodeCount};
@@ -101,6 +103,8 @@ fn parse_pending_line(line: &str) -> Result<PendingJob, String> {
         nodes: NodeCount(nodes),
         gpus: MilliGpus::whole(gpus.unwrap_or(0)),
         eligible,
+        requires: BTreeSet::new(),
+        reason: reason.into(),
     })
 }
 

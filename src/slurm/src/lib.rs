@@ -10,7 +10,9 @@
 //! commands answer `--json` with empty lists and exit 0 when slurmctld is down,
 //! and each version writes another JSON.
 
+pub mod backend;
 pub mod command;
+pub mod configuration;
 pub mod fence;
 pub mod hostlist;
 pub mod jobs;
@@ -18,7 +20,9 @@ pub mod nodes;
 pub mod reservations;
 
 mod read;
+mod text;
 mod time;
 
+pub use backend::Backend;
 pub use command::Commands;
 pub use read::Slurm;

@@ -5,6 +5,8 @@
 //! are looked for, and one that is there twice makes the answer unreadable: it
 //! cannot be told which of them Slurm wrote.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use trimtab_core::ids::NodeName;
@@ -26,6 +28,12 @@ pub struct Node {
     pub is_allocated: bool,
     /// The reason it is drained for; `None` when it is not drained.
     pub drained: Option<Arc<str>>,
+    /// The first label of the host that its slurmd runs on.
+    pub hostname: Option<Arc<str>>,
+    /// The address at which slurmctld reaches it, where it is configured as one.
+    pub address: Option<IpAddr>,
+    /// Its features, and its GRES by kind (`gres/gpu`) and type (`gres/gpu:a100`).
+    pub offers: Option<BTreeSet<Arc<str>>>,
 }
 
 /// Reads the answer.
@@ -55,6 +63,12 @@ fn parse_line(line: &str) -> Result<Node, String> {
         claims: vec![],
         is_allocated: cpus > 0,
         drained: None,
+        hostname: word(line, " NodeHostName=")?.map(first_label),
+        address: word(line, " NodeAddr=")?.and_then(|address| address.parse().ok()),
+        offers: Some(offers(
+            word(line, " ActiveFeatures=")?.unwrap_or_default(),
+            word(line, " Gres=")?.unwrap_or_default(),
+        )),
     };
     let mut words = state.split('+');
     read_base(words.next().unwrap_or_default(), &mut node);
@@ -98,6 +112,32 @@ fn reason(line: &str) -> Result<Arc<str>, String> {
         Some(_) | None => reason,
     };
     Ok(reason.trim_end().into())
+}
+
+/// The word that follows this key; an error if the key is there twice.
+fn word<'a>(line: &'a str, key: &str) -> Result<Option<&'a str>, String> {
+    Ok(only(line, key)?.and_then(|rest| rest.split(' ').next()))
+}
+
+/// `ip-10-0-0-1` of `ip-10-0-0-1.us-west-2.compute.internal`.
+fn first_label(host: &str) -> Arc<str> {
+    host.split('.').next().unwrap_or(host).into()
+}
+
+/// Features (`a,b`), and of GRES (`gpu:a100:8(S:0-1),nvme:2`) kinds and types.
+pub fn offers(features: &str, gres: &str) -> BTreeSet<Arc<str>> {
+    let listed = |text: &str| text != "(null)" && !text.is_empty();
+    let features = features.split(',').filter(|text| listed(text)).map(Arc::from);
+    let gres = gres.split(',').filter(|text| listed(text)).flat_map(|gres| {
+        // Cores and indexes stand in brackets and may hold colons.
+        let gres = gres.split('(').next().unwrap_or(gres);
+        let mut parts = gres.split(':');
+        let kind = parts.next().unwrap_or(gres);
+        let is_type = |part: &&str| !part.starts_with(|c: char| c.is_ascii_digit());
+        let typed = parts.next().filter(is_type).map(|of| format!("gres/{kind}:{of}"));
+        std::iter::once(format!("gres/{kind}")).chain(typed)
+    });
+    features.chain(gres.map(Arc::from)).collect()
 }
 
 /// What follows this key, up to the line's end; an error if it is there twice.

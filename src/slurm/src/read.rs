@@ -1,45 +1,57 @@
 //! Four questions, and what they come to together.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use trimtab_core::ids::{ClusterName, NodeName};
-use trimtab_core::snapshot::{Claim, SchedulerNode, Workload};
+use trimtab_core::snapshot::{Claim, SchedulerFacts, SchedulerNode, Workload};
 use trimtab_core::units::{Span, Time};
 use trimtab_daemon::ports::{Clock, ReadError, WorkloadRead};
 
-use crate::command::{Commands, Program};
+use crate::backend::{Backend, Configuration, Jobs};
 use crate::jobs::ActiveJob;
 use crate::nodes::Node;
 use crate::reservations::Reservation;
-use crate::{jobs, nodes, reservations};
 
 /// A reservation claims its nodes so long before it begins: a deleted node may
 /// take hours to come back.
 const RESERVED_AHEAD: Span = Span::hours(24);
 
+/// How long what Slurm says of itself is taken for true. It changes with a
+/// reconfiguration, which is a person's step.
+const CONFIGURATION_FOR: Span = Span::hours(1);
+
 /// One cluster's Slurm.
 pub struct Slurm {
-    pub(crate) commands: Commands,
+    pub(crate) backend: Arc<dyn Backend>,
     clock: Arc<dyn Clock>,
+    /// What it said of itself, and when.
+    configuration: Mutex<Option<(Time, Configuration)>>,
 }
 
 impl Slurm {
-    /// Asked through these commands; the clock says when.
-    pub fn new(commands: Commands, clock: Arc<dyn Clock>) -> Self {
-        Self { commands, clock }
+    /// Asked this way; the clock says when.
+    pub fn new(backend: Arc<dyn Backend>, clock: Arc<dyn Clock>) -> Self {
+        Self { backend, clock, configuration: Mutex::new(None) }
     }
 
-    async fn ask<T>(
-        &self,
-        program: Program,
-        args: &[&str],
-        parse: impl FnOnce(&str) -> Result<T, String>,
-    ) -> Result<T, ReadError> {
-        let text = self.commands.run(program, args).await?;
-        let unreadable = |why| ReadError::Unreadable(format!("{}: {why}", program.file()).into());
-        parse(&text).map_err(unreadable)
+    /// What it says of itself, asked for once an hour.
+    async fn configuration(&self, now: Time) -> Result<Configuration, ReadError> {
+        if let Some((at, known)) = &*self.known()
+            && now.since(*at) < CONFIGURATION_FOR
+            && *at <= now
+        {
+            return Ok(known.clone());
+        }
+        let read = self.backend.configuration().await?;
+        *self.known() = Some((now, read.clone()));
+        Ok(read)
+    }
+
+    fn known(&self) -> MutexGuard<'_, Option<(Time, Configuration)>> {
+        // Nothing is half written in it.
+        self.configuration.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -47,13 +59,18 @@ impl Slurm {
 impl WorkloadRead for Slurm {
     async fn read(&self, _cluster: &ClusterName) -> Result<Workload, ReadError> {
         let at = self.clock.now();
+        let configuration = self.configuration(at).await?;
         // Nodes before jobs: a job that lands in between is seen by the second.
-        let found = self.ask(Program::Scontrol, &nodes::ARGUMENTS, nodes::parse).await?;
-        let reserved =
-            self.ask(Program::Scontrol, &reservations::ARGUMENTS, reservations::parse).await?;
-        let pending = self.ask(Program::Squeue, &jobs::PENDING, jobs::parse_pending).await?;
-        let active = self.ask(Program::Squeue, &jobs::ACTIVE, jobs::parse_active).await?;
-        Ok(Workload { at, nodes: join(found, &active, &reserved, at), pending })
+        let found = self.backend.nodes().await?;
+        let reserved = self.backend.reservations().await?;
+        let Jobs { active, pending } = self.backend.jobs().await?;
+        let facts = SchedulerFacts {
+            controllers: configuration.controllers,
+            refuses_large_jobs: configuration.refuses_large_jobs,
+            may_hide_jobs: configuration.hides_jobs,
+            ..SchedulerFacts::default()
+        };
+        Ok(Workload { at, nodes: join(found, &active, &reserved, at), pending, facts })
     }
 }
 
@@ -90,6 +107,9 @@ pub(crate) fn join(
             condition: node.condition,
             claims: on_it,
             drained: node.drained,
+            hostname: node.hostname,
+            address: node.address,
+            offers: node.offers,
         }
     });
     all.collect()
@@ -108,6 +128,9 @@ mod tests {
             claims: vec![],
             is_allocated,
             drained: None,
+            hostname: None,
+            address: None,
+            offers: None,
         }
     }
 

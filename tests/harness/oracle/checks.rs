@@ -476,7 +476,7 @@ impl Oracle {
     /// The action of our fence's reason.
     pub(super) fn ours(&self, reason: &str) -> Option<ActionId> {
         match FenceSight::of_reason(reason, &self.ledger) {
-            FenceSight::Ours { action } => Some(action),
+            FenceSight::Ours { actions } => Some(actions.first()),
             FenceSight::Clear
             | FenceSight::Foreign { .. }
             | FenceSight::Recovery

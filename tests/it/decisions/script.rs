@@ -11,6 +11,8 @@
 //! Now is a Wednesday at 12:00 UTC; ticks are every 2 minutes from 20 minutes
 //! before it. Times are relative to now. A word that is not known panics.
 
+use std::collections::BTreeSet;
+
 use trimtab_core::action::{ActionState, Answer, Call, End, ReleaseReason, Terms};
 use trimtab_core::backoff::{self, Refusal, Refused};
 use trimtab_core::history::{Charge, Freeze, FreezeReason, Gone, MassTurn, OpenAction, Stop};
@@ -334,6 +336,8 @@ fn set_job(world: &mut World, words: &[&str]) {
         nodes: NodeCount(1),
         gpus: MilliGpus(0),
         eligible: Eligible::Now,
+        requires: BTreeSet::new(),
+        reason: "".into(),
     };
     for word in words {
         match key_value(word) {

@@ -11,7 +11,7 @@ use trimtab_core::policy::{Capacity, ClusterPolicy, MassChangeLimit};
 use trimtab_core::snapshot::{
     Activity, Claim, ClusterDescription, ClusterState, ClusterStatus, Condition, GroupDescription,
     InstanceStatus, ListedNode, NodeCapacity, NodeListing, PendingJob, Provisioning, Role,
-    SchedulerNode, Snapshot, Witness, Workload,
+    SchedulerFacts, SchedulerNode, Snapshot, Witness, Workload,
 };
 use trimtab_core::units::{NodeCount, Share, Span, Time};
 use trimtab_tests::worlds::{START, cluster_policy, ledger, name};
@@ -247,12 +247,20 @@ impl World {
                         condition: node.condition,
                         claims: node.claims.clone(),
                         drained: node.drained.clone(),
+                        hostname: None,
+                        address: None,
+                        offers: None,
                     },
                     node.told,
                 )
             })
         });
-        let whole = |at| Workload { at, nodes: told.collect(), pending: self.pending.clone() };
+        let whole = |at| Workload {
+            at,
+            nodes: told.collect(),
+            pending: self.pending.clone(),
+            facts: SchedulerFacts::default(),
+        };
         match &self.scheduler {
             SchedulerRead::Whole => Some(Ok(whole(self.tick))),
             SchedulerRead::NotAsked => None,

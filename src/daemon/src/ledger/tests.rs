@@ -283,7 +283,7 @@ fn offered<T>(
             value: SchedulerSight {
                 condition: Condition::Up,
                 claims: vec![],
-                fence: FenceSight::Ours { action: action.id },
+                fence: FenceSight::Ours { actions: action.id.into() },
             },
         },
         activity: Witness::Absent,
