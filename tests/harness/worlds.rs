@@ -8,6 +8,7 @@ use trimtab_core::assemble::{Reads, assemble};
 use trimtab_core::census;
 use trimtab_core::history::History;
 use trimtab_core::ids::{GroupName, InstanceId, LedgerId, NodeName, PartitionName};
+use trimtab_core::join::Joined;
 use trimtab_core::policy::{
     Amount, Budgets, Capacity, ClusterPolicy, Factor, GroupCalls, GroupPolicy, MassChangeLimit,
     NodeLocalData, Prefer, Regain, TimerChoice, Timing, UtilizationRule, WitnessKind,
@@ -78,6 +79,7 @@ pub fn group_policy() -> GroupPolicy {
         node_local_data: Some(NodeLocalData::Disposable),
         gpus_per_node: MilliGpus::whole(8),
         partitions: vec![],
+        max_job_nodes: None,
         utilization: None,
         group_calls: GroupCalls::Never,
         protected: vec![],
@@ -93,6 +95,7 @@ pub fn cluster_policy(groups: BTreeMap<GroupName, GroupPolicy>) -> ClusterPolicy
         min_nodes: NodeCount::ZERO,
         mass_change: MassChangeLimit { nodes: NodeCount(10_000), share: Share::ALL },
         timing: Timing { tick: STEP, ..Timing::default() },
+        node_name: None,
         hash: name("policy1"),
     }
 }
@@ -175,6 +178,8 @@ impl World {
             launched: node.launched,
             status: node.status.clone(),
             name: Some(node.node_name()),
+            joined: Joined::ByDnsName,
+            address: None,
             image: None,
             health: node.health,
             protected: node.protected,
@@ -300,6 +305,7 @@ fn random_group(random: &mut Random, size: u64, g: u64) -> GroupPolicy {
         size: NodeCount(size as u32),
         price: UsdPerHour::try_from_dollars(random.between(1, 60) as f64),
         partitions: vec![name::<PartitionName>(&format!("part-{g}"))],
+        max_job_nodes: None,
         timer: TimerChoice::Fixed(Span::mins(random.between(0, 8) as i64)),
         ..group_policy()
     };

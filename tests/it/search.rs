@@ -540,7 +540,7 @@ fn calls_over(world: &World) -> Vec<(usize, ReleaseReason)> {
         calm: true,
         capacity: None,
     };
-    let view = GroupView { description, freeze: None, nodes, pending: None };
+    let view = GroupView { description, freeze: None, nodes, pending: None, offers: None };
     let snapshot = Snapshot {
         cluster: name("research"),
         begun_at: NOW,
@@ -556,6 +556,7 @@ fn calls_over(world: &World) -> Vec<(usize, ReleaseReason)> {
         workload: WorkloadSource::Complete,
         groups: [(group, view)].into_iter().collect(),
         fences: vec![],
+        refuses_large_jobs: false,
     };
     let over = group_call::over(&snapshot, &history).into_iter();
     over.map(|(node, why)| (if node == id(0) { 0 } else { 1 }, why)).collect()
@@ -589,6 +590,7 @@ fn view(id: InstanceId, node: &Node) -> NodeView {
         launched: LAUNCHED,
         status: if is_running { InstanceStatus::Running } else { InstanceStatus::ShuttingDown },
         name: None,
+        join_doubt: None,
         image: None,
         health: 100,
         protected: false,

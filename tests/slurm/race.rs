@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use trimtab_core::audit::{ClearedBatch, ClearedGroup};
 use trimtab_core::ids::{ClusterName, GroupName, InstanceId, LedgerId, NodeName};
+use trimtab_core::join::Joined;
 use trimtab_core::policy::{
     Amount, Budgets, Capacity, ClusterPolicy, GroupPolicy, TimerChoice, Timing,
 };
@@ -293,6 +294,8 @@ impl ClusterRead for Race {
             launched: one.launched,
             status: InstanceStatus::Running,
             name: Some(one.name.clone()),
+            joined: Joined::ByDnsName,
+            address: None,
             image: None,
             health: 100,
             protected: false,

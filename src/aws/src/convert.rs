@@ -12,6 +12,7 @@ use aws_sdk_sagemaker::types::{
 };
 use aws_smithy_types::DateTime;
 use trimtab_core::ids::{GroupName, NodeName};
+use trimtab_core::join::Joined;
 use trimtab_core::policy::Capacity;
 use trimtab_core::snapshot::{
     ClusterDescription, ClusterState, ClusterStatus, GroupDescription, InstanceStatus, ListedNode,
@@ -182,6 +183,8 @@ pub(crate) fn listed(node: &ClusterNodeSummary) -> Result<ListedNode, ReadError>
         launched: time(launched)?,
         status: instance_status(node.instance_status()),
         name: node.private_dns_hostname().and_then(first_label),
+        joined: Joined::ByDnsName,
+        address: None,
         image: node.current_image_release_version().map(Arc::from),
         health: HEALTHY,
         protected: false,

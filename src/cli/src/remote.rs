@@ -4,18 +4,19 @@
 //! world's scheduler, clock and prices; every other one has this machine's clock.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use trimtab_aws::{Cluster, Connection, Metrics, Target};
 use trimtab_core::units::Time;
-use trimtab_daemon::config::{ClusterSettings, Mode, SchedulerSettings, Settings};
+use trimtab_daemon::config::{
+    ClusterSettings, Mode, SchedulerSettings, Settings, SlurmAccess, SlurmSettings,
+};
 use trimtab_daemon::ports::{
     Clock, ClusterRead as _, Fence, Lease, Notifier, Ports, Prices, ReadError, Switches,
     Utilization, WorkloadRead, Writers,
 };
 use trimtab_endpoint::WorldClient;
-use trimtab_slurm::{Commands, Slurm};
+use trimtab_slurm::{Backend, Commands, Files, Slurm};
 
 use crate::clock::SystemClock;
 use crate::wiring::{Denied, Misplaced, Unavailable};
@@ -134,11 +135,11 @@ impl RemoteCluster {
             SchedulerSettings::Simulated => {
                 self.world.clone().map(|world| Arc::new(world) as Arc<dyn WorkloadRead>)
             }
-            SchedulerSettings::Slurm { conf, bin_dir } => Some(self.slurm(conf, bin_dir)),
+            SchedulerSettings::Slurm(slurm) => Some(self.slurm(slurm)),
         };
         let fence: Option<Arc<dyn Fence>> = match &self.settings.scheduler {
             SchedulerSettings::None => None,
-            SchedulerSettings::Slurm { conf, bin_dir } => Some(self.slurm(conf, bin_dir)),
+            SchedulerSettings::Slurm(slurm) => Some(self.slurm(slurm)),
             SchedulerSettings::Simulated => {
                 self.world.clone().map(|world| Arc::new(world) as Arc<dyn Fence>)
             }
@@ -179,9 +180,17 @@ impl RemoteCluster {
         }
     }
 
-    fn slurm(&self, conf: &Path, bin_dir: &Path) -> Arc<Slurm> {
-        let commands = Commands::new(bin_dir.to_owned(), conf.to_owned());
-        Arc::new(Slurm::new(Arc::new(commands), self.clock()))
+    fn slurm(&self, settings: &SlurmSettings) -> Arc<Slurm> {
+        let backend: Arc<dyn Backend> = match &settings.access {
+            SlurmAccess::Commands { conf, bin_dir } => {
+                Arc::new(Commands::new(bin_dir.clone(), conf.clone()))
+            }
+        };
+        let files = Files {
+            resource_config: settings.resource_config.clone(),
+            provisioning_parameters: settings.provisioning_parameters.clone(),
+        };
+        Arc::new(Slurm::new(backend, self.clock()).with_files(files))
     }
 }
 

@@ -7,11 +7,13 @@ use std::sync::Arc;
 use crate::action::ActionState;
 use crate::history::History;
 use crate::ids::{GroupName, InstanceId, LedgerId, NodeName};
+use crate::join::Joined;
 use crate::policy::ClusterPolicy;
 use crate::snapshot::{
-    Activity, ClusterDescription, FenceSight, GroupDescription, GroupFreeze, GroupView,
-    InstanceStatus, ListedNode, Listing, ListingFault, NodeListing, NodeView, SchedulerNode,
-    SchedulerSight, SeenFence, Snapshot, Witness, Workload, WorkloadSource,
+    Activity, ClusterDescription, ControllerHost, FenceSight, GroupDescription, GroupFreeze,
+    GroupView, InstanceStatus, ListedNode, Listing, ListingFault, NameDoubt, NodeListing, NodeView,
+    Role, SchedulerFacts, SchedulerNode, SchedulerSight, SeenFence, Snapshot, Witness, Workload,
+    WorkloadSource,
 };
 use crate::units::{NodeCount, Time};
 
@@ -47,37 +49,55 @@ pub fn assemble(
         Err(_) => (None, BTreeMap::new()),
     };
     let (listing, listed) = judge_listing(listing, &descriptions);
-    let (source, scheduler_nodes, pending) = match workload {
-        None => (WorkloadSource::NotConfigured, BTreeMap::new(), None),
-        Some(Err(why)) => (WorkloadSource::Failed { why }, BTreeMap::new(), None),
+    let none = || (BTreeMap::new(), None, SchedulerFacts::default());
+    let (source, (scheduler_nodes, pending, facts)) = match workload {
+        None => (WorkloadSource::NotConfigured, none()),
+        Some(Err(why)) => (WorkloadSource::Failed { why }, none()),
         Some(Ok(workload)) if workload.nodes.is_empty() && !listed.is_empty() => {
-            (WorkloadSource::Empty, BTreeMap::new(), None)
+            (WorkloadSource::Empty, none())
         }
         Some(Ok(workload)) => {
             let fresh = begun_at.since(workload.at) <= policy.timing.fresh_for
                 && workload.at.since(taken_at) <= policy.timing.clock_tolerance;
             let nodes = by_name(workload.nodes, fresh.then_some(workload.at), workload.at, ledger);
-            (WorkloadSource::Complete, nodes, Some(workload.pending))
+            (WorkloadSource::Complete, (nodes, Some(workload.pending), workload.facts))
         }
     };
     let owners = owners(&listed);
     let fences = seen_fences(&scheduler_nodes, &owners);
     let mut by_group: BTreeMap<GroupName, Vec<NodeView>> = BTreeMap::new();
+    let mut offers: BTreeMap<GroupName, BTreeSet<Arc<str>>> = BTreeMap::new();
+    let mut roles = facts.roles;
     for node in listed {
+        if facts.controllers.iter().any(|host| runs_on(host, &node)) {
+            roles.insert(node.group.clone(), Role::Controller);
+        }
         let described_running = described.get(&node.id) == Some(&InstanceStatus::Running);
-        let scheduler = match node.name.as_ref().map(|name| (name, owners.get(name))) {
-            None => Witness::Absent,
-            Some((name, Some(Owner::One(_)))) => {
-                scheduler_nodes.get(name).map_or(Witness::Absent, |seen| seen.sight.clone())
+        let (name, join_doubt) = match (node.scheduler_name(), &node.joined) {
+            (_, Joined::Doubtful(doubt)) => (None, Some(NameDoubt::Either(doubt.clone()))),
+            (Some(name), _) if matches!(owners.get(name), Some(Owner::Several)) => {
+                (Some(name.clone()), Some(NameDoubt::Shared { name: name.clone() }))
             }
-            Some((_, Some(Owner::Several) | None)) => Witness::Partial,
+            (name, _) => (name.cloned(), None),
+        };
+        let seen = name.as_ref().and_then(|name| scheduler_nodes.get(name));
+        let scheduler = match (&join_doubt, seen) {
+            (Some(_), _) => Witness::Partial,
+            (None, None) => Witness::Absent,
+            (None, Some(seen)) => {
+                if let Some(has) = &seen.offers {
+                    offers.entry(node.group.clone()).or_default().extend(has.iter().cloned());
+                }
+                seen.sight.clone()
+            }
         };
         let activity = activity.get(&node.id).copied().unwrap_or(Witness::Absent);
         by_group.entry(node.group.clone()).or_default().push(NodeView {
             id: node.id,
             launched: node.launched,
             status: node.status,
-            name: node.name,
+            name,
+            join_doubt,
             image: node.image,
             health: node.health,
             protected: node.protected,
@@ -89,11 +109,13 @@ pub fn assemble(
     }
     let groups = descriptions
         .into_iter()
-        .map(|(name, description)| {
+        .map(|(name, mut description)| {
+            description.role = description.role.max(roles.remove(&name).unwrap_or(Role::Worker));
             let mut nodes = by_group.remove(&name).unwrap_or_default();
             nodes.sort_by_key(|node| node.id);
             let freeze = group_freeze(&name, &description, &nodes, history);
-            let view = GroupView { description, freeze, nodes, pending: pending.clone() };
+            let (pending, offers) = (pending.clone(), offers.remove(&name));
+            let view = GroupView { description, freeze, nodes, pending, offers };
             (name, view)
         })
         .collect();
@@ -106,7 +128,16 @@ pub fn assemble(
         workload: source,
         groups,
         fences,
+        refuses_large_jobs: facts.refuses_large_jobs,
     }
+}
+
+/// Whether the scheduler itself runs on this instance.
+fn runs_on(host: &ControllerHost, node: &ListedNode) -> bool {
+    let is_name = |name: &NodeName| *name.as_str() == *host.hostname;
+    node.name.as_ref().is_some_and(is_name)
+        || node.scheduler_name().is_some_and(is_name)
+        || (host.address.is_some() && host.address == node.address)
 }
 
 fn judge_listing(
@@ -140,6 +171,7 @@ fn judge_listing(
 struct Seen {
     sight: Witness<SchedulerSight>,
     fence: FenceSight,
+    offers: Option<BTreeSet<Arc<str>>>,
 }
 
 /// Scheduler nodes by name; a name that comes twice is of no use.
@@ -166,9 +198,11 @@ fn by_name(
                 },
             },
         };
-        seen.entry(node.name)
-            .and_modify(|first| first.sight = Witness::Partial)
-            .or_insert(Seen { sight, fence });
+        seen.entry(node.name).and_modify(|first| first.sight = Witness::Partial).or_insert(Seen {
+            sight,
+            fence,
+            offers: node.offers,
+        });
     }
     seen
 }
@@ -184,7 +218,7 @@ fn owners(listed: &[ListedNode]) -> BTreeMap<NodeName, Owner> {
     // An instance that is shutting down may still bear the name that its
     // replacement has taken over.
     for node in listed.iter().filter(|n| n.status != InstanceStatus::ShuttingDown) {
-        if let Some(name) = &node.name {
+        if let Some(name) = node.scheduler_name() {
             owners
                 .entry(name.clone())
                 .and_modify(|owner| *owner = Owner::Several)
@@ -192,7 +226,7 @@ fn owners(listed: &[ListedNode]) -> BTreeMap<NodeName, Owner> {
         }
     }
     for node in listed.iter().filter(|n| n.status == InstanceStatus::ShuttingDown) {
-        if let Some(name) = &node.name {
+        if let Some(name) = node.scheduler_name() {
             owners.entry(name.clone()).or_insert(Owner::One(node.id));
         }
     }
@@ -262,7 +296,7 @@ fn group_freeze(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::snapshot::{NodeCapacity, Role};
+    use crate::snapshot::NodeCapacity;
 
     fn listed(number: u128, group: &str) -> ListedNode {
         ListedNode {
@@ -271,6 +305,8 @@ mod tests {
             launched: Time(0),
             status: InstanceStatus::Running,
             name: None,
+            joined: Joined::ByDnsName,
+            address: None,
             image: None,
             health: 100,
             protected: false,

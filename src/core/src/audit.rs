@@ -23,8 +23,7 @@ use crate::policy::{
 };
 use crate::snapshot::{
     Activity, ClusterStatus, Condition, Eligible, FenceSight, GroupView, Identity, InstanceStatus,
-    Listing, NodeCapacity, NodeView, PendingJob, Provisioning, Role, Snapshot, Witness,
-    WorkloadSource,
+    Listing, NodeCapacity, NodeView, Provisioning, Role, Snapshot, Witness, WorkloadSource,
 };
 use crate::units::{MilliGpus, NodeCount, Span, Time, UsdPerHour};
 
@@ -199,6 +198,7 @@ impl Auditor<'_> {
     ) {
         self.demand(group_is_calm(view), name, Rule::GroupCalm);
         self.demand(is_worth_it(view, group), name, Rule::WorthIt);
+        self.demand(is_floor_known(self.snapshot, group), name, Rule::Floor);
         for mark in marks {
             let Some(node) = find(view, mark.node) else {
                 self.demand(false, mark.node, Rule::SameNode);
@@ -343,9 +343,8 @@ impl Auditor<'_> {
             })
             .min()?;
         let spare = least - last.departed as i64;
-        let queue = view.pending.as_deref().unwrap_or(&[]);
         let idle_now = last.counts.idle.0;
-        let certain = certain_demand(queue, group, self.now);
+        let certain = certain_demand(view, group, self.now);
         let spare_now = i64::from(idle_now) - i64::from(certain);
         let spare = spare.min(spare_now) - i64::from(group.min_idle_nodes.0);
         Some(NodeCount(u32::try_from(spare.max(0)).unwrap_or(u32::MAX)))
@@ -492,6 +491,9 @@ fn ready_group<'a>(
     if !is_worth_it(view, group) {
         return Err(Rule::WorthIt);
     }
+    if !is_floor_known(snapshot, group) {
+        return Err(Rule::Floor);
+    }
     let live = count_live(view, history, policy, group) + stay;
     let floor = highest_floor(group, now) + group.min_idle_nodes;
     let cluster_live: NodeCount = policy
@@ -506,8 +508,7 @@ fn ready_group<'a>(
     let idle = view.nodes.iter().filter(|node| {
         !history.actions.contains_key(&node.id) && is_idle(node, None, policy, group)
     });
-    let queue = view.pending.as_deref().unwrap_or(&[]);
-    if NodeCount::of(idle.count()) + stay < NodeCount(certain_demand(queue, group, now)) {
+    if NodeCount::of(idle.count()) + stay < NodeCount(certain_demand(view, group, now)) {
         return Err(Rule::Demand);
     }
     Ok((view, group))
@@ -733,6 +734,11 @@ fn group_is_calm(view: &GroupView) -> bool {
     view.description.role == Role::Worker && view.description.calm && view.freeze.is_none()
 }
 
+/// A scheduler that refuses jobs larger than what is left never shows them waiting.
+fn is_floor_known(snapshot: &Snapshot, group: &GroupPolicy) -> bool {
+    !snapshot.refuses_large_jobs || group.max_job_nodes.is_some()
+}
+
 fn is_worth_it(view: &GroupView, group: &GroupPolicy) -> bool {
     let metered = match group.capacity {
         Capacity::OnDemand | Capacity::Spot => true,
@@ -837,7 +843,7 @@ fn count_live(
 /// The highest floor of any minute from now until the look-ahead ends. Windows
 /// open and close on whole minutes, so stepping through them misses nothing.
 fn highest_floor(group: &GroupPolicy, now: Time) -> NodeCount {
-    let base = group.min_nodes.of(group.size);
+    let base = group.min_nodes.of(group.size).max(group.max_job_nodes.unwrap_or_default());
     let opens = |window: &&KeepWindow| {
         let minute = Span::mins(1);
         let last = now + group.lookahead;
@@ -866,9 +872,10 @@ fn break_even(group: &GroupPolicy) -> Option<Span> {
 
 /// Nodes that waiting jobs need however well they are packed: whole nodes as
 /// asked, and shared GPUs added up. Never more than the packed count.
-fn certain_demand(pending: &[PendingJob], group: &GroupPolicy, now: Time) -> u32 {
+fn certain_demand(view: &GroupView, group: &GroupPolicy, now: Time) -> u32 {
     let (mut whole, mut shared) = (0u64, 0u64);
-    for job in pending {
+    for job in view.pending.iter().flatten() {
+        let lacks = |wanted| view.offers.as_ref().is_some_and(|has| !has.contains(wanted));
         let eligible = match job.eligible {
             Eligible::Now => true,
             Eligible::At(at) => at <= now,
@@ -878,7 +885,7 @@ fn certain_demand(pending: &[PendingJob], group: &GroupPolicy, now: Time) -> u32
             || job.partitions.iter().any(|p| group.partitions.contains(p));
         let fits = job.nodes <= group.size
             && job.gpus.0 <= group.gpus_per_node.0.saturating_mul(group.size.0);
-        if !eligible || !here || !fits {
+        if !eligible || !here || !fits || job.requires.iter().any(lacks) {
             continue;
         }
         if job.nodes > NodeCount(1) || job.gpus == MilliGpus(0) {

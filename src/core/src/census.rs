@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::demand;
+use crate::demand::{self, Queue};
 use crate::floors;
 use crate::history::{FreezeReason, History, MassTurn};
 use crate::ids::{GroupName, InstanceId};
@@ -200,14 +200,14 @@ fn count_group(
     }
     let largest =
         before.map_or(NodeCount::ZERO, |s| s.largest).max(NodeCount::of(view.nodes.len()));
-    if let Some(jobs) = &view.pending {
+    if let Some(queue) = Queue::of(view) {
         // More nodes than the whole group has cannot be taken.
         let room = largest.max(group_policy.size).less(counts.busy + counts.unknown);
-        counts.queued = demand::queued(jobs, group_policy, largest, at).min(room);
+        counts.queued = demand::queued(queue, group_policy, largest, at).min(room);
         // A look further ahead than T* tells nothing of use (algorithms.md R4).
         let lookahead = wake_cost(group_policy).map_or(Span::ZERO, |cost| cost.break_even);
         let lookahead = group_policy.queue_lookahead.min(lookahead);
-        let upcoming = demand::upcoming(jobs, group_policy, largest, at, lookahead);
+        let upcoming = demand::upcoming(queue, group_policy, largest, at, lookahead);
         counts.upcoming = upcoming.min(room.less(counts.queued));
     }
     GroupCensus { sample: Sample { at, counts, departed }, members }
@@ -246,7 +246,10 @@ pub fn classify(
             Witness::Absent if member.is_some_and(|m| m.joined) => unknown(Doubt::SchedulerLost),
             Witness::Absent => arriving(),
             Witness::Stale { .. } => unknown(Doubt::SchedulerStale),
-            Witness::Partial => unknown(Doubt::SchedulerPartial),
+            Witness::Partial => match &node.join_doubt {
+                Some(doubt) => unknown(Doubt::Name(doubt.clone())),
+                None => unknown(Doubt::SchedulerPartial),
+            },
             Witness::Fresh { value, .. } => match (value.condition, value.claims.first()) {
                 (Condition::Joining, _) => arriving(),
                 (Condition::Up | Condition::Down, Some(claim)) => {

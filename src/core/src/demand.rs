@@ -4,49 +4,74 @@
 //! not at what we left of it: our own deletions must not turn a waiting job
 //! into an impossible one. A job that is held or could never run holds nothing.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use crate::packing::{self, Need};
 use crate::policy::GroupPolicy;
-use crate::snapshot::{Eligible, PendingJob};
+use crate::snapshot::{Eligible, GroupView, PendingJob};
 use crate::units::{MilliGpus, NodeCount, Span, Time};
+
+/// The queue as one group sees it.
+#[derive(Debug, Clone, Copy)]
+pub struct Queue<'a> {
+    /// Jobs that wait.
+    pub pending: &'a [PendingJob],
+    /// Features and GRES of the group's nodes; `None` where they are not known, and then
+    /// every job is taken to fit.
+    pub offers: Option<&'a BTreeSet<Arc<str>>>,
+}
+
+impl<'a> Queue<'a> {
+    /// The queue of a group; `None` where it was not read.
+    pub fn of(view: &'a GroupView) -> Option<Self> {
+        Some(Self { pending: view.pending.as_deref()?, offers: view.offers.as_ref() })
+    }
+}
 
 /// Nodes that fitting pending jobs would take now, packed (q). Packed on empty
 /// nodes: that some would fit beside running jobs is not counted on.
-pub fn queued(
-    pending: &[PendingJob],
-    policy: &GroupPolicy,
-    largest: NodeCount,
-    now: Time,
-) -> NodeCount {
-    nodes_by(pending, policy, largest, now)
+pub fn queued(queue: Queue<'_>, policy: &GroupPolicy, largest: NodeCount, now: Time) -> NodeCount {
+    nodes_by(queue, policy, largest, now)
 }
 
 /// Nodes for jobs that become eligible within (now, now + W] and are not
 /// already in q (V).
 pub fn upcoming(
-    pending: &[PendingJob],
+    queue: Queue<'_>,
     policy: &GroupPolicy,
     largest: NodeCount,
     now: Time,
     lookahead: Span,
 ) -> NodeCount {
-    let by_then = nodes_by(pending, policy, largest, now + lookahead);
-    by_then.less(queued(pending, policy, largest, now))
+    let by_then = nodes_by(queue, policy, largest, now + lookahead);
+    by_then.less(queued(queue, policy, largest, now))
 }
 
-fn nodes_by(
-    pending: &[PendingJob],
-    policy: &GroupPolicy,
+/// Waiting jobs that could run in this group by then, and so hold nodes of it.
+pub fn holding<'a>(
+    queue: Queue<'a>,
+    policy: &'a GroupPolicy,
     largest: NodeCount,
     by: Time,
-) -> NodeCount {
+) -> impl Iterator<Item = &'a PendingJob> {
     let size = largest.max(policy.size);
-    let waiting = pending.iter().filter(|job| match job.eligible {
+    let waiting = queue.pending.iter().filter(move |job| match job.eligible {
         Eligible::Now => true,
         Eligible::At(at) => at <= by,
         Eligible::Held => false,
     });
-    let fitting = waiting.filter(|job| fits(job, policy, size));
-    packing::nodes_for(fitting.map(need), policy.gpus_per_node).min(size)
+    waiting.filter(move |job| fits(job, queue, policy, size))
+}
+
+/// Empty nodes that one job takes by itself.
+pub fn nodes_of(job: &PendingJob, policy: &GroupPolicy) -> NodeCount {
+    packing::nodes_for([need(job)], policy.gpus_per_node)
+}
+
+fn nodes_by(queue: Queue<'_>, policy: &GroupPolicy, largest: NodeCount, by: Time) -> NodeCount {
+    let fitting = holding(queue, policy, largest, by);
+    packing::nodes_for(fitting.map(need), policy.gpus_per_node).min(largest.max(policy.size))
 }
 
 fn need(job: &PendingJob) -> Need {
@@ -54,10 +79,12 @@ fn need(job: &PendingJob) -> Need {
 }
 
 /// Whether a job could ever run in this group at its full size.
-fn fits(job: &PendingJob, policy: &GroupPolicy, size: NodeCount) -> bool {
+fn fits(job: &PendingJob, queue: Queue<'_>, policy: &GroupPolicy, size: NodeCount) -> bool {
     let here = policy.partitions.is_empty()
         || job.partitions.iter().any(|p| policy.partitions.contains(p));
     let has_gpus = job.gpus == MilliGpus(0) || policy.gpus_per_node > MilliGpus(0);
     let nodes = packing::nodes_for([need(job)], policy.gpus_per_node);
-    here && has_gpus && nodes <= size
+    let has_all =
+        queue.offers.is_none_or(|offers| job.requires.iter().all(|one| offers.contains(one)));
+    here && has_gpus && has_all && nodes <= size
 }

@@ -72,7 +72,11 @@ fn recovery_under_way(snapshot: &Snapshot, history: &History) -> bool {
 }
 
 /// Why nothing of one group may be chosen, if so.
-pub fn group_objection(view: &GroupView, policy: &GroupPolicy) -> Option<KeepReason> {
+pub fn group_objection(
+    view: &GroupView,
+    policy: &GroupPolicy,
+    refuses_large_jobs: bool,
+) -> Option<KeepReason> {
     let description = &view.description;
     match description.role {
         Role::Worker => {}
@@ -103,6 +107,9 @@ pub fn group_objection(view: &GroupView, policy: &GroupPolicy) -> Option<KeepRea
     }
     if policy.node_local_data.is_none() {
         return Some(KeepReason::NodeLocalDataUndeclared);
+    }
+    if refuses_large_jobs && policy.max_job_nodes.is_none() {
+        return Some(KeepReason::LargestJobUndeclared);
     }
     None
 }

@@ -35,6 +35,7 @@ pub(crate) fn group() -> GroupPolicy {
         node_local_data: Some(NodeLocalData::Disposable),
         gpus_per_node: MilliGpus::whole(8),
         partitions: vec![],
+        max_job_nodes: None,
         utilization: None,
         group_calls: GroupCalls::Never,
         protected: vec![],

@@ -4,7 +4,8 @@ use crate::policy::GroupPolicy;
 use crate::units::{NodeCount, Time};
 
 /// Fewest live nodes a group may be left with: the largest floor in force at
-/// any time from now until the look-ahead ends, plus the spares. A node takes
+/// any time from now until the look-ahead ends, or what its largest job needs, plus
+/// the spares. A node takes
 /// a boot to come back, and until trimtab can grow a group, a person to ask
 /// for it, so a floor that is about to come into force holds already.
 pub fn floor(policy: &GroupPolicy, now: Time) -> NodeCount {
@@ -12,5 +13,5 @@ pub fn floor(policy: &GroupPolicy, now: Time) -> NodeCount {
     let ahead = policy.keep_windows.iter().filter(|w| w.opens_within(now, until));
     let highest =
         ahead.map(|w| w.min_nodes.of(policy.size)).fold(policy.min_nodes.of(policy.size), Ord::max);
-    highest + policy.min_idle_nodes
+    highest.max(policy.max_job_nodes.unwrap_or_default()) + policy.min_idle_nodes
 }

@@ -13,6 +13,7 @@
 //! and how GPUs become nodes.
 
 pub mod ids;
+pub mod join;
 pub mod units;
 
 pub mod windows;

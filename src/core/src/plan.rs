@@ -10,12 +10,13 @@ use serde::{Deserialize, Serialize};
 use crate::action::ReleaseReason;
 use crate::backoff::Backoff;
 use crate::history::{Freeze, FreezeReason, Stop};
-use crate::ids::{ActionId, ClusterName, GroupName, InstanceId, NodeName, PolicyHash};
+use crate::ids::{ActionId, ClusterName, GroupName, InstanceId, JobId, NodeName, PolicyHash};
 use crate::policy::Capacity;
 use crate::rule::learned::{Fit, Standing};
 use crate::rule::{Counts, WakeCost};
 use crate::snapshot::{
-    Claim, ClusterStatus, GroupFreeze, Identity, InstanceStatus, ListingFault, Role, WorkloadSource,
+    Claim, ClusterStatus, GroupFreeze, Identity, InstanceStatus, ListingFault, NameDoubt, Role,
+    WorkloadSource,
 };
 use crate::units::{NodeCount, Share, Span, Time, Usd, UsdPerHour};
 
@@ -161,6 +162,9 @@ pub enum KeepReason {
     ScarceCapacity,
     /// Nobody said what lives on its disks.
     NodeLocalDataUndeclared,
+    /// The scheduler refuses jobs that are larger than what is left, and nobody said how
+    /// large jobs are.
+    LargestJobUndeclared,
     /// It is shutting down without us.
     ShuttingDown,
     /// It is of no use now, and not ours to judge.
@@ -225,6 +229,8 @@ pub enum Doubt {
     SchedulerStale,
     /// The scheduler's word is incomplete or ambiguous.
     SchedulerPartial,
+    /// It cannot be told which of the scheduler's nodes it is.
+    Name(NameDoubt),
     /// There are no metrics for it.
     MetricsAbsent,
     /// Its newest datapoint is too old.
@@ -273,6 +279,36 @@ pub enum Bound {
     WholeGroup,
 }
 
+/// A job that waits, and holds nodes of a group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaitingJob {
+    /// Its id.
+    pub job: JobId,
+    /// Nodes it takes by itself.
+    pub nodes: NodeCount,
+    /// The scheduler's word on why it waits.
+    pub reason: Arc<str>,
+}
+
+impl WaitingJob {
+    /// The most that are listed of a group.
+    pub const LISTED: usize = 8;
+}
+
+impl fmt::Display for WaitingJob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { job, nodes, reason } = self;
+        let plural = if *nodes == NodeCount(1) { "" } else { "s" };
+        write!(f, "{job} ({nodes} node{plural}")?;
+        if !reason.is_empty() {
+            // Words of the scheduler: none of them moves a cursor.
+            f.write_str(", ")?;
+            reason.chars().filter(|c| !c.is_control()).try_for_each(|c| write!(f, "{c}"))?;
+        }
+        f.write_str(")")
+    }
+}
+
 /// The numbers behind a group's verdicts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GroupFigures {
@@ -288,6 +324,13 @@ pub struct GroupFigures {
     pub surplus: Option<NodeCount>,
     /// Nodes for jobs that become eligible soon (V).
     pub upcoming: NodeCount,
+    /// Jobs that wait for nodes of the group, those that take most first, as many as a
+    /// person reads.
+    #[serde(default)]
+    pub waiting: Vec<WaitingJob>,
+    /// How many wait for nodes of the group.
+    #[serde(default)]
+    pub waiting_jobs: usize,
     /// Idle spares that are kept.
     pub spares: NodeCount,
     /// The floor in force, look-ahead and spares included.
@@ -407,6 +450,10 @@ impl fmt::Display for KeepReason {
             Self::NodeLocalDataUndeclared => {
                 f.write_str("what lives on its disks is not declared (node_local_data)")
             }
+            Self::LargestJobUndeclared => f.write_str(
+                "Slurm refuses jobs that are larger than their partition is now \
+                 (EnforcePartLimits), and how large they may be is not declared (max_job_nodes)",
+            ),
             Self::ShuttingDown => {
                 f.write_str("it is shutting down, or was deleted by us and shows again")
             }
@@ -418,7 +465,10 @@ impl fmt::Display for KeepReason {
                 Impairment::StrayFence => f.write_str("it bears a trimtab fence without an action"),
             },
             Self::Arriving(status) => match status {
-                InstanceStatus::Running => f.write_str("it has not joined the scheduler yet"),
+                InstanceStatus::Running => f.write_str(
+                    "it has not joined the scheduler: no node there has its name or address \
+                     (`scheduler.node_name` can give it another)",
+                ),
                 InstanceStatus::Pending
                 | InstanceStatus::Failure
                 | InstanceStatus::ShuttingDown
@@ -432,6 +482,11 @@ impl fmt::Display for KeepReason {
                 Doubt::SchedulerPartial => {
                     f.write_str("the scheduler's word on it is incomplete or ambiguous")
                 }
+                Doubt::Name(doubt) => write!(
+                    f,
+                    "it cannot be told which node of the scheduler it is: {doubt} \
+                     (`scheduler.node_name` and `scheduler.resource_config` say more)"
+                ),
                 Doubt::MetricsAbsent => f.write_str("it has no metrics"),
                 Doubt::MetricsStale => f.write_str("its newest metric is too old"),
                 Doubt::MetricsPartial => f.write_str("some of its metrics are missing"),

@@ -6,21 +6,24 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::action::{ActionState, ReleaseReason};
 use crate::budgets::{self, RequestLimit};
+use crate::demand::{self, Queue};
 use crate::eligibility::{cluster_objection, group_objection, node_objection};
 use crate::floors;
 use crate::history::{FreezeReason, History, MassTurn, OpenAction};
 use crate::ids::GroupName;
 use crate::plan::{
     Bound, Evidence, GroupFigures, KeepReason, Mark, NodeVerdict, Plan, Release, Verdict,
+    WaitingJob,
 };
 use crate::policy::{BATCH_LIMIT, ClusterPolicy, GroupCalls, GroupPolicy, TimerChoice};
 use crate::ranking::Rank;
 use crate::rule::learned::Learner;
 use crate::rule::{GroupState, SampleRun, Timer, WakeCost, wake_cost};
-use crate::snapshot::{GroupView, NodeView, Snapshot};
+use crate::snapshot::{GroupView, NodeView, PendingJob, Snapshot};
 use crate::units::{NodeCount, Span, Time, UsdPerHour};
 
 /// Plans one cluster.
@@ -53,7 +56,9 @@ pub fn plan(snapshot: &Snapshot, policy: &ClusterPolicy, history: &History, now:
         };
         let mut figures = group.figures();
         let releases = group.releases(&mut figures, snapshot);
-        let objection = objection.clone().or_else(|| group_objection(view, group_policy));
+        let objection = objection
+            .clone()
+            .or_else(|| group_objection(view, group_policy, snapshot.refuses_large_jobs));
         let (marks, verdicts) = match objection {
             Some(why) => (vec![], group.verdicts_all(&why, &releases)),
             None => group.choose(policy, cluster_spare, &releases, &mut figures),
@@ -144,6 +149,7 @@ impl Group<'_> {
         let learner = self.state.and_then(|state| state.learner.as_ref());
         let tau = self.tau();
         let surplus = tau.and_then(|tau| self.state?.surplus(tau, self.now));
+        let (waiting, waiting_jobs) = self.waiting();
         GroupFigures {
             counts: newest.map(|run| run.counts),
             covered_since: self.state.and_then(GroupState::covered_since),
@@ -151,6 +157,8 @@ impl Group<'_> {
             cost: self.cost,
             surplus,
             upcoming: newest.map_or(NodeCount::ZERO, |run| run.counts.upcoming),
+            waiting,
+            waiting_jobs,
             spares: self.spares(),
             floor: floors::floor(self.policy, self.now),
             candidates: NodeCount::ZERO,
@@ -161,6 +169,24 @@ impl Group<'_> {
             fit: learner.and_then(Learner::fit).copied(),
             standing: self.learner().filter(|l| l.fit().is_some()).map(Learner::standing),
         }
+    }
+
+    /// Jobs that wait for nodes of this group now, and how many there are.
+    fn waiting(&self) -> (Vec<WaitingJob>, usize) {
+        let Some(queue) = Queue::of(self.view) else { return (vec![], 0) };
+        let largest = self.state.map_or(NodeCount::ZERO, |state| state.largest);
+        let holding = demand::holding(queue, self.policy, largest, self.now);
+        let mut waiting: Vec<(NodeCount, &PendingJob)> =
+            holding.map(|job| (demand::nodes_of(job, self.policy), job)).collect();
+        let count = waiting.len();
+        waiting.sort_by_key(|(nodes, _)| Reverse(*nodes));
+        waiting.truncate(WaitingJob::LISTED);
+        let listed = waiting.into_iter().map(|(nodes, job)| WaitingJob {
+            job: job.id.clone(),
+            nodes,
+            reason: Arc::clone(&job.reason),
+        });
+        (listed.collect(), count)
     }
 
     fn tau(&self) -> Option<Span> {

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{ClusterName, GroupName, InstanceId, PartitionName, PolicyHash};
+use crate::join::NodeNaming;
 use crate::units::{MilliGpus, NodeCount, Share, Span, Time, Usd, UsdPerHour};
 pub use crate::windows::{Amount, KeepWindow};
 
@@ -32,6 +33,9 @@ pub struct ClusterPolicy {
     pub mass_change: MassChangeLimit,
     /// How long things may take before they count as failed or stale.
     pub timing: Timing,
+    /// How instances are called in the scheduler, where their names and addresses do not
+    /// say.
+    pub node_name: Option<NodeNaming>,
     /// Digest of this policy; a plan made under another one is void.
     pub hash: PolicyHash,
 }
@@ -280,6 +284,9 @@ pub struct GroupPolicy {
     pub gpus_per_node: MilliGpus,
     /// The scheduler's partitions whose pending jobs this group serves.
     pub partitions: Vec<PartitionName>,
+    /// Nodes of the largest job that the group is to run; a floor. A scheduler that
+    /// refuses jobs larger than a partition is now never shows that one waits.
+    pub max_job_nodes: Option<NodeCount>,
     /// A veto by metrics.
     pub utilization: Option<UtilizationRule>,
     /// When the whole group may be shrunk by one call.

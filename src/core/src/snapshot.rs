@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{
     ActionId, ClusterName, GroupName, InstanceId, JobId, LedgerId, NodeName, PartitionName,
 };
+use crate::join::{JoinDoubt, Joined};
 use crate::policy::Capacity;
 use crate::units::{MilliGpus, NodeCount, Share, Time};
 
@@ -38,6 +39,8 @@ pub struct Snapshot {
     pub groups: BTreeMap<GroupName, GroupView>,
     /// Every fence with a trimtab reason that the scheduler shows.
     pub fences: Vec<SeenFence>,
+    /// The scheduler refuses jobs that are larger than a partition is now.
+    pub refuses_large_jobs: bool,
 }
 
 /// The cluster as a whole.
@@ -150,6 +153,9 @@ pub struct GroupView {
     pub nodes: Vec<NodeView>,
     /// Jobs that wait in its partitions; `None` when the queue was not read.
     pub pending: Option<Vec<PendingJob>>,
+    /// The features and GRES that any of its nodes has; `None` where none is known, as in
+    /// a group that is empty now.
+    pub offers: Option<BTreeSet<Arc<str>>>,
 }
 
 /// What DescribeCluster says of a group.
@@ -167,15 +173,15 @@ pub struct GroupDescription {
     pub capacity: Option<Capacity>,
 }
 
-/// What a group's nodes are for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// What a group's nodes are for. Where two sources differ, the later one here counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Role {
     /// Runs jobs.
     Worker,
-    /// Runs the scheduler; never touched whatever the policy says.
-    Controller,
     /// People log in there; never touched whatever the policy says.
     Login,
+    /// Runs the scheduler; never touched whatever the policy says.
+    Controller,
 }
 
 /// Why nothing may be deleted from a group now. It thaws by itself.
@@ -207,8 +213,11 @@ pub struct NodeView {
     pub launched: Time,
     /// SageMaker's status.
     pub status: InstanceStatus,
-    /// The scheduler's name for it, if one could be joined without doubt.
+    /// The scheduler's name for it, if one could be joined without doubt; its DNS name
+    /// where the scheduler knows no node of it.
     pub name: Option<NodeName>,
+    /// Why it cannot be told which of the scheduler's nodes it is.
+    pub join_doubt: Option<NameDoubt>,
     /// Its image release, compared as text.
     pub image: Option<Arc<str>>,
     /// Health, 0 worst to 100 best.
@@ -241,6 +250,27 @@ pub enum NodeCapacity {
     NotShown,
     /// As shown.
     Shown(Capacity),
+}
+
+/// Why it cannot be told which of the scheduler's nodes an instance is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NameDoubt {
+    /// It could be either of two.
+    Either(JoinDoubt),
+    /// Another instance is the same node.
+    Shared {
+        /// The node.
+        name: NodeName,
+    },
+}
+
+impl fmt::Display for NameDoubt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Either(doubt) => doubt.fmt(f),
+            Self::Shared { name } => write!(f, "another instance is {name}, too"),
+        }
+    }
 }
 
 /// What identifies a node besides its id.
@@ -542,8 +572,12 @@ pub struct ListedNode {
     pub launched: Time,
     /// SageMaker's status.
     pub status: InstanceStatus,
-    /// The scheduler's name for it, derived from its private DNS name.
+    /// The first label of its private DNS name.
     pub name: Option<NodeName>,
+    /// Which of the scheduler's nodes it is.
+    pub joined: Joined,
+    /// Its address in the customer's network, where it was read.
+    pub address: Option<IpAddr>,
     /// Its image release.
     pub image: Option<Arc<str>>,
     /// Health, 0 worst to 100 best.
@@ -552,6 +586,18 @@ pub struct ListedNode {
     pub protected: bool,
     /// How it is paid for, by its own description; listings do not show it.
     pub capacity: NodeCapacity,
+}
+
+impl ListedNode {
+    /// The scheduler's name for it; its DNS name where the scheduler knows no node of it,
+    /// and none where it could be either of two.
+    pub fn scheduler_name(&self) -> Option<&NodeName> {
+        match &self.joined {
+            Joined::As(name) => Some(name),
+            Joined::ByDnsName => self.name.as_ref(),
+            Joined::Doubtful(_) => None,
+        }
+    }
 }
 
 /// A listing as read, all pages together.

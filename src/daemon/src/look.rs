@@ -3,6 +3,7 @@
 use trimtab_core::action::{FenceLook, Look, Sight, Work};
 use trimtab_core::census::activity_objection;
 use trimtab_core::history::OpenAction;
+use trimtab_core::ids::NodeName;
 use trimtab_core::plan::KeepReason;
 use trimtab_core::policy::{ClusterPolicy, GroupPolicy, WitnessKind};
 use trimtab_core::snapshot::{
@@ -22,13 +23,17 @@ fn sight(action: &OpenAction, snapshot: &Snapshot, policy: &ClusterPolicy) -> Si
     let Some(node) = nodes.find(|node| node.id == action.node) else {
         return absent(action, snapshot);
     };
-    let is_same = node.identity() == action.identity;
+    // Which of the scheduler's nodes it is can only be told when that was read, and where
+    // its marks agree. Until then its id and its launch say that it is the same.
+    let name_is_told = snapshot.workload == WorkloadSource::Complete && node.join_doubt.is_none();
+    let is_same = node.launched == action.identity.launched
+        && (!name_is_told || node.name == action.identity.name);
     if !is_same && !action.state.is_asked() {
         return Sight::Replaced;
     }
     Sight::Present {
         status: node.status.clone(),
-        fence: fence(action, node, &snapshot.workload),
+        fence: fence(action, node, snapshot),
         work: work(node, policy, policy.groups.get(&action.group)),
         described_running: node.described_running,
     }
@@ -42,19 +47,27 @@ fn absent(action: &OpenAction, snapshot: &Snapshot) -> Sight {
     if nodes.any(|node| node.name.as_ref() == Some(name)) {
         return Sight::Replaced;
     }
+    Sight::Absent { fence: fence_by_name(action, name, snapshot) }
+}
+
+/// The fence that the scheduler shows on the node of this name, whatever instance it is.
+fn fence_by_name(action: &OpenAction, name: &NodeName, snapshot: &Snapshot) -> FenceLook {
     let seen = snapshot.fences.iter().find(|fence| fence.name == *name);
-    let fence = match (&snapshot.workload, seen) {
+    match (&snapshot.workload, seen) {
         (WorkloadSource::Complete, Some(seen)) if seen.fence.is_for(action.id) => FenceLook::Ours,
         (WorkloadSource::Complete, Some(_)) => FenceLook::NotOurs,
         (WorkloadSource::Complete, None) => FenceLook::Clear,
         (WorkloadSource::NotConfigured, _) => FenceLook::Clear,
         (WorkloadSource::Failed { .. } | WorkloadSource::Empty, _) => FenceLook::Unread,
-    };
-    Sight::Absent { fence }
+    }
 }
 
-fn fence(action: &OpenAction, node: &NodeView, source: &WorkloadSource) -> FenceLook {
-    let sight = match (&node.scheduler, source) {
+fn fence(action: &OpenAction, node: &NodeView, snapshot: &Snapshot) -> FenceLook {
+    // What was fenced was fenced by name, and is found by it again.
+    if let (Some(_), Some(name)) = (&node.join_doubt, &action.identity.name) {
+        return fence_by_name(action, name, snapshot);
+    }
+    let sight = match (&node.scheduler, &snapshot.workload) {
         (Witness::Fresh { value, .. }, _) => value,
         // A scheduler that answers and does not know the node has no fence on it;
         // should it come back with ours, the sweep sees that.

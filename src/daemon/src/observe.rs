@@ -8,6 +8,7 @@ use std::sync::Arc;
 use trimtab_core::assemble::{Reads, assemble};
 use trimtab_core::history::{History, OpenAction};
 use trimtab_core::ids::{InstanceId, LedgerId, NodeName};
+use trimtab_core::join::{self, Joined};
 use trimtab_core::policy::{ClusterPolicy, GroupPolicy, WitnessKind};
 use trimtab_core::snapshot::{
     Activity, InstanceStatus, ListedNode, NodeCapacity, NodeListing, SchedulerNode, Snapshot,
@@ -73,8 +74,16 @@ impl KnownDetails {
         let is_metered = |node: &ListedNode| {
             policy.groups.get(&node.group).is_some_and(|group| group.capacity.is_metered())
         };
+        // Of one that nothing else joins the address may.
+        let is_unjoined = |node: &ListedNode| {
+            policy.witness == WitnessKind::Scheduler
+                && policy.groups.contains_key(&node.group)
+                && node.status == InstanceStatus::Running
+                && node.joined == Joined::ByDnsName
+        };
         let wanted = listing.nodes.iter().filter(|node| {
-            is_metered(node) && !self.known.contains_key(&node.id) && could_go(node)
+            let could_go = is_metered(node) && could_go(node);
+            !self.known.contains_key(&node.id) && (could_go || is_unjoined(node))
         });
         let wanted: BTreeSet<InstanceId> = wanted.map(|node| node.id).collect();
         let mut wanted: Vec<InstanceId> = wanted.into_iter().collect();
@@ -101,6 +110,20 @@ impl KnownDetails {
             // What could not be read keeps its node.
             Err(why) => tracing::warn!(%cluster, %why, "nodes could not be described"),
         }
+    }
+
+    /// Says of every node which of the scheduler's it is, by what is known of it.
+    fn join(
+        &self,
+        policy: &ClusterPolicy,
+        listing: &mut NodeListing,
+        workload: Option<&Result<Workload, Arc<str>>>,
+    ) {
+        let Some(Ok(workload)) = workload else { return };
+        for node in &mut listing.nodes {
+            node.address = self.known.get(&node.id).and_then(|details| details.ip);
+        }
+        join::join(&mut listing.nodes, workload, policy.node_name.as_ref());
     }
 
     fn capacity(&self, node: InstanceId) -> NodeCapacity {
@@ -144,10 +167,12 @@ pub async fn observe(
     let (description, mut listing) = (description.map_err(said), listing.map_err(said));
     let all = reading == Reading::Everything;
     if let Ok(listing) = &mut listing {
+        details.join(policy, listing, workload.as_ref());
         if let Some(ruled_out) = ruled_out(policy, history, workload.as_ref(), begun_at)
             && all
         {
             details.read(ports, policy, listing, |node| !ruled_out(node)).await;
+            details.join(policy, listing, workload.as_ref());
         }
         for node in &mut listing.nodes {
             node.capacity = details.capacity(node.id);
@@ -226,7 +251,7 @@ fn metrics_queries(
         (!ruled_out(node) && !is_kept_by_capacity(node, policy, group)).then(|| MetricsQuery {
             node: node.id,
             group: node.group.clone(),
-            name: node.name.clone(),
+            name: node.scheduler_name().or(node.name.as_ref()).cloned(),
             devices: devices(group),
             rule,
         })
@@ -264,7 +289,7 @@ fn ruled_out<'a>(
     Some(move |node: &ListedNode| match policy.witness {
         WitnessKind::MetricsOnly => false,
         WitnessKind::Scheduler => {
-            let known = node.name.as_ref().and_then(|name| claimed.get(name));
+            let known = node.scheduler_name().and_then(|name| claimed.get(name));
             known.copied().unwrap_or(true)
                 || node.status != InstanceStatus::Running
                 || node.protected

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use trimtab_core::ids::{ClusterName, GroupName, InstanceId};
+use trimtab_core::join::Joined;
 use trimtab_core::policy::{BATCH_LIMIT, Capacity};
 use trimtab_core::snapshot::{
     ClusterDescription, ClusterState, ClusterStatus, GroupDescription, InstanceStatus, ListedNode,
@@ -114,6 +115,8 @@ impl Inner {
                 launched: node.launched,
                 status,
                 name: Some(node.name.clone()),
+                joined: Joined::ByDnsName,
+                address: None,
                 image: Some(Arc::clone(&self.fleet.image)),
                 health: 100,
                 protected: node.protected,

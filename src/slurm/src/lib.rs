@@ -14,6 +14,7 @@ pub mod backend;
 pub mod command;
 pub mod configuration;
 pub mod fence;
+pub mod files;
 pub mod hostlist;
 pub mod jobs;
 pub mod nodes;
@@ -25,4 +26,5 @@ mod time;
 
 pub use backend::Backend;
 pub use command::Commands;
+pub use files::Files;
 pub use read::Slurm;

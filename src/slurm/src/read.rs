@@ -10,6 +10,7 @@ use trimtab_core::units::{Span, Time};
 use trimtab_daemon::ports::{Clock, ReadError, WorkloadRead};
 
 use crate::backend::{Backend, Configuration, Jobs};
+use crate::files::Files;
 use crate::jobs::ActiveJob;
 use crate::nodes::Node;
 use crate::reservations::Reservation;
@@ -26,6 +27,7 @@ const CONFIGURATION_FOR: Span = Span::hours(1);
 pub struct Slurm {
     pub(crate) backend: Arc<dyn Backend>,
     clock: Arc<dyn Clock>,
+    files: Files,
     /// What it said of itself, and when.
     configuration: Mutex<Option<(Time, Configuration)>>,
 }
@@ -33,7 +35,12 @@ pub struct Slurm {
 impl Slurm {
     /// Asked this way; the clock says when.
     pub fn new(backend: Arc<dyn Backend>, clock: Arc<dyn Clock>) -> Self {
-        Self { backend, clock, configuration: Mutex::new(None) }
+        Self { backend, clock, files: Files::default(), configuration: Mutex::new(None) }
+    }
+
+    /// With these files of the cluster beside it.
+    pub fn with_files(self, files: Files) -> Self {
+        Self { files, ..self }
     }
 
     /// What it says of itself, asked for once an hour.
@@ -68,7 +75,8 @@ impl WorkloadRead for Slurm {
             controllers: configuration.controllers,
             refuses_large_jobs: configuration.refuses_large_jobs,
             may_hide_jobs: configuration.hides_jobs,
-            ..SchedulerFacts::default()
+            roles: self.files.roles()?,
+            recorded: self.files.instances()?,
         };
         Ok(Workload { at, nodes: join(found, &active, &reserved, at), pending, facts })
     }

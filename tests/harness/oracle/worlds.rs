@@ -264,6 +264,7 @@ fn policy(spec: &WorldSpec, random: &mut Random) -> ClusterPolicy {
             cooldown: span(random, 300, 3_600),
             ..Timing::default()
         },
+        node_name: None,
         hash: "generated".parse().expect("a valid digest"),
     }
 }
@@ -313,6 +314,7 @@ fn group_policy(named: &GroupSpec, ids: &[InstanceId], random: &mut Random) -> G
         node_local_data: Some(NodeLocalData::Disposable),
         gpus_per_node: MilliGpus::whole(named.gpus_per_node),
         partitions: vec![named.partition()],
+        max_job_nodes: None,
         group_calls: GroupCalls::Never,
         utilization: random.one_in(3).then(|| UtilizationRule {
             idle_below: Share::try_from_percent(5.0).expect("a share"),

@@ -8,13 +8,14 @@ use std::fmt::Write;
 
 use trimtab_core::eligibility::cluster_objection;
 use trimtab_core::history::Stop;
+use trimtab_core::ids::InstanceId;
 use trimtab_core::plan::{Bound, Doubt, Impairment, KeepReason, Verdict};
-use trimtab_core::snapshot::{GroupFreeze, ListingFault, Role, WorkloadSource};
+use trimtab_core::snapshot::{GroupFreeze, ListingFault, NameDoubt, Role, WorkloadSource};
 
 use super::{compare_text, report, script};
 
 /// A reason and its world, in the order in which the guards ask.
-const REASONS: [(&str, &str); 66] = [
+const REASONS: [(&str, &str); 70] = [
     ("stopped, paused", "node n1 idle; stop paused for the upgrade"),
     ("stopped, switch", "node n1 idle; stop switch-unreadable permission denied"),
     ("stopped, lease", "node n1 idle; stop no-lease host-b holds it"),
@@ -37,6 +38,7 @@ const REASONS: [(&str, &str); 66] = [
     ("group not named", "group other unnamed; node n1 idle in=other; node n2 idle"),
     ("control role", "group workers role=controller; node n1 idle"),
     ("login role", "group workers role=login; node n1 idle"),
+    ("control role", "node n1 idle; scheduler runs-on n1"),
     ("counts disagree", "group workers current=3; node n1 idle"),
     ("scaling", "group workers current=1 target=3; node n1 idle"),
     ("group not calm", "group workers not-calm; node n1 idle"),
@@ -46,6 +48,7 @@ const REASONS: [(&str, &str); 66] = [
     ("boot unknown", "group workers boot=none; node n1 idle"),
     ("scarce capacity", "group workers regain=scarce; node n1 idle"),
     ("node-local data", "group workers data=none; node n1 idle"),
+    ("largest job undeclared", "node n1 idle; scheduler refuses-large-jobs"),
     ("shutting down", "node n1 idle status=ShuttingDown"),
     ("failed", "node n1 status=Failure"),
     ("in recovery", "node n1 drained=Action:Reboot"),
@@ -58,6 +61,8 @@ const REASONS: [(&str, &str); 66] = [
     ("scheduler lost", "node n1..n2 idle; at -4m; node n1 told=0"),
     ("scheduler stale", "node n1 idle; scheduler old 6m"),
     ("scheduler partial", "node n1 idle told=2"),
+    ("either name", "node n1 idle either=n7,n8"),
+    ("shared name", "node n1 idle; node n2 idle named=n1 told=0"),
     ("busy", "node n1 running 17"),
     ("protected", "node n1 idle protected"),
     ("cooling down", "node n1 idle; cooldown n1 +10m"),
@@ -132,6 +137,7 @@ fn name_of(why: &KeepReason) -> &'static str {
         KeepReason::CapacityContradicts { .. } => "capacity contradicts",
         KeepReason::ScarceCapacity => "scarce capacity",
         KeepReason::NodeLocalDataUndeclared => "node-local data",
+        KeepReason::LargestJobUndeclared => "largest job undeclared",
         KeepReason::ShuttingDown => "shutting down",
         KeepReason::Impaired(impairment) => match impairment {
             Impairment::Failed => "failed",
@@ -146,6 +152,8 @@ fn name_of(why: &KeepReason) -> &'static str {
             Doubt::SchedulerLost => "scheduler lost",
             Doubt::SchedulerStale => "scheduler stale",
             Doubt::SchedulerPartial => "scheduler partial",
+            Doubt::Name(NameDoubt::Either(_)) => "either name",
+            Doubt::Name(NameDoubt::Shared { .. }) => "shared name",
             Doubt::MetricsAbsent => "metrics absent",
             Doubt::MetricsStale => "metrics stale",
             Doubt::MetricsPartial => "metrics partial",
@@ -179,8 +187,8 @@ fn every_reason_to_keep_a_node_has_its_world_and_its_sentence() {
     for (wanted, scenario) in REASONS {
         let world = script::run(&scenario.replace("; ", "\n"));
         let (plan, snapshot) = report::plan_of(&world);
-        let of_n1 =
-            plan.verdicts.iter().find(|v| v.name.as_ref().is_some_and(|n| n.as_str() == "n1"));
+        let n1 = InstanceId::from_number(1);
+        let of_n1 = plan.verdicts.iter().find(|verdict| verdict.node == n1);
         // A cluster without a listing has no node that could get a word.
         let why = match of_n1.map(|word| word.verdict.clone()) {
             Some(Verdict::Keep(why)) => why,
@@ -203,5 +211,5 @@ fn no_reason_to_keep_is_listed_as_seen_and_as_impossible() {
     let seen: BTreeSet<&str> = REASONS.iter().map(|(reason, _)| *reason).collect();
     assert!(NEVER.iter().all(|(reason, why)| !seen.contains(reason) && !why.is_empty()));
     // As many as `name_of` has names; a new reason must come with a world.
-    assert_eq!(seen.len() + NEVER.len(), 64);
+    assert_eq!(seen.len() + NEVER.len(), 67);
 }

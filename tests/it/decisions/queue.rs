@@ -50,6 +50,32 @@ fn job_of_another_partition_holds_nothing() {
 }
 
 #[test]
+fn job_that_needs_what_no_node_here_has_holds_nothing() {
+    check(
+        "job_requires",
+        "
+        node n1 idle offers=a100,gres/gpu
+        node n2 idle offers=a100,nvme,gres/gpu
+        job 17 requires=h100
+        job 18 requires=nvme,gres/gpu
+        ",
+    );
+}
+
+#[test]
+fn job_that_needs_something_holds_what_is_not_known() {
+    check("job_requires_unknown", "node n1..n2 idle\njob 17 requires=h100");
+}
+
+#[test]
+fn largest_job_is_a_floor() {
+    check(
+        "largest_job",
+        "group workers size=4 max_job=3\nnode n1..n4 idle\nscheduler refuses-large-jobs",
+    );
+}
+
+#[test]
 fn job_is_judged_at_the_declared_size_not_at_what_is_left() {
     check("job_at_declared_size", "group workers size=8\nnode n1..n2 idle\njob 17 nodes=8");
 }

@@ -12,16 +12,18 @@
 //! before it. Times are relative to now. A word that is not known panics.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use trimtab_core::action::{ActionState, Answer, Call, End, ReleaseReason, Terms};
 use trimtab_core::backoff::{self, Refusal, Refused};
 use trimtab_core::history::{Charge, Freeze, FreezeReason, Gone, MassTurn, OpenAction, Stop};
 use trimtab_core::ids::{ActionId, BatchId, GroupName, InstanceId};
+use trimtab_core::join::{JoinDoubt, Joined, Mark};
 use trimtab_core::plan::Evidence;
 use trimtab_core::policy::{MassChangeLimit, WitnessKind};
 use trimtab_core::snapshot::{
-    Claim, ClusterStatus, Condition, Eligible, Identity, InstanceStatus, NodeCapacity, PendingJob,
-    Provisioning, Role, fence_reason,
+    Claim, ClusterStatus, Condition, ControllerHost, Eligible, Identity, InstanceStatus,
+    NodeCapacity, PendingJob, Provisioning, Role, fence_reason,
 };
 use trimtab_core::units::{MilliGpus, NodeCount, Span, Time, Usd, UsdPerHour};
 use trimtab_tests::worlds::{START, STEP, fold, group_policy, ledger, name};
@@ -99,6 +101,15 @@ fn apply(world: &mut World, line: &str) {
                 ["failed", why @ ..] => SchedulerRead::Failed(why.join(" ")),
                 ["empty"] => SchedulerRead::Empty,
                 ["old", age] => SchedulerRead::Old(span(age)),
+                ["refuses-large-jobs"] => {
+                    world.facts.refuses_large_jobs = true;
+                    SchedulerRead::Whole
+                }
+                ["runs-on", host] => {
+                    let controller = ControllerHost { hostname: (*host).into(), address: None };
+                    world.facts.controllers.push(controller);
+                    SchedulerRead::Whole
+                }
                 _ => panic!("`{line}`: no such scheduler"),
             }
         }
@@ -281,6 +292,14 @@ fn set_node(node: &mut Node, word: &str, now: Time) {
         ("gone", "") => node.gone = true,
         ("listed", "") => node.gone = false,
         ("undrained", "") => node.drained = None,
+        ("offers", list) => node.offers = Some(list.split(',').map(Arc::from).collect()),
+        ("either", pair) => {
+            let (one, other) = pair.split_once(',').expect("two names");
+            node.joined = Joined::Doubtful(JoinDoubt {
+                one: (Mark::DnsName, name(one)),
+                other: (Mark::Address, name(other)),
+            });
+        }
         ("protected", "") => node.protected = true,
         ("details", "unread") => node.capacity = NodeCapacity::Unread,
         ("shows", kind) => node.capacity = NodeCapacity::Shown(capacity(kind)),
@@ -345,6 +364,7 @@ fn set_job(world: &mut World, words: &[&str]) {
             ("gpus", gpus) => job.gpus = MilliGpus::whole(count(gpus).0),
             ("eligible", "held") => job.eligible = Eligible::Held,
             ("eligible", offset) => job.eligible = Eligible::At(world.now + span(offset)),
+            ("requires", list) => job.requires = list.split(',').map(Arc::from).collect(),
             ("partition", partition) => job.partitions.push(name(partition)),
             _ => panic!("job: `{word}` is not known"),
         }

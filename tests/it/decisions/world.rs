@@ -7,6 +7,7 @@ use std::sync::Arc;
 use trimtab_core::assemble::{Reads, assemble};
 use trimtab_core::history::History;
 use trimtab_core::ids::{GroupName, InstanceId, NodeName};
+use trimtab_core::join::Joined;
 use trimtab_core::policy::{Capacity, ClusterPolicy, MassChangeLimit};
 use trimtab_core::snapshot::{
     Activity, Claim, ClusterDescription, ClusterState, ClusterStatus, Condition, GroupDescription,
@@ -26,6 +27,8 @@ pub(super) struct World {
     pub(super) described: bool,
     pub(super) listing: ListingRead,
     pub(super) scheduler: SchedulerRead,
+    /// What the scheduler says of itself.
+    pub(super) facts: SchedulerFacts,
     /// The instant the plan is made at; times of the script are relative to it.
     pub(super) now: Time,
     /// How long before `now` the first tick was.
@@ -77,6 +80,10 @@ pub(super) struct Node {
     pub(super) condition: Condition,
     pub(super) claims: Vec<Claim>,
     pub(super) drained: Option<Arc<str>>,
+    /// Features and GRES that the scheduler says it has.
+    pub(super) offers: Option<BTreeSet<Arc<str>>>,
+    /// Which of the scheduler's nodes it is.
+    pub(super) joined: Joined,
     pub(super) metrics: Metrics,
 }
 
@@ -131,6 +138,8 @@ impl Node {
             condition: Condition::Up,
             claims: vec![],
             drained: None,
+            offers: None,
+            joined: Joined::ByDnsName,
             metrics: Metrics::Fresh {
                 utilization: quiet,
                 memory: quiet,
@@ -161,6 +170,7 @@ impl World {
             described: true,
             listing: ListingRead::Whole,
             scheduler: SchedulerRead::Whole,
+            facts: SchedulerFacts::default(),
             now: START,
             watched: Span::mins(20),
             unwatched: None,
@@ -219,6 +229,8 @@ impl World {
             launched: node.launched,
             status: node.status.clone(),
             name: node.name.clone(),
+            joined: node.joined.clone(),
+            address: None,
             image: node.image.clone(),
             health: node.health,
             protected: node.protected,
@@ -249,7 +261,7 @@ impl World {
                         drained: node.drained.clone(),
                         hostname: None,
                         address: None,
-                        offers: None,
+                        offers: node.offers.clone(),
                     },
                     node.told,
                 )
@@ -259,7 +271,7 @@ impl World {
             at,
             nodes: told.collect(),
             pending: self.pending.clone(),
-            facts: SchedulerFacts::default(),
+            facts: self.facts.clone(),
         };
         match &self.scheduler {
             SchedulerRead::Whole => Some(Ok(whole(self.tick))),

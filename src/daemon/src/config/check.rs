@@ -17,7 +17,9 @@ use super::file::{
 use super::group::{self, Group};
 use super::read::{Entry, Findings, Given, Item, List, Spot};
 use super::schedule::Schedule;
-use super::settings::{ClusterSettings, Mode, SchedulerSettings, Settings};
+use super::settings::{
+    ClusterSettings, Mode, SchedulerSettings, Settings, SlurmAccess, SlurmSettings,
+};
 use super::utilization::{self, Sources};
 use super::values::{AbsolutePath, SchedulerKind};
 
@@ -138,6 +140,10 @@ fn cluster(
         min_nodes: min_nodes?,
         mass_change: mass_change?,
         timing: timing?,
+        node_name: match table.scheduler.value() {
+            Some(scheduler) => optional(&scheduler.node_name)?,
+            None => None,
+        },
         hash: "0".parse::<PolicyHash>().ok()?,
     };
     policy.hash = digest(&policy)?;
@@ -233,16 +239,32 @@ fn refuse_duplicates<'a, T: Ord + Display + 'a>(
 fn scheduler(table: &ClusterTable, findings: &mut Findings) -> Option<SchedulerSettings> {
     let instead = "write scheduler = { kind = \"slurm\" }, or { kind = \"none\" } where nothing \
                    schedules jobs";
-    let SchedulerTable { spot: _, kind, conf, bin_dir } =
-        table.scheduler.required(instead, findings)?;
+    let SchedulerTable {
+        spot: _,
+        kind,
+        conf,
+        bin_dir,
+        node_name,
+        resource_config,
+        provisioning_parameters,
+    } = table.scheduler.required(instead, findings)?;
     let kind_given = *kind.required("write kind = \"slurm\" or \"none\"", findings)?;
-    if kind_given != SchedulerKind::Slurm && conf.is_written() {
-        let what = "is Slurm's configuration file, and the kind is not \"slurm\"";
-        findings.problems.push(conf.spot.problem(what, "leave it out"));
-    }
-    if kind_given != SchedulerKind::Slurm && bin_dir.is_written() {
-        let what = "is where Slurm's commands are, and the kind is not \"slurm\"";
-        findings.problems.push(bin_dir.spot.problem(what, "leave it out"));
+    let slurms_own = [
+        (&conf.spot, conf.is_written(), "Slurm's configuration file"),
+        (&bin_dir.spot, bin_dir.is_written(), "where Slurm's commands are"),
+        (&node_name.spot, node_name.is_written(), "how nodes are called in Slurm"),
+        (&resource_config.spot, resource_config.is_written(), "how nodes are called in Slurm"),
+        (
+            &provisioning_parameters.spot,
+            provisioning_parameters.is_written(),
+            "what groups are for in Slurm",
+        ),
+    ];
+    for (spot, is_written, what) in slurms_own {
+        if is_written && kind_given != SchedulerKind::Slurm {
+            let what = format!("is {what}, and the kind is not \"slurm\"");
+            findings.problems.push(spot.problem(what, "leave it out"));
+        }
     }
     match kind_given {
         SchedulerKind::Slurm => {
@@ -250,7 +272,12 @@ fn scheduler(table: &ClusterTable, findings: &mut Findings) -> Option<SchedulerS
             let conf = conf.or(AbsolutePath(SLURM_CONF.into()))?;
             bin_dir.derive(SLURM_BIN, findings);
             let bin_dir = bin_dir.or(AbsolutePath(SLURM_BIN.into()))?;
-            Some(SchedulerSettings::Slurm { conf: conf.0, bin_dir: bin_dir.0 })
+            let path = |entry: &Entry<AbsolutePath>| optional(entry).map(|path| path.map(|p| p.0));
+            Some(SchedulerSettings::Slurm(SlurmSettings {
+                access: SlurmAccess::Commands { conf: conf.0, bin_dir: bin_dir.0 },
+                resource_config: path(resource_config)?,
+                provisioning_parameters: path(provisioning_parameters)?,
+            }))
         }
         SchedulerKind::None => Some(SchedulerSettings::None),
         SchedulerKind::Simulated => {

@@ -6,6 +6,7 @@
 //! comment of a key is what an editor shows of it.
 
 use trimtab_core::ids::{ClusterName, GroupName, InstanceId, PartitionName};
+use trimtab_core::join::NodeNaming;
 use trimtab_core::policy::{
     Amount, Capacity, Factor, GroupCalls, NodeLocalData, Prefer, TimerChoice, WitnessKind,
 };
@@ -102,6 +103,13 @@ table! {
         conf: AbsolutePath,
         /// Where Slurm's commands are.
         bin_dir: AbsolutePath,
+        /// How instances are called in Slurm: a text with {dns}, {ip}, {instance_id} or
+        /// {group} in it. Their DNS names and addresses say it without.
+        node_name: NodeNaming,
+        /// HyperPod's resource_config.json, which knows instances by name and address.
+        resource_config: AbsolutePath,
+        /// HyperPod's provisioning_parameters.json, which says what groups are for.
+        provisioning_parameters: AbsolutePath,
     }
 }
 
@@ -236,6 +244,9 @@ table! {
         gpus_per_node: u32,
         /// The scheduler's partitions whose waiting jobs this group serves; empty for all.
         partitions: List<PartitionName>,
+        /// Nodes of the largest job the group is to run, which stay; required where Slurm
+        /// refuses jobs that are larger than a partition is now (EnforcePartLimits).
+        max_job_nodes: NodeCount,
         /// Nodes that are never touched, by instance id.
         protected: List<InstanceId>,
         /// Whether the group may be shrunk by count, once all of its nodes are fenced and

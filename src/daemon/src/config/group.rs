@@ -114,6 +114,7 @@ pub(super) fn judge(
         node_local_data: optional(&table.node_local_data)?,
         gpus_per_node: MilliGpus::whole(gpus?),
         partitions: values(&table.partitions)?,
+        max_job_nodes: optional(&table.max_job_nodes)?,
         utilization,
         group_calls: *table.group_calls.value()?,
         protected: values(&table.protected)?,
@@ -216,18 +217,27 @@ fn base_floor(
         findings.problems.push(table.min_nodes.spot.problem(what, instead));
         return;
     }
+    let job = optional(&table.max_job_nodes).flatten();
+    if let Some(job) = job.filter(|job| *job > size) {
+        let spot = &table.max_job_nodes.spot;
+        let what = format!("is {job} nodes, more than {}", size_at(spot));
+        let instead = format!("write the nodes of the largest job, 1 to {size}");
+        findings.problems.push(spot.problem(what, instead));
+        return;
+    }
+    let floor = floor.max(job.unwrap_or_default());
     let Some(spares) = min_idle_nodes else { return };
     if floor + spares > size {
         let size_at = size_at(&table.min_idle_nodes.spot);
         let what = format!(
-            "and min_nodes, {floor} nodes, are more than {size_at} together, so the group could \
-             never be trimmed"
+            "and min_nodes or max_job_nodes, {floor} nodes, are more than {size_at} together, so \
+             the group could never be trimmed"
         );
         let instead = format!("write 0 to {}", size.less(floor));
         findings.problems.push(table.min_idle_nodes.spot.problem(what, instead));
     } else if floor + spares == size {
         findings.notes.push(table.spot.note(format!(
-            "min_nodes and min_idle_nodes come to its whole size, {size}, so nothing is deleted \
+            "what has to stay and min_idle_nodes come to its whole size, {size}, so nothing is deleted \
              unless it outgrows that"
         )));
     }
@@ -586,7 +596,7 @@ fn break_even(
 /// Keys about the queue, of which there is none without a scheduler.
 fn queue_keys(table: &GroupTable, cluster: &Cluster<'_>, findings: &mut Findings) {
     let has_queue = match cluster.scheduler {
-        Some(SchedulerSettings::Slurm { .. } | SchedulerSettings::Simulated) => true,
+        Some(SchedulerSettings::Slurm(_) | SchedulerSettings::Simulated) => true,
         Some(SchedulerSettings::None) => false,
         None => return,
     };
@@ -600,6 +610,7 @@ fn queue_keys(table: &GroupTable, cluster: &Cluster<'_>, findings: &mut Findings
     let needless = [
         (&table.partitions.spot, table.partitions.is_written()),
         (&table.queue_lookahead.spot, table.queue_lookahead.is_written()),
+        (&table.max_job_nodes.spot, table.max_job_nodes.is_written()),
     ];
     for (spot, is_written) in needless {
         if is_written {

@@ -46,7 +46,7 @@ pub use schedule::Schedule;
 pub use schema::schema;
 pub use settings::{
     AccountId, ClusterSettings, EndpointUrl, LogLevel, Mode, Region, RoleArn, SchedulerSettings,
-    Settings, UtilizationSettings, UtilizationSource,
+    Settings, SlurmAccess, SlurmSettings, UtilizationSettings, UtilizationSource,
 };
 pub use signals::{CloudwatchSignal, DimensionPattern, FullScale, Measure};
 

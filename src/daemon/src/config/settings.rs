@@ -74,7 +74,25 @@ pub enum SchedulerSettings {
     /// Nobody: the evidence is metrics, and nothing can be fenced.
     None,
     /// Slurm.
-    Slurm {
+    Slurm(SlurmSettings),
+}
+
+/// How Slurm is reached, and what is known of the cluster beside it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SlurmSettings {
+    /// How it is asked.
+    pub access: SlurmAccess,
+    /// HyperPod's `resource_config.json`.
+    pub resource_config: Option<PathBuf>,
+    /// HyperPod's `provisioning_parameters.json`.
+    pub provisioning_parameters: Option<PathBuf>,
+}
+
+/// How Slurm is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SlurmAccess {
+    /// Through its own commands.
+    Commands {
         /// Its configuration file, passed on as `SLURM_CONF`.
         conf: PathBuf,
         /// The folder of its commands.

@@ -206,6 +206,7 @@ fn what_is_not_written_is_at_its_default() {
         node_local_data: None,
         gpus_per_node: MilliGpus::whole(1),
         partitions: vec![],
+        max_job_nodes: None,
         utilization: None,
         group_calls: GroupCalls::Never,
         protected: vec![],

@@ -10,6 +10,7 @@ use std::str::FromStr;
 
 use serde_json::json;
 use trimtab_core::ids::{ClusterName, GroupName, InstanceId, ParseIdError, PartitionName};
+use trimtab_core::join::NodeNaming;
 use trimtab_core::policy::{
     Amount, Capacity, Factor, GroupCalls, NodeLocalData, Prefer, TimerChoice, WitnessKind,
 };
@@ -354,6 +355,20 @@ impl Scalar for AbsolutePath {
 
     fn schema() -> serde_json::Value {
         json!({ "type": "string", "pattern": "^/" })
+    }
+}
+
+impl Scalar for NodeNaming {
+    fn parse(value: &Value) -> Result<Self, Refusal> {
+        let text = text(value, "how a node is called", "\"{group}-{ip}\"")?;
+        let instead = "write how nodes are called in Slurm, with {dns}, {ip}, {instance_id} or \
+                       {group} where they differ";
+        text.parse()
+            .map_err(|what: String| Refusal::new(format!("is no rule for names: {what}"), instead))
+    }
+
+    fn schema() -> serde_json::Value {
+        json!({ "type": "string", "pattern": r"\{(dns|ip|instance_id)\}" })
     }
 }
 

@@ -160,6 +160,8 @@ fn figures(marks: u32) -> BTreeMap<GroupName, GroupFigures> {
         }),
         surplus: Some(NodeCount(2)),
         upcoming: NodeCount::ZERO,
+        waiting: vec![],
+        waiting_jobs: 0,
         spares: NodeCount(1),
         floor: NodeCount(1),
         candidates: NodeCount(3),
@@ -241,6 +243,7 @@ fn policy() -> ClusterPolicy {
         node_local_data: Some(NodeLocalData::Disposable),
         gpus_per_node: MilliGpus::whole(8),
         partitions: vec![],
+        max_job_nodes: None,
         utilization: None,
         group_calls: GroupCalls::Never,
         protected: vec![],
@@ -252,6 +255,7 @@ fn policy() -> ClusterPolicy {
         min_nodes: NodeCount::ZERO,
         mass_change: MassChangeLimit { nodes: NodeCount(99), share: Share::ALL },
         timing: Timing::default(),
+        node_name: None,
         hash: "cafe".parse().unwrap(),
     }
 }
@@ -274,6 +278,7 @@ fn offered<T>(
         launched: action.identity.launched,
         status: InstanceStatus::Running,
         name: action.identity.name.clone(),
+        join_doubt: None,
         image: None,
         health: 100,
         protected: false,
@@ -300,6 +305,7 @@ fn offered<T>(
         freeze: None,
         nodes: nodes.collect(),
         pending: Some(vec![]),
+        offers: None,
     };
     let snapshot = Snapshot {
         cluster: cluster(),
@@ -316,6 +322,7 @@ fn offered<T>(
         workload: WorkloadSource::Complete,
         groups: BTreeMap::from([(group(), view)]),
         fences: vec![],
+        refuses_large_jobs: false,
     };
     let settled = actions.iter().map(|action| {
         let state = ActionState::Settling { until: now };

@@ -75,6 +75,7 @@ fn policy() -> ClusterPolicy {
         node_local_data: Some(NodeLocalData::Disposable),
         gpus_per_node: MilliGpus::whole(8),
         partitions: vec!["gpu".parse().expect("valid")],
+        max_job_nodes: None,
         utilization: None,
         group_calls: GroupCalls::Never,
         protected: vec![],
@@ -86,6 +87,7 @@ fn policy() -> ClusterPolicy {
         min_nodes: NodeCount::ZERO,
         mass_change: MassChangeLimit { nodes: NodeCount(1000), share: Share::ALL },
         timing: Timing::default(),
+        node_name: None,
         hash: "p1".parse().expect("valid"),
     }
 }

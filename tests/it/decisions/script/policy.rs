@@ -15,6 +15,7 @@ pub(super) fn set(policy: &mut GroupPolicy, key: &str, value: &str) {
     match (key, value) {
         ("size", nodes) => policy.size = count(nodes),
         ("min_nodes", value) => policy.min_nodes = amount(value),
+        ("max_job", nodes) => policy.max_job_nodes = Some(count(nodes)),
         ("min_idle", nodes) => policy.min_idle_nodes = count(nodes),
         ("window", spec) => policy.keep_windows.push(window(spec)),
         ("lookahead", time) => policy.lookahead = span(time),

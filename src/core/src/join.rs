@@ -1,0 +1,336 @@
+//! Which scheduler node an instance is.
+//!
+//! An instance bears several marks: the first label of its private DNS name, its
+//! addresses, what a file of the cluster records of it, a name that the operator's rule
+//! gives it. Each mark that fits exactly one scheduler node points to that node. All
+//! marks that point anywhere have to point to the same one; where they do not, the
+//! instance could be either, and neither is touched.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::NodeName;
+use crate::snapshot::{ListedNode, SchedulerNode, Workload};
+
+/// What an instance is known by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Mark {
+    /// The name that `node_name` gives it.
+    Rule,
+    /// What the resource configuration records of it.
+    Record,
+    /// The first label of its private DNS name.
+    DnsName,
+    /// Its address.
+    Address,
+}
+
+impl fmt::Display for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Rule => "`node_name`",
+            Self::Record => "the resource configuration",
+            Self::DnsName => "its private DNS name",
+            Self::Address => "its address",
+        })
+    }
+}
+
+/// What is known of an instance's name in the scheduler.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Joined {
+    /// Nobody has looked: its DNS name is all there is.
+    #[default]
+    ByDnsName,
+    /// It is this node.
+    As(NodeName),
+    /// It could be either of two.
+    Doubtful(JoinDoubt),
+}
+
+/// Two marks of one instance that point to two nodes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JoinDoubt {
+    /// A mark, and the node it points to.
+    pub one: (Mark, NodeName),
+    /// Another, and its node.
+    pub other: (Mark, NodeName),
+}
+
+impl fmt::Display for JoinDoubt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (by, node) = &self.one;
+        let (other_by, other) = &self.other;
+        write!(f, "it is {node} by {by} and {other} by {other_by}")
+    }
+}
+
+/// How an operator says that instances are called in the scheduler: a text in which
+/// `{group}`, `{instance_id}`, `{dns}` (first label) and `{ip}` (with dashes) are put in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeNaming(Arc<str>);
+
+impl NodeNaming {
+    /// What can be put in.
+    pub const PLACES: [&'static str; 4] = ["{group}", "{instance_id}", "{dns}", "{ip}"];
+
+    fn judge(text: &str) -> Result<(), String> {
+        let mut rest = text.to_owned();
+        for place in Self::PLACES {
+            rest = rest.replace(place, "");
+        }
+        if let Some(at) = rest.find(['{', '}']) {
+            return Err(format!("nothing can be put in for `{}`", &rest[at..]));
+        }
+        if !rest.is_empty() && rest.parse::<NodeName>().is_err() {
+            return Err(format!("`{rest}` cannot be part of a node's name"));
+        }
+        let tells_apart = Self::PLACES[1..].iter().any(|place| text.contains(place));
+        if !tells_apart {
+            return Err("every node of a group would have the same name".to_owned());
+        }
+        Ok(())
+    }
+
+    /// The name of an instance; `None` while something that the rule needs is not known.
+    fn name(&self, node: &ListedNode) -> Option<NodeName> {
+        let mut name = self.0.replace("{group}", node.group.as_str());
+        name = name.replace("{instance_id}", &node.id.to_string());
+        if name.contains("{dns}") {
+            name = name.replace("{dns}", node.name.as_ref()?.as_str());
+        }
+        if name.contains("{ip}") {
+            name = name.replace("{ip}", &dashed(addresses(node).next()?));
+        }
+        name.parse().ok()
+    }
+}
+
+impl FromStr for NodeNaming {
+    type Err = String;
+
+    /// # Errors
+    /// What is wrong with it: it does not tell instances apart, or names a place that
+    /// there is not.
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::judge(text).map(|()| Self(text.into()))
+    }
+}
+
+impl fmt::Display for NodeNaming {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// `10-1-2-3`.
+fn dashed(address: IpAddr) -> String {
+    address.to_string().replace(['.', ':'], "-")
+}
+
+/// What is known of its addresses: its own description, and a DNS name like
+/// `ip-10-1-2-3`.
+fn addresses(node: &ListedNode) -> impl Iterator<Item = IpAddr> {
+    let of_name = node.name.as_ref().and_then(|name| {
+        let dotted = name.as_str().strip_prefix("ip-")?.replace('-', ".");
+        dotted.parse::<Ipv4Addr>().ok().map(IpAddr::V4)
+    });
+    node.address.into_iter().chain(of_name)
+}
+
+/// The scheduler's nodes by everything that they are known by. What several share
+/// points to none of them.
+struct Nodes<'a> {
+    by_name: BTreeMap<&'a str, Option<&'a NodeName>>,
+    by_hostname: BTreeMap<&'a str, Option<&'a NodeName>>,
+    by_address: BTreeMap<IpAddr, Option<&'a NodeName>>,
+}
+
+impl<'a> Nodes<'a> {
+    fn of(nodes: &'a [SchedulerNode]) -> Self {
+        let mut all = Self {
+            by_name: BTreeMap::new(),
+            by_hostname: BTreeMap::new(),
+            by_address: BTreeMap::new(),
+        };
+        for node in nodes {
+            // A name that comes twice is told apart by nobody; the snapshot sees to that.
+            all.by_name.insert(node.name.as_str(), Some(&node.name));
+            if let Some(hostname) = &node.hostname {
+                let found = all.by_hostname.entry(hostname);
+                found.and_modify(|one| *one = None).or_insert(Some(&node.name));
+            }
+            if let Some(address) = node.address {
+                let found = all.by_address.entry(address);
+                found.and_modify(|one| *one = None).or_insert(Some(&node.name));
+            }
+        }
+        all
+    }
+
+    fn called(&self, name: &str) -> Option<&'a NodeName> {
+        let by_name = self.by_name.get(name).copied().flatten();
+        by_name.or_else(|| self.by_hostname.get(name).copied().flatten())
+    }
+
+    fn at(&self, address: IpAddr) -> Option<&'a NodeName> {
+        let by_address = self.by_address.get(&address).copied().flatten();
+        by_address.or_else(|| self.called(&format!("ip-{}", dashed(address))))
+    }
+}
+
+/// Says of every listed instance which scheduler node it is.
+pub fn join(listed: &mut [ListedNode], workload: &Workload, naming: Option<&NodeNaming>) {
+    let nodes = Nodes::of(&workload.nodes);
+    for node in listed {
+        let recorded = workload.facts.recorded.get(&node.id);
+        let rule = naming.and_then(|naming| naming.name(node));
+        let rule = rule.as_ref().and_then(|name| nodes.called(name.as_str()));
+        let record_name = recorded.and_then(|r| nodes.called(r.name.as_ref()?.as_str()));
+        let record_address = recorded.and_then(|r| nodes.at(r.address?));
+        let dns = node.name.as_ref().and_then(|name| nodes.called(name.as_str()));
+        let mut pointed = vec![
+            (Mark::Rule, rule),
+            (Mark::Record, record_name),
+            (Mark::Record, record_address),
+            (Mark::DnsName, dns),
+        ];
+        pointed.extend(addresses(node).map(|address| (Mark::Address, nodes.at(address))));
+        let mut pointed = pointed.into_iter().filter_map(|(mark, node)| Some((mark, node?)));
+        node.joined = match pointed.next() {
+            None => Joined::ByDnsName,
+            Some((by, name)) => match pointed.find(|(_, other)| *other != name) {
+                None => Joined::As(name.clone()),
+                Some((other_by, other)) => Joined::Doubtful(JoinDoubt {
+                    one: (by, name.clone()),
+                    other: (other_by, other.clone()),
+                }),
+            },
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::InstanceId;
+    use crate::snapshot::{
+        Condition, InstanceStatus, NodeCapacity, RecordedInstance, SchedulerFacts,
+    };
+    use crate::units::Time;
+
+    fn name(text: &str) -> NodeName {
+        text.parse().expect("a name")
+    }
+
+    fn instance(dns: &str, address: Option<[u8; 4]>) -> ListedNode {
+        ListedNode {
+            id: InstanceId::from_number(1),
+            group: "workers".parse().expect("a name"),
+            launched: Time(0),
+            status: InstanceStatus::Running,
+            name: (!dns.is_empty()).then(|| name(dns)),
+            joined: Joined::ByDnsName,
+            address: address.map(IpAddr::from),
+            image: None,
+            health: 100,
+            protected: false,
+            capacity: NodeCapacity::NotShown,
+        }
+    }
+
+    fn node(text: &str, hostname: &str, address: Option<[u8; 4]>) -> SchedulerNode {
+        SchedulerNode {
+            name: name(text),
+            condition: Condition::Up,
+            claims: vec![],
+            drained: None,
+            hostname: (!hostname.is_empty()).then(|| hostname.into()),
+            address: address.map(IpAddr::from),
+            offers: None,
+        }
+    }
+
+    fn joined(
+        mut one: ListedNode,
+        nodes: Vec<SchedulerNode>,
+        recorded: Option<(&str, Option<[u8; 4]>)>,
+        rule: Option<&str>,
+    ) -> Joined {
+        let recorded = recorded.map(|(text, address)| {
+            let name = (!text.is_empty()).then(|| name(text));
+            (one.id, RecordedInstance { name, address: address.map(IpAddr::from) })
+        });
+        let facts =
+            SchedulerFacts { recorded: recorded.into_iter().collect(), ..Default::default() };
+        let workload = Workload { at: Time(0), nodes, pending: vec![], facts };
+        let rule = rule.map(|rule| rule.parse::<NodeNaming>().expect("a rule"));
+        join(std::slice::from_mut(&mut one), &workload, rule.as_ref());
+        one.joined
+    }
+
+    #[test]
+    fn any_mark_that_points_to_one_node_joins() {
+        let ip = Some([10, 0, 0, 7]);
+        let as_name = |text| Joined::As(name(text));
+        // Name, host name, address, an address in the name, each by itself.
+        for (one, nodes, wanted) in [
+            (instance("ip-10-0-0-7", None), vec![node("ip-10-0-0-7", "", None)], "ip-10-0-0-7"),
+            (instance("ip-10-0-0-7", None), vec![node("w-1", "ip-10-0-0-7", None)], "w-1"),
+            (instance("ip-10-0-0-7", None), vec![node("w-1", "", ip)], "w-1"),
+            (instance("other", ip), vec![node("w-1", "", ip)], "w-1"),
+            (instance("", ip), vec![node("ip-10-0-0-7", "", None)], "ip-10-0-0-7"),
+        ] {
+            assert_eq!(joined(one, nodes, None, None), as_name(wanted));
+        }
+        let nodes = || vec![node("workers-1", "", None), node("workers-2", "", None)];
+        assert_eq!(
+            joined(instance("x", None), nodes(), Some(("workers-2", None)), None),
+            as_name("workers-2")
+        );
+        let nodes = vec![node("workers-10-0-0-7", "", None)];
+        assert_eq!(
+            joined(instance("", ip), nodes, None, Some("{group}-{ip}")),
+            as_name("workers-10-0-0-7")
+        );
+    }
+
+    #[test]
+    fn what_several_nodes_share_points_to_none_of_them() {
+        let shared = Some([127, 0, 0, 1]);
+        let nodes = vec![node("a", "localhost", shared), node("b", "localhost", shared)];
+        assert_eq!(joined(instance("a", shared), nodes, None, None), Joined::As(name("a")));
+        let nodes = vec![node("a", "localhost", shared), node("b", "localhost", shared)];
+        assert_eq!(joined(instance("localhost", shared), nodes, None, None), Joined::ByDnsName);
+    }
+
+    #[test]
+    fn marks_that_point_to_two_nodes_join_to_neither() {
+        let nodes = || vec![node("a", "", None), node("b", "", Some([10, 0, 0, 7]))];
+        let doubt = joined(instance("a", Some([10, 0, 0, 7])), nodes(), None, None);
+        let Joined::Doubtful(doubt) = doubt else { panic!("{doubt:?}") };
+        assert_eq!(doubt.to_string(), "it is a by its private DNS name and b by its address");
+        for (recorded, rule) in [(Some(("b", None)), None), (None, Some("{instance_id}-b"))] {
+            let nodes = vec![node("a", "", None), node("b", "i-00000000000000001-b", None)];
+            let doubt = joined(instance("a", None), nodes, recorded, rule);
+            assert!(matches!(doubt, Joined::Doubtful(_)), "{recorded:?} {rule:?}");
+        }
+    }
+
+    #[test]
+    fn a_rule_that_names_all_nodes_alike_is_refused() {
+        for (text, said) in [
+            ("{group}", "every node of a group would have the same name"),
+            ("gpu", "every node of a group would have the same name"),
+            ("{n}-{ip}", "nothing can be put in for `{n}-`"),
+            ("a b{ip}", "`a b` cannot be part of a node's name"),
+        ] {
+            assert_eq!(text.parse::<NodeNaming>(), Err(said.to_owned()));
+        }
+    }
+}
