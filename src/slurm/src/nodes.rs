@@ -1,9 +1,12 @@
 //! `scontrol show node -o`: one line a node, `Key=value` after `Key=value`.
 //!
 //! Values may hold blanks (`OS=Linux 6.1 #1 SMP`, `Reason=bad fan`), and some
-//! are written by whoever may update nodes. So only the keys that are needed
-//! are looked for, and one that is there twice makes the answer unreadable: it
-//! cannot be told which of them Slurm wrote.
+//! are written by whoever may update nodes. Texts of people come last (`Reason=`,
+//! `Comment=`, `Extra=`) and are not looked into for anything else. Before them only
+//! the keys that are needed are looked for, and one that is there twice makes the
+//! answer unreadable: it cannot be told which of them Slurm wrote.
+//!
+//! 22.05 and 24.11 write what is read here alike.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -11,6 +14,8 @@ use std::sync::Arc;
 
 use trimtab_core::ids::NodeName;
 use trimtab_core::snapshot::{Claim, Condition};
+
+use crate::time;
 
 /// The arguments that ask for it.
 pub const ARGUMENTS: [&str; 3] = ["show", "node", "-o"];
@@ -45,7 +50,8 @@ pub fn parse(text: &str) -> Result<Vec<Node>, String> {
     lines.map(parse_line).collect()
 }
 
-fn parse_line(line: &str) -> Result<Node, String> {
+fn parse_line(whole: &str) -> Result<Node, String> {
+    let (line, texts) = whole.split_at(texts_begin(whole));
     let fields = line.strip_prefix("NodeName=").ok_or_else(|| odd(line, "no NodeName="))?;
     let name = fields.split(' ').next().unwrap_or_default();
     let name: NodeName = name.parse().map_err(|why| format!("{why}"))?;
@@ -70,19 +76,37 @@ fn parse_line(line: &str) -> Result<Node, String> {
             word(line, " Gres=")?.unwrap_or_default(),
         )),
     };
-    let mut words = state.split('+');
-    read_base(words.next().unwrap_or_default(), &mut node);
-    for flag in words {
-        match flag {
-            "DRAIN" => node.drained = Some(reason(line)?),
-            // How the node came to be known, not what becomes of it.
-            "CLOUD" | "DYNAMIC_NORM" => {}
-            "PLANNED" => node.claims.push(Claim::Planned),
-            "RESERVED" | "MAINTENANCE" => node.claims.push(Claim::Reserved),
-            other => node.claims.push(Claim::Unrecognised(other.into())),
-        }
-    }
+    node.read_state(state.split('+'), || reason(texts));
     Ok(node)
+}
+
+/// Where texts of people begin.
+fn texts_begin(line: &str) -> usize {
+    let keys = [" Reason=", " Comment=", " Extra="].iter();
+    keys.filter_map(|key| line.find(key)).min().unwrap_or(line.len())
+}
+
+impl Node {
+    /// Takes in the words of a state, the base state first.
+    pub(crate) fn read_state<'a>(
+        &mut self,
+        mut words: impl Iterator<Item = &'a str>,
+        reason: impl FnOnce() -> Arc<str>,
+    ) {
+        read_base(words.next().unwrap_or_default(), self);
+        let mut is_drained = false;
+        for flag in words {
+            match flag {
+                "DRAIN" => is_drained = true,
+                // How the node came to be known, not what becomes of it.
+                "CLOUD" | "DYNAMIC_NORM" => {}
+                "PLANNED" => self.claims.push(Claim::Planned),
+                "RESERVED" | "MAINTENANCE" => self.claims.push(Claim::Reserved),
+                other => self.claims.push(Claim::Unrecognised(other.into())),
+            }
+        }
+        self.drained = is_drained.then(reason);
+    }
 }
 
 /// The base state; a `*` behind it says that the node does not respond.
@@ -104,14 +128,26 @@ fn read_base(word: &str, node: &mut Node) {
     }
 }
 
-/// The reason, without who gave it and when; it is the last thing in its line.
-fn reason(line: &str) -> Result<Arc<str>, String> {
-    let Some(reason) = only(line, " Reason=")? else { return Ok("".into()) };
-    let reason = match reason.rfind(" [") {
-        Some(at) if reason.trim_end().ends_with(']') => &reason[..at],
-        Some(_) | None => reason,
-    };
-    Ok(reason.trim_end().into())
+/// The reason, without who gave it and when. That stands at the end of its first line;
+/// further lines follow after blanks, and whatever else people wrote.
+fn reason(texts: &str) -> Arc<str> {
+    let Some(reason) = texts.strip_prefix(" Reason=") else { return "".into() };
+    let stamps = reason.match_indices(" [");
+    let stamp = stamps.filter_map(|(at, _)| Some((at, at + stamp_length(&reason[at..])?))).next();
+    let Some((at, end)) = stamp else { return reason.trim_end().into() };
+    if reason[end..].starts_with("  ") {
+        // Told as several lines, it is nothing that we gave.
+        return format!("{} (and more)", reason[..at].trim_end()).into();
+    }
+    reason[..at].trim_end().into()
+}
+
+/// Bytes of ` [root@2026-11-25T06:58:27]`, if a text begins with one.
+fn stamp_length(text: &str) -> Option<usize> {
+    let (inner, _) = text.strip_prefix(" [")?.split_once(']')?;
+    let (who, at) = inner.rsplit_once('@')?;
+    let is_time = matches!(time::parse(at), Ok(Some(_)));
+    (is_time && !who.is_empty() && !who.contains(' ')).then_some(inner.len() + 3)
 }
 
 /// The word that follows this key; an error if the key is there twice.
@@ -120,7 +156,7 @@ fn word<'a>(line: &'a str, key: &str) -> Result<Option<&'a str>, String> {
 }
 
 /// `ip-10-0-0-1` of `ip-10-0-0-1.us-west-2.compute.internal`.
-fn first_label(host: &str) -> Arc<str> {
+pub(crate) fn first_label(host: &str) -> Arc<str> {
     host.split('.').next().unwrap_or(host).into()
 }
 
@@ -232,6 +268,17 @@ mod tests {
             Some("trimtab:ab:7")
         );
         assert_eq!(drained(&format!(" Reason=see [1] {stamp}")).as_deref(), Some("see [1]"));
+        let after = "ReservationName=m";
+        assert_eq!(
+            drained(&format!(" Reason=trimtab:ab:7 {stamp} Comment=x Extra=y [z] {after}"))
+                .as_deref(),
+            Some("trimtab:ab:7")
+        );
+        assert_eq!(
+            drained(&format!(" Reason=trimtab:ab:7 {stamp}        line two Comment=x")).as_deref(),
+            Some("trimtab:ab:7 (and more)")
+        );
+        assert_eq!(drained(" Comment=x Reason=y").as_deref(), Some(""));
         assert_eq!(drained("").as_deref(), Some(""));
         assert_eq!(node("DOWN*", &format!(" Reason=Not responding {stamp}")).drained, None);
     }
@@ -252,7 +299,9 @@ mod tests {
         }
         assert_eq!(parse(""), Ok(vec![]), "no node at all, which the snapshot does not believe");
         assert!(parse("No nodes in the system").is_err());
-        let forged = line("ALLOCATED", 8, " Comment=x State=IDLE Reason=y");
+        let texts = " Comment=x State=IDLE Reason=y CPUAlloc=0 Extra=State=IDLE";
+        assert!(parse(&line("ALLOCATED", 8, texts)).expect("a node")[0].is_allocated);
+        let forged = line("ALLOCATED", 8, "").replace("Gres=gpu:8", "Gres=gpu State=IDLE");
         assert!(parse(&forged).expect_err("two states").contains("State= twice"));
     }
 }
