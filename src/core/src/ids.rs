@@ -149,6 +149,10 @@ fn is_scheduler_word(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
 }
 
+fn is_job_id(text: &str) -> bool {
+    !text.starts_with('+') && is_scheduler_word(&text.replace('+', "_"))
+}
+
 name!(
     /// A HyperPod cluster's name.
     ClusterName, "a cluster name (1 to 63 letters, digits, inner hyphens)", is_api_name
@@ -166,8 +170,9 @@ name!(
     PartitionName, "a partition name (letters, digits, `.`, `_`, `-`)", is_scheduler_word
 );
 name!(
-    /// A scheduler's job id, array index included (`1234`, `1234_5`).
-    JobId, "a job id (letters, digits, `.`, `_`, `-`)", is_scheduler_word
+    /// A scheduler's job id, with the index in its array (`1234_5`) or the part of a
+    /// job of several kinds of nodes (`1234+1`).
+    JobId, "a job id (letters, digits, `.`, `_`, `-`, `+`)", is_job_id
 );
 name!(
     /// The id of one ledger, made when its file is made. It is part of every

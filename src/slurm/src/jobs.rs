@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use trimtab_core::ids::{JobId, NodeName, PartitionName};
 use trimtab_core::snapshot::{Claim, Eligible, PendingJob};
-use trimtab_core::units::{MilliGpus, NodeCount};
+use trimtab_core::units::{MilliGpus, NodeCount, Time};
 
 use crate::{hostlist, time};
 
@@ -55,16 +55,20 @@ pub fn parse_active(text: &str) -> Result<Vec<ActiveJob>, String> {
             continue;
         }
         let id: JobId = id.parse().map_err(|_| odd(line, "its id is none"))?;
-        let claim = match state {
-            "RUNNING" => Claim::Running(id),
-            "COMPLETING" => Claim::Completing(id),
-            "SUSPENDED" | "STOPPED" => Claim::Suspended(id),
-            "CONFIGURING" => Claim::Configuring(id),
-            other => Claim::Unrecognised(other.into()),
-        };
-        jobs.push(ActiveJob { claim, nodes });
+        jobs.push(ActiveJob { claim: claim(state, id), nodes });
     }
     Ok(jobs)
+}
+
+/// What a job in this state claims its nodes for.
+pub(crate) fn claim(state: &str, id: JobId) -> Claim {
+    match state {
+        "RUNNING" => Claim::Running(id),
+        "COMPLETING" => Claim::Completing(id),
+        "SUSPENDED" | "STOPPED" => Claim::Suspended(id),
+        "CONFIGURING" => Claim::Configuring(id),
+        other => Claim::Unrecognised(other.into()),
+    }
 }
 
 /// Reads the jobs that wait.
@@ -81,31 +85,65 @@ fn parse_pending_line(line: &str) -> Result<PendingJob, String> {
     let body = line.trim_end().strip_suffix(SEPARATOR).ok_or_else(|| wrong("it is cut off"))?;
     let [id, partitions, nodes, tasks, per_job, per_node, per_task, reason, start, reservation] =
         fields(body)?;
-    let partitions = partitions.split(',').map(str::parse::<PartitionName>);
-    let partitions = partitions.collect::<Result<_, _>>().map_err(|why| wrong(&why.to_string()))?;
     // A range of nodes is written `2-4`, a number that was rounded `1K`.
     let nodes = number(nodes.split('-').next().unwrap_or_default());
-    let nodes = nodes.ok_or_else(|| wrong("its nodes are no number"))?.max(1);
-    let tasks = number(tasks).unwrap_or(1).max(1);
-    let gpus = gpus(per_job)
-        .or_else(|| gpus(per_node).map(|gpus| gpus.saturating_mul(nodes)))
-        .or_else(|| gpus(per_task).map(|gpus| gpus.saturating_mul(tasks)));
-    let start = time::parse(start).map_err(|why| wrong(&why))?;
-    let eligible = match waits_for(reason) {
-        WaitsFor::Nodes if reservation != "(null)" => Eligible::Held,
-        WaitsFor::Nodes => Eligible::Now,
-        WaitsFor::Time => start.map_or(Eligible::Held, Eligible::At),
-        WaitsFor::SomethingElse => Eligible::Held,
-    };
-    Ok(PendingJob {
-        id: id.parse().map_err(|_| wrong("its id is none"))?,
+    let waiting = Waiting {
+        id,
         partitions,
-        nodes: NodeCount(nodes),
-        gpus: MilliGpus::whole(gpus.unwrap_or(0)),
-        eligible,
-        requires: BTreeSet::new(),
-        reason: reason.into(),
-    })
+        nodes: nodes.ok_or_else(|| wrong("its nodes are no number"))?,
+        tasks: number(tasks).unwrap_or(1),
+        per_job,
+        per_node,
+        per_task,
+        reason,
+        start: time::parse(start).map_err(|why| wrong(&why))?,
+        has_reservation: reservation != "(null)",
+    };
+    waiting.read().map_err(|why| wrong(&why))
+}
+
+/// A waiting job in Slurm's words, however it was asked for.
+pub(crate) struct Waiting<'a> {
+    pub(crate) id: &'a str,
+    /// Its partitions, between commas.
+    pub(crate) partitions: &'a str,
+    /// Fewest nodes it asks for.
+    pub(crate) nodes: u32,
+    pub(crate) tasks: u32,
+    /// What it asks for in all (`gres/gpu:12`), for each node, and for each task.
+    pub(crate) per_job: &'a str,
+    pub(crate) per_node: &'a str,
+    pub(crate) per_task: &'a str,
+    pub(crate) reason: &'a str,
+    pub(crate) start: Option<Time>,
+    pub(crate) has_reservation: bool,
+}
+
+impl Waiting<'_> {
+    /// What that comes to.
+    pub(crate) fn read(&self) -> Result<PendingJob, String> {
+        let partitions = self.partitions.split(',').map(str::parse::<PartitionName>);
+        let partitions = partitions.collect::<Result<_, _>>().map_err(|why| why.to_string())?;
+        let (nodes, tasks) = (self.nodes.max(1), self.tasks.max(1));
+        let gpus = gpus(self.per_job)
+            .or_else(|| gpus(self.per_node).map(|gpus| gpus.saturating_mul(nodes)))
+            .or_else(|| gpus(self.per_task).map(|gpus| gpus.saturating_mul(tasks)));
+        let eligible = match waits_for(self.reason) {
+            WaitsFor::Nodes if self.has_reservation => Eligible::Held,
+            WaitsFor::Nodes => Eligible::Now,
+            WaitsFor::Time => self.start.map_or(Eligible::Held, Eligible::At),
+            WaitsFor::SomethingElse => Eligible::Held,
+        };
+        Ok(PendingJob {
+            id: self.id.parse().map_err(|_| "its id is none".to_owned())?,
+            partitions,
+            nodes: NodeCount(nodes),
+            gpus: MilliGpus::whole(gpus.unwrap_or(0)),
+            eligible,
+            requires: BTreeSet::new(),
+            reason: self.reason.into(),
+        })
+    }
 }
 
 /// What a waiting job waits for.
@@ -184,8 +222,6 @@ fn odd(line: &str, what: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use trimtab_core::units::Time;
-
     use super::*;
 
     fn active(id: &str, state: &str, nodes: &str) -> String {
@@ -201,6 +237,8 @@ mod tests {
             active("10", "CONFIGURING", "n4"),
             active("11", "SIGNALING", "n5"),
             active("12", "PENDING", ""),
+            active("13_[1-5%2]", "PENDING", ""),
+            active("14+1", "RUNNING", "n6"),
         ];
         let jobs = parse_active(&text.join("\n")).expect("jobs");
         let said: Vec<String> =
@@ -213,6 +251,7 @@ mod tests {
                 "job 9 is suspended on it on 1",
                 "job 10 is starting on it on 1",
                 "the scheduler calls it `SIGNALING` on 1",
+                "runs job 14+1 on 1",
             ]
         );
         for wrong in ["7", &active("7", "RUNNING", "n[1"), &active("7 8", "RUNNING", "n1")] {
