@@ -8,6 +8,7 @@
 #     cluster.sh resume DIR             # and comes back
 #     cluster.sh stop DIR
 #
+# Lines of DIR/extra.conf, if there is one, become part of the configuration.
 # Clients then need SLURM_CONF=DIR/slurm.conf.
 set -euo pipefail
 
@@ -71,6 +72,7 @@ MinJobAge=60
 # The machine has fewer processors than its nodes say.
 SlurmdParameters=config_overrides
 GresTypes=gpu
+$([ ! -f "$dir/extra.conf" ] || cat "$dir/extra.conf")
 NodeName=DEFAULT CPUs=8 Sockets=1 CoresPerSocket=8 ThreadsPerCore=1 RealMemory=32000 Gres=gpu:8
 CONF
     for n in $(seq "$nodes"); do

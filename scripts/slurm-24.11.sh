@@ -1,0 +1,155 @@
+#!/usr/bin/env bash
+# Slurm 24.11 of Debian trixie on this machine's loopback, for tests: in a chroot,
+# because its packages do not stand beside those of another release. Needs root, and
+# debootstrap to make the chroot; no systemd.
+#
+#     slurm-24.11.sh create [ROOT]           # the chroot; about a minute and 300 MB, once
+#     slurm-24.11.sh start DIR NODES PORT    # slurmctld at PORT, the nodes after it, slurmrestd after those
+#     slurm-24.11.sh halt|resume DIR         # slurmctld goes away, and comes back
+#     slurm-24.11.sh halt-rest|resume-rest DIR   # the same for slurmrestd
+#     slurm-24.11.sh stop DIR
+#
+# ROOT is target/components/slurm-24.11 if nothing else is said; DIR is one folder
+# anywhere in it. The cluster is the one of tests/slurm/cluster.sh, and beside it
+#
+#     ROOT/bin-outside   its commands, to be run from outside with SLURM_CONF=DIR/slurm.conf
+#     DIR/token          a token (JWT) of root, for a day
+#     DIR/rest/address   where slurmrestd is by TCP: http://127.0.0.1:N
+#     DIR/rest/socket    and by a socket
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+say() { printf '%s: %s\n' "$0" "$*" >&2; }
+fail() { say "$*"; exit 1; }
+
+[ $# -ge 1 ] || fail "no verb: create, start, halt, resume, halt-rest, resume-rest, stop"
+[ "$(id -u)" -eq 0 ] || fail "a chroot needs root"
+
+# Runs something in the chroot. What is mounted for it is mounted for it and its
+# children alone, so nothing is left behind in this machine's tree.
+inside() {
+    unshare --mount --propagation private -- \
+        sh -c 'mount -t proc proc "$1/proc" && exec chroot "$@"' sh "$root" "$@"
+}
+
+create() {
+    if [ -f "$root/complete" ]; then
+        return
+    fi
+    command -v debootstrap >/dev/null || fail "install debootstrap (Debian's package)"
+    rm -rf --one-file-system "$root"
+    mkdir -p "$root"
+    debootstrap --variant=minbase \
+        --include=slurmctld,slurmd,slurm-client,slurmrestd,munge,slurm-wlm-jwt-plugin \
+        trixie "$root" http://deb.debian.org/debian
+    local version program
+    version=$(inside slurmctld -V)
+    case $version in
+        "slurm-wlm 24.11."* | "slurm 24.11."*) say "$version" ;;
+        *) fail "trixie has $version, and not 24.11" ;;
+    esac
+    mkdir -p "$root/bin-outside" "$root/clusters"
+    # Each finds its configuration where the chroot has it.
+    for program in scontrol squeue sinfo sbatch scancel; do
+        cat >"$root/bin-outside/$program" <<WRAPPER
+#!/bin/sh
+exec /usr/sbin/chroot "$root" /usr/bin/env SLURM_CONF="\${SLURM_CONF#"$root"}" \\
+    TZ="\${TZ:-UTC}" LC_ALL=C.UTF-8 /usr/bin/$program "\$@"
+WRAPPER
+        chmod 755 "$root/bin-outside/$program"
+    done
+    # Last, so that a creation that was cut short is begun again.
+    touch "$root/complete"
+}
+
+# The chroot that a folder is in, and how the folder is called there.
+find_root() {
+    root=$dir
+    while [ ! -f "$root/complete" ]; do
+        root=$(dirname "$root")
+        [ "$root" != / ] || fail "$dir is in no chroot of 'create'"
+    done
+    within=${dir#"$root"}
+}
+
+cluster() {
+    # The machine's name has to be known in there.
+    cp /etc/hosts "$root/etc/hosts"
+    cp "$here/tests/slurm/cluster.sh" "$root/cluster.sh"
+    local verb=$1
+    shift
+    inside bash /cluster.sh "$verb" "$within" "$@"
+}
+
+# slurmrestd does not run as root; whom a request is from is what its token says.
+start_rest() {
+    local address
+    address=$(cat "$dir/rest/address")
+    inside setpriv --reuid=65534 --regid=65534 --clear-groups \
+        env SLURM_CONF="$within/slurm.conf" SLURM_JWT=daemon \
+        slurmrestd -s slurmctld -a rest_auth/jwt \
+        "${address#http://}" "unix:$within/rest/socket" \
+        </dev/null >"$dir/log/slurmrestd.log" 2>&1 &
+    echo $! >"$dir/run/slurmrestd.pid"
+    for _ in $(seq 100); do
+        if (exec 3<>"/dev/tcp/127.0.0.1/${address##*:}") 2>/dev/null; then return; fi
+        sleep 0.1
+    done
+    cat "$dir/log/slurmrestd.log" >&2
+    fail "slurmrestd does not listen"
+}
+
+stop_rest() {
+    local pid
+    pid=$(cat "$dir/run/slurmrestd.pid" 2>/dev/null) || return 0
+    kill "$pid" 2>/dev/null || true
+    for _ in $(seq 50); do
+        [ -d "/proc/$pid" ] && ! grep -qs '^State:.Z' "/proc/$pid/status" || break
+        sleep 0.1
+    done
+    rm -f "$dir/run/slurmrestd.pid" "$dir/rest/socket"
+}
+
+start() {
+    local nodes=$1 port=$2
+    mkdir -p "$dir"/{state,run,log,rest}
+    chown 65534:65534 "$dir/rest"
+    (umask 077 && head -c 32 /dev/urandom >"$dir/state/jwt.key")
+    cat >"$dir/extra.conf" <<CONF
+AuthAltTypes=auth/jwt
+AuthAltParameters=jwt_key=$within/state/jwt.key
+CONF
+    echo 'CgroupPlugin=disabled' >"$dir/cgroup.conf"
+    cluster start "$nodes" "$port"
+    local token
+    token=$(inside env SLURM_CONF="$within/slurm.conf" \
+        scontrol token username=root lifespan=86400)
+    (umask 077 && printf '%s\n' "${token#SLURM_JWT=}" >"$dir/token")
+    echo "http://127.0.0.1:$((port + nodes + 1))" >"$dir/rest/address"
+    start_rest
+}
+
+verb=$1
+if [ "$verb" = create ]; then
+    root=${2:-$here/target/components/slurm-24.11}
+    mkdir -p "$(dirname "$root")"
+    root=$(cd "$(dirname "$root")" && pwd)/$(basename "$root")
+    create
+    exit
+fi
+[ $# -ge 2 ] || fail "$verb what folder?"
+mkdir -p "$2"
+dir=$(cd "$2" && pwd)
+find_root
+shift 2
+case $verb in
+    start) start "$@" ;;
+    halt | resume) cluster "$verb" ;;
+    halt-rest) stop_rest ;;
+    resume-rest) start_rest ;;
+    stop)
+        stop_rest
+        cluster stop
+        ;;
+    *) fail "no such verb: $verb" ;;
+esac
