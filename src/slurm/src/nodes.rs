@@ -17,8 +17,9 @@ use trimtab_core::snapshot::{Claim, Condition};
 
 use crate::time;
 
-/// The arguments that ask for it.
-pub const ARGUMENTS: [&str; 3] = ["show", "node", "-o"];
+/// The arguments that ask for it. Without `-a` the nodes of hidden partitions, and of
+/// partitions that the asking user's groups may not use, are left out.
+pub const ARGUMENTS: [&str; 4] = ["-a", "show", "node", "-o"];
 
 /// One node as Slurm tells it, without the jobs on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
