@@ -8,8 +8,8 @@
 # wire      boto3, botocore and the aws command line in target/components/venv: clients
 #           of the endpoint that we did not write (tests/wire); jsonschema, which judges
 #           the configuration's schema
-# slurm     slurmctld, slurmd and clients (Debian's packages), for the Slurm adapter; the
-#           tests start daemons of their own (tests/slurm/cluster.sh)
+# slurm     slurmctld, slurmd, slurmdbd with a MariaDB, and clients (Debian's packages), for
+#           the Slurm adapter; the tests start daemons of their own (tests/slurm/cluster.sh)
 # systemd   systemd-analyze and systemd --user, for the unit (Debian's packages)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -39,13 +39,14 @@ systemd() {
 
 slurm() {
     local missing=() program
-    for program in slurmctld slurmd scontrol munged; do
+    for program in slurmctld slurmd slurmdbd scontrol munged mariadbd; do
         command -v "$program" >/dev/null || missing+=("$program")
     done
     if [ ${#missing[@]} -eq 0 ]; then
         return
     fi
-    packages munge slurm-client slurm-wlm-basic-plugins slurmctld slurmd
+    packages mariadb-server munge slurm-client slurm-wlm-basic-plugins slurm-wlm-mysql-plugin \
+        slurmctld slurmd slurmdbd
 }
 
 # The versions are pinned, dependencies included, by a file that stands beside the

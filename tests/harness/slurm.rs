@@ -2,6 +2,7 @@
 //! (tests/slurm/cluster.sh).
 
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -23,16 +24,26 @@ pub const SKIPPED: &str =
 impl Cluster {
     /// Starts one; `None` where Slurm is not installed, which a test has to say.
     pub fn start(nodes: usize) -> Option<Self> {
+        Self::start_with(nodes, &[])
+    }
+
+    /// The same with these settings of slurm.conf (`KEY=VALUE`) in the place of ours.
+    pub fn start_with(nodes: usize, settings: &[&str]) -> Option<Self> {
         let is_there = |program: &str| {
             let found = Command::new("sh").args(["-c", &format!("command -v {program}")]).output();
             found.is_ok_and(|output| output.status.success())
         };
-        if !["slurmctld", "slurmd", "scontrol", "munged"].into_iter().all(is_there) {
+        let programs = ["slurmctld", "slurmd", "slurmdbd", "scontrol", "munged", "mariadbd"];
+        if !programs.into_iter().all(is_there) {
             return None;
         }
         let cluster = Self { folder: TempDir::new().expect("a folder") };
-        let port = free_ports(nodes + 1);
-        cluster.script(&["start"], &[&nodes.to_string(), &port.to_string()]);
+        // Its own, the nodes', slurmdbd's.
+        let port = free_ports(nodes + 2);
+        let (count, port) = (nodes.to_string(), port.to_string());
+        let mut rest = vec![count.as_str(), port.as_str()];
+        rest.extend(settings);
+        cluster.script(&["start"], &rest);
         Some(cluster)
     }
 
@@ -66,6 +77,39 @@ impl Cluster {
         let mut all = vec!["--parsable", "--output=/dev/null"];
         all.extend(args);
         self.person("sbatch", &all)
+    }
+
+    /// Changes settings of slurm.conf (`KEY=VALUE`) while it runs.
+    pub fn set(&self, settings: &[&str]) {
+        self.script(&["set"], settings);
+    }
+
+    /// A folder with Slurm's commands as this user runs them. Only root can make them.
+    pub fn commands_of(&self, user: &str) -> PathBuf {
+        let id = |flag| {
+            let output = Command::new("id").args([flag, user]).output().expect("id is there");
+            String::from_utf8(output.stdout).expect("a number").trim().to_owned()
+        };
+        let (uid, gid) = (id("-u"), id("-g"));
+        let folder = self.path().join(format!("bin-{user}"));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        for program in ["scontrol", "squeue", "sbatch", "sacct"] {
+            let path = folder.join(program);
+            let script = format!(
+                "#!/bin/sh\ncd /\nexec setpriv --reuid={uid} --regid={gid} --clear-groups \
+                 /usr/bin/{program} \"$@\"\n"
+            );
+            std::fs::write(&path, script).expect("written");
+            let mode = std::fs::Permissions::from_mode(0o755);
+            std::fs::set_permissions(&path, mode).expect("its mode is set");
+        }
+        folder
+    }
+
+    /// What it is read through by this user, at this clock's time.
+    pub fn slurm_of(&self, user: &str, clock: Arc<dyn Clock>) -> Slurm {
+        let commands = Commands::new(self.commands_of(user), self.path().join("slurm.conf"));
+        Slurm::new(Arc::new(commands), clock)
     }
 
     /// What it is read through, at this clock's time.

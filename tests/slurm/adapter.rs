@@ -17,7 +17,7 @@ use trimtab_tests::slurm::{Cluster, SKIPPED};
 const NODES: usize = 8;
 
 /// The machine's clock.
-struct WallClock;
+pub(crate) struct WallClock;
 
 impl Clock for WallClock {
     fn now(&self) -> Time {

@@ -3,12 +3,19 @@
 # each a node with 8 GPUs that are empty files, named as HyperPod names them. Needs
 # neither systemd nor root.
 #
-#     cluster.sh start DIR NODES PORT   # slurmctld at PORT, the nodes at the ports after it
+#     cluster.sh start DIR NODES PORT [KEY=VALUE...]
+#                                 # slurmctld at PORT, the nodes at the ports after it
+#     cluster.sh set DIR KEY=VALUE...   # while it runs
 #     cluster.sh halt DIR               # slurmctld goes away
 #     cluster.sh resume DIR             # and comes back
 #     cluster.sh stop DIR
 #
 # Lines of DIR/extra.conf, if there is one, become part of the configuration.
+# Each KEY=VALUE takes the place of our lines of slurm.conf with that key. Two of them
+# do more: another SlurmUser= owns what slurmctld writes, and
+# AccountingStorageType=accounting_storage/slurmdbd brings a MariaDB, reached by its
+# socket alone, and a slurmdbd at the port after the nodes'.
+#
 # Clients then need SLURM_CONF=DIR/slurm.conf.
 set -euo pipefail
 
@@ -82,6 +89,71 @@ CONF
     echo "PartitionName=last Nodes=ip-10-0-0-$nodes MaxTime=02:00:00 State=UP"
 }
 
+# Puts settings in the place of those that are in slurm.conf.
+settings() {
+    local line
+    for line in "$@"; do
+        sed -i "/^${line%%=*}=/d" "$dir/slurm.conf"
+        echo "$line" >>"$dir/slurm.conf"
+    done
+}
+
+# What slurm.conf says about a key.
+setting() { sed -n "s/^$1=//p" "$dir/slurm.conf"; }
+
+# Waits for up to 15 seconds for a command to succeed.
+wait_for() {
+    for _ in $(seq 150); do
+        if "$@" >/dev/null 2>&1; then return; fi
+        sleep 0.1
+    done
+    echo "in vain: $*" >&2
+    exit 1
+}
+
+# A MariaDB that knows SlurmUser by its socket, so that there is no password, and a
+# slurmdbd at this port.
+start_accounting() {
+    local port=$1 slurm_user owner server database=$dir/database
+    slurm_user=$(setting SlurmUser)
+    owner=$(id -un)
+    # MariaDB does not like to be root.
+    if [ "$(id -u)" -eq 0 ]; then owner=mysql; fi
+    mkdir -p "$database"
+    chmod 711 "$database"
+    if [ "$(id -u)" -eq 0 ]; then chown "$owner" "$database"; fi
+    server=(--no-defaults --user="$owner" --datadir="$database/data")
+    mariadb-install-db "${server[@]}" --skip-test-db --skip-name-resolve >"$database/install.log"
+    mariadbd "${server[@]}" --socket="$database/socket" --pid-file="$database/mariadbd.pid" \
+        --skip-networking --innodb-buffer-pool-size=64M --innodb-log-file-size=16M \
+        --innodb-lock-wait-timeout=900 --innodb-flush-log-at-trx-commit=0 \
+        >"$database/mariadbd.log" 2>&1 </dev/null &
+    local client=(mariadb --no-defaults --socket="$database/socket")
+    wait_for "${client[@]}" -e 'select 1'
+    "${client[@]}" -e "
+        create user if not exists '$slurm_user'@localhost identified via unix_socket;
+        grant all on slurm_acct_db.* to '$slurm_user'@localhost;"
+    settings AccountingStorageHost=127.0.0.1 "AccountingStoragePort=$port" \
+        "AccountingStoragePass=$dir/munge/socket" AccountingStorageTRES=gres/gpu
+    (umask 077 && cat >"$dir/slurmdbd.conf") <<CONF
+AuthType=auth/munge
+AuthInfo=socket=$dir/munge/socket
+DbdHost=localhost
+DbdAddr=127.0.0.1
+DbdPort=$port
+SlurmUser=$slurm_user
+CommunicationParameters=NoInAddrAny
+LogFile=$dir/log/slurmdbd.log
+PidFile=$dir/run/slurmdbd.pid
+StorageType=accounting_storage/mysql
+StorageHost=localhost
+CONF
+    if [ "$(id -u)" -eq 0 ]; then chown "$slurm_user" "$dir/slurmdbd.conf"; fi
+    MYSQL_UNIX_PORT=$database/socket slurmdbd
+    wait_for sacctmgr -n show cluster
+    sacctmgr -i -Q add cluster trimtab >/dev/null
+}
+
 # slurmctld answers, and says of every node that it is idle.
 wait_for_idle() {
     local nodes=$1
@@ -102,15 +174,23 @@ case $verb in
     start)
         nodes=$3
         port=$4
+        shift 4
         mkdir -p "$dir"/{munge,state,spool,run,log,gpus}
         chmod 711 "$dir" "$dir/munge"
         touch "$dir"/gpus/gpu{0..7}
         configure "$nodes" "$port" >"$dir/slurm.conf"
+        settings "$@"
+        if [ "$(setting SlurmUser)" != "$(id -un)" ]; then
+            chown "$(setting SlurmUser)" "$dir"/{state,log,run}
+        fi
         printf 'AutoDetect=off\nName=gpu File=%s/gpus/gpu[0-7]\n' "$dir" >"$dir/gres.conf"
         (umask 077 && head -c 128 /dev/urandom >"$dir/munge/key")
         munged --force --key-file="$dir/munge/key" --socket="$dir/munge/socket" \
-            --pid-file="$dir/run/munged.pid" --log-file="$dir/log/munged.log" \
+            --pid-file="$dir/run/munged.pid" --log-file="$dir/munge/log" \
             --seed-file="$dir/munge/seed"
+        if [ "$(setting AccountingStorageType)" = accounting_storage/slurmdbd ]; then
+            start_accounting "$((port + nodes + 1))"
+        fi
         slurmctld -i
         for n in $(seq "$nodes"); do
             mkdir -p "$dir/spool/ip-10-0-0-$n"
@@ -118,18 +198,24 @@ case $verb in
         done
         wait_for_idle "$nodes"
         ;;
+    set)
+        shift 2
+        settings "$@"
+        scontrol reconfigure
+        ;;
     halt) end "$dir/run/slurmctld.pid" ;;
     resume) slurmctld ;;
     stop)
         # Steps of jobs outlive their slurmd.
         if scontrol ping >/dev/null 2>&1; then
-            scancel --user="$(id -un)" 2>/dev/null || true
+            squeue -h -a -o %A | sort -u | xargs -r scancel 2>/dev/null || true
             for _ in $(seq 50); do
-                [ -n "$(squeue -h)" ] || break
+                [ -n "$(squeue -h -a)" ] || break
                 sleep 0.1
             done
         fi
-        for pid in "$dir"/run/ip-*.pid "$dir/run/slurmctld.pid" "$dir/run/munged.pid"; do
+        for pid in "$dir"/run/ip-*.pid "$dir/run/slurmctld.pid" \
+            "$dir/run/slurmdbd.pid" "$dir/database/mariadbd.pid" "$dir/run/munged.pid"; do
             end "$pid"
         done
         ;;

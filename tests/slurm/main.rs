@@ -3,3 +3,4 @@
 
 mod adapter;
 mod race;
+mod rights;

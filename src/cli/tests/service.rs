@@ -340,6 +340,16 @@ fn systemd_finds_nothing_to_say_about_the_unit() {
     let here = unit().replace("/usr/bin/trimtab", env!("CARGO_BIN_EXE_trimtab"));
     let path = folder.path().join("trimtab.service");
     std::fs::write(&path, here).expect("written");
+    // With its drop-in, which changes who it is and nothing that it is forbidden.
+    let drop_in = "trimtab.service.d/slurm-user.conf";
+    let more = std::fs::read_to_string(root().join("systemd").join(drop_in)).expect("it is there");
+    let changes = more.lines().filter(|line| !line.is_empty() && !line.starts_with(['#', '[']));
+    for change in changes {
+        let key = change.split('=').next();
+        assert!(matches!(key, Some("User" | "Group" | "InaccessiblePaths")), "{change}");
+    }
+    std::fs::create_dir(folder.path().join("trimtab.service.d")).expect("made");
+    std::fs::write(folder.path().join(drop_in), more).expect("written");
     let output = analyze.arg("verify").arg(&path).output().expect("it runs");
     // Unknown keys and bad values are warnings only, about other units of this machine
     // there may be some, too.

@@ -1,0 +1,221 @@
+//! What Slurm lets a user see and change, by who the user is: the recipes of
+//! docs/slurm.md, each on daemons of its own that run as Debian's `slurm`. Users that
+//! every system has stand for the others, so that none has to be made.
+
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use trimtab_core::ids::{ActionId, ClusterName, LedgerId};
+use trimtab_core::snapshot::Workload;
+use trimtab_daemon::ports::{Fence, FenceOrder, WorkloadRead};
+use trimtab_slurm::Slurm;
+use trimtab_tests::slurm::{Cluster, SKIPPED};
+
+use crate::adapter::WallClock;
+
+/// In the place of `trimtab`: neither root nor Slurm's own user.
+const TRIMTAB: &str = "nobody";
+/// Who has jobs.
+const PERSON: &str = "daemon";
+/// Slurm's own user.
+const SLURM_USER: &str = "slurm";
+
+/// What is said to whoever may not change nodes.
+const MAY_NOT_CHANGE: &str = "Invalid user id";
+/// What is said to whoever may not see them.
+const MAY_NOT_SEE: &str = "Access/permission denied";
+
+/// A cluster whose daemons run as `slurm`; only root can start one.
+fn cluster(nodes: usize, settings: &[&str]) -> Option<Cluster> {
+    let id = Command::new("id").arg("-u").output().expect("id is there");
+    if id.stdout.trim_ascii() != b"0" {
+        println!("SKIPPED: only root can run Slurm's commands as several users");
+        return None;
+    }
+    let mut all = vec!["SlurmUser=slurm"];
+    all.extend(settings);
+    let cluster = Cluster::start_with(nodes, &all);
+    if cluster.is_none() {
+        println!("{SKIPPED}");
+    }
+    cluster
+}
+
+/// Slurm as this user sees it now.
+fn as_seen_by(cluster: &Cluster, user: &str) -> Slurm {
+    cluster.slurm_of(user, Arc::new(WallClock))
+}
+
+fn research() -> ClusterName {
+    "research".parse().expect("a name")
+}
+
+/// Hands a job in as somebody who has no rights, and returns its id.
+fn submit(cluster: &Cluster, args: &[&str]) -> String {
+    let sbatch = cluster.commands_of(PERSON).join("sbatch");
+    let mut all = vec!["--parsable", "--output=/dev/null", "--wrap", "sleep 600"];
+    all.extend(args);
+    cluster.person(sbatch.to_str().expect("a plain path"), &all)
+}
+
+async fn read(slurm: &Slurm) -> Result<Workload, String> {
+    slurm.read(&research()).await.map_err(|why| why.to_string())
+}
+
+/// Reads until this holds, for at most 30 seconds.
+async fn until(slurm: &Slurm, holds: impl Fn(&Result<Workload, String>) -> bool) {
+    let begun = Instant::now();
+    loop {
+        let found = read(slurm).await;
+        if holds(&found) {
+            return;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(30), "{found:?}");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+/// What claims a node, in words.
+fn claims(workload: &Workload, name: &str) -> String {
+    let node = workload.nodes.iter().find(|node| node.name.as_str() == name);
+    let claims = node.expect(name).claims.iter().map(ToString::to_string);
+    claims.collect::<Vec<_>>().join(", ")
+}
+
+fn drained(workload: &Workload, name: &str) -> Option<String> {
+    let node = workload.nodes.iter().find(|node| node.name.as_str() == name);
+    node.expect(name).drained.as_ref().map(ToString::to_string)
+}
+
+fn order() -> (LedgerId, [FenceOrder; 1]) {
+    let order = FenceOrder { name: "ip-10-0-0-3".parse().expect("a name"), action: ActionId(7) };
+    ("ab-12".parse().expect("an id"), [order])
+}
+
+async fn drains_and_takes_it_back(slurm: &Slurm) {
+    let (ledger, orders) = order();
+    slurm.fence(&research(), &ledger, &orders).await.expect("it may drain");
+    let workload = read(slurm).await.expect("an answer");
+    assert_eq!(drained(&workload, "ip-10-0-0-3").as_deref(), Some("trimtab:ab-12:7"));
+    slurm.release(&research(), &ledger, &orders).await.expect("it may undrain");
+    let workload = read(slurm).await.expect("an answer");
+    assert_eq!(drained(&workload, "ip-10-0-0-3"), None);
+}
+
+async fn may_not_drain(slurm: &Slurm) {
+    let (ledger, orders) = order();
+    let refused = slurm.fence(&research(), &ledger, &orders).await;
+    let said = refused.expect_err("it may not drain").to_string();
+    assert!(said.contains(MAY_NOT_CHANGE), "{said}");
+    let workload = read(slurm).await.expect("an answer");
+    assert_eq!(drained(&workload, "ip-10-0-0-3"), None);
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn without_slurmdbd_only_slurms_own_user_drains_and_sees_what_is_private() {
+    let Some(cluster) = cluster(3, &[]) else { return };
+    let (stranger, own) = (|| as_seen_by(&cluster, TRIMTAB), || as_seen_by(&cluster, SLURM_USER));
+    drains_and_takes_it_back(&own()).await;
+    may_not_drain(&stranger()).await;
+
+    let running = submit(&cluster, &["-w", "ip-10-0-0-1"]);
+    let suspended = submit(&cluster, &["-w", "ip-10-0-0-2", "--exclusive"]);
+    let runs = format!("runs job {running}");
+    let stands = format!("job {suspended} is suspended on it");
+    until(&stranger(), |found| {
+        let found = found.as_ref().ok();
+        found.is_some_and(|all| claims(all, "ip-10-0-0-2") == format!("runs job {suspended}"))
+    })
+    .await;
+    cluster.person("scontrol", &["suspend", &suspended]);
+    for slurm in [stranger(), own()] {
+        let workload = read(&slurm).await.expect("an answer");
+        assert_eq!(claims(&workload, "ip-10-0-0-1"), runs);
+        assert_eq!(claims(&workload, "ip-10-0-0-2"), stands);
+        assert!(!workload.facts.may_hide_jobs);
+    }
+
+    // Partitions that are not for everybody hide neither their nodes nor their jobs.
+    let only_for =
+        format!("PartitionName=gpu Nodes=ip-10-0-0-[1-3] Default=YES AllowGroups={PERSON}");
+    cluster.set(&[&only_for, "PrivateData=none"]);
+    let workload = read(&stranger()).await.expect("an answer");
+    assert_eq!(workload.nodes.len(), 3);
+    assert_eq!(claims(&workload, "ip-10-0-0-1"), runs);
+
+    // A node that is allocated is claimed though its job is hidden. One whose job is
+    // suspended is idle by all that such a user sees: jobs must not be hidden from us.
+    submit(&cluster, &["--hold"]);
+    let person = format!("users={PERSON}");
+    let soon = ["reservationname=soon", "starttime=now+2hours", "duration=60"];
+    let mut reserve = vec!["create", "reservation", "nodes=ip-10-0-0-3", &person];
+    reserve.extend(soon);
+    cluster.person("scontrol", &reserve);
+    cluster.set(&["PrivateData=jobs,reservations"]);
+    let workload = read(&stranger()).await.expect("an answer");
+    assert_eq!(claims(&workload, "ip-10-0-0-1"), "the scheduler calls it `ALLOCATED`");
+    assert_eq!(claims(&workload, "ip-10-0-0-2"), "");
+    assert_eq!((claims(&workload, "ip-10-0-0-3").as_str(), workload.pending.len()), ("", 0));
+    assert!(workload.facts.may_hide_jobs);
+    let workload = read(&own()).await.expect("an answer");
+    assert_eq!(claims(&workload, "ip-10-0-0-2"), stands);
+    assert_eq!(claims(&workload, "ip-10-0-0-3"), "a reservation covers it");
+    assert_eq!(workload.pending.len(), 1);
+
+    // Where nodes are private, too, who may not see jobs has no answer at all.
+    cluster.set(&["PrivateData=jobs,nodes,partitions,reservations"]);
+    let said = read(&stranger()).await.expect_err("nodes are private");
+    assert!(said.contains(MAY_NOT_SEE), "{said}");
+    let workload = read(&own()).await.expect("an answer");
+    assert_eq!(claims(&workload, "ip-10-0-0-1"), runs);
+    assert_eq!(claims(&workload, "ip-10-0-0-2"), stands);
+    drains_and_takes_it_back(&own()).await;
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn with_slurmdbd_an_operator_sees_everything_and_an_administrator_drains() {
+    let settings = [
+        "AccountingStorageType=accounting_storage/slurmdbd",
+        "PrivateData=jobs,nodes,partitions,reservations",
+    ];
+    let Some(cluster) = cluster(3, &settings) else { return };
+    let level = |level: &str| {
+        let set = format!("adminlevel={level}");
+        cluster.person("sacctmgr", &["-i", "modify", "user", TRIMTAB, "set", &set]);
+    };
+    let job = submit(&cluster, &["-w", "ip-10-0-0-1"]);
+    let sees = |found: &Result<Workload, String>| {
+        let claimed = format!("runs job {job}");
+        found.as_ref().is_ok_and(|workload| claims(workload, "ip-10-0-0-1") == claimed)
+    };
+    let is_denied = |found: &Result<Workload, String>| {
+        found.as_ref().is_err_and(|said| said.contains(MAY_NOT_SEE))
+    };
+    let trimtab = as_seen_by(&cluster, TRIMTAB);
+    until(&trimtab, is_denied).await;
+
+    let user = format!("name={TRIMTAB}");
+    cluster
+        .person("sacctmgr", &["-i", "add", "user", &user, "account=root", "adminlevel=operator"]);
+    until(&trimtab, sees).await;
+    may_not_drain(&trimtab).await;
+
+    level("admin");
+    let may_drain = || async {
+        let (ledger, orders) = order();
+        trimtab.fence(&research(), &ledger, &orders).await.is_ok()
+    };
+    let begun = Instant::now();
+    while !may_drain().await {
+        assert!(begun.elapsed() < Duration::from_secs(30), "slurmctld does not hear of it");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    let (ledger, orders) = order();
+    trimtab.release(&research(), &ledger, &orders).await.expect("it may undrain");
+    drains_and_takes_it_back(&trimtab).await;
+
+    // Taken back, it is no stale permission.
+    level("none");
+    until(&trimtab, is_denied).await;
+}
