@@ -1,6 +1,7 @@
 //! A real Slurm for one test: slurmctld and so many slurmd on loopback
 //! (tests/slurm/cluster.sh).
 
+use std::ffi::OsStr;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -27,8 +28,9 @@ impl Cluster {
         Self::start_with(nodes, &[])
     }
 
-    /// The same with these settings of slurm.conf (`KEY=VALUE`) in the place of ours.
-    pub fn start_with(nodes: usize, settings: &[&str]) -> Option<Self> {
+    /// Starts one with options of the script, settings of slurm.conf (`KEY=VALUE`) among
+    /// them.
+    pub fn start_with(nodes: usize, options: &[&str]) -> Option<Self> {
         let is_there = |program: &str| {
             let found = Command::new("sh").args(["-c", &format!("command -v {program}")]).output();
             found.is_ok_and(|output| output.status.success())
@@ -38,12 +40,10 @@ impl Cluster {
             return None;
         }
         let cluster = Self { folder: TempDir::new().expect("a folder") };
-        // Its own, the nodes', slurmdbd's.
-        let port = free_ports(nodes + 2);
-        let (count, port) = (nodes.to_string(), port.to_string());
-        let mut rest = vec![count.as_str(), port.as_str()];
-        rest.extend(settings);
-        cluster.script(&["start"], &rest);
+        // slurmctld's, the nodes', those of two nodes more, slurmdbd's.
+        let port = free_ports(nodes + 4).to_string();
+        let nodes = nodes.to_string();
+        cluster.script(&["start"], &[&[nodes.as_str(), port.as_str()], options].concat());
         Some(cluster)
     }
 
@@ -54,16 +54,17 @@ impl Cluster {
 
     /// Runs a verb of the script.
     pub fn script(&self, verb: &[&str], rest: &[&str]) {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("slurm/cluster.sh");
-        let mut command = Command::new(script);
-        command.args(verb).arg(self.path()).args(rest);
-        let output = command.output().expect("bash is there");
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "{verb:?}: {said}");
+        script(self.path(), verb, rest);
     }
 
     /// Runs one of Slurm's commands as a person would.
     pub fn person(&self, program: &str, args: &[&str]) -> String {
+        let args: Vec<&OsStr> = args.iter().map(OsStr::new).collect();
+        self.person_with_bytes(program, &args)
+    }
+
+    /// Runs one of Slurm's commands as a person would whose words are no text.
+    pub fn person_with_bytes(&self, program: &str, args: &[&OsStr]) -> String {
         let mut command = Command::new(program);
         command.args(args).env("SLURM_CONF", self.path().join("slurm.conf")).current_dir("/tmp");
         let output = command.output().expect("it is there");
@@ -74,9 +75,14 @@ impl Cluster {
 
     /// Hands a job in and returns its id.
     pub fn submit(&self, args: &[&str]) -> String {
-        let mut all = vec!["--parsable", "--output=/dev/null"];
-        all.extend(args);
-        self.person("sbatch", &all)
+        let args: Vec<&OsStr> = args.iter().map(OsStr::new).collect();
+        self.submit_with_bytes(&args)
+    }
+
+    /// Hands a job in whose words are no text, and returns its id.
+    pub fn submit_with_bytes(&self, args: &[&OsStr]) -> String {
+        let ours = ["--parsable", "--output=/dev/null"].map(OsStr::new);
+        self.person_with_bytes("sbatch", &[&ours[..], args].concat())
     }
 
     /// Changes settings of slurm.conf (`KEY=VALUE`) while it runs.
@@ -117,6 +123,15 @@ impl Cluster {
         let commands = Commands::new(PathBuf::from("/usr/bin"), self.path().join("slurm.conf"));
         Slurm::new(Arc::new(commands), clock)
     }
+}
+
+/// Runs a verb of the script on the cluster in this folder.
+pub fn script(folder: &Path, verb: &[&str], rest: &[&str]) {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("slurm/cluster.sh");
+    let output = Command::new(script).args(verb).arg(folder).args(rest).output();
+    let output = output.expect("bash is there");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{verb:?} {rest:?}: {said}");
 }
 
 /// The first of so many ports in a row that nobody listens at. Each is given

@@ -3,18 +3,30 @@
 # each a node with 8 GPUs that are empty files, named as HyperPod names them. Needs
 # neither systemd nor root.
 #
-#     cluster.sh start DIR NODES PORT [KEY=VALUE...]
-#                                 # slurmctld at PORT, the nodes at the ports after it
-#     cluster.sh set DIR KEY=VALUE...   # while it runs
-#     cluster.sh halt DIR               # slurmctld goes away
-#     cluster.sh resume DIR             # and comes back
+#     cluster.sh start DIR NODES PORT [OPTION...]
+#                                # slurmctld at PORT, the nodes at the ports after it
+#     cluster.sh set DIR KEY=VALUE...   # settings while it runs
+#     cluster.sh halt DIR        # slurmctld goes away
+#     cluster.sh resume DIR      # and comes back
+#     cluster.sh kill DIR        # slurmctld is killed as it stands
+#     cluster.sh freeze DIR      # slurmctld is stopped, and answers nobody
+#     cluster.sh thaw DIR        # and goes on
+#     cluster.sh gone DIR NODE   # a node's machine is no more, nor what ran on it
+#     cluster.sh back DIR NODE   # another machine of its name has started
+#     cluster.sh stranger DIR    # DIR/stranger.conf has clients with another key
 #     cluster.sh stop DIR
 #
+# 1 to 64 nodes are in the partition gpu, the last one in the partition last, too.
+# Options:
+#     names=group   nodes are called workers-1, workers-2 ... instead of ip-10-0-0-1 ...
+#     others        two nodes more, in no partition but dev, which has all nodes: a
+#                   login node, and one of this machine's own name, which is what
+#                   slurmctld runs on
+#     KEY=VALUE     takes the place of our lines of slurm.conf with that key. Two of them
+#                   do more: another SlurmUser= owns what slurmctld writes, and
+#                   AccountingStorageType=accounting_storage/slurmdbd brings a MariaDB,
+#                   reached by its socket alone, and a slurmdbd at the port after the nodes'
 # Lines of DIR/extra.conf, if there is one, become part of the configuration.
-# Each KEY=VALUE takes the place of our lines of slurm.conf with that key. Two of them
-# do more: another SlurmUser= owns what slurmctld writes, and
-# AccountingStorageType=accounting_storage/slurmdbd brings a MariaDB, reached by its
-# socket alone, and a slurmdbd at the port after the nodes'.
 #
 # Clients then need SLURM_CONF=DIR/slurm.conf.
 set -euo pipefail
@@ -43,12 +55,28 @@ end() {
     kill -9 "$pid" 2>/dev/null || true
 }
 
+# The name of worker N.
+worker() {
+    case $names in
+        group) echo "workers-$1" ;;
+        *) echo "ip-10-0-0-$1" ;;
+    esac
+}
+
+# The login node's name, as the others are called.
+login() {
+    case $names in
+        group) echo "login-1" ;;
+        *) echo "ip-10-0-1-1" ;;
+    esac
+}
+
 configure() {
     local nodes=$1 port=$2 user n
     user=$(id -un)
     cat <<CONF
 ClusterName=trimtab
-SlurmctldHost=localhost(127.0.0.1)
+SlurmctldHost=$(hostname -s)(127.0.0.1)
 SlurmctldPort=$port
 SlurmUser=$user
 SlurmdUser=$user
@@ -59,9 +87,9 @@ CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
 StateSaveLocation=$dir/state
 SlurmdSpoolDir=$dir/spool/%n
 SlurmctldPidFile=$dir/run/slurmctld.pid
-SlurmdPidFile=$dir/run/%n.pid
+SlurmdPidFile=$dir/run/node-%n.pid
 SlurmctldLogFile=$dir/log/slurmctld.log
-SlurmdLogFile=$dir/log/%n.log
+SlurmdLogFile=$dir/log/node-%n.log
 SwitchType=switch/none
 MpiDefault=none
 ProctrackType=proctrack/pgid
@@ -76,6 +104,12 @@ ReturnToService=2
 SlurmdTimeout=10
 KillWait=2
 MinJobAge=60
+# A job whose node came back without it is missed soon: after this and 10 seconds.
+BatchStartTimeout=1
+MaxJobCount=30000
+MaxArraySize=20001
+# A node that is asked to restart does not, on this machine.
+RebootProgram=/bin/true
 # The machine has fewer processors than its nodes say.
 SlurmdParameters=config_overrides
 GresTypes=gpu
@@ -83,10 +117,23 @@ $([ ! -f "$dir/extra.conf" ] || cat "$dir/extra.conf")
 NodeName=DEFAULT CPUs=8 Sockets=1 CoresPerSocket=8 ThreadsPerCore=1 RealMemory=32000 Gres=gpu:8
 CONF
     for n in $(seq "$nodes"); do
-        echo "NodeName=ip-10-0-0-$n NodeHostname=localhost NodeAddr=127.0.0.1 Port=$((port + n))"
+        echo "NodeName=$(worker "$n") NodeHostname=localhost NodeAddr=127.0.0.1 Port=$((port + n))"
     done
-    echo "PartitionName=gpu Nodes=ip-10-0-0-[1-$nodes] Default=YES MaxTime=INFINITE State=UP"
-    echo "PartitionName=last Nodes=ip-10-0-0-$nodes MaxTime=02:00:00 State=UP"
+    echo "PartitionName=gpu Nodes=$(worker "[1-$nodes]") Default=YES MaxTime=INFINITE State=UP"
+    echo "PartitionName=last Nodes=$(worker "$nodes") MaxTime=02:00:00 State=UP"
+    if [ -n "$others" ]; then
+        echo "NodeName=$(login) NodeHostname=localhost NodeAddr=127.0.0.1 Port=$((port + nodes + 1))"
+        echo "NodeName=$(hostname -s) NodeAddr=127.0.0.1 Port=$((port + nodes + 2))"
+        echo "PartitionName=dev Nodes=ALL MaxTime=INFINITE State=UP"
+    fi
+}
+
+# Whatever runs for a node: its slurmd and its steps write its log, its jobs have its
+# name and this cluster in their environment.
+processes_of() {
+    find /proc/[0-9]*/fd -lname "$dir/log/node-$1.log" 2>/dev/null | cut -d/ -f3
+    grep -lszxF "SLURM_CONF=$dir/slurm.conf" /proc/[0-9]*/environ 2>/dev/null |
+        xargs -r grep -lszxF "SLURMD_NODENAME=$1" 2>/dev/null | cut -d/ -f3
 }
 
 # Puts settings in the place of those that are in slurm.conf.
@@ -170,32 +217,55 @@ wait_for_idle() {
     exit 1
 }
 
+# The munged of a folder, with a key of its own.
+start_munged() {
+    (umask 077 && head -c 128 /dev/urandom >"$dir/$1/key")
+    munged --force --key-file="$dir/$1/key" --socket="$dir/$1/socket" \
+        --pid-file="$dir/run/$2.pid" --log-file="$dir/$1/log" --seed-file="$dir/$1/seed"
+}
+
+start_node() {
+    mkdir -p "$dir/spool/$1"
+    slurmd -N "$@"
+}
+
 case $verb in
     start)
         nodes=$3
         port=$4
         shift 4
+        names=ip others=
+        given=()
+        for option in "$@"; do
+            case $option in
+                names=ip | names=group) names=${option#names=} ;;
+                others) others=yes ;;
+                [A-Z]*=*) given+=("$option") ;;
+                *)
+                    echo "no such option: $option" >&2
+                    exit 64
+                    ;;
+            esac
+        done
         mkdir -p "$dir"/{munge,state,spool,run,log,gpus}
         chmod 711 "$dir" "$dir/munge"
         touch "$dir"/gpus/gpu{0..7}
         configure "$nodes" "$port" >"$dir/slurm.conf"
-        settings "$@"
+        settings "${given[@]}"
         if [ "$(setting SlurmUser)" != "$(id -un)" ]; then
             chown "$(setting SlurmUser)" "$dir"/{state,log,run}
         fi
         printf 'AutoDetect=off\nName=gpu File=%s/gpus/gpu[0-7]\n' "$dir" >"$dir/gres.conf"
-        (umask 077 && head -c 128 /dev/urandom >"$dir/munge/key")
-        munged --force --key-file="$dir/munge/key" --socket="$dir/munge/socket" \
-            --pid-file="$dir/run/munged.pid" --log-file="$dir/munge/log" \
-            --seed-file="$dir/munge/seed"
+        start_munged munge munged
         if [ "$(setting AccountingStorageType)" = accounting_storage/slurmdbd ]; then
-            start_accounting "$((port + nodes + 1))"
+            start_accounting "$((port + nodes + 3))"
         fi
         slurmctld -i
-        for n in $(seq "$nodes"); do
-            mkdir -p "$dir/spool/ip-10-0-0-$n"
-            slurmd -N "ip-10-0-0-$n"
-        done
+        for n in $(seq "$nodes"); do start_node "$(worker "$n")"; done
+        if [ -n "$others" ]; then
+            start_node "$(login)"
+            start_node "$(hostname -s)"
+        fi
         wait_for_idle "$nodes"
         ;;
     set)
@@ -205,6 +275,26 @@ case $verb in
         ;;
     halt) end "$dir/run/slurmctld.pid" ;;
     resume) slurmctld ;;
+    kill) kill -9 "$(cat "$dir/run/slurmctld.pid")" ;;
+    freeze) kill -STOP "$(cat "$dir/run/slurmctld.pid")" ;;
+    thaw) kill -CONT "$(cat "$dir/run/slurmctld.pid")" ;;
+    gone)
+        # Twice: a job may have been about to start.
+        for _ in 1 2; do
+            # One that ends by itself meanwhile is as good.
+            for pid in $(processes_of "$3"); do kill -9 "$pid" 2>/dev/null || true; done
+        done
+        # Nothing of that machine's disk is on the next one's.
+        rm -rf "$dir/spool/$3" "$dir/run/node-$3.pid"
+        ;;
+    # That it was booted (-b) is how slurmctld learns that its jobs are no more.
+    back) start_node "$3" -b ;;
+    stranger)
+        mkdir -p "$dir/strange"
+        chmod 711 "$dir/strange"
+        start_munged strange stranger
+        sed "s|^AuthInfo=.*|AuthInfo=socket=$dir/strange/socket|" "$dir/slurm.conf" >"$dir/stranger.conf"
+        ;;
     stop)
         # Steps of jobs outlive their slurmd.
         if scontrol ping >/dev/null 2>&1; then
@@ -214,8 +304,8 @@ case $verb in
                 sleep 0.1
             done
         fi
-        for pid in "$dir"/run/ip-*.pid "$dir/run/slurmctld.pid" \
-            "$dir/run/slurmdbd.pid" "$dir/database/mariadbd.pid" "$dir/run/munged.pid"; do
+        for pid in "$dir"/run/node-*.pid "$dir/run/slurmctld.pid" "$dir/run/slurmdbd.pid" \
+            "$dir/database/mariadbd.pid" "$dir"/run/{munged,stranger}.pid; do
             end "$pid"
         done
         ;;

@@ -1,0 +1,219 @@
+//! The race between a look and a deletion, on purpose and at every point, with
+//! the daemon's own driver and ledger on a real Slurm.
+//!
+//! The cluster in front of it is a board of instances whose names are those of
+//! Slurm's nodes; time is virtual, so that a settle time passes in no time. In
+//! every round a job, a person or a fault comes in at one moment of a node's way
+//! out ([`points`]). A deletion is real: within half a second the node's slurmd, its
+//! steps and its jobs are killed. Lost is a job that is on a node when its deletion
+//! is asked for, by squeue's word at that very moment, and one that Slurm has
+//! started again, or that says so itself ([`judge`]).
+//!
+//! `TRIMTAB_RACE_ROUNDS` says how many rounds (each point once without it),
+//! `TRIMTAB_RACE_SEED` what chance starts from, and `TRIMTAB_RACE_POINTS` which points
+//! (`EmptyOutput,TornOutput`; all without it).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use trimtab_core::policy::{Amount, Budgets, ClusterPolicy, GroupPolicy, TimerChoice, Timing};
+use trimtab_core::snapshot::Role;
+use trimtab_core::units::{NodeCount, Share, Span};
+use trimtab_daemon::driver::{Driver, Intent};
+use trimtab_daemon::ledger::SqliteLedger;
+use trimtab_daemon::ports::{Clock, Ring};
+use trimtab_tests::random::Random;
+use trimtab_tests::slurm::SKIPPED;
+use trimtab_tests::worlds::{cluster_policy, group_policy};
+
+use board::{Race, TICK, WORKERS, others, workers};
+use points::Point;
+
+mod board;
+mod judge;
+mod points;
+mod scheduler;
+
+/// Ticks of a round: enough for two nodes to go and to be confirmed gone.
+const TICKS: usize = 10;
+
+/// Ticks that a round may take more, a tenth of a second each, until what it brings
+/// has come: a node that was resumed is not idle for seconds.
+const TICKS_MORE: usize = 300;
+
+/// Ticks after a round until whatever is under way has come to its end: 15 minutes
+/// where no answer came.
+const TICKS_AFTER: usize = 40;
+
+fn policy() -> ClusterPolicy {
+    let group = |size: u32, least| GroupPolicy {
+        size: NodeCount(size),
+        min_nodes: Amount::Nodes(NodeCount(least)),
+        lookahead: Span::ZERO,
+        budgets: Budgets {
+            per_batch: NodeCount(2),
+            per_hour: NodeCount(1_000),
+            per_day: NodeCount(100_000),
+            leaving: Share::ALL,
+        },
+        timer: TimerChoice::Fixed(TICK.times(2)),
+        queue_lookahead: Span::ZERO,
+        ..group_policy()
+    };
+    // The last two are not for anybody to delete, whatever a policy says of them.
+    let groups = BTreeMap::from([
+        (workers(), group(WORKERS as u32, WORKERS as u32 - 2)),
+        (others(Role::Login), group(1, 0)),
+        (others(Role::Controller), group(1, 0)),
+    ]);
+    let mut policy = cluster_policy(groups);
+    policy.timing = Timing { tick: TICK, cooldown: TICK, ..Timing::default() };
+    policy
+}
+
+fn setting(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name).map_or(otherwise, |text| {
+        text.parse().unwrap_or_else(|_| panic!("{name}: `{text}` is no number"))
+    })
+}
+
+/// What the rounds of one point came to.
+#[derive(Debug, Default)]
+struct Tally {
+    rounds: u32,
+    deleted: usize,
+    jobs: usize,
+    lost: usize,
+    left_fenced: usize,
+    left_open: usize,
+}
+
+/// What a number of rounds came to.
+struct Played {
+    tallies: BTreeMap<Point, Tally>,
+    lost: Vec<String>,
+}
+
+impl Played {
+    fn sum(&self, of: impl Fn(&Tally) -> usize) -> usize {
+        self.tallies.values().map(of).sum()
+    }
+
+    /// A row a point, as the documentation has it.
+    fn table(&self) -> String {
+        let mut lines = vec![
+            "| point | rounds | jobs | nodes deleted | jobs lost | nodes left fenced |".to_owned(),
+            "|---|---|---|---|---|---|".to_owned(),
+        ];
+        for (point, tally) in &self.tallies {
+            let Tally { rounds, deleted, jobs, lost, left_fenced, .. } = tally;
+            lines.push(format!(
+                "| {point:?} | {rounds} | {jobs} | {deleted} | {lost} | {left_fenced} |"
+            ));
+        }
+        let rounds: u32 = self.tallies.values().map(|tally| tally.rounds).sum();
+        let [jobs, deleted] = [self.sum(|tally| tally.jobs), self.sum(|tally| tally.deleted)];
+        let [lost, fenced] = [self.sum(|tally| tally.lost), self.sum(|tally| tally.left_fenced)];
+        lines.push(format!("| all | {rounds} | {jobs} | {deleted} | {lost} | {fenced} |"));
+        lines.join("\n")
+    }
+}
+
+async fn play(race: &Arc<Race>, points: &[Point]) -> Played {
+    let ledger = Arc::new(SqliteLedger::in_memory(race.dial.now()).expect("a ledger"));
+    let mut driver = Driver::start(race.ports(), ledger, policy()).await.expect("it starts");
+    let mut tallies: BTreeMap<Point, Tally> = BTreeMap::new();
+    for point in points {
+        let (deleted, lost) = {
+            let board = race.board();
+            (board.deleted, board.lost.len())
+        };
+        let begun = std::time::Instant::now();
+        race.begin(*point);
+        for tick in 0..TICKS + TICKS_MORE {
+            if tick >= TICKS {
+                if race.board().has_come {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            race.pass();
+            let ticked = driver.tick(Ring::Schedule, Intent::Act).await;
+            ticked.expect("the ledger is written");
+            race.mend_in_time();
+        }
+        assert!(race.board().has_come, "{point:?} did not come");
+        let tally = tallies.entry(*point).or_default();
+        tally.rounds += 1;
+        tally.jobs += race.board().jobs.len();
+        race.clean_up();
+        let mut fenced = race.fenced_nodes().await;
+        for _ in 0..TICKS_AFTER {
+            let is_pretended = !race.board().pretended.is_empty();
+            if fenced.is_empty() && !is_pretended && driver.history().actions.is_empty() {
+                break;
+            }
+            // Nodes that idle go again meanwhile; what counts is that none is left
+            // behind, so nothing new is begun.
+            race.pass();
+            let followed = driver.tick(Ring::Schedule, Intent::FollowOnly).await;
+            followed.expect("the ledger is written");
+            race.clean_up();
+            fenced = race.fenced_nodes().await;
+        }
+        tally.left_fenced += fenced.len();
+        tally.left_open += driver.history().actions.len();
+        let board = race.board();
+        if std::env::var_os("RACE_DEBUG").is_some() {
+            eprintln!(
+                "{point:?} {:.1}s deleted {} lost {:?} fenced {fenced:?} open {}",
+                begun.elapsed().as_secs_f32(),
+                board.deleted - deleted,
+                &board.lost[lost..],
+                driver.history().actions.len()
+            );
+        }
+        tally.deleted += board.deleted - deleted;
+        tally.lost += board.lost.len() - lost;
+    }
+    let lost = race.board().lost.clone();
+    Played { tallies, lost }
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn no_job_is_lost_at_any_point_and_no_node_is_left_fenced() {
+    let seed = setting("TRIMTAB_RACE_SEED", 1);
+    let Some(race) = Race::start(true, seed) else { return println!("{SKIPPED}") };
+    let rounds = setting("TRIMTAB_RACE_ROUNDS", 0);
+    let only = std::env::var("TRIMTAB_RACE_POINTS").unwrap_or_default();
+    let is_asked_for = |point: &Point| {
+        only.is_empty() || only.split(',').any(|name| *name == format!("{point:?}"))
+    };
+    let all: Vec<Point> = Point::ALL.into_iter().filter(is_asked_for).collect();
+    // Every point once, then by chance.
+    let mut random = Random::new(seed);
+    let by_chance = |_| *random.pick(&all);
+    let more: Vec<Point> = (all.len() as u64..rounds).map(by_chance).collect();
+    let points = [all, more].concat();
+    let played = play(&race, &points).await;
+    println!("race, seed {seed}:\n{}", played.table());
+    assert_eq!(played.lost, Vec::<String>::new());
+    assert_eq!(played.sum(|tally| tally.left_fenced), 0);
+    assert_eq!(played.sum(|tally| tally.left_open), 0);
+    let deleted = played.sum(|tally| tally.deleted);
+    assert!(deleted >= points.len() / 2, "only {deleted} nodes went");
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn with_the_fence_switched_off_the_same_race_loses_jobs() {
+    let Some(race) = Race::start(false, 1) else { return println!("{SKIPPED}") };
+    let points = [Point::AfterFence, Point::BeforeDelete, Point::DuringDelete];
+    let played = play(&race, &points).await;
+    println!("race without the fence:\n{}", played.table());
+    for (point, tally) in &played.tallies {
+        assert!(tally.lost > 0, "{point:?}: a race that nobody can lose proves nothing");
+    }
+    let by_slurm = played.lost.iter().filter(|lost| lost.contains("was hurt")).count();
+    assert!(by_slurm >= points.len(), "by Slurm's own word, too: {:?}", played.lost);
+}

@@ -1,0 +1,225 @@
+//! Slurm as the daemon meets it: through commands and a key that a round can
+//! break, with the rounds' moments before and after each drain.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use trimtab_core::ids::{ClusterName, LedgerId, NodeName};
+use trimtab_core::snapshot::{Workload, fence_reason};
+use trimtab_daemon::ports::{Fence, FenceOrder, ReadError, WorkloadRead};
+use trimtab_tests::slurm::Cluster;
+
+use super::board::{Fault, Race};
+use super::points::Moment;
+
+/// How long anything of Slurm's may take before a round is given up.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Programs in Slurm's place, by the folder they are in: `{}` is the program.
+const MISPRINTS: [(&str, &str, &str); 4] = [
+    ("empty", "exit 0", "exit 0"),
+    ("empty-squeue", "exec /usr/bin/scontrol \"$@\"", "exit 0"),
+    (
+        "torn-bytes",
+        "text=$(/usr/bin/scontrol \"$@\"; /bin/echo x) || exit\n\
+         /usr/bin/printf %s \"$text\" | /usr/bin/head -c $((${#text} / 2))",
+        "text=$(/usr/bin/squeue \"$@\"; /bin/echo x) || exit\n\
+         /usr/bin/printf %s \"$text\" | /usr/bin/head -c $((${#text} / 2))",
+    ),
+    (
+        "torn-lines",
+        "/usr/bin/scontrol \"$@\" | /usr/bin/awk '{ line[NR] = $0 }\n\
+         END { for (n = 1; n <= NR / 2; n++) print line[n] }'",
+        "/usr/bin/squeue \"$@\" | /usr/bin/awk '{ line[NR] = $0 }\n\
+         END { for (n = 1; n <= NR / 2; n++) print line[n] }'",
+    ),
+];
+
+/// Makes the folder that the daemon's commands and configuration are in: links
+/// that a fault turns elsewhere.
+pub(super) fn tools(cluster: &Cluster) -> PathBuf {
+    let tools = cluster.path().join("tools");
+    fs::create_dir(&tools).expect("made");
+    for (folder, scontrol, squeue) in MISPRINTS {
+        let folder = tools.join(folder);
+        fs::create_dir(&folder).expect("made");
+        for (program, script) in [("scontrol", scontrol), ("squeue", squeue)] {
+            let path = folder.join(program);
+            // A drain is no question: it is done, unless nothing is.
+            let update = format!("[ \"$1\" = update ] && exec /usr/bin/{program} \"$@\"");
+            let update = if script == "exit 0" { "" } else { &update };
+            fs::write(&path, format!("#!/bin/sh\n{update}\n{script}\n")).expect("written");
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("set");
+        }
+    }
+    cluster.script(&["stranger"], &[]);
+    for name in ["slurm.conf", "stranger.conf"] {
+        let text = fs::read_to_string(cluster.path().join(name)).expect("there");
+        // Whoever asks a slurmctld that does not answer gives up soon.
+        fs::write(tools.join(format!("our-{name}")), text + "MessageTimeout=2\n").expect("written");
+    }
+    point(&tools, "bin", Path::new("/usr/bin"));
+    point(&tools, "slurm.conf", &tools.join("our-slurm.conf"));
+    tools
+}
+
+/// Turns a link elsewhere, at once.
+fn point(tools: &Path, link: &str, to: &Path) {
+    let new = tools.join("new");
+    symlink(to, &new).expect("linked");
+    fs::rename(new, tools.join(link)).expect("renamed");
+}
+
+impl Race {
+    /// Something breaks, for some ticks.
+    pub(super) fn break_down(&self, fault: Fault) {
+        let ticks = self.roll(1, 3);
+        match fault {
+            Fault::Killed => self.cluster.script(&["kill"], &[]),
+            Fault::Stopped => self.cluster.script(&["freeze"], &[]),
+            Fault::Stranger => {
+                point(&self.tools, "slurm.conf", &self.tools.join("our-stranger.conf"));
+            }
+            Fault::Empty => point(&self.tools, "bin", &self.tools.join("empty")),
+            Fault::EmptySqueue => point(&self.tools, "bin", &self.tools.join("empty-squeue")),
+            Fault::TornBytes => point(&self.tools, "bin", &self.tools.join("torn-bytes")),
+            Fault::TornLines => point(&self.tools, "bin", &self.tools.join("torn-lines")),
+        }
+        self.board().fault = Some((fault, ticks));
+    }
+
+    /// A tick is over: what is broken is whole again after some of them.
+    pub(super) fn mend_in_time(&self) {
+        let is_over = {
+            let mut board = self.board();
+            let left = board.fault.as_mut().map(|(_, left)| {
+                *left -= 1;
+                *left
+            });
+            left == Some(0)
+        };
+        if is_over {
+            self.mend();
+        }
+    }
+
+    /// What is broken is whole again.
+    pub(super) fn mend(&self) {
+        let Some((fault, _)) = self.board().fault.take() else { return };
+        match fault {
+            Fault::Killed => self.cluster.script(&["resume"], &[]),
+            Fault::Stopped => self.cluster.script(&["thaw"], &[]),
+            Fault::Stranger => {
+                point(&self.tools, "slurm.conf", &self.tools.join("our-slurm.conf"));
+            }
+            Fault::Empty | Fault::EmptySqueue | Fault::TornBytes | Fault::TornLines => {
+                point(&self.tools, "bin", Path::new("/usr/bin"));
+            }
+        }
+        if matches!(fault, Fault::Killed | Fault::Stopped) {
+            self.wait_for("slurmctld knows its nodes", || {
+                let ping = std::process::Command::new("scontrol")
+                    .arg("ping")
+                    .env("SLURM_CONF", self.cluster.path().join("slurm.conf"))
+                    .output();
+                ping.is_ok_and(|output| output.status.success())
+                    && !self.person("sinfo", &["-h", "-N", "-o", "%T"]).contains("unk")
+            });
+        }
+    }
+
+    pub(super) fn person(&self, program: &str, args: &[&str]) -> String {
+        self.cluster.person(program, args)
+    }
+
+    pub(super) fn wait_for(&self, what: &str, holds: impl Fn() -> bool) {
+        let begun = Instant::now();
+        while !holds() {
+            let board = self.board();
+            assert!(begun.elapsed() < PATIENCE, "not in time: {what}; {:?}", board.point);
+            drop(board);
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Waits until a job is in this state.
+    pub(super) fn wait_until(&self, job: &str, state: &str) {
+        self.wait_for(&format!("job {job} is {state}"), || {
+            self.person("squeue", &["-h", "-j", job, "-o", "%T"]) == state
+        });
+    }
+
+    pub(super) fn wait_until_it_runs(&self, job: &str) {
+        self.wait_until(job, "RUNNING");
+    }
+
+    pub(super) fn wait_until_all_run(&self) {
+        let jobs: Vec<String> = self.board().jobs.iter().map(|job| job.id.clone()).collect();
+        for job in jobs {
+            self.wait_until_it_runs(&job);
+        }
+    }
+
+    pub(super) fn undrain(&self, node: &NodeName) {
+        self.person("scontrol", &["update", &format!("nodename={node}"), "state=undrain"]);
+    }
+}
+
+#[async_trait]
+impl WorkloadRead for Race {
+    async fn read(&self, cluster: &ClusterName) -> Result<Workload, ReadError> {
+        let fenced = self.board().fenced.clone();
+        if let Some(node) = fenced {
+            self.moment(Moment::BeforeLook, &node);
+        }
+        let mut workload = self.slurm.read(cluster).await?;
+        let board = self.board();
+        for node in &mut workload.nodes {
+            if let Some(reason) = board.pretended.get(&node.name) {
+                node.drained = Some(reason.as_str().into());
+            }
+        }
+        Ok(workload)
+    }
+}
+
+#[async_trait]
+impl Fence for Race {
+    async fn fence(
+        &self,
+        cluster: &ClusterName,
+        ledger: &LedgerId,
+        orders: &[FenceOrder],
+    ) -> Result<(), ReadError> {
+        let Some(first) = orders.first() else { return Ok(()) };
+        self.moment(Moment::BeforeFence, &first.name);
+        let asked = if self.has_fence {
+            self.slurm.fence(cluster, ledger, orders).await
+        } else {
+            let reason = |order: &FenceOrder| fence_reason(ledger, order.action);
+            let drains = orders.iter().map(|order| (order.name.clone(), reason(order)));
+            self.board().pretended.extend(drains);
+            Ok(())
+        };
+        self.fenced(&first.name);
+        asked
+    }
+
+    async fn release(
+        &self,
+        cluster: &ClusterName,
+        ledger: &LedgerId,
+        orders: &[FenceOrder],
+    ) -> Result<(), ReadError> {
+        if self.has_fence {
+            return self.slurm.release(cluster, ledger, orders).await;
+        }
+        for order in orders {
+            self.board().pretended.remove(&order.name);
+        }
+        Ok(())
+    }
+}
