@@ -26,20 +26,15 @@ const MAY_NOT_CHANGE: &str = "Invalid user id";
 /// What is said to whoever may not see them.
 const MAY_NOT_SEE: &str = "Access/permission denied";
 
-/// A cluster whose daemons run as `slurm`; only root can start one.
-fn cluster(nodes: usize, settings: &[&str]) -> Option<Cluster> {
+/// A cluster whose daemons run as `slurm`, or why there is none: only root can start one.
+fn cluster(nodes: usize, settings: &[&str]) -> Result<Cluster, &'static str> {
     let id = Command::new("id").arg("-u").output().expect("id is there");
     if id.stdout.trim_ascii() != b"0" {
-        println!("SKIPPED: only root can run Slurm's commands as several users");
-        return None;
+        return Err("SKIPPED: only root can run Slurm's commands as several users");
     }
     let mut all = vec!["SlurmUser=slurm"];
     all.extend(settings);
-    let cluster = Cluster::start_with(nodes, &all);
-    if cluster.is_none() {
-        println!("{SKIPPED}");
-    }
-    cluster
+    Cluster::start_with(nodes, &all).ok_or(SKIPPED)
 }
 
 /// Slurm as this user sees it now.
@@ -114,7 +109,10 @@ async fn may_not_drain(slurm: &Slurm) {
 
 #[tokio::test(flavor = "current_thread")]
 async fn without_slurmdbd_only_slurms_own_user_drains_and_sees_what_is_private() {
-    let Some(cluster) = cluster(3, &[]) else { return };
+    let cluster = match cluster(3, &[]) {
+        Ok(cluster) => cluster,
+        Err(why) => return println!("{why}"),
+    };
     let (stranger, own) = (|| as_seen_by(&cluster, TRIMTAB), || as_seen_by(&cluster, SLURM_USER));
     drains_and_takes_it_back(&own()).await;
     may_not_drain(&stranger()).await;
@@ -179,7 +177,10 @@ async fn with_slurmdbd_an_operator_sees_everything_and_an_administrator_drains()
         "AccountingStorageType=accounting_storage/slurmdbd",
         "PrivateData=jobs,nodes,partitions,reservations",
     ];
-    let Some(cluster) = cluster(3, &settings) else { return };
+    let cluster = match cluster(3, &settings) {
+        Ok(cluster) => cluster,
+        Err(why) => return println!("{why}"),
+    };
     let level = |level: &str| {
         let set = format!("adminlevel={level}");
         cluster.person("sacctmgr", &["-i", "modify", "user", TRIMTAB, "set", &set]);

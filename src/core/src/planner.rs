@@ -179,7 +179,7 @@ impl Group<'_> {
         let mut waiting: Vec<(NodeCount, &PendingJob)> =
             holding.map(|job| (demand::nodes_of(job, self.policy), job)).collect();
         let count = waiting.len();
-        waiting.sort_by_key(|(nodes, _)| Reverse(*nodes));
+        waiting.sort_by(|(one, a), (other, b)| other.cmp(one).then_with(|| a.id.cmp(&b.id)));
         waiting.truncate(WaitingJob::LISTED);
         let listed = waiting.into_iter().map(|(nodes, job)| WaitingJob {
             job: job.id.clone(),
