@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use trimtab_core::plan::{Evidence, GroupFigures, Mark, NodeVerdict, Release, Verdict};
+use trimtab_core::plan::{Evidence, GroupFigures, Mark, NodeVerdict, Release, Verdict, WaitingJob};
 use trimtab_core::rule::Counts;
 use trimtab_core::rule::learned::{SoFar, Standing};
 use trimtab_core::units::Span;
@@ -67,6 +67,9 @@ pub(crate) struct GroupDocument {
     wake_usd: Option<f64>,
     surplus: Option<u32>,
     upcoming: u32,
+    /// Jobs that wait for its nodes: how many, and those that take most.
+    waiting_jobs: usize,
+    waiting: Vec<WaitingDocument>,
     spares: u32,
     floor: u32,
     candidates: u32,
@@ -77,6 +80,24 @@ pub(crate) struct GroupDocument {
     next_at: Option<String>,
     learned: Option<LearnedDocument>,
     so_far: Option<SoFarDocument>,
+}
+
+/// A job that waits for nodes of the group.
+#[derive(Serialize)]
+struct WaitingDocument {
+    job: String,
+    nodes: u32,
+    reason: String,
+}
+
+impl WaitingDocument {
+    fn of(waiting: &WaitingJob) -> Self {
+        Self {
+            job: waiting.job.to_string(),
+            nodes: waiting.nodes.0,
+            reason: waiting.reason.to_string(),
+        }
+    }
 }
 
 /// Where the learned timer comes from.
@@ -131,6 +152,8 @@ impl GroupDocument {
             wake_usd: cost.map(|cost| cost.wake.as_dollars()),
             surplus: figures.surplus.map(|count| count.0),
             upcoming: figures.upcoming.0,
+            waiting_jobs: figures.waiting_jobs,
+            waiting: figures.waiting.iter().map(WaitingDocument::of).collect(),
             spares: figures.spares.0,
             floor: figures.floor.0,
             candidates: figures.candidates.0,

@@ -25,8 +25,20 @@ pub(crate) fn of_rule(figures: &GroupFigures, so_far: Option<&SoFar>) -> Vec<Str
         ));
     }
     said.push(next(figures));
+    said.extend(waiting(figures));
     said.extend(so_far.map(costs));
     said
+}
+
+/// Which jobs wait for nodes of the group.
+fn waiting(figures: &GroupFigures) -> Option<String> {
+    let jobs: Vec<String> = figures.waiting.iter().map(ToString::to_string).collect();
+    let more = figures.waiting_jobs.saturating_sub(jobs.len());
+    let (jobs, verb) =
+        (jobs.join(", "), if figures.waiting_jobs == 1 { "job waits" } else { "jobs wait" });
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    (!jobs.is_empty())
+        .then(|| format!("{} {verb} for its nodes: {jobs}{more}", figures.waiting_jobs))
 }
 
 fn timer(figures: &GroupFigures, tau: Span) -> String {
@@ -176,6 +188,7 @@ fn unless(why: &KeepReason, figures: Option<&GroupFigures>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use trimtab_core::plan::WaitingJob;
     use trimtab_core::rule::learned::Fit;
     use trimtab_core::units::Time;
 
@@ -190,7 +203,11 @@ mod tests {
             pooled_gaps: 9,
             spares: NodeCount(1),
         };
-        let figures = GroupFigures {
+        timer(&figures(Some(fit), standing), Span::mins(in_force))
+    }
+
+    fn figures(fit: Option<Fit>, standing: Option<Standing>) -> GroupFigures {
+        GroupFigures {
             counts: None,
             covered_since: None,
             tau: None,
@@ -206,10 +223,30 @@ mod tests {
             bound: None,
             wanted_back: NodeCount::ZERO,
             next_at: None,
-            fit: Some(fit),
+            fit,
             standing,
+        }
+    }
+
+    #[test]
+    fn waiting_jobs_are_named_with_what_they_wait_for() {
+        let job = |id: &str, nodes, reason: &str| WaitingJob {
+            job: id.parse().expect("an id"),
+            nodes: NodeCount(nodes),
+            reason: reason.into(),
         };
-        timer(&figures, Span::mins(in_force))
+        let mut figures = figures(None, None);
+        assert_eq!(waiting(&figures), None);
+        figures.waiting = vec![job("12_3", 4, "Resources"), job("9", 1, "\u{1b}[2JPriority")];
+        figures.waiting_jobs = 5;
+        assert_eq!(
+            waiting(&figures).expect("a sentence"),
+            "5 jobs wait for its nodes: 12_3 (4 nodes, Resources), 9 (1 node, [2JPriority) and 3 more"
+        );
+        figures.waiting = vec![job("7", 1, "")];
+        figures.waiting_jobs = 1;
+        let said = waiting(&figures).expect("a sentence");
+        assert_eq!(said, "1 job waits for its nodes: 7 (1 node)");
     }
 
     #[test]
