@@ -1,7 +1,10 @@
 //! `squeue`: jobs that hold nodes, and jobs that wait for some.
 //!
 //! Fields are asked for one by one and separated by a character that no name
-//! in Slurm can have; names that users give to jobs are not asked for at all.
+//! in Slurm can have; names that users give to jobs are not asked for at all. The
+//! line of titles is asked for, too: without it an answer that never came would
+//! read like "no jobs", and a node whose only job is suspended is idle by all else
+//! that Slurm says of it.
 
 use std::collections::BTreeSet;
 
@@ -16,13 +19,12 @@ const SEPARATOR: char = '\u{1f}';
 
 /// The arguments that ask for jobs that hold nodes. Without a filter squeue
 /// shows jobs that are not over, whatever else they are.
-pub const ACTIVE: [&str; 4] = ["-h", "-a", "-o", "%i\u{1f}%T\u{1f}%N"];
+pub const ACTIVE: [&str; 3] = ["-a", "-o", "%i\u{1f}%T\u{1f}%N"];
 
 /// The arguments that ask for waiting jobs, arrays task by task. Only `-O` knows
 /// what a job asks for in all and for each task; it pads each field to its width
 /// and puts our character behind it.
-pub const PENDING: [&str; 7] = [
-    "-h",
+pub const PENDING: [&str; 6] = [
     "-a",
     "-r",
     "-t",
@@ -48,7 +50,7 @@ pub struct ActiveJob {
 /// At the first line that is not as it was asked for.
 pub fn parse_active(text: &str) -> Result<Vec<ActiveJob>, String> {
     let mut jobs = vec![];
-    for line in text.lines().filter(|line| !line.is_empty()) {
+    for line in below_titles::<3>(text)? {
         let [id, state, nodes] = fields(line)?;
         let nodes = hostlist::expand(nodes).map_err(|why| odd(line, &why.to_string()))?;
         if nodes.is_empty() {
@@ -76,8 +78,24 @@ pub(crate) fn claim(state: &str, id: JobId) -> Claim {
 /// # Errors
 /// At the first line that is not as it was asked for.
 pub fn parse_pending(text: &str) -> Result<Vec<PendingJob>, String> {
-    let lines = text.lines().filter(|line| !line.trim().is_empty());
-    lines.map(parse_pending_line).collect()
+    // Each field ends in a separator, and nothing follows the last.
+    below_titles::<11>(text)?.map(parse_pending_line).collect()
+}
+
+/// The lines below that of the titles, of which there are so many.
+fn below_titles<const N: usize>(text: &str) -> Result<impl Iterator<Item = &str>, String> {
+    if !text.ends_with('\n') {
+        return Err("it ends in the middle of a line".to_owned());
+    }
+    let mut lines = text.lines().filter(|line| !line.trim().is_empty());
+    let titles: [&str; N] = match lines.next() {
+        Some(line) => fields(line)?,
+        None => return Err("nothing was printed, not even the titles".to_owned()),
+    };
+    if titles[0] != "JOBID" {
+        return Err(odd(titles[0], "the titles are others"));
+    }
+    Ok(lines)
 }
 
 fn parse_pending_line(line: &str) -> Result<PendingJob, String> {
@@ -224,6 +242,12 @@ fn odd(line: &str, what: &str) -> String {
 mod tests {
     use super::*;
 
+    /// As squeue prints it.
+    fn titled(lines: &[String]) -> String {
+        let all = [&[active("JOBID", "STATE", "NODELIST")], lines].concat();
+        all.join("\n") + "\n"
+    }
+
     fn active(id: &str, state: &str, nodes: &str) -> String {
         [id, state, nodes].join("\u{1f}")
     }
@@ -240,7 +264,7 @@ mod tests {
             active("13_[1-5%2]", "PENDING", ""),
             active("14+1", "RUNNING", "n6"),
         ];
-        let jobs = parse_active(&text.join("\n")).expect("jobs");
+        let jobs = parse_active(&titled(&text)).expect("jobs");
         let said: Vec<String> =
             jobs.iter().map(|job| format!("{} on {:?}", job.claim, job.nodes.len())).collect();
         assert_eq!(
@@ -255,8 +279,39 @@ mod tests {
             ]
         );
         for wrong in ["7", &active("7", "RUNNING", "n[1"), &active("7 8", "RUNNING", "n1")] {
-            assert!(parse_active(wrong).is_err(), "{wrong}");
+            assert!(parse_active(&titled(&[wrong.to_owned()])).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn an_answer_that_never_came_is_not_taken_for_no_jobs() {
+        assert_eq!(parse_active(&titled(&[])), Ok(vec![]));
+        assert_eq!(parse_pending(&waiting_titles()), Ok(vec![]));
+        let all = titled(&[active("7", "SUSPENDED", "n3")]);
+        for end in 0..all.len() {
+            // Only whole lines can be missing without a trace.
+            let is_whole = all[..end].ends_with('\n');
+            assert_eq!(parse_active(&all[..end]).is_ok(), is_whole, "{:?}", &all[..end]);
+        }
+        for nothing in ["", "\n", "7\u{1f}RUNNING\u{1f}n1\n"] {
+            assert!(parse_active(nothing).is_err(), "{nothing:?}");
+            assert!(parse_pending(nothing).is_err(), "{nothing:?}");
+        }
+    }
+
+    fn waiting_titles() -> String {
+        waiting([
+            "JOBID",
+            "PARTITION",
+            "NODES",
+            "TASKS",
+            "TRES_PER_JOB",
+            "TRES_PER_NODE",
+            "TRES_PER_TASK",
+            "REASON",
+            "START_TIME",
+            "RESERVATION",
+        ]) + "\n"
     }
 
     fn waiting(fields: [&str; 10]) -> String {
@@ -264,7 +319,7 @@ mod tests {
     }
 
     fn pending(fields: [&str; 10]) -> PendingJob {
-        parse_pending(&waiting(fields)).expect("a job").remove(0)
+        parse_pending(&(waiting_titles() + &waiting(fields) + "\n")).expect("a job").remove(0)
     }
 
     #[test]
@@ -330,7 +385,11 @@ mod tests {
             &good.replacen("N/A         \u{1f}(null)", "soon        \u{1f}(null)", 1),
             "squeue: error: Invalid job format specification",
         ] {
-            assert!(parse_pending(wrong).is_err(), "{wrong:?}");
+            let all = format!("{}{wrong}\n", waiting_titles());
+            assert!(parse_pending(&all).is_err(), "{wrong:?}");
         }
+        let all = waiting_titles() + &good;
+        assert!(parse_pending(&all).is_err(), "cut off");
+        assert_eq!(parse_pending(&(all + "\n")).expect("one job").len(), 1);
     }
 }

@@ -25,6 +25,10 @@ pub struct Reservation {
 /// # Errors
 /// At the first line that is not as Slurm writes it.
 pub fn parse(text: &str) -> Result<Vec<Reservation>, String> {
+    // Slurm says so where there are none.
+    if text.trim().is_empty() || !text.ends_with('\n') {
+        return Err("the answer is cut off, or none was printed".to_owned());
+    }
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let lines = lines.filter(|line| *line != "No reservations in the system");
     lines.map(parse_line).collect()
@@ -64,9 +68,14 @@ mod tests {
         let ends = (found[0].from, found[0].to, found[0].nodes.len());
         assert_eq!(ends, (Time::from_secs(10), Time::from_secs(610), 2));
         assert_eq!(parse("No reservations in the system\n"), Ok(vec![]));
-        for wrong in
-            ["x", "ReservationName=x", "ReservationName=x StartTime=soon EndTime=1 Nodes=n"]
-        {
+        assert!(parse(text.trim_end()).is_err(), "cut off");
+        for wrong in [
+            "",
+            "\n",
+            "x\n",
+            "ReservationName=x\n",
+            "ReservationName=x StartTime=soon EndTime=1 Nodes=n\n",
+        ] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
     }
