@@ -30,9 +30,15 @@ impl Slurm {
         is_right: impl Fn(&FenceOrder, &Node) -> bool,
     ) -> Result<Vec<&'a FenceOrder>, ReadError> {
         let found = self.backend.nodes().await?;
-        let now: BTreeMap<&NodeName, &Node> = found.iter().map(|node| (&node.name, node)).collect();
-        let is_right =
-            |order: &&FenceOrder| now.get(&order.name).is_some_and(|node| is_right(order, node));
+        let mut now: BTreeMap<&NodeName, Vec<&Node>> = BTreeMap::new();
+        for node in &found {
+            now.entry(&node.name).or_default().push(node);
+        }
+        let is_right = |order: &&FenceOrder| match now.get(&order.name).map(Vec::as_slice) {
+            Some([node]) => is_right(order, node),
+            // What is told twice of one node is told by nobody.
+            Some(_) | None => false,
+        };
         Ok(orders.iter().filter(is_right).collect())
     }
 

@@ -6,6 +6,10 @@
 //! the keys that are needed are looked for, and one that is there twice makes the
 //! answer unreadable: it cannot be told which of them Slurm wrote.
 //!
+//! A text with a line end goes on in lines of its own making. Nothing is told of a
+//! node whose text does: what follows could be anything, another node's line, too.
+//! The others are what they are, or one comment would keep our drains on all of them.
+//!
 //! 22.05 and 24.11 write what is read here alike.
 
 use std::collections::BTreeSet;
@@ -47,8 +51,20 @@ pub struct Node {
 /// # Errors
 /// At the first line that is not as Slurm writes it.
 pub fn parse(text: &str) -> Result<Vec<Node>, String> {
-    let lines = text.lines().filter(|line| !line.trim().is_empty());
-    lines.map(parse_line).collect()
+    if !text.is_empty() && !text.ends_with('\n') {
+        return Err("the answer ends in the middle of a line".to_owned());
+    }
+    let mut nodes: Vec<Node> = vec![];
+    for line in text.lines().filter(|line| !line.trim().is_empty()) {
+        match nodes.last() {
+            Some(last) if !line.starts_with("NodeName=") => {
+                let unclear = Node::unclear(last.name.clone());
+                nodes.push(unclear);
+            }
+            Some(_) | None => nodes.push(parse_line(line)?),
+        }
+    }
+    Ok(nodes)
 }
 
 fn parse_line(whole: &str) -> Result<Node, String> {
@@ -88,6 +104,22 @@ fn texts_begin(line: &str) -> usize {
 }
 
 impl Node {
+    /// What is put beside a node of which nothing can be told: what is told of one
+    /// twice counts for nothing (`core::assemble`), and it is neither drained nor
+    /// undrained (`crate::fence`).
+    fn unclear(name: NodeName) -> Self {
+        Self {
+            name,
+            condition: Condition::Down,
+            claims: vec![],
+            is_allocated: false,
+            drained: Some("".into()),
+            hostname: None,
+            address: None,
+            offers: None,
+        }
+    }
+
     /// Takes in the words of a state, the base state first.
     pub(crate) fn read_state<'a>(
         &mut self,
@@ -203,7 +235,7 @@ mod tests {
              CPUTot=8 CPULoad=1.34 Gres=gpu:8 NodeAddr=127.0.0.1 Port=17108 Version=22.05.8 \
              OS=Linux 6.1.0 #1 SMP PREEMPT_DYNAMIC @0  RealMemory=32000 AllocMem=0 Boards=1 \
              State={state} ThreadsPerCore=1 Owner=N/A Partitions=gpu  CfgTRES=cpu=8 \
-             AllocTRES= CapWatts=n/a{rest}"
+             AllocTRES= CapWatts=n/a{rest}\n"
         )
     }
 
@@ -296,13 +328,29 @@ mod tests {
                 "`a/b` is not a node name (letters, digits, `.`, `_`, `-`)",
             ),
         ] {
-            assert_eq!(parse(text).expect_err(text), said);
+            assert_eq!(parse(&format!("{text}\n")).expect_err(text), said);
         }
         assert_eq!(parse(""), Ok(vec![]), "no node at all, which the snapshot does not believe");
-        assert!(parse("No nodes in the system").is_err());
+        assert!(parse("No nodes in the system\n").is_err());
+        let cut_off = line("IDLE", 0, "").trim_end().to_owned();
+        assert!(parse(&cut_off).expect_err("cut off").contains("in the middle of a line"));
         let texts = " Comment=x State=IDLE Reason=y CPUAlloc=0 Extra=State=IDLE";
         assert!(parse(&line("ALLOCATED", 8, texts)).expect("a node")[0].is_allocated);
         let forged = line("ALLOCATED", 8, "").replace("Gres=gpu:8", "Gres=gpu State=IDLE");
         assert!(parse(&forged).expect_err("two states").contains("State= twice"));
+    }
+
+    #[test]
+    fn nothing_is_told_of_a_node_whose_text_has_a_line_end_and_the_others_are_read() {
+        let other = line("IDLE", 0, "").replace("ip-10-0-0-8", "ip-10-0-0-9");
+        for text in [
+            " Comment=a\nb CPUAlloc=0 Extra=c Reason=x [root@t]",
+            " Comment=a\nNodeName=ip-10-0-0-8 CPUAlloc=0 State=IDLE",
+        ] {
+            let nodes = parse(&(line("ALLOCATED+DRAIN", 8, text) + &other)).expect(text);
+            let times = nodes.iter().filter(|node| node.name.as_str() == "ip-10-0-0-8").count();
+            assert_eq!(times, 2, "{text}");
+            assert_eq!(nodes.last(), parse(&other).expect("one").first(), "{text}");
+        }
     }
 }
