@@ -131,6 +131,9 @@ impl Node {
         for flag in words {
             match flag {
                 "DRAIN" => is_drained = true,
+                // On top of what the node was; HyperPod's words for a node that it shall
+                // replace are `state=fail reason="Action:Replace"`.
+                "FAIL" => self.condition = Condition::Down,
                 // How the node came to be known, not what becomes of it.
                 "CLOUD" | "DYNAMIC_NORM" => {}
                 "PLANNED" => self.claims.push(Claim::Planned),
@@ -281,7 +284,7 @@ mod tests {
         for state in ["ALLOCATED", "MIXED", "MIXED+DRAIN", "ALLOCATED+COMPLETING"] {
             assert!(node(state, " Reason=x [root@t]").is_allocated, "{state}");
         }
-        for state in ["DOWN", "DOWN*", "DOWN+DRAIN", "ERROR", "FAIL"] {
+        for state in ["DOWN", "DOWN*", "DOWN+DRAIN", "ERROR", "FAIL", "IDLE+FAIL", "MIXED+FAIL"] {
             assert_eq!(node(state, "").condition, Condition::Down, "{state}");
         }
         assert!(parse(&line("IDLE", 1, "")).expect("a node")[0].is_allocated);
