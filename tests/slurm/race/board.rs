@@ -82,12 +82,9 @@ pub(super) struct Board {
     /// What is wrong now, and for how many ticks more.
     pub(super) fault: Option<(Fault, u64)>,
     pub(super) jobs: Vec<Job>,
-    /// Nodes that a person has drained, failed or set down.
-    pub(super) touched: Vec<NodeName>,
     /// What a person's node has to say at the end of the round.
     pub(super) reasons: BTreeMap<NodeName, &'static str>,
     pub(super) rebooting: Vec<NodeName>,
-    pub(super) is_reserved: bool,
     pub(super) deleted: usize,
     pub(super) lost: Vec<String>,
     /// Drains that are only pretended, where the fence is switched off.
@@ -126,10 +123,8 @@ impl Race {
             later: vec![],
             fault: None,
             jobs: vec![],
-            touched: vec![],
             reasons: BTreeMap::new(),
             rebooting: vec![],
-            is_reserved: false,
             deleted: 0,
             lost: vec![],
             pretended: BTreeMap::new(),
@@ -396,6 +391,6 @@ pub(super) fn others(role: Role) -> GroupName {
     name.parse().expect("a name")
 }
 
-fn worker_names() -> impl Iterator<Item = NodeName> {
+pub(super) fn worker_names() -> impl Iterator<Item = NodeName> {
     (1..=WORKERS).map(|n| format!("ip-10-0-0-{n}").parse().expect("a name"))
 }

@@ -9,7 +9,7 @@ use trimtab_core::ids::{LedgerId, NodeName};
 use trimtab_core::snapshot::FenceSight;
 use trimtab_daemon::ports::{Clock, WorkloadRead};
 
-use super::board::{Race, research};
+use super::board::{Race, research, worker_names};
 
 /// A job that was handed in.
 #[derive(Debug, Clone)]
@@ -123,15 +123,20 @@ impl Race {
         let _ = fs::remove_file(self.cluster.path().join("starts"));
     }
 
+    /// Also those of earlier rounds, which a slurmctld that was killed may remember.
     fn end_jobs(&self) {
-        for job in std::mem::take(&mut self.board().jobs) {
-            self.person("scancel", &[&job.id]);
-        }
-        self.wait_for("jobs end", || self.person("squeue", &["-h"]).is_empty());
+        self.board().jobs.clear();
+        self.wait_for("jobs end", || {
+            let left = self.person("squeue", &["-h", "-o", "%T"]);
+            if left.lines().any(|state| state != "COMPLETING") {
+                self.person("scancel", &["--user", &self.person("id", &["-un"])]);
+            }
+            left.is_empty()
+        });
     }
 
     fn end_what_persons_did(&self) {
-        if std::mem::take(&mut self.board().is_reserved) {
+        if self.person("scontrol", &["show", "res", "-o"]).contains("ReservationName=mine ") {
             self.person("scontrol", &["delete", "reservationname=mine"]);
         }
         for node in std::mem::take(&mut self.board().rebooting) {
@@ -149,12 +154,17 @@ impl Race {
                 board.lost.push(format!("{point:?}: `{reason}` was overwritten: {shown}"));
             }
         }
-        for node in std::mem::take(&mut self.board().touched) {
+        // All nodes: a slurmctld that was killed may remember what was undone. A machine
+        // that took a dead one's place is not what the person meant.
+        let is_out =
+            |shown: &str| ["+DRAIN", "=DOWN", "+FAIL"].iter().any(|state| shown.contains(state));
+        if !is_out(&self.person("scontrol", &["show", "node", "-o"])) {
+            return;
+        }
+        for node in worker_names() {
             let shown = self.shown(&node);
-            // A machine that took a dead one's place is not what the person meant.
-            let is_theirs = ["DRAIN", "DOWN", "FAIL"].iter().any(|state| shown.contains(state))
-                && !shown.contains(" Reason=trimtab:");
-            if is_theirs {
+            let (of_slurm, reason) = shown.split_once(" Reason=").unwrap_or((&shown, ""));
+            if is_out(of_slurm) && !reason.starts_with("trimtab:") {
                 self.person("scontrol", &["update", &format!("nodename={node}"), "state=resume"]);
             }
         }

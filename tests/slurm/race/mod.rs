@@ -42,6 +42,9 @@ const TICKS: usize = 10;
 /// has come: a node that was resumed is not idle for seconds.
 const TICKS_MORE: usize = 300;
 
+/// After so many rounds, what they came to is told.
+const ROUNDS_TO_TELL: usize = 25;
+
 /// Ticks after a round until whatever is under way has come to its end: 15 minutes
 /// where no answer came.
 const TICKS_AFTER: usize = 40;
@@ -99,24 +102,31 @@ impl Played {
     fn sum(&self, of: impl Fn(&Tally) -> usize) -> usize {
         self.tallies.values().map(of).sum()
     }
+}
 
-    /// A row a point, as the documentation has it.
-    fn table(&self) -> String {
-        let mut lines = vec![
-            "| point | rounds | jobs | nodes deleted | jobs lost | nodes left fenced |".to_owned(),
-            "|---|---|---|---|---|---|".to_owned(),
-        ];
-        for (point, tally) in &self.tallies {
-            let Tally { rounds, deleted, jobs, lost, left_fenced, .. } = tally;
-            lines.push(format!(
-                "| {point:?} | {rounds} | {jobs} | {deleted} | {lost} | {left_fenced} |"
-            ));
-        }
-        let rounds: u32 = self.tallies.values().map(|tally| tally.rounds).sum();
-        let [jobs, deleted] = [self.sum(|tally| tally.jobs), self.sum(|tally| tally.deleted)];
-        let [lost, fenced] = [self.sum(|tally| tally.lost), self.sum(|tally| tally.left_fenced)];
-        lines.push(format!("| all | {rounds} | {jobs} | {deleted} | {lost} | {fenced} |"));
-        lines.join("\n")
+/// A row a point, as the documentation has it.
+fn table(tallies: &BTreeMap<Point, Tally>) -> String {
+    let mut lines = vec![
+        "| point | rounds | jobs | nodes deleted | jobs lost | nodes left fenced |".to_owned(),
+        "|---|---|---|---|---|---|".to_owned(),
+    ];
+    let mut all = Tally::default();
+    for (point, tally) in tallies {
+        lines.push(tally.row(&format!("{point:?}")));
+        all.rounds += tally.rounds;
+        all.jobs += tally.jobs;
+        all.deleted += tally.deleted;
+        all.lost += tally.lost;
+        all.left_fenced += tally.left_fenced;
+    }
+    lines.push(all.row("all"));
+    lines.join("\n")
+}
+
+impl Tally {
+    fn row(&self, name: &str) -> String {
+        let Self { rounds, jobs, deleted, lost, left_fenced, left_open: _ } = self;
+        format!("| {name} | {rounds} | {jobs} | {deleted} | {lost} | {left_fenced} |")
     }
 }
 
@@ -124,12 +134,14 @@ async fn play(race: &Arc<Race>, points: &[Point]) -> Played {
     let ledger = Arc::new(SqliteLedger::in_memory(race.dial.now()).expect("a ledger"));
     let mut driver = Driver::start(race.ports(), ledger, policy()).await.expect("it starts");
     let mut tallies: BTreeMap<Point, Tally> = BTreeMap::new();
-    for point in points {
+    for (round, point) in points.iter().enumerate() {
+        if round > 0 && round % ROUNDS_TO_TELL == 0 {
+            println!("race, {round} rounds so far:\n{}", table(&tallies));
+        }
         let (deleted, lost) = {
             let board = race.board();
             (board.deleted, board.lost.len())
         };
-        let begun = std::time::Instant::now();
         race.begin(*point);
         for tick in 0..TICKS + TICKS_MORE {
             if tick >= TICKS {
@@ -165,15 +177,6 @@ async fn play(race: &Arc<Race>, points: &[Point]) -> Played {
         tally.left_fenced += fenced.len();
         tally.left_open += driver.history().actions.len();
         let board = race.board();
-        if std::env::var_os("RACE_DEBUG").is_some() {
-            eprintln!(
-                "{point:?} {:.1}s deleted {} lost {:?} fenced {fenced:?} open {}",
-                begun.elapsed().as_secs_f32(),
-                board.deleted - deleted,
-                &board.lost[lost..],
-                driver.history().actions.len()
-            );
-        }
         tally.deleted += board.deleted - deleted;
         tally.lost += board.lost.len() - lost;
     }
@@ -197,7 +200,7 @@ async fn no_job_is_lost_at_any_point_and_no_node_is_left_fenced() {
     let more: Vec<Point> = (all.len() as u64..rounds).map(by_chance).collect();
     let points = [all, more].concat();
     let played = play(&race, &points).await;
-    println!("race, seed {seed}:\n{}", played.table());
+    println!("race, seed {seed}:\n{}", table(&played.tallies));
     assert_eq!(played.lost, Vec::<String>::new());
     assert_eq!(played.sum(|tally| tally.left_fenced), 0);
     assert_eq!(played.sum(|tally| tally.left_open), 0);
@@ -208,12 +211,19 @@ async fn no_job_is_lost_at_any_point_and_no_node_is_left_fenced() {
 #[tokio::test(flavor = "current_thread")]
 async fn with_the_fence_switched_off_the_same_race_loses_jobs() {
     let Some(race) = Race::start(false, 1) else { return println!("{SKIPPED}") };
-    let points = [Point::AfterFence, Point::BeforeDelete, Point::DuringDelete];
-    let played = play(&race, &points).await;
-    println!("race without the fence:\n{}", played.table());
-    for (point, tally) in &played.tallies {
-        assert!(tally.lost > 0, "{point:?}: a race that nobody can lose proves nothing");
+    for point in [Point::AfterFence, Point::BeforeDelete, Point::DuringDelete] {
+        // On a machine that is busy enough, a job may start before the look and be seen.
+        let mut by_slurm = vec![];
+        for _ in 0..3 {
+            let played = play(&race, &[point]).await;
+            println!("race without the fence:\n{}", table(&played.tallies));
+            by_slurm = played.lost;
+            by_slurm.retain(|lost| lost.contains(&format!("{point:?}: ")));
+            by_slurm.retain(|lost| lost.contains("was hurt"));
+            if !by_slurm.is_empty() {
+                break;
+            }
+        }
+        assert!(!by_slurm.is_empty(), "{point:?}: a race that nobody can lose proves nothing");
     }
-    let by_slurm = played.lost.iter().filter(|lost| lost.contains("was hurt")).count();
-    assert!(by_slurm >= points.len(), "by Slurm's own word, too: {:?}", played.lost);
 }

@@ -165,7 +165,7 @@ impl Race {
             Point::BeforeFence => self.run(node),
             // Where there is no fence, it begins after the look and before the call.
             Point::AfterFence => {
-                let after = if self.has_fence { self.roll(0, 2) } else { 2 };
+                let after = if self.has_fence { self.roll(0, 2) } else { 8 };
                 self.submit(&["-w", node.as_str(), &format!("--begin=now+{after}")]);
             }
             Point::BeforeLook | Point::BeforeDelete | Point::DuringDelete => {
@@ -215,7 +215,6 @@ impl Race {
                 let name = ["create", "reservationname=mine", "users=root", &nodes];
                 let when = ["starttime=now", "duration=365-00:00:00", "flags=maint,ignore_jobs"];
                 self.person("scontrol", &[&name[..], &when].concat());
-                self.board().is_reserved = true;
             }
             Point::Restart => {
                 self.cluster.script(&["halt"], &[]);
@@ -264,11 +263,9 @@ impl Race {
     fn person_sets(&self, node: &NodeName, moment: Moment, state: &str, reason: &'static str) {
         let (name, state) = (format!("nodename={node}"), format!("state={state}"));
         self.person("scontrol", &["update", &name, &state, &format!("reason={reason}")]);
-        let mut board = self.board();
-        board.touched.push(node.clone());
         // What the call has taken no longer bears anything.
         if moment != Moment::BeforeDelete {
-            board.reasons.insert(node.clone(), reason);
+            self.board().reasons.insert(node.clone(), reason);
         }
     }
 
@@ -289,7 +286,6 @@ impl Race {
         let update = [OsStr::new("update"), OsStr::new(&name), OsStr::new("state=drain")];
         let all = [&update[..], &[OsStr::from_bytes(&reason)]].concat();
         self.cluster.person_with_bytes("scontrol", &all);
-        self.board().touched.push(other);
     }
 
     /// Held by their owner, or waiting for a node that is fenced.
