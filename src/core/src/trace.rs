@@ -136,6 +136,38 @@ pub fn parse_jobs(text: &str) -> Result<Vec<TraceJob>, TraceError> {
     Ok(jobs)
 }
 
+/// A job table of these jobs, in their order: what [`parse_jobs`] reads.
+pub fn write_jobs<'a>(jobs: impl IntoIterator<Item = &'a TraceJob>) -> String {
+    let mut text = format!("{JOB_HEADER}\n");
+    for job in jobs {
+        let TraceJob { submit, start, end, nodes, gpus, partition } = job;
+        let fields = [
+            seconds(*submit),
+            seconds(*start),
+            seconds(*end),
+            nodes.to_string(),
+            decimal(i64::from(gpus.0)),
+            partition.to_string(),
+        ];
+        text.push_str(&fields.join(","));
+        text.push('\n');
+    }
+    text
+}
+
+fn seconds(span: Span) -> String {
+    // Read as for ever, whatever the largest span is.
+    if span.is_forever() { "1e300".to_owned() } else { decimal(span.0.max(0)) }
+}
+
+/// So many thousandths, with decimals only where there are some.
+fn decimal(thousandths: i64) -> String {
+    match (thousandths / 1000, thousandths % 1000) {
+        (whole, 0) => whole.to_string(),
+        (whole, rest) => format!("{whole}.{rest:03}"),
+    }
+}
+
 /// Reads a table of node curves, one curve for each partition in it, in order
 /// of their names. Rows may come in any order; of several rows of one instant
 /// the last one holds, and rows that change nothing are left out.
@@ -368,6 +400,16 @@ mod tests {
         let gpus: Vec<_> = jobs.iter().map(|job| job.gpus.0).collect();
         assert_eq!(gpus, [460, 1, 16_000]);
         assert_eq!((jobs[2].nodes, jobs[2].partition.as_str()), (NodeCount(2), "b"));
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let table = format!(
+            "{JOB_HEADER}\n0,0,12,2,16,b\n3,4.500,1e300,1,0.460,a\n3,7,7.001,100000,0.001,c-d\n"
+        );
+        let read = parse_jobs(&table).expect("a table");
+        assert_eq!(write_jobs(&read), table);
+        assert_eq!(write_jobs([]), format!("{JOB_HEADER}\n"));
     }
 
     #[test]

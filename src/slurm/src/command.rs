@@ -22,13 +22,15 @@ pub struct Commands {
     conf: PathBuf,
 }
 
-/// The two programs that are run.
+/// The programs that are run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Program {
     /// Nodes, reservations, drains.
     Scontrol,
     /// Jobs.
     Squeue,
+    /// Jobs that are over, from slurmdbd.
+    Sacct,
 }
 
 impl Program {
@@ -37,6 +39,7 @@ impl Program {
         match self {
             Self::Scontrol => "scontrol",
             Self::Squeue => "squeue",
+            Self::Sacct => "sacct",
         }
     }
 }

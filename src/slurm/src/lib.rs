@@ -3,7 +3,8 @@
 //! [`Slurm`] asks four questions to observe a cluster (nodes, jobs that hold
 //! nodes, jobs that wait, reservations) and reads the answers strictly: an
 //! answer that is not as Slurm writes it is no answer. [`command`] runs one
-//! command; [`nodes`], [`jobs`], [`reservations`] and [`hostlist`] read text.
+//! command; [`nodes`], [`jobs`], [`reservations`] and [`hostlist`] read text. What
+//! ran in the past is in [`history`], for traces; the daemon does not ask for it.
 //!
 //! Everything but a plain idle node is claimed: a state that this build does
 //! not know is a claim, too. Text is all that is read, no JSON: in 22.05 the
@@ -15,6 +16,7 @@ pub mod command;
 pub mod configuration;
 pub mod fence;
 pub mod files;
+pub mod history;
 pub mod hostlist;
 pub mod jobs;
 pub mod nodes;

@@ -17,9 +17,21 @@ pub(crate) fn parse(text: &str) -> Result<Option<Time>, String> {
     Ok(Some(Time::from_secs(at.as_second())))
 }
 
+/// The time as Slurm's commands take it, to the second.
+pub(crate) fn print(at: Time) -> String {
+    at.to_string().trim_end_matches('Z').to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_printed_is_read_back() {
+        let at = Time::from_secs(1_795_597_460);
+        assert_eq!(print(at), "2026-11-25T09:04:20");
+        assert_eq!(parse(&print(at)), Ok(Some(at)));
+    }
 
     #[test]
     fn times_are_utc_or_none_or_wrong() {
