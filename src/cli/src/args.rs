@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use trimtab_core::policy::Factor;
-use trimtab_core::units::{Span, UsdPerHour};
+use trimtab_core::units::{Span, Time, UsdPerHour};
 
 use crate::output::Format;
 use crate::wiring::span;
@@ -35,6 +35,8 @@ pub(crate) enum Command {
     History(HistoryArgs),
     /// What policies would have cost on recorded load, beside the clairvoyant optimum
     Backtest(BacktestArgs),
+    /// What ran on a cluster, as a trace
+    Trace(TraceArgs),
     /// Report every problem of a configuration at once, or what is in force and why
     CheckConfig(CheckConfigArgs),
     /// Stop deleting, now and until `resume`
@@ -249,6 +251,58 @@ fn days(text: &str) -> Result<(u32, u32), String> {
     ends.ok_or_else(|| "write two days, the first before the second, such as 21-107".to_owned())
 }
 
+/// `trimtab trace`
+#[derive(Debug, Args)]
+pub(crate) struct TraceArgs {
+    #[command(subcommand)]
+    pub(crate) command: TraceCommand,
+}
+
+/// What to do with traces.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TraceCommand {
+    /// Write the jobs that slurmdbd remembers as a job table, which `backtest` reads; names of
+    /// jobs and users are not asked for
+    Export(TraceExportArgs),
+}
+
+/// `trimtab trace export`
+#[derive(Debug, Args)]
+pub(crate) struct TraceExportArgs {
+    /// The configuration file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+    /// Which of its clusters [default: the only one]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) cluster: Option<String>,
+    /// The trace's zero, in UTC: a day such as 2026-11-01, or 2026-11-01T09:00:00Z
+    #[arg(long, value_name = "WHEN", value_parser = instant)]
+    pub(crate) from: Time,
+    /// Its end; jobs that still ran end there [default: now]
+    #[arg(long, value_name = "WHEN", value_parser = instant)]
+    pub(crate) to: Option<Time>,
+    /// Where the table goes, in the place of what was there [default: standard output]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// With --file: how what the trace holds is told
+    #[arg(long, value_enum, default_value_t = Format::Table, requires_if("json", "file"))]
+    pub(crate) output: Format,
+}
+
+/// A day's beginning, or an instant; in UTC unless it says another zone.
+fn instant(text: &str) -> Result<Time, String> {
+    let day = || {
+        // A civil date is read out of longer texts, too.
+        let date = (text.len() == 10).then(|| text.parse::<jiff::civil::Date>().ok()).flatten()?;
+        date.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|midnight| midnight.timestamp())
+    };
+    let at = text.parse::<jiff::Timestamp>().ok().or_else(day);
+    let at = at.map(|at| Time::from_secs(at.as_second())).filter(|at| at.0 >= 0);
+    at.ok_or_else(|| {
+        "write a day such as 2026-11-01, or an instant such as 2026-11-01T09:00:00Z".to_owned()
+    })
+}
+
 /// `trimtab history`
 #[derive(Debug, Args)]
 pub(crate) struct HistoryArgs {
@@ -348,4 +402,19 @@ pub(crate) struct UnfenceArgs {
     /// How the outcome is printed
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub(crate) output: Format,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instant_is_a_day_or_says_its_zone() {
+        let day = instant("2026-11-01").expect("a day");
+        assert_eq!(day.to_string(), "2026-11-01T00:00:00Z");
+        assert_eq!(instant("2026-11-01T01:00:00+01:00"), Ok(day));
+        for wrong in ["2026-11", "2026-11-01T00:00:00", "yesterday", "1969-12-31", "2026-11-31"] {
+            assert!(instant(wrong).is_err(), "{wrong}");
+        }
+    }
 }

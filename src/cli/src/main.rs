@@ -18,6 +18,7 @@ mod remote;
 mod run;
 mod service;
 mod simulate;
+mod trace;
 mod unfence;
 mod wiring;
 mod words;
@@ -66,6 +67,7 @@ fn level(command: &Command) -> &'static str {
         Command::Run(args) if args.is_service() => "info",
         Command::Simulate(_) | Command::Unfence(_) => "info",
         Command::Backtest(_)
+        | Command::Trace(_)
         | Command::Demo(_)
         | Command::Run(_)
         | Command::Plan(_)
@@ -85,6 +87,7 @@ async fn perform(command: &Command, log: &Log) -> anyhow::Result<Exit> {
         Command::Explain(args) => records::explain(args),
         Command::History(args) => records::history(args),
         Command::Backtest(args) => backtest::backtest(args),
+        Command::Trace(args) => trace::trace(args).await,
         Command::CheckConfig(args) => check_config::check_config(args),
         Command::Pause(args) => records::pause(args),
         Command::Resume(args) => records::resume(args),
