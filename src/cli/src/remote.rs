@@ -16,7 +16,7 @@ use trimtab_daemon::ports::{
     Utilization, WorkloadRead, Writers,
 };
 use trimtab_endpoint::WorldClient;
-use trimtab_slurm::{Backend, Commands, Files, Slurm};
+use trimtab_slurm::{Backend, Commands, Files, Rest, Slurm};
 
 use crate::clock::SystemClock;
 use crate::wiring::{Denied, Misplaced, Unavailable};
@@ -184,6 +184,9 @@ impl RemoteCluster {
         let backend: Arc<dyn Backend> = match &settings.access {
             SlurmAccess::Commands { conf, bin_dir } => {
                 Arc::new(Commands::new(bin_dir.clone(), conf.clone()))
+            }
+            SlurmAccess::Rest { address, token_file } => {
+                Arc::new(Rest::new(address.clone(), token_file.clone()))
             }
         };
         let files = Files {

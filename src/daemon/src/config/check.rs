@@ -16,6 +16,7 @@ use super::file::{
 };
 use super::group::{self, Group};
 use super::read::{Entry, Findings, Given, Item, List, Spot};
+use super::rest_address::RestAddress;
 use super::schedule::Schedule;
 use super::settings::{
     ClusterSettings, Mode, SchedulerSettings, Settings, SlurmAccess, SlurmSettings,
@@ -239,44 +240,46 @@ fn refuse_duplicates<'a, T: Ord + Display + 'a>(
 fn scheduler(table: &ClusterTable, findings: &mut Findings) -> Option<SchedulerSettings> {
     let instead = "write scheduler = { kind = \"slurm\" }, or { kind = \"none\" } where nothing \
                    schedules jobs";
-    let SchedulerTable {
-        spot: _,
-        kind,
-        conf,
-        bin_dir,
-        node_name,
-        resource_config,
-        provisioning_parameters,
-    } = table.scheduler.required(instead, findings)?;
+    let scheduler = table.scheduler.required(instead, findings)?;
+    let kind = &scheduler.kind;
     let kind_given = *kind.required("write kind = \"slurm\" or \"none\"", findings)?;
-    let slurms_own = [
-        (&conf.spot, conf.is_written(), "Slurm's configuration file"),
-        (&bin_dir.spot, bin_dir.is_written(), "where Slurm's commands are"),
-        (&node_name.spot, node_name.is_written(), "how nodes are called in Slurm"),
-        (&resource_config.spot, resource_config.is_written(), "how nodes are called in Slurm"),
-        (
-            &provisioning_parameters.spot,
-            provisioning_parameters.is_written(),
-            "what groups are for in Slurm",
-        ),
-    ];
-    for (spot, is_written, what) in slurms_own {
-        if is_written && kind_given != SchedulerKind::Slurm {
+    if kind_given != SchedulerKind::Slurm {
+        let SchedulerTable {
+            spot: _,
+            kind: _,
+            conf,
+            bin_dir,
+            rest_url,
+            token_file,
+            node_name,
+            resource_config,
+            provisioning_parameters,
+        } = scheduler;
+        let slurms_own = [
+            (&conf.spot, conf.is_written(), "Slurm's configuration file"),
+            (&bin_dir.spot, bin_dir.is_written(), "where Slurm's commands are"),
+            (&rest_url.spot, rest_url.is_written(), "where slurmrestd is"),
+            (&token_file.spot, token_file.is_written(), "a token for slurmrestd"),
+            (&node_name.spot, node_name.is_written(), "how nodes are called in Slurm"),
+            (&resource_config.spot, resource_config.is_written(), "how nodes are called in Slurm"),
+            (
+                &provisioning_parameters.spot,
+                provisioning_parameters.is_written(),
+                "what groups are for in Slurm",
+            ),
+        ];
+        for (spot, _, what) in slurms_own.into_iter().filter(|(_, is_written, _)| *is_written) {
             let what = format!("is {what}, and the kind is not \"slurm\"");
             findings.problems.push(spot.problem(what, "leave it out"));
         }
     }
     match kind_given {
         SchedulerKind::Slurm => {
-            conf.derive(SLURM_CONF, findings);
-            let conf = conf.or(AbsolutePath(SLURM_CONF.into()))?;
-            bin_dir.derive(SLURM_BIN, findings);
-            let bin_dir = bin_dir.or(AbsolutePath(SLURM_BIN.into()))?;
             let path = |entry: &Entry<AbsolutePath>| optional(entry).map(|path| path.map(|p| p.0));
             Some(SchedulerSettings::Slurm(SlurmSettings {
-                access: SlurmAccess::Commands { conf: conf.0, bin_dir: bin_dir.0 },
-                resource_config: path(resource_config)?,
-                provisioning_parameters: path(provisioning_parameters)?,
+                access: slurm_access(scheduler, findings)?,
+                resource_config: path(&scheduler.resource_config)?,
+                provisioning_parameters: path(&scheduler.provisioning_parameters)?,
             }))
         }
         SchedulerKind::None => Some(SchedulerSettings::None),
@@ -302,6 +305,34 @@ fn scheduler(table: &ClusterTable, findings: &mut Findings) -> Option<SchedulerS
             None
         }
     }
+}
+
+/// Slurm's commands, unless slurmrestd is named.
+fn slurm_access(scheduler: &SchedulerTable, findings: &mut Findings) -> Option<SlurmAccess> {
+    let SchedulerTable { conf, bin_dir, rest_url, token_file, .. } = scheduler;
+    if !rest_url.is_written() && !token_file.is_written() {
+        conf.derive(SLURM_CONF, findings);
+        bin_dir.derive(SLURM_BIN, findings);
+        let conf = conf.or(AbsolutePath(SLURM_CONF.into()));
+        let bin_dir = bin_dir.or(AbsolutePath(SLURM_BIN.into()))?;
+        return Some(SlurmAccess::Commands { conf: conf?.0, bin_dir: bin_dir.0 });
+    }
+    for one in [conf, bin_dir].into_iter().filter(|one| one.is_written()) {
+        let what = "is for Slurm's commands, and rest_url or token_file says to ask slurmrestd";
+        let instead = "write conf and bin_dir, or rest_url and token_file";
+        findings.problems.push(one.spot.problem(what, instead));
+    }
+    let instead = "write rest_url = \"unix:/run/slurmrestd/slurmrestd.socket\", or leave \
+                   token_file out to run Slurm's commands";
+    let address = rest_url.required(instead, findings)?.clone();
+    // By a socket slurmrestd can know who asks.
+    if !matches!(address, RestAddress::Socket(_)) {
+        let instead = "write token_file = \"/etc/trimtab/slurm.jwt\", a file with what \
+                       `scontrol token` prints that only trimtab's user may use";
+        token_file.required(instead, findings)?;
+    }
+    let token_file = optional(token_file)?.map(|path| path.0);
+    Some(SlurmAccess::Rest { address, token_file })
 }
 
 fn witness(

@@ -17,6 +17,7 @@ use super::presets::Preset;
 use super::read::{
     Entry, Findings, KnownKey, List, Read, Refusal, Spot, described, entry, table, unknown,
 };
+use super::rest_address::RestAddress;
 use super::schedule::Schedule;
 use super::settings::{AccountId, EndpointUrl, LogLevel, Mode, Region, RoleArn};
 use super::signal_values::{DimensionName, Dimensions, FullScaleValue, MetricName, Namespace};
@@ -99,10 +100,16 @@ table! {
     SchedulerTable, "scheduler = { … }" {
         /// "slurm", "simulated" (the world behind `trimtab simulate`), or "none".
         kind: SchedulerKind = required,
-        /// Slurm's configuration file.
+        /// Slurm's configuration file, for its commands.
         conf: AbsolutePath,
         /// Where Slurm's commands are.
         bin_dir: AbsolutePath,
+        /// Where slurmrestd is, instead of the commands: unix:/PATH, https://HOST:PORT, or
+        /// http://127.0.0.1:PORT on this machine.
+        rest_url: RestAddress,
+        /// The file with the token (JWT) for slurmrestd, which nobody but its owner may use;
+        /// by a socket there may be none.
+        token_file: AbsolutePath,
         /// How instances are called in Slurm: a text with {dns}, {ip}, {instance_id} or
         /// {group} in it. Their DNS names and addresses say it without.
         node_name: NodeNaming,

@@ -25,6 +25,7 @@ mod merge;
 mod presets;
 mod problem;
 mod read;
+mod rest_address;
 mod schedule;
 mod schema;
 mod settings;
@@ -42,6 +43,7 @@ use std::sync::Arc;
 pub use effective::Setting;
 pub use layers::Layers;
 pub use problem::{Note, Origin, Place, Problem, Problems};
+pub use rest_address::RestAddress;
 pub use schedule::Schedule;
 pub use schema::schema;
 pub use settings::{

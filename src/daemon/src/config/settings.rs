@@ -11,6 +11,7 @@ use trimtab_core::ids::{GroupName, ParseIdError};
 use trimtab_core::policy::{ClusterPolicy, UtilizationRule};
 
 use super::problem::Note;
+use super::rest_address::RestAddress;
 use super::schedule::Schedule;
 use super::signals::CloudwatchSignal;
 
@@ -97,6 +98,13 @@ pub enum SlurmAccess {
         conf: PathBuf,
         /// The folder of its commands.
         bin_dir: PathBuf,
+    },
+    /// Through slurmrestd.
+    Rest {
+        /// Where that is.
+        address: RestAddress,
+        /// The file that has the token (JWT) to be sent; by a socket there may be none.
+        token_file: Option<PathBuf>,
     },
 }
 

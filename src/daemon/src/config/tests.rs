@@ -359,6 +359,7 @@ fn a_setting_that_would_do_nothing_is_refused() {
         (with(ENFORCED, "evidence", "\"metrics-only\""), "pass over the scheduler"),
         (with(ENFORCED, "scheduler", "{ kind = \"kubernetes\" }"), "not supported yet"),
         (with(ENFORCED, "scheduler", "{ kind = \"none\", conf = \"/a\" }"), "not \"slurm\""),
+        (with(ENFORCED, "scheduler", "{ kind = \"none\", token_file = \"/a\" }"), "a token for"),
         (with(ENFORCED, "endpoint_url", "\"https://example.com\""), "is a simulated scheduler"),
         (with(ENFORCED, "role_arn", "\"arn:aws:iam::210987654321:role/t\""), "another account"),
         (ENFORCED.replace("idle_below_percent = 5", "idle_below_percent = 0"), "ever be idle"),
@@ -583,6 +584,52 @@ fn nothing_is_enforced_beyond_this_machine() {
         }
         let observed = with(&text, "mode", "\"observe\"").replace("simulated", "slurm");
         assert_eq!(good(&observed).mode, Mode::Observe);
+    }
+}
+
+#[test]
+fn slurm_is_asked_by_its_commands_or_by_slurmrestd() {
+    let observed = with(ENFORCED, "mode", "\"observe\"");
+    let scheduler = |written: &str| {
+        let text = with(&observed, "scheduler", written);
+        let settings = parse("t.toml", &text).expect(written);
+        settings.clusters.into_iter().next().expect("one").scheduler
+    };
+    let reached = |access: SlurmAccess| {
+        let (resource_config, provisioning_parameters) = (None, None);
+        SchedulerSettings::Slurm(SlurmSettings { access, resource_config, provisioning_parameters })
+    };
+    let rest = |address: &str, token_file: Option<&str>| {
+        let address = address.parse().expect("an address");
+        reached(SlurmAccess::Rest { address, token_file: token_file.map(Into::into) })
+    };
+    assert_eq!(
+        scheduler("{ kind = \"slurm\", bin_dir = \"/usr/bin\" }"),
+        reached(SlurmAccess::Commands {
+            conf: "/opt/slurm/etc/slurm.conf".into(),
+            bin_dir: "/usr/bin".into()
+        })
+    );
+    assert_eq!(
+        scheduler("{ kind = \"slurm\", rest_url = \"unix:/run/s\" }"),
+        rest("unix:/run/s", None)
+    );
+    assert_eq!(
+        scheduler("{ kind = \"slurm\", rest_url = \"https://c:6820\", token_file = \"/t\" }"),
+        rest("https://c:6820", Some("/t"))
+    );
+    for (written, said) in [
+        ("rest_url = \"https://c:6820\"", "write token_file = \"/etc/trimtab/slurm.jwt\""),
+        ("token_file = \"/t\"", "write rest_url = \"unix:/run/slurmrestd/slurmrestd.socket\""),
+        ("rest_url = \"unix:/s\", conf = \"/c\"", "write conf and bin_dir, or rest_url and"),
+        ("rest_url = \"unix:/s\", bin_dir = \"/b\"", "write conf and bin_dir, or rest_url and"),
+        ("rest_url = \"http://10.0.0.1:6820\", token_file = \"/t\"", "would be sent in the clear"),
+        ("rest_url = \"unix:/s\", token_file = \"t\"", "write the whole path"),
+    ] {
+        let text = with(&observed, "scheduler", &format!("{{ kind = \"slurm\", {written} }}"));
+        let problems = parse("t.toml", &text).expect_err(written);
+        let all: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        assert!(all.len() == 1 && all[0].contains(said), "{written}: {all:?}");
     }
 }
 

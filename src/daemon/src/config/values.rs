@@ -19,6 +19,7 @@ use trimtab_core::units::{NodeCount, Share, Span, Usd, UsdPerHour};
 use super::document::Value;
 use super::presets::Preset;
 use super::read::{Refusal, Scalar};
+use super::rest_address::RestAddress;
 use super::schedule::Schedule;
 use super::settings::{AccountId, EndpointUrl, LogLevel, Mode, Region, RoleArn};
 use super::signals::Measure;
@@ -408,6 +409,10 @@ parsed! {
     EndpointUrl, "a URL", "\"http://127.0.0.1:4010\"",
         "^https?://[^/]+/?$",
         "write scheme, host and port only; `http` is for this machine, others take `https`";
+    RestAddress, "where slurmrestd is", "\"unix:/run/slurmrestd/slurmrestd.socket\"",
+        "^(unix:/.+|https?://[^/@]+:[0-9]+/?)$",
+        "write unix:/PATH/OF/THE/SOCKET or https://HOST:PORT; http://127.0.0.1:PORT is for this \
+         machine only, because the token would be sent in the clear";
     InstanceType, "an instance type", "\"ml.g5.12xlarge\"",
         r"^ml\.[a-z0-9-]+\.[a-z0-9-]+$", "write it as SageMaker shows it";
     LogLevel, "a log level", "\"info\"",

@@ -1,0 +1,232 @@
+//! The backend that asks slurmrestd, Slurm's REST daemon, at one version of its API.
+//!
+//! Each version of the API has other members, and each release of Slurm drops old
+//! versions. So one is pinned, its answers have to name it, and a slurmrestd that does
+//! not have it is refused by name. Answers are read strictly: an answer with an error in
+//! it, without a member that is needed, or of another version is none. slurmrestd's own
+//! word for that is no help: to a query that failed it adds an empty list.
+//!
+//! Two things that the commands tell, this API does not: `EnforcePartLimits` and
+//! `PrivateData`. What is not told is taken for what claims more.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+use hyper::Method;
+use serde::Serialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use trimtab_core::ids::NodeName;
+use trimtab_daemon::config::RestAddress;
+use trimtab_daemon::ports::ReadError;
+
+use crate::backend::{Backend, Configuration, Jobs, NewState};
+use crate::nodes::Node;
+use crate::reservations::Reservation;
+
+use answers::{Head, JobStates, JobsAnswer, Nodes, Ping, Reservations, Trouble};
+use http::{Answer, Question};
+
+mod answers;
+mod http;
+mod members;
+mod tasks;
+mod token;
+
+/// The version of the API that is spoken: the newest of Slurm 24.11; 25.05 has it, too.
+pub const API: &str = "v0.0.42";
+
+/// Numbers of Slurm's errors that say that whoever asks may not: a token that is wrong
+/// or has run out, somebody who is no operator.
+const DENIED: [i64; 3] = [1007, 2002, 2010];
+
+/// One cluster's slurmrestd. It holds no token, only where it is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rest {
+    address: RestAddress,
+    token_file: Option<PathBuf>,
+}
+
+/// What a node's state is set to, as it is sent.
+#[derive(Debug, Serialize)]
+struct Update<'a> {
+    name: &'a [NodeName],
+    state: [&'static str; 1],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+}
+
+/// The one order that there is: the only one with which this program changes Slurm.
+const fn update<'a>(nodes: &'a [NodeName], state: NewState<'a>) -> Update<'a> {
+    match state {
+        NewState::Drain { reason } => {
+            Update { name: nodes, state: ["DRAIN"], reason: Some(reason) }
+        }
+        NewState::Undrain => Update { name: nodes, state: ["UNDRAIN"], reason: None },
+    }
+}
+
+impl Rest {
+    /// Asked there, with the token in this file; by a socket there may be none.
+    pub const fn new(address: RestAddress, token_file: Option<PathBuf>) -> Self {
+        Self { address, token_file }
+    }
+
+    /// What `GET /slurm/v0.0.42/…` says.
+    async fn get<T: DeserializeOwned>(&self, path: &str, wanted: &[&str]) -> Result<T, ReadError> {
+        let body = self.ask(Method::GET, path, vec![], wanted).await?;
+        serde_json::from_str(&body).map_err(|why| self.unreadable(path, &why))
+    }
+
+    /// An answer that is one: whole, without an error, and of the version that was asked.
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+        wanted: &[&str],
+    ) -> Result<String, ReadError> {
+        let whole = format!("/slurm/{API}/{path}");
+        let Answer { status, body } = self.exchange(method, &whole, body, wanted).await?;
+        // Whatever people write into Slurm may be no text; what is read of it is ASCII.
+        let body = body.map(|body| String::from_utf8_lossy(&body).into_owned());
+        if status == 404 && body.is_err() {
+            return Err(self.other_version().await);
+        }
+        // What it says of an error counts more than its number.
+        let head = body.as_deref().ok().map(serde_json::from_str::<Head>);
+        if let Some(Ok(Head { errors, .. })) = &head
+            && let Some(first) = errors.first()
+        {
+            return Err(self.trouble(path, first));
+        }
+        match status {
+            200 => {}
+            401 | 403 | 511 => return Err(ReadError::Denied(self.said(path, &status))),
+            300..=399 => {
+                let why = format!("{status}, a redirect, which is not followed");
+                return Err(ReadError::Refused(self.said(path, &why)));
+            }
+            _ => return Err(ReadError::Refused(self.said(path, &format!("status {status}")))),
+        }
+        let body = body.map_err(|why| self.unreadable(path, &why))?;
+        let head = head.unwrap_or_else(|| serde_json::from_str(&body));
+        let parser = head.map_err(|why| self.unreadable(path, &why))?.meta.plugin.data_parser;
+        if parser.strip_prefix("data_parser/") != Some(API) {
+            let why = format!("it is of `{}`, not of {API}", shown(&parser));
+            return Err(self.unreadable(path, &why));
+        }
+        Ok(body)
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+        wanted: &[&str],
+    ) -> Result<Answer, ReadError> {
+        let token = self.token_file.as_deref().map(token::read).transpose();
+        let token = token.map_err(|why| ReadError::Denied(why.into()))?;
+        let answer = http::ask(&self.address, Question { method, path, body, token, wanted }).await;
+        answer.map_err(|why| {
+            let why = format!("slurmrestd at {}: {}", self.address, shown(&why));
+            ReadError::NoAnswer(why.into())
+        })
+    }
+
+    /// It does not know the version: which ones it has says its own description.
+    async fn other_version(&self) -> ReadError {
+        #[derive(serde::Deserialize)]
+        struct Description {
+            paths: BTreeMap<String, IgnoredAny>,
+        }
+        let found = match self.exchange(Method::GET, "/openapi/v3", vec![], &[]).await {
+            Ok(Answer { body: Ok(body), .. }) => serde_json::from_slice::<Description>(&body).ok(),
+            Ok(_) | Err(_) => None,
+        };
+        let paths = found.map(|found| found.paths).unwrap_or_default();
+        let versions: BTreeSet<String> = paths
+            .keys()
+            .filter_map(|path| path.strip_prefix("/slurm/")?.split('/').next().map(shown))
+            .collect();
+        let has = match versions.len() {
+            0 => "what it has could not be read".to_owned(),
+            _ => format!("it has {}", versions.into_iter().collect::<Vec<_>>().join(", ")),
+        };
+        ReadError::Refused(
+            format!(
+                "slurmrestd at {} does not have {API} of its API ({has}): run the one of Slurm \
+                 24.11 or 25.05, or write conf and bin_dir to run Slurm's commands",
+                self.address
+            )
+            .into(),
+        )
+    }
+
+    fn trouble(&self, path: &str, first: &Trouble) -> ReadError {
+        let Trouble { description, error, error_number } = first;
+        let what = format!("{}: {} (error {error_number})", shown(description), shown(error));
+        let said = self.said(path, &what);
+        if DENIED.contains(error_number) {
+            ReadError::Denied(said)
+        } else {
+            ReadError::Refused(said)
+        }
+    }
+
+    fn unreadable(&self, path: &str, why: &dyn Display) -> ReadError {
+        ReadError::Unreadable(self.said(path, &shown(&why.to_string())))
+    }
+
+    fn said(&self, path: &str, what: &dyn Display) -> std::sync::Arc<str> {
+        format!("slurmrestd at {}: {path}: {what}", self.address).into()
+    }
+}
+
+/// The start of a text of slurmrestd's, fit for a line of ours.
+fn shown(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(200).collect()
+}
+
+#[async_trait]
+impl Backend for Rest {
+    async fn nodes(&self) -> Result<Vec<Node>, ReadError> {
+        let answer: Nodes = self.get("nodes/", Nodes::WANTED).await?;
+        answer.read().map_err(|why| self.unreadable("nodes/", &why))
+    }
+
+    async fn reservations(&self) -> Result<Vec<Reservation>, ReadError> {
+        let answer: Reservations = self.get("reservations/", Reservations::WANTED).await?;
+        answer.read().map_err(|why| self.unreadable("reservations/", &why))
+    }
+
+    async fn jobs(&self) -> Result<Jobs, ReadError> {
+        // What waits and what holds nodes is one answer, so no job can be missed between.
+        let answer: JobsAnswer = self.get("jobs/", JobsAnswer::WANTED).await?;
+        let cut = answer.cut_arrays();
+        let mut tasks = BTreeMap::new();
+        if !cut.is_empty() {
+            let path = format!("jobs/state/?job_id={}", cut.join(","));
+            let states: JobStates = self.get(&path, JobStates::WANTED).await?;
+            tasks = states.read().map_err(|why| self.unreadable("jobs/state/", &why))?;
+        }
+        answer.read(&tasks).map_err(|why| self.unreadable("jobs/", &why))
+    }
+
+    async fn configuration(&self) -> Result<Configuration, ReadError> {
+        let ping: Ping = self.get("ping/", Ping::WANTED).await?;
+        let controllers = ping.read().map_err(|why| self.unreadable("ping/", &why))?;
+        Ok(Configuration { controllers, refuses_large_jobs: true, hides_jobs: true })
+    }
+
+    async fn set(&self, nodes: &[NodeName], state: NewState<'_>) -> Result<(), ReadError> {
+        let body = serde_json::to_vec(&update(nodes, state));
+        let body = body.map_err(|why| self.unreadable("nodes/", &why))?;
+        self.ask(Method::POST, "nodes/", body, Head::WANTED).await.map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests;
