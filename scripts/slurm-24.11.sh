@@ -4,10 +4,9 @@
 # debootstrap to make the chroot; no systemd.
 #
 #     slurm-24.11.sh create [ROOT]           # the chroot; about a minute and 300 MB, once
-#     slurm-24.11.sh start DIR NODES PORT    # slurmctld at PORT, the nodes after it, slurmrestd after those
-#     slurm-24.11.sh halt|resume DIR         # slurmctld goes away, and comes back
-#     slurm-24.11.sh halt-rest|resume-rest DIR   # the same for slurmrestd
-#     slurm-24.11.sh stop DIR
+#     slurm-24.11.sh start DIR NODES PORT [OPTION...]   # slurmrestd at PORT+NODES+4
+#     slurm-24.11.sh halt-rest|resume-rest DIR   # slurmrestd goes away, and comes back
+#     slurm-24.11.sh VERB DIR ...            # every other verb of tests/slurm/cluster.sh
 #
 # ROOT is target/components/slurm-24.11 if nothing else is said; DIR is one folder
 # anywhere in it. The cluster is the one of tests/slurm/cluster.sh, and beside it
@@ -22,7 +21,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 say() { printf '%s: %s\n' "$0" "$*" >&2; }
 fail() { say "$*"; exit 1; }
 
-[ $# -ge 1 ] || fail "no verb: create, start, halt, resume, halt-rest, resume-rest, stop"
+[ $# -ge 1 ] || fail "no verb: create, start, halt-rest, resume-rest, stop, or one of cluster.sh"
 [ "$(id -u)" -eq 0 ] || fail "a chroot needs root"
 
 # Runs something in the chroot. What is mounted for it is mounted for it and its
@@ -85,12 +84,13 @@ cluster() {
 start_rest() {
     local address
     address=$(cat "$dir/rest/address")
-    inside setpriv --reuid=65534 --regid=65534 --clear-groups \
+    # It writes no file with its number, and what starts it are several processes.
+    inside sh -c 'echo $$ >"$0/run/slurmrestd.pid" && exec "$@"' "$within" \
+        setpriv --reuid=65534 --regid=65534 --clear-groups \
         env SLURM_CONF="$within/slurm.conf" SLURM_JWT=daemon \
         slurmrestd -s slurmctld -a rest_auth/jwt \
         "${address#http://}" "unix:$within/rest/socket" \
         </dev/null >"$dir/log/slurmrestd.log" 2>&1 &
-    echo $! >"$dir/run/slurmrestd.pid"
     for _ in $(seq 100); do
         if (exec 3<>"/dev/tcp/127.0.0.1/${address##*:}") 2>/dev/null; then return; fi
         sleep 0.1
@@ -120,12 +120,12 @@ AuthAltTypes=auth/jwt
 AuthAltParameters=jwt_key=$within/state/jwt.key
 CONF
     echo 'CgroupPlugin=disabled' >"$dir/cgroup.conf"
-    cluster start "$nodes" "$port"
+    cluster start "$@"
     local token
     token=$(inside env SLURM_CONF="$within/slurm.conf" \
         scontrol token username=root lifespan=86400)
     (umask 077 && printf '%s\n' "${token#SLURM_JWT=}" >"$dir/token")
-    echo "http://127.0.0.1:$((port + nodes + 1))" >"$dir/rest/address"
+    echo "http://127.0.0.1:$((port + nodes + 4))" >"$dir/rest/address"
     start_rest
 }
 
@@ -144,12 +144,11 @@ find_root
 shift 2
 case $verb in
     start) start "$@" ;;
-    halt | resume) cluster "$verb" ;;
     halt-rest) stop_rest ;;
     resume-rest) start_rest ;;
     stop)
         stop_rest
         cluster stop
         ;;
-    *) fail "no such verb: $verb" ;;
+    *) cluster "$verb" "$@" ;;
 esac

@@ -1,5 +1,6 @@
 //! A real Slurm for one test: slurmctld and so many slurmd on loopback
-//! (tests/slurm/cluster.sh).
+//! (tests/slurm/cluster.sh). It is the one that is installed, asked by its commands,
+//! unless tests/slurm/suite-24.11.sh names the chroot of another one and how to ask it.
 
 use std::ffi::OsStr;
 use std::net::{Ipv4Addr, TcpListener};
@@ -11,12 +12,29 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use tempfile::TempDir;
 use trimtab_daemon::ports::Clock;
-use trimtab_slurm::{Commands, Slurm};
+use trimtab_slurm::{Commands, Rest, Slurm};
 
 /// A cluster of its own, which goes with the test.
 pub struct Cluster {
     folder: TempDir,
+    /// The chroot that it runs in (scripts/slurm-24.11.sh); none for the installed Slurm.
+    chroot: Option<PathBuf>,
 }
+
+/// How Slurm is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// By its commands.
+    Commands,
+    /// By slurmrestd.
+    Rest,
+}
+
+/// Names the chroot whose Slurm tests run on.
+const CHROOT: &str = "TRIMTAB_SLURM_CHROOT";
+
+/// Says that tests ask slurmrestd, where there is one: `rest`.
+const WAY: &str = "TRIMTAB_SLURM_WAY";
 
 /// What a test says that is skipped for want of Slurm.
 pub const SKIPPED: &str =
@@ -36,12 +54,17 @@ impl Cluster {
             found.is_ok_and(|output| output.status.success())
         };
         let programs = ["slurmctld", "slurmd", "slurmdbd", "scontrol", "munged", "mariadbd"];
-        if !programs.into_iter().all(is_there) {
+        let chroot = std::env::var_os(CHROOT).map(PathBuf::from);
+        if chroot.is_none() && !programs.into_iter().all(is_there) {
             return None;
         }
-        let cluster = Self { folder: TempDir::new().expect("a folder") };
-        // slurmctld's, the nodes', those of two nodes more, slurmdbd's.
-        let port = free_ports(nodes + 4).to_string();
+        let folder = match &chroot {
+            Some(root) => TempDir::new_in(root.join("clusters")),
+            None => TempDir::new(),
+        };
+        let cluster = Self { folder: folder.expect("a folder"), chroot };
+        // slurmctld's, the nodes', those of two nodes more, slurmdbd's, slurmrestd's.
+        let port = free_ports(nodes + 5).to_string();
         let nodes = nodes.to_string();
         cluster.script(&["start"], &[&[nodes.as_str(), port.as_str()], options].concat());
         Some(cluster)
@@ -54,7 +77,21 @@ impl Cluster {
 
     /// Runs a verb of the script.
     pub fn script(&self, verb: &[&str], rest: &[&str]) {
-        script(self.path(), verb, rest);
+        let script = self.script_file();
+        run_script(&script, self.path(), verb, rest);
+    }
+
+    fn script_file(&self) -> PathBuf {
+        let of_chroot = self.chroot.as_ref().map(|_| "../scripts/slurm-24.11.sh");
+        Path::new(env!("CARGO_MANIFEST_DIR")).join(of_chroot.unwrap_or("slurm/cluster.sh"))
+    }
+
+    /// The folder of its commands.
+    pub fn bin_dir(&self) -> PathBuf {
+        match &self.chroot {
+            Some(root) => root.join("bin-outside"),
+            None => PathBuf::from("/usr/bin"),
+        }
     }
 
     /// Runs one of Slurm's commands as a person would.
@@ -65,7 +102,7 @@ impl Cluster {
 
     /// Runs one of Slurm's commands as a person would whose words are no text.
     pub fn person_with_bytes(&self, program: &str, args: &[&OsStr]) -> String {
-        let mut command = Command::new(program);
+        let mut command = Command::new(self.bin_dir().join(program));
         command.args(args).env("SLURM_CONF", self.path().join("slurm.conf")).current_dir("/tmp");
         let output = command.output().expect("it is there");
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -120,14 +157,39 @@ impl Cluster {
 
     /// What it is read through, at this clock's time.
     pub fn slurm(&self, clock: Arc<dyn Clock>) -> Slurm {
-        let commands = Commands::new(PathBuf::from("/usr/bin"), self.path().join("slurm.conf"));
-        Slurm::new(Arc::new(commands), clock)
+        match self.way() {
+            Way::Rest => Slurm::new(Arc::new(self.rest()), clock),
+            Way::Commands => {
+                let commands = Commands::new(self.bin_dir(), self.path().join("slurm.conf"));
+                Slurm::new(Arc::new(commands), clock)
+            }
+        }
+    }
+
+    /// How it is asked.
+    pub fn way(&self) -> Way {
+        match std::env::var(WAY).as_deref() {
+            Ok("rest") if self.chroot.is_some() => Way::Rest,
+            Ok(other) if other != "commands" => panic!("{WAY}={other}"),
+            Ok(_) | Err(_) => Way::Commands,
+        }
+    }
+
+    /// Its slurmrestd, by TCP.
+    pub fn rest(&self) -> Rest {
+        let address = std::fs::read_to_string(self.path().join("rest/address"));
+        let address = address.expect("it has one").trim().parse().expect("an address");
+        Rest::new(address, Some(self.path().join("token")))
     }
 }
 
 /// Runs a verb of the script on the cluster in this folder.
 pub fn script(folder: &Path, verb: &[&str], rest: &[&str]) {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("slurm/cluster.sh");
+    run_script(&script, folder, verb, rest);
+}
+
+fn run_script(script: &Path, folder: &Path, verb: &[&str], rest: &[&str]) {
     let output = Command::new(script).args(verb).arg(folder).args(rest).output();
     let output = output.expect("bash is there");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -156,7 +218,6 @@ fn free_ports(count: usize) -> u16 {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("slurm/cluster.sh");
-        let _ = Command::new(script).arg("stop").arg(self.path()).output();
+        let _ = Command::new(self.script_file()).arg("stop").arg(self.path()).output();
     }
 }

@@ -3,4 +3,5 @@
 
 mod adapter;
 mod race;
+mod rest;
 mod rights;
