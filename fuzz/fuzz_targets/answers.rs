@@ -8,7 +8,7 @@ use trimtab_slurm::{configuration, jobs, nodes, reservations};
 fuzz_target!(|text: &str| {
     let _ = nodes::parse(text);
     let _ = jobs::parse_active(text);
-    let _ = jobs::parse_pending(text);
+    let _ = jobs::parse_pending(text, &[]);
     let _ = reservations::parse(text);
     let _ = configuration::parse(text);
 });

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use trimtab_core::ids::{ActionId, ClusterName, LedgerId};
-use trimtab_core::snapshot::{Condition, Eligible, SchedulerNode, Workload};
+use trimtab_core::snapshot::{Condition, Eligible, PendingJob, SchedulerNode, Workload};
 use trimtab_core::units::{NodeCount, Span, Time};
 use trimtab_daemon::ports::{Clock, Fence, FenceOrder, ReadError, WorkloadRead};
 use trimtab_slurm::{Commands, Slurm};
@@ -105,6 +105,8 @@ async fn jobs_claim_their_nodes_and_waiting_ones_ask_for_some(cluster: &Cluster,
     let wants = cluster.submit(&["-w", "ip-10-0-0-1", "-N1", "--gres=gpu:8", "--wrap", "true"]);
     let array =
         cluster.submit(&["-w", "ip-10-0-0-1", "--array=1-3", "--gres=gpu:8", "--wrap", "true"]);
+    let limited =
+        cluster.submit(&["-w", "ip-10-0-0-1", "--array=2-900%3", "--gres=gpu:8", "--wrap", "true"]);
     let dependent = cluster.submit(&["-d", &format!("afterok:{running}"), "--wrap", "true"]);
     let workload = until(slurm, "both jobs run", |workload| {
         claims(workload, "ip-10-0-0-1") == format!("runs job {running}")
@@ -127,7 +129,13 @@ async fn jobs_claim_their_nodes_and_waiting_ones_ask_for_some(cluster: &Cluster,
     for id in [wants.clone(), format!("{array}_1"), format!("{array}_3")] {
         assert_eq!((job(&id).eligible, job(&id).gpus.0), (Eligible::Now, 8_000), "{id}");
     }
-    for id in [running, pair, held, later, wants, array, dependent] {
+    let of_array = |job: &&PendingJob| job.id.as_str().starts_with(&format!("{limited}_"));
+    let tasks: Vec<&PendingJob> = workload.pending.iter().filter(of_array).collect();
+    let could_begin = tasks.iter().filter(|job| job.eligible == Eligible::Now).count();
+    assert_eq!((tasks.len(), could_begin), (899, 3), "no more than may run at once");
+    let wanted = BTreeSet::from(["gres/gpu".into()]);
+    assert!(tasks.iter().all(|job| job.requires == wanted && !job.reason.is_empty()));
+    for id in [running, pair, held, later, wants, array, limited, dependent] {
         cluster.person("scancel", &[&id]);
     }
     cluster.person(

@@ -65,6 +65,8 @@ impl Commands {
                 ("LC_ALL", OsStr::new("C.UTF-8")),
                 // Slurm prints times in the zone of whoever asks.
                 ("TZ", OsStr::new("UTC")),
+                // Tasks of an array in full, not the first 64 characters of them.
+                ("SLURM_BITSTR_LEN", OsStr::new("0")),
             ],
             input: None,
             output_max: Some(OUTPUT_MAX),
@@ -82,6 +84,7 @@ impl Commands {
             return Err(ReadError::Refused(format!("{shown}: {status}: {first}").into()));
         }
         // Whatever people write into Slurm may be no text; what is read of it is ASCII.
-        Ok(String::from_utf8_lossy(&ended.output).into_owned())
+        Ok(String::from_utf8(ended.output)
+            .unwrap_or_else(|odd| String::from_utf8_lossy(odd.as_bytes()).into_owned()))
     }
 }

@@ -6,13 +6,14 @@
 //! read like "no jobs", and a node whose only job is suspended is idle by all else
 //! that Slurm says of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use trimtab_core::ids::{JobId, NodeName, PartitionName};
 use trimtab_core::snapshot::{Claim, Eligible, PendingJob};
 use trimtab_core::units::{MilliGpus, NodeCount, Time};
 
-use crate::{hostlist, time};
+use crate::{hostlist, tasks, time};
 
 /// The unit separator of ASCII.
 const SEPARATOR: char = '\u{1f}';
@@ -21,23 +22,28 @@ const SEPARATOR: char = '\u{1f}';
 /// shows jobs that are not over, whatever else they are.
 pub const ACTIVE: [&str; 3] = ["-a", "-o", "%i\u{1f}%T\u{1f}%N"];
 
-/// The arguments that ask for waiting jobs, arrays task by task. Only `-O` knows
-/// what a job asks for in all and for each task; it pads each field to its width
-/// and puts our character behind it.
-pub const PENDING: [&str; 6] = [
+/// The arguments that ask for waiting jobs, a line for all tasks of an array. Only
+/// `-O` knows what a job asks for in all and for each task; it pads each field to its
+/// width, cuts it off there, and puts our character behind it.
+pub const PENDING: [&str; 5] = [
     "-a",
-    "-r",
     "-t",
     "PD",
     "-O",
-    "JobArrayID:80\u{1f},Partition:1000\u{1f},NumNodes:20\u{1f},NumTasks:20\u{1f},\
-     tres-per-job:200\u{1f},tres-per-node:200\u{1f},tres-per-task:200\u{1f},\
-     Reason:100\u{1f},StartTime:30\u{1f},Reservation:100\u{1f}",
+    "JobArrayID:160\u{1f},Partition:160\u{1f},NumNodes:20\u{1f},NumTasks:20\u{1f},\
+     tres-per-job:80\u{1f},tres-per-node:80\u{1f},tres-per-task:80\u{1f},\
+     Reason:50\u{1f},StartTime:20\u{1f},Reservation:60\u{1f},Feature:90\u{1f}",
 ];
+
+/// So many tasks an array is taken to have beyond those whose list was cut off: as many
+/// as Slurm lets an array have, unless it is told otherwise (`MaxArraySize`).
+const CUT_OFF_TASKS: usize = 1_001;
 
 /// A job that holds nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ActiveJob {
+    /// Its id.
+    pub id: JobId,
     /// What it claims its nodes for.
     pub claim: Claim,
     /// Its nodes.
@@ -57,7 +63,7 @@ pub fn parse_active(text: &str) -> Result<Vec<ActiveJob>, String> {
             continue;
         }
         let id: JobId = id.parse().map_err(|_| odd(line, "its id is none"))?;
-        jobs.push(ActiveJob { claim: claim(state, id), nodes });
+        jobs.push(ActiveJob { claim: claim(state, id.clone()), id, nodes });
     }
     Ok(jobs)
 }
@@ -73,13 +79,64 @@ pub(crate) fn claim(state: &str, id: JobId) -> Claim {
     }
 }
 
-/// Reads the jobs that wait.
+/// Reads the jobs that wait. What an array may have at once, less what it has (`active`),
+/// is what can begin of it; the other tasks hold nothing.
 ///
 /// # Errors
 /// At the first line that is not as it was asked for.
-pub fn parse_pending(text: &str) -> Result<Vec<PendingJob>, String> {
+pub fn parse_pending(text: &str, active: &[ActiveJob]) -> Result<Vec<PendingJob>, String> {
+    let mut running: BTreeMap<&str, u32> = BTreeMap::new();
+    for job in active {
+        if let Some((array, _)) = job.id.as_str().split_once('_') {
+            *running.entry(array).or_default() += 1;
+        }
+    }
+    let mut jobs = vec![];
     // Each field ends in a separator, and nothing follows the last.
-    below_titles::<11>(text)?.map(parse_pending_line).collect()
+    for line in below_titles::<12>(text)? {
+        parse_pending_line(line, &running, &mut jobs)?;
+    }
+    Ok(jobs)
+}
+
+/// All tasks that wait of one array: `12_[1-5%2]`.
+struct Tasks<'a> {
+    array: &'a str,
+    /// Those that are told.
+    told: Vec<u32>,
+    /// How many may run at once, where that is limited.
+    at_once: Option<u32>,
+    /// The list was cut off before its end.
+    is_cut: bool,
+}
+
+impl<'a> Tasks<'a> {
+    /// `None` for what is no array.
+    fn read(id: &'a str) -> Result<Option<Self>, String> {
+        let Some((array, list)) = id.split_once("_[") else { return Ok(None) };
+        let Some(list) = list.strip_suffix(']') else {
+            let whole = list.rsplit_once(',').map(|(whole, _)| whole);
+            let told = whole.map_or(Ok(vec![]), tasks::expand)?;
+            return Ok(Some(Self { array, told, at_once: None, is_cut: true }));
+        };
+        let (_, limit) = list.split_once('%').unwrap_or((list, ""));
+        let at_once = limit.parse().ok();
+        Ok(Some(Self { array, told: tasks::expand(list)?, at_once, is_cut: false }))
+    }
+
+    /// Each of them by itself; `one` is what they all are.
+    fn spread(self, one: &PendingJob, running: u32, jobs: &mut Vec<PendingJob>) -> Option<()> {
+        let room = self.at_once.map_or(u32::MAX, |most| most.saturating_sub(running));
+        for (count, task) in (0..).zip(&self.told) {
+            let eligible = if count < room { one.eligible } else { Eligible::Held };
+            let id = format!("{}_{task}", self.array).parse().ok()?;
+            jobs.push(PendingJob { id, eligible, ..one.clone() });
+        }
+        if self.is_cut {
+            jobs.extend(std::iter::repeat_n(one.clone(), CUT_OFF_TASKS));
+        }
+        Some(())
+    }
 }
 
 /// The lines below that of the titles, of which there are so many.
@@ -98,15 +155,31 @@ fn below_titles<const N: usize>(text: &str) -> Result<impl Iterator<Item = &str>
     Ok(lines)
 }
 
-fn parse_pending_line(line: &str) -> Result<PendingJob, String> {
+fn parse_pending_line(
+    line: &str,
+    running: &BTreeMap<&str, u32>,
+    jobs: &mut Vec<PendingJob>,
+) -> Result<(), String> {
     let wrong = |what: &str| odd(line, what);
     let body = line.trim_end().strip_suffix(SEPARATOR).ok_or_else(|| wrong("it is cut off"))?;
-    let [id, partitions, nodes, tasks, per_job, per_node, per_task, reason, start, reservation] =
-        fields(body)?;
+    let [
+        id,
+        partitions,
+        nodes,
+        tasks,
+        per_job,
+        per_node,
+        per_task,
+        reason,
+        start,
+        reservation,
+        features,
+    ] = fields(body)?;
+    let array = Tasks::read(id).map_err(|why| wrong(&why))?;
     // A range of nodes is written `2-4`, a number that was rounded `1K`.
     let nodes = number(nodes.split('-').next().unwrap_or_default());
     let waiting = Waiting {
-        id,
+        id: array.as_ref().map_or(id, |tasks| tasks.array),
         partitions,
         nodes: nodes.ok_or_else(|| wrong("its nodes are no number"))?,
         tasks: number(tasks).unwrap_or(1),
@@ -116,8 +189,17 @@ fn parse_pending_line(line: &str) -> Result<PendingJob, String> {
         reason,
         start: time::parse(start).map_err(|why| wrong(&why))?,
         has_reservation: reservation != "(null)",
+        features,
     };
-    waiting.read().map_err(|why| wrong(&why))
+    let one = waiting.read().map_err(|why| wrong(&why))?;
+    match array {
+        None => jobs.push(one),
+        Some(tasks) => {
+            let running = running.get(tasks.array).copied().unwrap_or(0);
+            tasks.spread(&one, running, jobs).ok_or_else(|| wrong("its id is none"))?;
+        }
+    }
+    Ok(())
 }
 
 /// A waiting job in Slurm's words, however it was asked for.
@@ -135,6 +217,8 @@ pub(crate) struct Waiting<'a> {
     pub(crate) reason: &'a str,
     pub(crate) start: Option<Time>,
     pub(crate) has_reservation: bool,
+    /// What its nodes must have, as `sbatch --constraint` takes it.
+    pub(crate) features: &'a str,
 }
 
 impl Waiting<'_> {
@@ -158,9 +242,34 @@ impl Waiting<'_> {
             nodes: NodeCount(nodes),
             gpus: MilliGpus::whole(gpus.unwrap_or(0)),
             eligible,
-            requires: BTreeSet::new(),
+            requires: self.requires(),
             reason: self.reason.into(),
         })
+    }
+}
+
+impl Waiting<'_> {
+    /// What each of its nodes must have for sure: features that are all wanted (`a&b`), and
+    /// GRES by kind and type. Whatever else can be said of features (`a|b`, `[a*2&b]`)
+    /// asks for nothing here: such a job may fit where it does not, and then keeps a node.
+    fn requires(&self) -> BTreeSet<Arc<str>> {
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '=');
+        let wanted = self.features.split(['&', ',']).map(str::trim);
+        let is_none = matches!(self.features, "" | "(null)" | "N/A");
+        let is_list = wanted.clone().all(|one| !one.is_empty() && one.chars().all(is_plain));
+        let features = wanted.filter(|_| is_list && !is_none).map(Arc::from);
+        let gres = [self.per_job, self.per_node, self.per_task].into_iter();
+        let gres = gres.flat_map(|tres| tres.split(',')).flat_map(|item| {
+            let rest = item.strip_prefix("gres:").or_else(|| item.strip_prefix("gres/"));
+            let mut parts = rest.unwrap_or_default().split([':', '=']);
+            let kind = parts.next().filter(|kind| !kind.is_empty());
+            let is_type = |part: &&str| !part.starts_with(|c: char| c.is_ascii_digit());
+            let of = parts.next().filter(is_type);
+            let kind_name = kind.map(|kind| format!("gres/{kind}"));
+            let typed = kind_name.as_ref().zip(of).map(|(kind, of)| format!("{kind}:{of}"));
+            kind_name.into_iter().chain(typed)
+        });
+        features.chain(gres.map(Arc::from)).collect()
     }
 }
 
@@ -286,7 +395,7 @@ mod tests {
     #[test]
     fn an_answer_that_never_came_is_not_taken_for_no_jobs() {
         assert_eq!(parse_active(&titled(&[])), Ok(vec![]));
-        assert_eq!(parse_pending(&waiting_titles()), Ok(vec![]));
+        assert_eq!(parse_pending(&waiting_titles(), &[]), Ok(vec![]));
         let all = titled(&[active("7", "SUSPENDED", "n3")]);
         for end in 0..all.len() {
             // Only whole lines can be missing without a trace.
@@ -295,7 +404,7 @@ mod tests {
         }
         for nothing in ["", "\n", "7\u{1f}RUNNING\u{1f}n1\n"] {
             assert!(parse_active(nothing).is_err(), "{nothing:?}");
-            assert!(parse_pending(nothing).is_err(), "{nothing:?}");
+            assert!(parse_pending(nothing, &[]).is_err(), "{nothing:?}");
         }
     }
 
@@ -311,21 +420,23 @@ mod tests {
             "REASON",
             "START_TIME",
             "RESERVATION",
+            "FEATURES",
         ]) + "\n"
     }
 
-    fn waiting(fields: [&str; 10]) -> String {
+    fn waiting(fields: [&str; 11]) -> String {
         fields.map(|field| format!("{field:12}\u{1f}")).concat()
     }
 
-    fn pending(fields: [&str; 10]) -> PendingJob {
-        parse_pending(&(waiting_titles() + &waiting(fields) + "\n")).expect("a job").remove(0)
+    fn pending(fields: [&str; 11]) -> PendingJob {
+        parse_pending(&(waiting_titles() + &waiting(fields) + "\n"), &[]).expect("a job").remove(0)
     }
 
     #[test]
     fn a_waiting_job_asks_for_nodes_and_gpus_of_all_of_it() {
         let ask = |nodes, tasks, job, node, task| {
-            let fields = ["1", "gpu", nodes, tasks, job, node, task, "Resources", "N/A", "(null)"];
+            let fields =
+                ["1", "gpu", nodes, tasks, job, node, task, "Resources", "N/A", "(null)", "(null)"];
             let job = pending(fields);
             (job.nodes.0, job.gpus.0 / 1000)
         };
@@ -341,9 +452,67 @@ mod tests {
     }
 
     #[test]
+    fn of_an_array_no_more_waits_than_may_run_at_once() {
+        let line = |id: &str| {
+            let rest = ["gpu", "2", "2", "N/A", "gres:gpu:8", "N/A", "Resources", "N/A"];
+            let fields = [&[id][..], &rest[..], &["(null)", "(null)"]].concat();
+            waiting(fields.try_into().expect("11 fields")) + "\n"
+        };
+        let text = waiting_titles() + &line("6_[1-3,7%2]") + &line("9_[4-5]") + &line("11_4");
+        let running = ActiveJob {
+            id: "6_0".parse().expect("an id"),
+            claim: Claim::Running("6_0".parse().expect("an id")),
+            nodes: vec!["n1".parse().expect("a name")],
+        };
+        let jobs = parse_pending(&text, &[running]).expect("jobs");
+        let told: Vec<(&str, bool)> =
+            jobs.iter().map(|job| (job.id.as_str(), job.eligible == Eligible::Now)).collect();
+        assert_eq!(
+            told,
+            [
+                ("6_1", true),
+                ("6_2", false),
+                ("6_3", false),
+                ("6_7", false),
+                ("9_4", true),
+                ("9_5", true),
+                ("11_4", true),
+            ]
+        );
+        // A list that was cut off may go on for as long as an array can be.
+        let cut = parse_pending(&(waiting_titles() + &line("6_[1-3,7,11")), &[]).expect("jobs");
+        assert_eq!(cut.len(), 4 + CUT_OFF_TASKS);
+        for wrong in ["6_[]", "6_[3-1]", "_[1-2]", "6_[a,", "6_[1-2%2"] {
+            let read = parse_pending(&(waiting_titles() + &line(wrong)), &[]);
+            assert_eq!(read.is_err(), wrong != "6_[1-2%2", "{wrong}: {read:?}");
+        }
+    }
+
+    #[test]
+    fn a_job_requires_what_each_of_its_nodes_must_have_for_sure() {
+        let requires = |tres: &str, features: &str| {
+            let job = ["1", "gpu", "1", "1", "N/A", tres, "N/A", "Resources", "N/A", "(null)"];
+            let fields = [&job[..], &[features]].concat();
+            let requires = pending(fields.try_into().expect("11 fields")).requires;
+            requires.into_iter().map(|one| one.to_string()).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(requires("N/A", "(null)"), "");
+        assert_eq!(requires("gres:gpu:2", "(null)"), "gres/gpu");
+        assert_eq!(
+            requires("gres/gpu:a100:2,gres/nvme", "efa"),
+            "efa gres/gpu gres/gpu:a100 gres/nvme"
+        );
+        assert_eq!(requires("N/A", "a&b,c"), "a b c");
+        for unclear in ["a|b", "[a&b]", "a*2", "(a&b)|c", "!a"] {
+            assert_eq!(requires("N/A", unclear), "", "{unclear}");
+        }
+    }
+
+    #[test]
     fn who_waits_for_a_person_a_job_or_a_limit_holds_nothing() {
         let eligible = |reason, start, reservation| {
-            let fields = ["4_3", "a,b", "1", "1", "N/A", "N/A", "N/A", reason, start, reservation];
+            let fields =
+                ["4_3", "a,b", "1", "1", "N/A", "N/A", "N/A", reason, start, reservation, "(null)"];
             pending(fields).eligible
         };
         for reason in [
@@ -377,7 +546,8 @@ mod tests {
 
     #[test]
     fn a_line_that_was_not_asked_for_is_no_answer() {
-        let good = waiting(["1", "p", "1", "1", "N/A", "N/A", "N/A", "None", "N/A", "(null)"]);
+        let good =
+            waiting(["1", "p", "1", "1", "N/A", "N/A", "N/A", "None", "N/A", "(null)", "(null)"]);
         for wrong in [
             &good[..good.len() - 1],
             &good.replacen('\u{1f}', "", 1),
@@ -386,10 +556,10 @@ mod tests {
             "squeue: error: Invalid job format specification",
         ] {
             let all = format!("{}{wrong}\n", waiting_titles());
-            assert!(parse_pending(&all).is_err(), "{wrong:?}");
+            assert!(parse_pending(&all, &[]).is_err(), "{wrong:?}");
         }
         let all = waiting_titles() + &good;
-        assert!(parse_pending(&all).is_err(), "cut off");
-        assert_eq!(parse_pending(&(all + "\n")).expect("one job").len(), 1);
+        assert!(parse_pending(&all, &[]).is_err(), "cut off");
+        assert_eq!(parse_pending(&(all + "\n"), &[]).expect("one job").len(), 1);
     }
 }

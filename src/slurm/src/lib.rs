@@ -27,6 +27,7 @@ pub mod reservations;
 pub mod rest;
 
 mod read;
+mod tasks;
 mod text;
 mod time;
 

@@ -89,7 +89,8 @@ fn parse_line(whole: &str) -> Result<Node, String> {
         hostname: word(line, " NodeHostName=")?.map(first_label),
         address: word(line, " NodeAddr=")?.and_then(|address| address.parse().ok()),
         offers: Some(offers(
-            word(line, " ActiveFeatures=")?.unwrap_or_default(),
+            // Those that it could have after a reboot count, too.
+            word(line, " AvailableFeatures=")?.unwrap_or_default(),
             word(line, " Gres=")?.unwrap_or_default(),
         )),
     };

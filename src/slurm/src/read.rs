@@ -146,6 +146,7 @@ mod tests {
     fn every_question_can_claim_a_node() {
         let name = |text: &str| text.parse::<NodeName>().expect("a name");
         let active = [ActiveJob {
+            id: "7".parse().expect("an id"),
             claim: Claim::Running("7".parse().expect("an id")),
             nodes: vec![name("a"), name("elsewhere")],
         }];

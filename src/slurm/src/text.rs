@@ -34,8 +34,10 @@ impl Backend for Commands {
     }
 
     async fn jobs(&self) -> Result<Jobs, ReadError> {
-        let pending = self.ask(Program::Squeue, &jobs::PENDING, jobs::parse_pending).await?;
+        let waiting = self.run(Program::Squeue, &jobs::PENDING).await?;
         let active = self.ask(Program::Squeue, &jobs::ACTIVE, jobs::parse_active).await?;
+        let unreadable = |why| ReadError::Unreadable(format!("squeue: {why}").into());
+        let pending = jobs::parse_pending(&waiting, &active).map_err(unreadable)?;
         Ok(Jobs { active, pending })
     }
 

@@ -17,7 +17,7 @@ use crate::jobs::{self, ActiveJob, Waiting};
 use crate::nodes::{Node, first_label, offers};
 use crate::reservations::Reservation;
 
-use super::tasks;
+use crate::tasks;
 
 /// What stands in every answer.
 #[derive(Debug, Deserialize)]
@@ -96,21 +96,15 @@ struct NodeAnswer {
     reason: String,
     hostname: String,
     address: String,
-    active_features: Vec<String>,
+    /// Those that it could have after a reboot count, too.
+    #[serde(rename = "features")]
+    available: Vec<String>,
     gres: String,
 }
 
 impl Nodes {
-    pub(super) const WANTED: &[&str] = wanted!(
-        "name",
-        "state",
-        "alloc_cpus",
-        "reason",
-        "hostname",
-        "address",
-        "active_features",
-        "gres"
-    );
+    pub(super) const WANTED: &[&str] =
+        wanted!("name", "state", "alloc_cpus", "reason", "hostname", "address", "features", "gres");
 
     /// Every node.
     pub(super) fn read(self) -> Result<Vec<Node>, String> {
@@ -120,8 +114,7 @@ impl Nodes {
 
 impl NodeAnswer {
     fn read(self) -> Result<Node, String> {
-        let Self { name, state, alloc_cpus, reason, hostname, address, active_features, gres } =
-            self;
+        let Self { name, state, alloc_cpus, reason, hostname, address, available, gres } = self;
         let name: NodeName = name.parse().map_err(|why| format!("{why}"))?;
         if state.is_empty() {
             return Err(format!("node {name} has no state"));
@@ -134,7 +127,7 @@ impl NodeAnswer {
             drained: None,
             hostname: Some(first_label(&hostname)).filter(|host| !host.is_empty()),
             address: address.parse().ok(),
-            offers: Some(offers(&active_features.join(","), &gres)),
+            offers: Some(offers(&available.join(","), &gres)),
         };
         node.read_state(state.iter().map(String::as_str), || reason.trim_end().into());
         Ok(node)
@@ -227,6 +220,7 @@ struct JobAnswer {
     start_time: Number,
     resv_name: String,
     tres_per_job: String,
+    features: String,
     tres_per_node: String,
     tres_per_task: String,
 }
@@ -267,6 +261,7 @@ impl JobsAnswer {
         "start_time",
         "resv_name",
         "tres_per_job",
+        "features",
         "tres_per_node",
         "tres_per_task"
     );
@@ -293,8 +288,9 @@ impl JobsAnswer {
             if let Some(array) = job.array() {
                 *running.entry(array).or_default() += 1;
             }
-            let claim = jobs::claim(job.word(), job.id().map_err(|why| wrong(&why))?);
-            found.active.push(ActiveJob { claim, nodes });
+            let id = job.id().map_err(|why| wrong(&why))?;
+            let claim = jobs::claim(job.word(), id.clone());
+            found.active.push(ActiveJob { id, claim, nodes });
         }
         for job in on.iter().filter(|job| job.is_waiting()) {
             let taken = job.array().and_then(|array| running.get(&array)).copied();
@@ -364,6 +360,7 @@ impl JobAnswer {
             reason: &self.state_reason,
             start: self.start_time.time(),
             has_reservation: !self.resv_name.is_empty(),
+            features: &self.features,
         };
         let one = waiting.read()?;
         let Some(array) = self.array().filter(|_| !self.array_task_string.is_empty()) else {

@@ -31,7 +31,6 @@ use http::{Answer, Question};
 mod answers;
 mod http;
 mod members;
-mod tasks;
 mod token;
 
 /// The version of the API that is spoken: the newest of Slurm 24.11; 25.05 has it, too.

@@ -175,7 +175,7 @@ async fn words_of_a_state_claim_as_they_do_in_the_commands_text() {
         let quoted = words.split(',').map(|word| format!("{word:?}")).collect::<Vec<_>>().join(",");
         let item = format!(
             r#"{{"name":"{name}","state":[{quoted}],"alloc_cpus":0,"reason":"{reason}",
-                "hostname":"{name}.ec2.internal","address":"10.0.0.9","active_features":["a","b"],
+                "hostname":"{name}.ec2.internal","address":"10.0.0.9","features":["a","b"],
                 "gres":"gpu:a100:8(S:0-1)"}}"#
         );
         let replies = [json(&listing("nodes", &item))];
@@ -184,9 +184,9 @@ async fn words_of_a_state_claim_as_they_do_in_the_commands_text() {
         let silent = words.ends_with(",NOT_RESPONDING");
         let text = words.replace(",NOT_RESPONDING", "").replace(',', "+");
         let line = format!(
-            "NodeName={name} CPUAlloc=0 ActiveFeatures=a,b Gres=gpu:a100:8(S:0-1) NodeAddr=10.0.0.9 \
+            "NodeName={name} CPUAlloc=0 AvailableFeatures=a,b Gres=gpu:a100:8(S:0-1) NodeAddr=10.0.0.9 \
              NodeHostName={name}.ec2.internal State={text}{} Owner=N/A Reason={reason} \
-             [root@2026-11-25T06:58:27]",
+             [root@2026-11-25T06:58:27]\n",
             if silent { "*" } else { "" }
         );
         assert_eq!(nodes, crate::nodes::parse(&line).expect("text"), "{words}");
@@ -348,7 +348,8 @@ async fn all_that_can_be_sent_is_a_drain_with_a_reason_and_an_undrain() {
     let nodes = ["ip-10-0-0-1", "ip-10-0-0-2"].map(|name| name.parse().expect("a name"));
     let done = json(&listing("x", ""));
     let drain = NewState::Drain { reason: "trimtab:ab-1:7-8" };
-    let (set, requests) = fake.answering(&[done.clone()], fake.rest.set(&nodes, drain)).await;
+    let (set, requests) =
+        fake.answering(std::slice::from_ref(&done), fake.rest.set(&nodes, drain)).await;
     assert_eq!(set, Ok(()));
     assert_eq!(path(&requests[0]), "POST /slurm/v0.0.42/nodes/ HTTP/1.1");
     let body = |request: &str| request.split_once("\r\n\r\n").expect("a body").1.to_owned();

@@ -3,10 +3,10 @@
 
 /// The most tasks of one array that are counted: more than all nodes of the largest
 /// cluster could run at once.
-pub(super) const TASKS_MAX: usize = 100_000;
+pub(crate) const TASKS_MAX: usize = 100_000;
 
 /// Whether not all of them are told.
-pub(super) fn is_cut(text: &str) -> bool {
+pub(crate) fn is_cut(text: &str) -> bool {
     text.contains("...")
 }
 
@@ -15,7 +15,7 @@ pub(super) fn is_cut(text: &str) -> bool {
 ///
 /// # Errors
 /// When the text is not written like that, or cut off.
-pub(super) fn expand(text: &str) -> Result<Vec<u32>, String> {
+pub(crate) fn expand(text: &str) -> Result<Vec<u32>, String> {
     let wrong = || {
         let start: String = text.chars().filter(|c| !c.is_control()).take(60).collect();
         format!("`{start}` is no list of tasks")
