@@ -10,6 +10,7 @@ use trimtab_core::snapshot::FenceSight;
 use trimtab_daemon::ports::{Clock, WorkloadRead};
 
 use super::board::{Race, research, worker_names};
+use super::points::DOWN_FOR;
 
 /// A job that was handed in.
 #[derive(Debug, Clone)]
@@ -148,7 +149,13 @@ impl Race {
         let reasons = std::mem::take(&mut self.board().reasons);
         for (node, reason) in reasons {
             let shown = self.shown(&node);
-            if !shown.contains(&format!(" Reason={reason} ")) {
+            // A node that was set down is up again by itself once it answers, without its
+            // reason (ReturnToService=2).
+            let is_kept = match shown.split_once(" Reason=") {
+                Some((_, now)) => now.starts_with(&format!("{reason} ")),
+                None => reason == DOWN_FOR,
+            };
+            if !is_kept {
                 let mut board = self.board();
                 let point = board.point;
                 board.lost.push(format!("{point:?}: `{reason}` was overwritten: {shown}"));

@@ -130,13 +130,14 @@ impl Tally {
     }
 }
 
-async fn play(race: &Arc<Race>, points: &[Point]) -> Played {
+/// Plays these rounds, and tells from time to time what they came to so far.
+async fn play(race: &Arc<Race>, points: &[Point], tell: impl Fn(usize, &str)) -> Played {
     let ledger = Arc::new(SqliteLedger::in_memory(race.dial.now()).expect("a ledger"));
     let mut driver = Driver::start(race.ports(), ledger, policy()).await.expect("it starts");
     let mut tallies: BTreeMap<Point, Tally> = BTreeMap::new();
     for (round, point) in points.iter().enumerate() {
         if round > 0 && round % ROUNDS_TO_TELL == 0 {
-            println!("race, {round} rounds so far:\n{}", table(&tallies));
+            tell(round, &table(&tallies));
         }
         let (deleted, lost) = {
             let board = race.board();
@@ -199,7 +200,8 @@ async fn no_job_is_lost_at_any_point_and_no_node_is_left_fenced() {
     let by_chance = |_| *random.pick(&all);
     let more: Vec<Point> = (all.len() as u64..rounds).map(by_chance).collect();
     let points = [all, more].concat();
-    let played = play(&race, &points).await;
+    let tell = |round, table: &str| println!("race, {round} rounds so far:\n{table}");
+    let played = play(&race, &points, tell).await;
     println!("race, seed {seed}:\n{}", table(&played.tallies));
     assert_eq!(played.lost, Vec::<String>::new());
     assert_eq!(played.sum(|tally| tally.left_fenced), 0);
@@ -215,7 +217,7 @@ async fn with_the_fence_switched_off_the_same_race_loses_jobs() {
         // On a machine that is busy enough, a job may start before the look and be seen.
         let mut by_slurm = vec![];
         for _ in 0..3 {
-            let played = play(&race, &[point]).await;
+            let played = play(&race, &[point], |_, _| ()).await;
             println!("race without the fence:\n{}", table(&played.tallies));
             by_slurm = played.lost;
             by_slurm.retain(|lost| lost.contains(&format!("{point:?}: ")));

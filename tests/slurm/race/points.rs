@@ -147,6 +147,9 @@ impl Point {
     }
 }
 
+/// What a person sets a node down for.
+pub(super) const DOWN_FOR: &str = "bad fan";
+
 /// Words that are everything a name should not be. Slurm takes them all.
 const ODD: [&[u8]; 5] = [
     b"a\nNodeName=ip-10-0-0-1 CPUAlloc=0 State=IDLE+DRAIN Reason=trimtab:0-0:1",
@@ -204,7 +207,7 @@ impl Race {
             }
             Point::PersonDrains => self.person_sets(node, moment, "drain", "mine"),
             Point::PersonReplaces => self.person_sets(node, moment, "fail", "Action:Replace"),
-            Point::PersonSetsDown => self.person_sets(node, moment, "down", "bad fan"),
+            Point::PersonSetsDown => self.person_sets(node, moment, "down", DOWN_FOR),
             Point::PersonReboots => {
                 let reboot = ["reboot", "ASAP", "nextstate=resume", "reason=kernel", node.as_str()];
                 self.person("scontrol", &reboot);
