@@ -25,7 +25,7 @@ use trimtab_slurm::{Commands, Slurm};
 use trimtab_tests::random::Random;
 use trimtab_tests::slurm::{Cluster, script};
 
-use super::judge::Job;
+use super::judge::{Job, Loss};
 use super::points::{Later, Moment, Point};
 
 /// Workers; with the login node and the controller, the cluster has two more.
@@ -86,7 +86,7 @@ pub(super) struct Board {
     pub(super) reasons: BTreeMap<NodeName, &'static str>,
     pub(super) rebooting: Vec<NodeName>,
     pub(super) deleted: usize,
-    pub(super) lost: Vec<String>,
+    pub(super) lost: Vec<Loss>,
     /// Drains that are only pretended, where the fence is switched off.
     pub(super) pretended: BTreeMap<NodeName, String>,
     /// Machines that are about to die.

@@ -10,7 +10,7 @@ use trimtab_core::snapshot::FenceSight;
 use trimtab_daemon::ports::{Clock, WorkloadRead};
 
 use super::board::{Race, research, worker_names};
-use super::points::DOWN_FOR;
+use super::points::Point;
 
 /// A job that was handed in.
 #[derive(Debug, Clone)]
@@ -20,7 +20,21 @@ pub(super) struct Job {
     pub(super) restarts: u32,
 }
 
+/// Something that was lost, and how that is known. One job can be told of twice.
+#[derive(Debug, Clone)]
+pub(super) struct Loss {
+    pub(super) point: Point,
+    /// A job's id, or the node whose reason was written over.
+    pub(super) what: String,
+    pub(super) how: String,
+}
+
 impl super::board::Board {
+    fn lose(&mut self, what: &str, how: String) {
+        let point = self.point;
+        self.lost.push(Loss { point, what: what.to_owned(), how });
+    }
+
     /// A person has this job started again.
     pub(super) fn expect_restart(&mut self, id: &str) {
         for job in self.jobs.iter_mut().filter(|job| job.id == id) {
@@ -37,9 +51,9 @@ impl Race {
         if on_it.is_empty() {
             return false;
         }
-        let mut board = self.board();
-        let point = board.point;
-        board.lost.push(format!("{point:?}: {on_it} on {name} {when}"));
+        for job in on_it.lines() {
+            self.board().lose(job, format!("on {name} {when}"));
+        }
         true
     }
 
@@ -113,10 +127,8 @@ impl Race {
                 let id = record.trim_start_matches("JobId=").split(' ').next().unwrap_or_default();
                 let begun = starts.lines().filter(|line| *line == id).count();
                 if !is_unhurt || begun > job.restarts as usize + 1 {
-                    let mut board = self.board();
-                    let point = board.point;
-                    let started = format!("it says that it started {begun} times");
-                    board.lost.push(format!("{point:?}: {id} was hurt, {started}: {record}"));
+                    let how = format!("was hurt, and says that it started {begun} times: {record}");
+                    self.board().lose(id, how);
                 }
             }
         }
@@ -149,16 +161,8 @@ impl Race {
         let reasons = std::mem::take(&mut self.board().reasons);
         for (node, reason) in reasons {
             let shown = self.shown(&node);
-            // A node that was set down is up again by itself once it answers, without its
-            // reason (ReturnToService=2).
-            let is_kept = match shown.split_once(" Reason=") {
-                Some((_, now)) => now.starts_with(&format!("{reason} ")),
-                None => reason == DOWN_FOR,
-            };
-            if !is_kept {
-                let mut board = self.board();
-                let point = board.point;
-                board.lost.push(format!("{point:?}: `{reason}` was overwritten: {shown}"));
+            if !shown.contains(&format!(" Reason={reason} ")) {
+                self.board().lose(node.as_str(), format!("`{reason}` was overwritten: {shown}"));
             }
         }
         // All nodes: a slurmctld that was killed may remember what was undone. A machine

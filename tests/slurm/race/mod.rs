@@ -13,7 +13,7 @@
 //! `TRIMTAB_RACE_SEED` what chance starts from, and `TRIMTAB_RACE_POINTS` which points
 //! (`EmptyOutput,TornOutput`; all without it).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +28,7 @@ use trimtab_tests::slurm::SKIPPED;
 use trimtab_tests::worlds::{cluster_policy, group_policy};
 
 use board::{Race, TICK, WORKERS, others, workers};
+use judge::Loss;
 use points::Point;
 
 mod board;
@@ -95,7 +96,7 @@ struct Tally {
 /// What a number of rounds came to.
 struct Played {
     tallies: BTreeMap<Point, Tally>,
-    lost: Vec<String>,
+    lost: Vec<Loss>,
 }
 
 impl Played {
@@ -179,7 +180,8 @@ async fn play(race: &Arc<Race>, points: &[Point], tell: impl Fn(usize, &str)) ->
         tally.left_open += driver.history().actions.len();
         let board = race.board();
         tally.deleted += board.deleted - deleted;
-        tally.lost += board.lost.len() - lost;
+        let lost: BTreeSet<&str> = board.lost[lost..].iter().map(|loss| &*loss.what).collect();
+        tally.lost += lost.len();
     }
     let lost = race.board().lost.clone();
     Played { tallies, lost }
@@ -203,7 +205,7 @@ async fn no_job_is_lost_at_any_point_and_no_node_is_left_fenced() {
     let tell = |round, table: &str| println!("race, {round} rounds so far:\n{table}");
     let played = play(&race, &points, tell).await;
     println!("race, seed {seed}:\n{}", table(&played.tallies));
-    assert_eq!(played.lost, Vec::<String>::new());
+    assert!(played.lost.is_empty(), "{:?}", played.lost);
     assert_eq!(played.sum(|tally| tally.left_fenced), 0);
     assert_eq!(played.sum(|tally| tally.left_open), 0);
     let deleted = played.sum(|tally| tally.deleted);
@@ -220,8 +222,7 @@ async fn with_the_fence_switched_off_the_same_race_loses_jobs() {
             let played = play(&race, &[point], |_, _| ()).await;
             println!("race without the fence:\n{}", table(&played.tallies));
             by_slurm = played.lost;
-            by_slurm.retain(|lost| lost.contains(&format!("{point:?}: ")));
-            by_slurm.retain(|lost| lost.contains("was hurt"));
+            by_slurm.retain(|loss| loss.point == point && loss.how.starts_with("was hurt"));
             if !by_slurm.is_empty() {
                 break;
             }

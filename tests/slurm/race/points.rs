@@ -147,9 +147,6 @@ impl Point {
     }
 }
 
-/// What a person sets a node down for.
-pub(super) const DOWN_FOR: &str = "bad fan";
-
 /// Words that are everything a name should not be. Slurm takes them all.
 const ODD: [&[u8]; 5] = [
     b"a\nNodeName=ip-10-0-0-1 CPUAlloc=0 State=IDLE+DRAIN Reason=trimtab:0-0:1",
@@ -207,7 +204,7 @@ impl Race {
             }
             Point::PersonDrains => self.person_sets(node, moment, "drain", "mine"),
             Point::PersonReplaces => self.person_sets(node, moment, "fail", "Action:Replace"),
-            Point::PersonSetsDown => self.person_sets(node, moment, "down", DOWN_FOR),
+            Point::PersonSetsDown => self.person_sets(node, moment, "down", "bad fan"),
             Point::PersonReboots => {
                 let reboot = ["reboot", "ASAP", "nextstate=resume", "reason=kernel", node.as_str()];
                 self.person("scontrol", &reboot);
@@ -266,8 +263,9 @@ impl Race {
     fn person_sets(&self, node: &NodeName, moment: Moment, state: &str, reason: &'static str) {
         let (name, state) = (format!("nodename={node}"), format!("state={state}"));
         self.person("scontrol", &["update", &name, &state, &format!("reason={reason}")]);
-        // What the call has taken no longer bears anything.
-        if moment != Moment::BeforeDelete {
+        // What the call has taken no longer bears anything; and whom a person set down,
+        // Slurm takes back without a reason once its slurmd answers (ReturnToService=2).
+        if moment != Moment::BeforeDelete && state != "state=down" {
             self.board().reasons.insert(node.clone(), reason);
         }
     }
