@@ -79,6 +79,11 @@ fn idle_nodes_are_trimmed_whenever_the_daemon_dies() {
 }
 
 #[test]
+fn nodes_pass_the_gate_anew_whenever_the_daemon_dies() {
+    once("gate");
+}
+
+#[test]
 fn a_classic_cluster_is_trimmed_whenever_the_daemon_dies() {
     once("classic");
 }

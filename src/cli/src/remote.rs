@@ -166,6 +166,7 @@ impl RemoteCluster {
             switches: Arc::clone(&shared.switches),
             lease: Arc::clone(&shared.lease),
             gate: None,
+            on_node_check: None,
             notifier: Arc::clone(&shared.notifier),
             writers,
         }

@@ -25,6 +25,7 @@ use trimtab_core::rule::learned::SoFar;
 use trimtab_core::snapshot::{FenceSight, InstanceStatus, Listing, Snapshot, WorkloadSource};
 use trimtab_core::units::{NodeCount, Span, Time};
 
+use self::inquiries::Inquiries;
 use crate::executor::Sent;
 use crate::look::look;
 use crate::observe::{KnownDetails, MetricsUse, Observed, Reading, observe};
@@ -33,6 +34,7 @@ use crate::ports::{
 };
 use crate::steps::{Happening, Steps, take_steps, wants_cooldown};
 
+mod inquiries;
 mod requests;
 
 /// A group frozen for longer than this is reported (design section 1).
@@ -91,10 +93,8 @@ pub struct Driver {
     frozen_since: BTreeMap<GroupName, Time>,
     notified: BTreeSet<(ActionId, Notice)>,
     foreign_notified: bool,
-    /// When the gate let an action through.
-    gated: BTreeMap<ActionId, Time>,
-    /// When a gate's yes has to be followed by a fresh look.
-    look_again_at: Option<Time>,
+    /// What is asked outside before a deletion.
+    inquiries: Inquiries,
     /// When the newest snapshot's first read began.
     last_look: Option<Time>,
     /// Since when nothing could be written.
@@ -145,8 +145,7 @@ impl Driver {
             frozen_since: BTreeMap::new(),
             notified: BTreeSet::new(),
             foreign_notified: false,
-            gated: BTreeMap::new(),
-            look_again_at: None,
+            inquiries: Inquiries::default(),
             last_look: None,
             unwritable_since: None,
             details: KnownDetails::default(),
@@ -182,7 +181,7 @@ impl Driver {
     pub fn deadline(&self) -> Option<Time> {
         let last = self.last_look;
         let deadlines = self.history.actions.values().filter_map(|a| a.state.deadline(&a.terms));
-        let deadlines = deadlines.chain(self.look_again_at);
+        let deadlines = deadlines.chain(self.inquiries.deadlines());
         deadlines.filter(|at| last.is_none_or(|last| *at > last)).min()
     }
 
@@ -200,7 +199,6 @@ impl Driver {
         self.last_look = Some(snapshot.begun_at);
         self.check_clocks(&snapshot);
         self.history.forget(now);
-        self.look_again_at = None;
         let tick = match self.count(&snapshot, ring) {
             Ok(tick) => tick,
             Err(why) => {
@@ -264,6 +262,7 @@ impl Driver {
     /// # Errors
     /// When the ledger could not be written.
     pub async fn shut_down(&mut self) -> Result<(), LedgerError> {
+        self.inquiries.withdraw_all();
         if self.ports.writers.is_none() || self.history.actions.is_empty() {
             return Ok(());
         }
@@ -387,6 +386,7 @@ impl Driver {
         if now.since(since) < self.policy.timing.settling_timeout {
             return;
         }
+        self.inquiries.withdraw_all();
         let unasked = self.history.actions.values().filter(|action| !action.state.is_asked());
         let ours = unasked.filter(|action| match look(action, snapshot, &self.policy).sight {
             Sight::Present { status, fence: FenceLook::Ours, .. } => {
@@ -444,7 +444,8 @@ impl Driver {
 
     /// Brings every open action as far as this tick's reads allow.
     async fn follow(&mut self, snapshot: &Snapshot) -> Result<Vec<(InstanceId, End)>, LedgerError> {
-        let mut vetoes = vec![];
+        self.inquiries.collect();
+        let mut vetoes = self.inquiries.vetoes(&self.history);
         for (node, action) in &self.history.actions {
             // Its outcome could not be written, so nobody knows it.
             if let ActionState::Asking { .. } = action.state {
@@ -662,6 +663,8 @@ impl Driver {
             }
         }
         let ended = self.put(&steps, at);
+        // Before a node is handed back: nothing of ours may go on there then.
+        self.inquiries.withdraw_over(&self.history);
         self.release_fences(&release).await;
         if let Some(port) = self.fence_port()
             && !fence.is_empty()
@@ -699,7 +702,7 @@ impl Driver {
             let Some(over) = self.history.actions.remove(&step.node) else { continue };
             ended.push((step.node, end.clone()));
             self.notified.retain(|(action, _)| *action != over.id);
-            self.gated.remove(&over.id);
+            self.inquiries.forget(over.id);
             if *end == End::Gone {
                 self.history.gone.push(Gone { node: step.node, group: over.group, at });
             } else if wants_cooldown(end) {

@@ -3,6 +3,7 @@
 //! What could not be read stays visible as such; nothing is filled in.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use trimtab_core::assemble::{Reads, assemble};
@@ -124,6 +125,11 @@ impl KnownDetails {
             node.address = self.known.get(&node.id).and_then(|details| details.ip);
         }
         join::join(&mut listing.nodes, workload, policy.node_name.as_ref());
+    }
+
+    /// The node's address, if it was read.
+    pub(crate) fn ip(&self, node: InstanceId) -> Option<IpAddr> {
+        self.known.get(&node)?.ip
     }
 
     fn capacity(&self, node: InstanceId) -> NodeCapacity {

@@ -304,19 +304,66 @@ pub trait Lease: Send + Sync {
     fn hold(&self) -> Result<u64, ReadError>;
 }
 
-/// A program that is asked before nodes are deleted, after they settled.
-#[async_trait]
+/// Nodes of one group that somebody outside is asked about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Question {
+    /// Whose nodes they are.
+    pub cluster: ClusterName,
+    /// Their group.
+    pub group: GroupName,
+    /// Our ledger, in which the actions are.
+    pub ledger: LedgerId,
+    /// When it is asked.
+    pub at: Time,
+    /// The nodes: settled, and looked at clean.
+    pub nodes: Vec<QuestionedNode>,
+}
+
+/// A node that somebody outside is asked about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuestionedNode {
+    /// The node.
+    pub id: InstanceId,
+    /// The scheduler's name for it.
+    pub name: Option<NodeName>,
+    /// Its address in the customer's network, if it was read.
+    pub ip: Option<IpAddr>,
+    /// The action that is to delete it.
+    pub action: ActionId,
+}
+
+/// How a question stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// There is no answer yet.
+    Open,
+    /// It is answered. A node that no veto names may go.
+    Answered {
+        /// When the answer was there.
+        at: Time,
+        /// The nodes that may not go, and why not.
+        vetoes: BTreeMap<InstanceId, Arc<str>>,
+    },
+}
+
+/// Somebody outside who is asked before nodes are deleted, after they settled: a
+/// program that saves what is on their disks, or one that looks for people on them.
+///
+/// Nothing here waits: an answer may take many ticks.
 pub trait Gate: Send + Sync {
-    /// Whether these nodes may go.
-    ///
-    /// # Errors
-    /// Why not; nothing of the batch is then deleted.
-    async fn ask(
-        &self,
-        cluster: &ClusterName,
-        group: &GroupName,
-        nodes: &[InstanceId],
-    ) -> Result<(), Arc<str>>;
+    /// Begins to ask whether these nodes may go. What goes wrong, at the start or
+    /// later, is an answer, too: a veto.
+    fn ask(&self, question: Question) -> Box<dyn Inquiry>;
+}
+
+/// A question under way. To drop it is to withdraw it: what was begun for it is
+/// ended.
+pub trait Inquiry: Send + Sync {
+    /// How it stands now. Once answered, always the same.
+    fn standing(&self) -> Standing;
+
+    /// When it will be answered at the latest: no answer by then is a veto.
+    fn deadline(&self) -> Time;
 }
 
 /// Something a person should know.
@@ -436,8 +483,11 @@ pub struct Ports {
     pub switches: Arc<dyn Switches>,
     /// The lease.
     pub lease: Arc<dyn Lease>,
-    /// The gate, if there is one.
+    /// Who is asked about nodes of groups whose `node_local_data` says so. Without
+    /// one, nothing of these groups is deleted.
     pub gate: Option<Arc<dyn Gate>>,
+    /// Who is asked about every node, last of all, if anybody is.
+    pub on_node_check: Option<Arc<dyn Gate>>,
     /// Tells people.
     pub notifier: Arc<dyn Notifier>,
     /// Changes things; `None` in observe mode.

@@ -13,9 +13,9 @@ use trimtab_core::ids::{ClusterName, GroupName, InstanceId, LedgerId};
 use trimtab_core::snapshot::{ClusterDescription, InstanceStatus, NodeListing, Workload};
 use trimtab_core::units::{Span, Time, UsdPerHour};
 use trimtab_daemon::ports::{
-    Clock, ClusterRead, ClusterWrite, DeleteOutcome, Fence, FenceOrder, Gate, Lease, MetricsAnswer,
-    MetricsQuery, NodeDetails, Notification, Notifier, Ports, Prices, ReadError, Refusal, Switch,
-    Switches, Utilization, WorkloadRead, Writers,
+    Clock, ClusterRead, ClusterWrite, DeleteOutcome, Fence, FenceOrder, Gate, Inquiry, Lease,
+    MetricsAnswer, MetricsQuery, NodeDetails, Notification, Notifier, Ports, Prices, Question,
+    ReadError, Refusal, Standing, Switch, Switches, Utilization, WorkloadRead, Writers,
 };
 
 use crate::faults::FaultKind;
@@ -36,8 +36,19 @@ pub struct PortOptions {
     pub fence_disabled: bool,
     /// How long a read or write takes: the world moves meanwhile.
     pub call_time: Span,
-    /// A gate that gives this answer, if there is one.
-    pub gate: Option<Result<(), Arc<str>>>,
+    /// A gate, if there is one.
+    pub gate: Option<SimulatedGate>,
+    /// An on-node check, if there is one.
+    pub on_node_check: Option<SimulatedGate>,
+}
+
+/// Somebody outside who takes this long, and then says this of every node.
+#[derive(Debug, Clone)]
+pub struct SimulatedGate {
+    /// How long an answer takes.
+    pub takes: Span,
+    /// Why not, or yes.
+    pub answer: Result<(), Arc<str>>,
 }
 
 /// One wiring of all ports to a world.
@@ -64,10 +75,11 @@ impl World {
             true => Some(front.clone()),
             false => None,
         };
-        let gate: Option<Arc<dyn Gate>> = match front.options.gate {
-            Some(_) => Some(front.clone()),
-            None => None,
+        let gate = |gate: &Option<SimulatedGate>| {
+            let gate = GateFront { world: self.clone(), gate: gate.clone()? };
+            Some(Arc::new(gate) as Arc<dyn Gate>)
         };
+        let (gate, on_node_check) = (gate(&front.options.gate), gate(&front.options.on_node_check));
         let writers = Writers { cluster: front.clone(), fence };
         Ports {
             cluster: front.clone(),
@@ -80,6 +92,7 @@ impl World {
             switches: front.clone(),
             lease: front.clone(),
             gate,
+            on_node_check,
             notifier: front.clone(),
             writers: (!front.options.observe_only).then_some(writers),
         }
@@ -298,16 +311,43 @@ impl Lease for Front {
     }
 }
 
-#[async_trait]
-impl Gate for Front {
-    async fn ask(
-        &self,
-        _cluster: &ClusterName,
-        _group: &GroupName,
-        _nodes: &[InstanceId],
-    ) -> Result<(), Arc<str>> {
-        let answer = self.options.gate.clone().unwrap_or(Ok(()));
-        Front::read(self, Call::Gate, |_| answer).await
+/// A gate in a world.
+struct GateFront {
+    world: World,
+    gate: SimulatedGate,
+}
+
+impl Gate for GateFront {
+    fn ask(&self, question: Question) -> Box<dyn Inquiry> {
+        let mut inner = self.world.lock();
+        // One that is killed here hears no answer.
+        let until = inner.begin_call(Call::Gate).then(|| inner.now + self.gate.takes);
+        let nodes = question.nodes.into_iter().map(|node| node.id);
+        let vetoes = match &self.gate.answer {
+            Ok(()) => BTreeMap::new(),
+            Err(why) => nodes.map(|node| (node, Arc::clone(why))).collect(),
+        };
+        Box::new(Asked { world: self.world.clone(), until, vetoes })
+    }
+}
+
+/// A question to a gate in a world.
+struct Asked {
+    world: World,
+    until: Option<Time>,
+    vetoes: BTreeMap<InstanceId, Arc<str>>,
+}
+
+impl Inquiry for Asked {
+    fn standing(&self) -> Standing {
+        match self.until.filter(|at| *at <= self.world.now()) {
+            Some(at) => Standing::Answered { at, vetoes: self.vetoes.clone() },
+            None => Standing::Open,
+        }
+    }
+
+    fn deadline(&self) -> Time {
+        self.until.unwrap_or(self.world.end())
     }
 }
 

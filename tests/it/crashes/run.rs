@@ -15,7 +15,7 @@ use trimtab_simulator::gauntlet::{CrashingLedger, KillPoint, KillWhen};
 use trimtab_tests::life::{Fate, Life};
 
 use super::checks::{self, Finding, Lived, Seen};
-use super::scenario::{Scenario, named};
+use super::scenario::{self, Scenario, named};
 
 /// A daemon that could not start tries again after so long, as systemd does.
 const START_AGAIN: Span = Span::secs(10);
@@ -98,7 +98,8 @@ impl Case {
             Ok(folder) => folder,
             Err(why) => panic!("no folder for a ledger: {why}"),
         };
-        let life = Life::new(world.clone(), policy.clone(), folder.path(), 7);
+        let mut life = Life::new(world.clone(), policy.clone(), folder.path(), 7);
+        life.options = scenario::options(&policy);
         let lived = live(&life, self.scenario.away, wiring);
         let (seen, mut findings) = checks::look(&life, &policy, &lived);
         let kills = lived.kills;

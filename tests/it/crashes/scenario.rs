@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 
 use trimtab_core::policy::{
-    Amount, Budgets, ClusterPolicy, GroupCalls, GroupPolicy, TimerChoice, Timing, UtilizationRule,
-    WitnessKind,
+    Amount, Budgets, ClusterPolicy, GroupCalls, GroupPolicy, NodeLocalData, TimerChoice, Timing,
+    UtilizationRule, WitnessKind,
 };
 use trimtab_core::snapshot::Role;
 use trimtab_core::units::{NodeCount, Share, Span};
+use trimtab_simulator::ports::{PortOptions, SimulatedGate};
 use trimtab_simulator::spec::WorldSpec;
 use trimtab_tests::worlds;
 
@@ -77,6 +78,20 @@ impl Scenario {
     }
 }
 
+/// Who is asked before a deletion, if a group wants it.
+pub(super) fn options(policy: &ClusterPolicy) -> PortOptions {
+    let wants_gate = |group: &GroupPolicy| group.node_local_data == Some(NodeLocalData::Gate);
+    if !policy.groups.values().any(wants_gate) {
+        return PortOptions::default();
+    }
+    let gate = |takes| Some(SimulatedGate { takes, answer: Ok(()) });
+    PortOptions {
+        gate: gate(Span::mins(5)),
+        on_node_check: gate(Span::secs(10)),
+        ..PortOptions::default()
+    }
+}
+
 fn as_it_is(_: &mut ClusterPolicy) {}
 
 fn little_an_hour(policy: &mut ClusterPolicy) {
@@ -110,6 +125,12 @@ fn to_four(policy: &mut ClusterPolicy) {
     }
 }
 
+fn with_data(policy: &mut ClusterPolicy) {
+    for group in policy.groups.values_mut() {
+        group.node_local_data = Some(NodeLocalData::Gate);
+    }
+}
+
 fn by_metrics(policy: &mut ClusterPolicy) {
     policy.witness = WitnessKind::MetricsOnly;
     for group in policy.groups.values_mut() {
@@ -136,7 +157,7 @@ macro_rules! scenario {
 }
 
 /// All of them.
-pub(super) const ALL: [Scenario; 21] = [
+pub(super) const ALL: [Scenario; 22] = [
     scenario!("plain", Span::mins(1), fewer: 0, shows: [], as_it_is),
     scenario!("classic", Span::mins(3), fewer: 0, shows: [], as_it_is),
     scenario!("two-groups", Span::secs(90), fewer: 0, shows: [], as_it_is),
@@ -154,6 +175,7 @@ pub(super) const ALL: [Scenario; 21] = [
     scenario!("metrics-only", Span::mins(2), fewer: 0, shows: [], by_metrics),
     scenario!("blind", Span::mins(1), fewer: 0, shows: ["blind ticks"], as_it_is),
     scenario!("disk-full", Span::secs(5), fewer: 0, shows: ["failed ticks"], as_it_is),
+    scenario!("gate", Span::mins(1), fewer: 0, shows: [], with_data),
     scenario!("to-zero", Span::mins(2), fewer: 0, shows: ["group calls"], to_zero),
     scenario!("whole-group", Span::mins(1), fewer: 0, shows: ["group calls", "spared"], to_four),
     scenario!("whole-lost", Span::mins(2), fewer: 0, shows: ["unanswered", "spared"], to_four),

@@ -1,16 +1,17 @@
-//! The driver's last step: requests. What has settled and was looked at clean is
-//! cleared by the audit, gate and switches are asked, the request is committed
-//! with its charges, sent once, and its answer is committed.
+//! The driver's last step: requests. What has settled, has passed whoever is asked
+//! outside and was looked at clean after that is cleared by the audit, the switches
+//! are read, the request is committed with its charges, sent once, and its answer
+//! is committed.
 
 use std::sync::Arc;
 
-use trimtab_core::action::{ActionState, EventKind, ReleaseReason};
+use trimtab_core::action::ActionState;
 use trimtab_core::audit::{self, Cleared, Offer, Recount};
 use trimtab_core::history::OpenAction;
-use trimtab_core::ids::{ActionId, BatchId, GroupName};
-use trimtab_core::policy::{GroupCalls, NodeLocalData};
+use trimtab_core::ids::{BatchId, GroupName};
+use trimtab_core::policy::GroupCalls;
 use trimtab_core::snapshot::Snapshot;
-use trimtab_core::units::{Span, Time};
+use trimtab_core::units::Time;
 
 use super::Driver;
 use crate::executor::{self, Sent};
@@ -22,8 +23,8 @@ use crate::ports::{DeleteOutcome, LedgerError, Notification, Refusal};
 const DELETES_BY_ID_SINCE: Time = Time::from_secs(1_718_841_600);
 
 impl Driver {
-    /// Deletes what has settled and was looked at clean: clears, asks gate and
-    /// switches, commits the request with its charges, sends it once, and
+    /// Deletes what has settled and was looked at clean: asks outside, clears, reads
+    /// the switches, commits the request with its charges, sends it once, and
     /// commits the answer.
     pub(super) async fn finish(&mut self, snapshot: &Snapshot) -> Result<Vec<Sent>, LedgerError> {
         let mut sent = vec![];
@@ -47,7 +48,7 @@ impl Driver {
         group: &GroupName,
         snapshot: &Snapshot,
     ) -> Result<Option<Sent>, LedgerError> {
-        self.pass_gate(group, snapshot).await?;
+        self.inquire(group, snapshot);
         let recount = self.recount(group, snapshot).await;
         // The last look at the switches: nothing but the commit lies between
         // it and the call. What was settled is taken back at the next tick.
@@ -92,7 +93,7 @@ impl Driver {
             GroupCalls::ToZero | GroupCalls::WholeGroup => {}
         }
         let begun_at = self.ports.clock.now();
-        let gated = |action: &OpenAction| self.is_gated(action, group, snapshot);
+        let gated = |action: &OpenAction| self.has_passed(action, snapshot);
         let (id, policy, history, now) = (BatchId(0), &self.policy, &self.history, begun_at);
         let trial = Offer { id, group, gated: &gated, snapshot, policy, history, now };
         audit::group_trial(&trial).ok()?;
@@ -114,7 +115,7 @@ impl Driver {
         recount: Option<&Recount>,
         now: Time,
     ) -> Option<Cleared> {
-        let gated = |action: &OpenAction| self.is_gated(action, group, snapshot);
+        let gated = |action: &OpenAction| self.has_passed(action, snapshot);
         let (policy, history) = (&self.policy, &self.history);
         let offer = Offer { id, group, gated: &gated, snapshot, policy, history, now };
         let whole = recount.and_then(|recount| audit::clear_group(offer, recount).ok());
@@ -122,12 +123,6 @@ impl Driver {
             Some(group) => Some(group.into()),
             None => audit::clear(offer).batch.map(Cleared::from),
         }
-    }
-
-    /// Whether a gate let it through before the reads of this look began.
-    fn is_gated(&self, action: &OpenAction, group: &GroupName, snapshot: &Snapshot) -> bool {
-        let passed = self.gated.get(&action.id);
-        !self.wants_gate(group) || passed.is_some_and(|at| *at <= snapshot.begun_at)
     }
 
     /// Tells a person of a refusal that only a person can do something about,
@@ -156,57 +151,6 @@ impl Driver {
             && let Some(created) = created.filter(|created| *created < DELETES_BY_ID_SINCE)
         {
             self.notify(now, &Notification::ProbablyNeverPatched { batch, created });
-        }
-    }
-
-    /// Whether nodes of this group need a gate's word. Where a policy asks for
-    /// one, its absence is a no.
-    fn wants_gate(&self, group: &GroupName) -> bool {
-        let data = self.policy.groups.get(group).and_then(|group| group.node_local_data);
-        self.ports.gate.is_some() || data != Some(NodeLocalData::Disposable)
-    }
-
-    /// Asks the gate about everything that could go but for its word. A gate may
-    /// take long, so its yes counts for a look that begins after it.
-    async fn pass_gate(
-        &mut self,
-        group: &GroupName,
-        snapshot: &Snapshot,
-    ) -> Result<(), LedgerError> {
-        if !self.wants_gate(group) {
-            return Ok(());
-        }
-        let now = self.ports.clock.now();
-        let asked_before = &self.gated;
-        let unasked = |action: &OpenAction| !asked_before.contains_key(&action.id);
-        let (id, policy, history) = (BatchId(0), &self.policy, &self.history);
-        let offer = Offer { id, group, gated: &unasked, snapshot, policy, history, now };
-        let nodes = match audit::group_trial(&offer) {
-            // Whoever is picked of a whole group: the gate is asked for all of it.
-            Ok((nodes, _)) => nodes,
-            Err(_) => match audit::clear(offer).batch {
-                Some(trial) => trial.nodes().to_vec(),
-                None => return Ok(()),
-            },
-        };
-        let answer = match &self.ports.gate {
-            Some(gate) => gate.ask(&self.policy.cluster, group, &nodes).await,
-            None => Err("node_local_data asks for a gate, and there is none".into()),
-        };
-        let now = self.ports.clock.now();
-        match answer {
-            Ok(()) => {
-                let passed = nodes.iter().filter_map(|node| history.actions.get(node));
-                let ids: Vec<ActionId> = passed.map(|action| action.id).collect();
-                self.gated.extend(ids.into_iter().map(|id| (id, now)));
-                self.look_again_at = Some(now + Span::millis(1));
-                Ok(())
-            }
-            Err(why) => {
-                let why = ReleaseReason::Vetoed(format!("gate: {why}").into());
-                let vetoes = nodes.iter().map(|node| (*node, EventKind::Veto(why.clone())));
-                self.advance(vetoes.collect(), now).await.map(drop)
-            }
         }
     }
 }

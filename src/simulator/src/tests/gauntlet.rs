@@ -15,7 +15,7 @@ use trimtab_daemon::ports::{
 use super::{cluster, job, ledger, now, order, poll, scheduler_node, world};
 use crate::faults::{FaultKind, Target};
 use crate::gauntlet::{CrashingLedger, Injection, KillPoint, KillWhen};
-use crate::ports::PortOptions;
+use crate::ports::{PortOptions, SimulatedGate};
 
 #[test]
 fn a_kill_ends_every_port_until_the_daemon_is_started_anew() {
@@ -80,10 +80,17 @@ fn an_observer_has_no_writers_and_calls_can_take_time() {
     now(ports.cluster.list_nodes(&cluster())).expect("read");
     assert_eq!(world.now(), before + Span::secs(2));
     assert!(ports.gate.is_none());
-    let gate = Some(Err("disk not saved".into()));
+    let takes = Span::mins(3);
+    let gate = Some(SimulatedGate { takes, answer: Err("disk not saved".into()) });
     let gate = world.ports(PortOptions { gate, ..PortOptions::default() }).gate.expect("a gate");
-    let group = "gpu".parse().expect("valid");
-    assert_eq!(now(gate.ask(&cluster(), &group, &[])), Err("disk not saved".into()));
+    let (at, id) = (world.now(), "i-00000001".parse().expect("valid"));
+    let node = QuestionedNode { id, name: None, ip: None, action: ActionId(1) };
+    let (group, nodes) = ("gpu".parse().expect("valid"), vec![node]);
+    let inquiry = gate.ask(Question { cluster: cluster(), group, ledger: ledger(), at, nodes });
+    assert_eq!((inquiry.standing(), inquiry.deadline()), (Standing::Open, at + takes));
+    world.advance_by(takes);
+    let vetoes = [(id, "disk not saved".into())].into();
+    assert_eq!(inquiry.standing(), Standing::Answered { at: at + takes, vetoes });
 }
 
 #[test]
