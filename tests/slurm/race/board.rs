@@ -161,6 +161,7 @@ impl Race {
             switches: self.clone(),
             lease: self.clone(),
             gate: None,
+            on_node_check: None,
             notifier: self.clone(),
             writers: Some(Writers { cluster: self.clone(), fence: Some(self.clone()) }),
         }

@@ -15,6 +15,7 @@ use super::file::{
     ClusterTable, ConfigFile, GroupTable, MassChangeTable, SchedulerTable, TimingTable,
 };
 use super::group::{self, Group};
+use super::hooks::{self, Hooks};
 use super::read::{Entry, Findings, Given, Item, List, Spot};
 use super::rest_address::RestAddress;
 use super::schedule::Schedule;
@@ -90,6 +91,8 @@ pub(super) struct Cluster<'a> {
     pub(super) scheduler: Option<SchedulerSettings>,
     /// Where its metrics come from.
     pub(super) sources: &'a Sources<'a>,
+    /// Whether it was given a gate.
+    pub(super) has_gate: bool,
 }
 
 fn cluster(
@@ -117,17 +120,22 @@ fn cluster(
         refuse_enforcing_beyond_this_machine(table, daemon, findings);
     }
     let mass_change = mass_change(&table.mass_change, findings);
+    let hooks = hooks::hooks(table, findings);
 
     let instead = "write a [[cluster.group]] for each group that may be touched; no other ever is";
     table.group.required(instead, findings);
     refuse_empty(&table.group, instead, findings);
     let names = table.group.items().iter().map(|group| &group.value.name);
     refuse_duplicates(names, "another group of this cluster", findings);
-    let context = Cluster { daemon, scheduler: scheduler.clone(), sources: &sources };
+    let has_gate = !matches!(table.gate.given, Given::Absent);
+    let context = Cluster { daemon, scheduler: scheduler.clone(), sources: &sources, has_gate };
     let groups = groups(table.group.items(), &context, findings);
     let min_nodes = min_nodes(table, findings);
     if let (Some(mass_change), Some(groups)) = (mass_change, &groups) {
         note_mass_changes(table, mass_change, groups, findings);
+    }
+    if let (Some(hooks), Some(timing), Some(groups)) = (&hooks, timing, &groups) {
+        hooks::must_fit(table, hooks, timing, groups.values(), findings);
     }
 
     let (policies, signals): (BTreeMap<_, _>, BTreeMap<_, _>) = groups?
@@ -148,6 +156,7 @@ fn cluster(
         hash: "0".parse::<PolicyHash>().ok()?,
     };
     policy.hash = digest(&policy)?;
+    let Hooks { gate, on_node_check } = hooks?;
     Some(ClusterSettings {
         policy,
         region: region?.clone(),
@@ -157,6 +166,8 @@ fn cluster(
         signals: signals.into_iter().filter(|(_, signals)| !signals.is_empty()).collect(),
         scheduler: scheduler?,
         utilization: sources.settings()?,
+        gate,
+        on_node_check,
     })
 }
 

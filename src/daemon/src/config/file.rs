@@ -84,6 +84,11 @@ table! {
         evidence: WitnessKind,
         /// Metrics that can veto a deletion; with scheduler kind "none" they are required.
         utilization: List<SourceTable>,
+        /// A program that saves what is on the disks of nodes before they are deleted; for
+        /// groups with node_local_data = "gate".
+        gate: GateTable,
+        /// A program that looks at each node itself, last of all before it is deleted.
+        on_node_check: OnNodeCheckTable,
         /// Fewest live nodes of all groups together.
         min_nodes: NodeCount,
         /// When a change is too large to be believed.
@@ -153,6 +158,28 @@ table! {
         window: Span,
         /// The time between two datapoints; "60s" without it.
         period: Span,
+    }
+}
+
+table! {
+    /// A program that is asked about all nodes of a batch.
+    GateTable, "gate = { … }" {
+        /// Its whole path and its arguments; no shell reads them. The nodes come as JSON on
+        /// its standard input.
+        command: List<String> = required,
+        /// How long it may take, 1s to 12h; "20m" without it.
+        time_limit: Span,
+    }
+}
+
+table! {
+    /// A program that is asked about each node.
+    OnNodeCheckTable, "on_node_check = { … }" {
+        /// Its whole path and its arguments; no shell reads them. {node}, {ip} and
+        /// {instance_id} are replaced in the arguments.
+        command: List<String> = required,
+        /// How long it may take for one node, 1s to 5m; "20s" without it.
+        time_limit: Span,
     }
 }
 

@@ -54,7 +54,7 @@ pub(super) fn judge(
     let capacity = table.capacity.required(instead, findings).copied();
     let regain = regain(table, findings);
     let price = price(&table.price_usd_per_hour, capacity, findings);
-    declared(table, capacity, regain, cluster.daemon.mode, findings);
+    declared(table, capacity, regain, cluster, findings);
 
     let day = Span::hours(24);
     let boot = match table.boot.value() {
@@ -489,9 +489,10 @@ fn declared(
     table: &GroupTable,
     capacity: Option<Capacity>,
     regain: Option<Regain>,
-    mode: Mode,
+    cluster: &Cluster<'_>,
     findings: &mut Findings,
 ) {
+    let (mode, has_gate) = (cluster.daemon.mode, cluster.has_gate);
     if capacity.is_some_and(|capacity| !capacity.is_metered()) {
         let text = "is paid for whether it runs or not, so no node of the group is deleted";
         findings.notes.push(table.capacity.spot.note(text));
@@ -509,12 +510,13 @@ fn declared(
         (&table.boot.spot, table.boot.is_written()),
         (&table.node_local_data.spot, table.node_local_data.is_written()),
     ];
-    if table.node_local_data.value() == Some(&NodeLocalData::Gate) {
+    if table.node_local_data.value() == Some(&NodeLocalData::Gate) && !has_gate {
         let spot = &table.node_local_data.spot;
-        let what = "wants a gate program asked before each deletion, and this build has none";
+        let what = "wants a gate program asked before each deletion, and the cluster has none";
         match mode {
             Mode::Enforce => {
-                let instead = "go on with mode = \"observe\", or leave the group out";
+                let instead = "write gate = { command = [\"/path/of/the/program\"] } above the \
+                               cluster's groups";
                 findings.problems.push(spot.problem(what, instead));
             }
             Mode::Observe => findings.notes.push(spot.note(what)),

@@ -19,6 +19,7 @@ mod document;
 mod effective;
 mod file;
 mod group;
+mod hooks;
 mod idle;
 mod layers;
 mod merge;
@@ -41,14 +42,16 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use effective::Setting;
+pub use hooks::NODES_AT_ONCE;
 pub use layers::Layers;
 pub use problem::{Note, Origin, Place, Problem, Problems};
 pub use rest_address::RestAddress;
 pub use schedule::Schedule;
 pub use schema::schema;
 pub use settings::{
-    AccountId, ClusterSettings, EndpointUrl, LogLevel, Mode, Region, RoleArn, SchedulerSettings,
-    Settings, SlurmAccess, SlurmSettings, UtilizationSettings, UtilizationSource,
+    AccountId, ClusterSettings, EndpointUrl, HookSettings, LogLevel, Mode, Region, RoleArn,
+    SchedulerSettings, Settings, SlurmAccess, SlurmSettings, UtilizationSettings,
+    UtilizationSource,
 };
 pub use signals::{CloudwatchSignal, DimensionPattern, FullScale, Measure};
 

@@ -130,7 +130,8 @@ impl fmt::Display for Problem {
 pub struct Problems(Vec<Problem>);
 
 impl Problems {
-    pub(super) fn new(mut problems: Vec<Problem>) -> Self {
+    /// These, of which there is at least one, in their order and each once.
+    pub fn new(mut problems: Vec<Problem>) -> Self {
         // What one key says to several clusters is one problem.
         problems.sort();
         problems.dedup();

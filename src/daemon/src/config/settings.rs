@@ -9,6 +9,7 @@ use std::str::FromStr;
 
 use trimtab_core::ids::{GroupName, ParseIdError};
 use trimtab_core::policy::{ClusterPolicy, UtilizationRule};
+use trimtab_core::units::Span;
 
 use super::problem::Note;
 use super::rest_address::RestAddress;
@@ -63,6 +64,19 @@ pub struct ClusterSettings {
     pub signals: BTreeMap<GroupName, Vec<CloudwatchSignal>>,
     /// Where metrics come from; `None` where no group has a rule about them.
     pub utilization: Option<UtilizationSettings>,
+    /// What is asked about nodes whose data has to be saved first.
+    pub gate: Option<HookSettings>,
+    /// What looks at each node itself before it is deleted.
+    pub on_node_check: Option<HookSettings>,
+}
+
+/// A program of the operator's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HookSettings {
+    /// Its absolute path, and its arguments.
+    pub command: Vec<String>,
+    /// How long one run may take.
+    pub time_limit: Span,
 }
 
 /// Who runs a cluster's jobs.

@@ -17,6 +17,7 @@ use super::file::surface;
 use super::*;
 
 mod editors;
+mod hooks;
 mod layers;
 mod metrics;
 
@@ -352,7 +353,7 @@ fn a_setting_that_would_do_nothing_is_refused() {
             with(ENFORCED, "idle_timer", "\"break-even\"\nwake_failure_cost_usd = 5000"),
             "samples are kept",
         ),
-        (with(ENFORCED, "node_local_data", "\"gate\""), "gate program"),
+        (with(ENFORCED, "node_local_data", "\"gate\""), "the cluster has none"),
         (with(ENFORCED, "mass_change", "{ nodes = 0 }"), "freeze"),
         (with(ENFORCED, "schedule", "\"0 0 * * * *\""), "given up before anybody"),
         (with(ENFORCED, "settle", "\"1s\""), "is less than 5s"),

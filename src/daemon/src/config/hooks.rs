@@ -1,0 +1,181 @@
+//! The operator's own programs: the gate and the on-node check.
+//!
+//! Only what is written is judged here. Whether the files can be trusted is asked
+//! where they are to run.
+
+use std::path::Path;
+
+use trimtab_core::policy::{NodeLocalData, Timing};
+use trimtab_core::units::Span;
+
+use super::check::refuse_empty;
+use super::file::{ClusterTable, GateTable, GroupTable, OnNodeCheckTable};
+use super::group::{self, Group};
+use super::read::{Entry, Findings, Given, Item, List, Spot};
+use super::settings::HookSettings;
+
+/// On-node checks that run at the same time: as many rounds of them as the nodes of a
+/// request take have to fit into the time that a settled node may wait.
+pub const NODES_AT_ONCE: usize = 16;
+
+/// A backup of a node's disks takes minutes.
+const GATE_TIME_LIMIT: &str = "20m";
+
+/// A login takes seconds.
+const CHECK_TIME_LIMIT: &str = "20s";
+
+/// What stands in a check's arguments for the node.
+const PLACES: [&str; 3] = ["{node}", "{ip}", "{instance_id}"];
+
+/// The gate and the on-node check of a cluster, each if there is one; nothing where one
+/// was refused.
+pub(super) struct Hooks {
+    pub(super) gate: Option<HookSettings>,
+    pub(super) on_node_check: Option<HookSettings>,
+}
+
+/// Judges what was written of both.
+pub(super) fn hooks(table: &ClusterTable, findings: &mut Findings) -> Option<Hooks> {
+    let gate = gate(table, findings);
+    let on_node_check = on_node_check(&table.on_node_check, findings);
+    Some(Hooks { gate: gate?, on_node_check: on_node_check? })
+}
+
+fn gate(table: &ClusterTable, findings: &mut Findings) -> Option<Option<HookSettings>> {
+    let (spot, GateTable { command, time_limit, .. }) = match &table.gate.given {
+        Given::Absent => return Some(None),
+        Given::Refused => return None,
+        Given::Value(gate) => (&table.gate.spot, gate),
+    };
+    let groups = table.group.items().iter();
+    let asks =
+        |item: &Item<GroupTable>| item.value.node_local_data.value() == Some(&NodeLocalData::Gate);
+    if !groups.clone().any(asks) {
+        let what = "would never be asked: no group has node_local_data = \"gate\"";
+        let instead = "write that into the groups whose nodes have data to be saved, or leave \
+                       the gate out";
+        findings.problems.push(spot.problem(what, instead));
+    }
+    let arguments = arguments(command, findings);
+    for Item { spot, value } in command.items() {
+        if let Some(place) = PLACES.iter().find(|place| value.contains(**place)) {
+            let what = format!(
+                "names one node with {place}, and the gate is run once for all nodes of a batch"
+            );
+            let instead = "let the program read them from its standard input, as JSON";
+            findings.problems.push(spot.problem(what, instead));
+        }
+    }
+    let range = (Span::secs(1), Span::hours(12));
+    let time_limit = limit(time_limit, GATE_TIME_LIMIT, Span::mins(20), range, findings);
+    Some(Some(HookSettings { command: arguments?, time_limit: time_limit? }))
+}
+
+fn on_node_check(
+    entry: &Entry<OnNodeCheckTable>,
+    findings: &mut Findings,
+) -> Option<Option<HookSettings>> {
+    let OnNodeCheckTable { command, time_limit, .. } = match &entry.given {
+        Given::Absent => return Some(None),
+        Given::Refused => return None,
+        Given::Value(check) => check,
+    };
+    let arguments = arguments(command, findings);
+    if let Some(List { items, whole: true }) = command.value()
+        && !items.is_empty()
+        && !items.iter().any(|item| PLACES.iter().any(|place| item.value.contains(place)))
+    {
+        let what = "names no node, so it would look at the same machine each time";
+        let instead = "write {node}, {ip} or {instance_id} where it is to stand in the arguments";
+        findings.problems.push(command.spot.problem(what, instead));
+    }
+    let range = (Span::secs(1), Span::mins(5));
+    let time_limit = limit(time_limit, CHECK_TIME_LIMIT, Span::secs(20), range, findings);
+    Some(Some(HookSettings { command: arguments?, time_limit: time_limit? }))
+}
+
+/// The path and the arguments.
+fn arguments(entry: &Entry<List<String>>, findings: &mut Findings) -> Option<Vec<String>> {
+    let instead = "write the program's whole path and its arguments, each a text: \
+                   command = [\"/usr/local/sbin/backup\", \"--verbose\"]";
+    entry.required(instead, findings);
+    refuse_empty(entry, instead, findings);
+    let List { items, whole } = entry.value()?;
+    let program = items.first()?;
+    if !Path::new(&program.value).is_absolute() {
+        let what = "does not begin with `/`, and no PATH is searched for what runs with \
+                    trimtab's rights";
+        let instead = "write the program's whole path first, and each argument as a text of its \
+                       own";
+        findings.problems.push(program.spot.problem(what, instead));
+        return None;
+    }
+    if let Some(place) = PLACES.iter().find(|place| program.value.contains(**place)) {
+        let what = format!("is a program whose path depends on {place}");
+        findings.problems.push(program.spot.problem(what, "write one program for all nodes"));
+        return None;
+    }
+    let nul = items.iter().find(|item| item.value.contains('\0'));
+    if let Some(item) = nul {
+        let what = "has a NUL character in it, which no program can be given";
+        findings.problems.push(item.spot.problem(what, "leave it out"));
+        return None;
+    }
+    whole.then(|| items.iter().map(|item| item.value.clone()).collect())
+}
+
+fn limit(
+    entry: &Entry<Span>,
+    default_text: &str,
+    default: Span,
+    range: (Span, Span),
+    findings: &mut Findings,
+) -> Option<Span> {
+    entry.derive(default_text, findings);
+    match entry.given {
+        Given::Absent => Some(default),
+        Given::Refused => None,
+        Given::Value(_) => {
+            entry.within(range, "it is how long nodes are held back for an answer", findings)
+        }
+    }
+}
+
+/// Whether both fit into the time that a settled node may wait: a node is handed back
+/// when that is over, whatever the gate is doing.
+pub(super) fn must_fit<'a>(
+    table: &ClusterTable,
+    hooks: &Hooks,
+    timing: Timing,
+    groups: impl Iterator<Item = &'a Group>,
+    findings: &mut Findings,
+) {
+    let most = groups.map(|group| group::most_at_once(&group.policy).get()).max().unwrap_or(1);
+    let rounds = i64::try_from(most.div_ceil(NODES_AT_ONCE)).unwrap_or(i64::MAX).max(1);
+    let of = |hook: &Option<HookSettings>| hook.as_ref().map(|hook| hook.time_limit);
+    let gate = of(&hooks.gate).unwrap_or(Span::ZERO);
+    let check = of(&hooks.on_node_check).unwrap_or(Span::ZERO).times(rounds);
+    if gate + check == Span::ZERO {
+        return;
+    }
+    // A tick until it is asked, and one until its answer is acted on.
+    let needed = gate + check + timing.tick.times(2);
+    if timing.settling_timeout > needed {
+        return;
+    }
+    let spots: [(&Spot, bool); 2] = [
+        (&table.gate.spot, hooks.gate.is_some()),
+        (&table.on_node_check.spot, hooks.on_node_check.is_some()),
+    ];
+    let Some((spot, _)) = spots.into_iter().find(|(_, is_there)| *is_there) else { return };
+    let what = format!(
+        "may take too long: the gate {gate}, the on-node check {check} for {most} nodes \
+         ({NODES_AT_ONCE} at a time) and two ticks are {needed}, and a settled node is handed back \
+         after timing.settling_timeout, {}",
+        timing.settling_timeout
+    );
+    let instead = format!(
+        "write [cluster.timing] settling_timeout of more than {needed}, or shorter time limits"
+    );
+    findings.problems.push(spot.problem(what, instead));
+}
