@@ -10,6 +10,7 @@
 #           the configuration's schema
 # slurm     slurmctld, slurmd, slurmdbd with a MariaDB, and clients (Debian's packages), for
 #           the Slurm adapter; the tests start daemons of their own (tests/slurm/cluster.sh)
+# hooks     jq (Debian's package), for the shipped example of a gate
 # systemd   systemd-analyze and systemd --user, for the unit (Debian's packages)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -35,6 +36,10 @@ systemd() {
         return
     fi
     packages systemd
+}
+
+hooks() {
+    command -v jq >/dev/null || packages jq
 }
 
 slurm() {
@@ -71,13 +76,14 @@ wire() {
 }
 
 if [ $# -eq 0 ]; then
-    set -- wire systemd slurm
+    set -- wire systemd slurm hooks
 fi
 for component in "$@"; do
     case $component in
         wire) wire ;;
         systemd) systemd ;;
         slurm) slurm ;;
-        *) fail "no component is called $component: wire, systemd, slurm" ;;
+        hooks) hooks ;;
+        *) fail "no component is called $component: wire, systemd, slurm, hooks" ;;
     esac
 done

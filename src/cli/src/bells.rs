@@ -15,6 +15,7 @@ use trimtab_endpoint::WorldClient;
 use trimtab_simulator::World;
 
 use crate::clock::{CronDoorbell, SystemClock};
+use crate::hooks::Hearing;
 use crate::wiring::{Place, Wired};
 
 /// How many ticks may be missed before the backstop rings.
@@ -41,7 +42,8 @@ impl Wired {
         &self,
         stop: watch::Receiver<bool>,
     ) -> anyhow::Result<Box<dyn Doorbell>> {
-        Ok(match &self.place {
+        let heard = stop.clone();
+        let bell: Box<dyn Doorbell> = match &self.place {
             Place::World(world) => Box::new(Stoppable { bell: world.doorbell(self.tick()), stop }),
             Place::Remote(remote) => match remote.world() {
                 Some(world) if world.is_in_lock_step() => {
@@ -54,7 +56,18 @@ impl Wired {
                 Some(world) => Box::new(Paced { world: world.clone(), every: self.tick(), stop }),
                 None => Box::new(self.cron(stop, Arc::new(SystemClock::start())).await?),
             },
-        })
+        };
+        Ok(self.hearing(bell, heard, self.is_lock_step()))
+    }
+
+    /// The same that also hears the end of a program that was asked.
+    fn hearing(
+        &self,
+        bell: Box<dyn Doorbell>,
+        stop: watch::Receiver<bool>,
+        holds_time: bool,
+    ) -> Box<dyn Doorbell> {
+        Box::new(Hearing { bell, errands: Arc::clone(&self.errands), stop, holds_time })
     }
 
     /// The same for a world in this process that moves with the clock on the wall.
@@ -66,11 +79,14 @@ impl Wired {
         stop: watch::Receiver<bool>,
     ) -> anyhow::Result<Box<dyn Doorbell>> {
         match &self.place {
-            Place::World(world) => Ok(Box::new(RealTime {
-                world: world.clone(),
-                cron: self.cron(stop, Arc::new(SystemClock::start())).await?,
-                began: (world.now(), SystemClock::start()),
-            })),
+            Place::World(world) => {
+                let bell = RealTime {
+                    world: world.clone(),
+                    cron: self.cron(stop.clone(), Arc::new(SystemClock::start())).await?,
+                    began: (world.now(), SystemClock::start()),
+                };
+                Ok(self.hearing(Box::new(bell), stop, false))
+            }
             Place::Remote(_) => self.doorbell(stop).await,
         }
     }

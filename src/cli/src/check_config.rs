@@ -5,12 +5,15 @@ use trimtab_daemon::config::{self, Loaded, Note, Origin, Problem, Problems, Sett
 
 use crate::args::CheckConfigArgs;
 use crate::exit::Exit;
+use crate::hooks;
 use crate::output::{self, Format, Style, Tone, line, plain, table};
 use crate::wiring::layers;
 
-/// Reads all layers as `run` would. Changes nothing and asks nobody.
+/// Reads all layers as `run` would, and looks at the files of hooks. Changes nothing and
+/// asks nobody.
 pub(crate) fn check_config(args: &CheckConfigArgs) -> anyhow::Result<Exit> {
     let loaded = config::load_layers(&layers(&args.file, args.state.as_deref()));
+    let loaded = loaded.and_then(with_files);
     match (args.output, loaded) {
         (Format::Table, loaded) => {
             print(&loaded?, Style::of_stdout())?;
@@ -25,6 +28,13 @@ pub(crate) fn check_config(args: &CheckConfigArgs) -> anyhow::Result<Exit> {
             Ok(Exit::Configuration)
         }
     }
+}
+
+/// The same with what the files of hooks say on this machine.
+fn with_files(mut loaded: Loaded) -> Result<Loaded, Problems> {
+    let (problems, notes) = hooks::check(&loaded);
+    loaded.settings.notes.extend(notes);
+    if problems.is_empty() { Ok(loaded) } else { Err(Problems::new(problems)) }
 }
 
 fn print(loaded: &Loaded, style: Style) -> anyhow::Result<()> {

@@ -9,6 +9,7 @@ mod demo;
 mod document;
 mod events;
 mod exit;
+mod hooks;
 mod log;
 mod metrics_cost;
 mod output;

@@ -18,6 +18,7 @@ use trimtab_simulator::spec::WorldSpec;
 
 use crate::args::Target;
 use crate::events::Told;
+use crate::hooks::Errands;
 use crate::pause_file::PauseFile;
 use crate::remote::{Remote, Shared};
 
@@ -31,7 +32,8 @@ pub(crate) struct Unavailable(pub(crate) String);
 #[error("{0}")]
 pub(crate) struct Denied(pub(crate) String);
 
-/// A cluster that is not where the configuration says it is: exit code 78.
+/// A cluster that is not where the configuration says it is, or a program that is not
+/// what it should be: exit code 78.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct Misplaced(pub(crate) String);
@@ -44,6 +46,8 @@ pub(crate) struct Wired {
     pub(crate) log_level: Option<LogLevel>,
     /// Where its clusters are.
     pub(crate) place: Place,
+    /// Programs at work beside the loop.
+    pub(crate) errands: Arc<Errands>,
 }
 
 /// Everything that says something about the configuration: the file, the environment
@@ -80,14 +84,14 @@ impl Wired {
             Some(path) => Place::World(world_of(&settings, target, path)?),
             None => Place::Remote(Remote::connect(&settings).await?),
         };
-        Ok(Self { settings, log_level, place })
+        Ok(Self { settings, log_level, place, errands: Errands::new() })
     }
 
     /// A driver for each cluster. `mode` decides once and for all whether there are ports
     /// that change anything.
     ///
     /// # Errors
-    /// When the ledger cannot be opened.
+    /// When the ledger cannot be opened, or a hook's program cannot be trusted.
     pub(crate) async fn drivers(&self, mode: Mode, keep: Keep) -> anyhow::Result<Vec<Driver>> {
         let now = self.now();
         let ledger = self.ledger(keep, now)?;
@@ -122,6 +126,7 @@ impl Wired {
         };
         let mut drivers = vec![];
         for (ports, cluster) in ports.into_iter().zip(&self.settings.clusters) {
+            let ports = self.errands.wire(ports, cluster, mode)?;
             drivers.push(Driver::start(ports, Arc::clone(&ledger), cluster.policy.clone()).await?);
         }
         Ok(drivers)
