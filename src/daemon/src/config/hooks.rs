@@ -142,7 +142,8 @@ fn limit(
 }
 
 /// Whether both fit into the time that a settled node may wait: a node is handed back
-/// when that is over, whatever the gate is doing.
+/// when that is over, whatever the gate is doing. And whether the check of a whole batch
+/// is over before what it saw first has grown old.
 pub(super) fn must_fit<'a>(
     table: &ClusterTable,
     hooks: &Hooks,
@@ -157,6 +158,16 @@ pub(super) fn must_fit<'a>(
     let check = of(&hooks.on_node_check).unwrap_or(Span::ZERO).times(rounds);
     if gate + check == Span::ZERO {
         return;
+    }
+    if check > timing.fresh_for {
+        let what = format!(
+            "may take {check} for {most} nodes ({NODES_AT_ONCE} at a time), and what was seen of \
+             the first of them is then older than timing.fresh_for, {}",
+            timing.fresh_for
+        );
+        let instead = "write a shorter time_limit or a smaller max_delete_per_batch, or allow \
+                       older readings";
+        findings.problems.push(table.on_node_check.spot.problem(what, instead));
     }
     // A tick until it is asked, and one until its answer is acted on.
     let needed = gate + check + timing.tick.times(2);

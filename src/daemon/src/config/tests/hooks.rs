@@ -55,6 +55,14 @@ fn a_hook_that_could_not_work_is_refused() {
         (checked("[\"/bin/a\", \"node\"]"), "names no node"),
         (checked("[\"/bin/{node}\", \"{node}\"]"), "depends on {node}"),
         (checked("[\"/bin/a\", \"{ip}\"], time_limit = \"6m\""), "is more than 5m"),
+        (
+            with(
+                &checked("[\"/bin/a\", \"{ip}\"], time_limit = \"5m\""),
+                "settle",
+                "\"30s\"\nfresh_for = \"2m\"",
+            ),
+            "older than timing.fresh_for, 2m",
+        ),
     ] {
         let report = bad(&text);
         assert!(report.contains(why), "{why}: {report}");
