@@ -12,7 +12,7 @@ set -euo pipefail
 dir=$1
 change=$2
 name=$3
-here=$(dirname "${BASH_SOURCE[0]}")
+cluster=$(dirname "${BASH_SOURCE[0]}")/cluster.sh
 export SLURM_CONF=$dir/slurm.conf
 
 flock "$dir/changes.lock" sh -c 'echo "$1 $2" >>"$3"' - "$change" "$name" "$dir/changes"
@@ -22,42 +22,46 @@ flock "$dir/changes.lock" sh -c '[ ! -s "$1" ] || mv "$1" "$2"' - "$dir/changes"
 # Whoever was before us has done ours, too.
 [ -e "$dir/changes.now" ] || exit 0
 
+# The changes, then slurm.conf for its ports, then slurm.conf to be written.
 awk '
-    FNR == NR { change[$2] = $1; next }
-    /^SlurmctldPort=/ { first = substr($0, 15) + 1 }
-    /^NodeName=ip-/ {
+    FNR == 1 { file++ }
+    file == 1 { change[$2] = $1; next }
+    file == 2 {
+        if (/^SlurmctldPort=/) first = substr($0, 15) + 1
+        if (/Port=[0-9]+$/ && change[substr($1, 10)] != "gone") taken[port_of($0)] = 1
+        next
+    }
+    # Those before the partitions are workers.
+    /^NodeName=/ && $1 != "NodeName=DEFAULT" && !workers_end {
         name = substr($1, 10)
-        port = $0; sub(/.*Port=/, "", port)
         if (change[name] == "gone") next
-        taken[port] = 1; names[name] = 1
+        known[name] = 1
         list = list (list == "" ? "" : ",") name
     }
     /^PartitionName=/ {
-        # Once, before the first partition, when all nodes are known.
-        if (!is_added) for (name in change) if (change[name] == "added" && !(name in names)) {
+        if (!workers_end) for (name in change) if (change[name] == "added" && !(name in known)) {
             while (first in taken) first++
-            taken[first] = 1; names[name] = 1
+            taken[first] = 1
             print "NodeName=" name " NodeHostname=localhost NodeAddr=127.0.0.1 Port=" first
             list = list (list == "" ? "" : ",") name
         }
-        is_added = 1
+        workers_end = 1
         nodes = $2; sub(/^Nodes=/, "", nodes)
         if ($1 == "PartitionName=gpu") $2 = "Nodes=" list
-        else if (!(nodes in names)) next
+        else if (change[nodes] == "gone") next
     }
     { print }
-' "$dir/changes.now" "$dir/slurm.conf" >"$dir/slurm.conf.new"
+    function port_of(line) { sub(/.*Port=/, "", line); return line }
+' "$dir/changes.now" "$dir/slurm.conf" "$dir/slurm.conf" >"$dir/slurm.conf.new"
 mv "$dir/slurm.conf.new" "$dir/slurm.conf"
 
-"$here/cluster.sh" halt "$dir"
-"$here/cluster.sh" resume "$dir"
+# The lock is not for daemons to keep.
+"$cluster" halt "$dir" 9>&-
+"$cluster" resume "$dir" 9>&-
 while read -r change name; do
-    [ "$change" = added ] || continue
-    mkdir -p "$dir/spool/$name"
-    # -b: as a machine that has just booted. The lock is not for a daemon to keep.
-    slurmd -b -N "$name" 9>&-
+    if [ "$change" = added ]; then "$cluster" back "$dir" "$name" 9>&-; fi
 done <"$dir/changes.now"
-for pid in "$dir"/run/ip-*.pid; do
+for pid in "$dir"/run/node-*.pid; do
     kill -HUP "$(cat "$pid")" 2>/dev/null || true
 done
 rm "$dir/changes.now"

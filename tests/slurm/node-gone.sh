@@ -12,18 +12,7 @@ line=$(cat)
 name=$(sed -n 's/.*"name":"\([^"]*\)".*/\1/p' <<<"$line")
 [ -n "$name" ] || { echo "no name in: $line" >&2; exit 1; }
 printf '%s %s\n' "$(date +%s.%N)" "$line" >>"$dir/gone.log"
-
-# slurmd and the steps of its jobs keep the node's log open, and nobody else does. A
-# step and the processes of its job are one session. Twice, because slurmd may be
-# starting a step while it is killed.
-for _ in 1 2; do
-    for process in $(find /proc/[0-9]*/fd -lname "$dir/log/$name.log" 2>/dev/null | cut -d/ -f3); do
-        session=$(ps -o sid= -p "$process" || true)
-        [ -z "$session" ] || pkill -KILL -s "${session// /}" || true
-        kill -KILL "$process" 2>/dev/null || true
-    done
-done
-rm -f "$dir/run/$name.pid"
+"$here/cluster.sh" gone "$dir" "$name"
 
 # The next node does not wait for the agent.
 (
