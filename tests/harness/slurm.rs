@@ -158,7 +158,7 @@ impl Cluster {
     /// What it is read through, at this clock's time.
     pub fn slurm(&self, clock: Arc<dyn Clock>) -> Slurm {
         match self.way() {
-            Way::Rest => Slurm::new(Arc::new(self.rest()), clock),
+            Way::Rest => Slurm::new(Arc::new(self.rest()), clock).with_word_on_jobs(true),
             Way::Commands => {
                 let commands = Commands::new(self.bin_dir(), self.path().join("slurm.conf"));
                 Slurm::new(Arc::new(commands), clock)

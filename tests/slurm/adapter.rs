@@ -90,7 +90,7 @@ async fn idle_nodes_are_claimed_by_nothing(slurm: &Slurm) {
         panic!("one controller: {:?}", workload.facts)
     };
     assert_eq!(controller.address, Some(IpAddr::from([127, 0, 0, 1])));
-    assert!(!workload.facts.refuses_large_jobs && !workload.facts.may_hide_jobs);
+    assert!(!workload.facts.refuses_large_jobs);
 }
 
 async fn jobs_claim_their_nodes_and_waiting_ones_ask_for_some(cluster: &Cluster, slurm: &Slurm) {

@@ -29,7 +29,7 @@ fn cluster() -> Cluster {
 }
 
 fn over(rest: Rest) -> Slurm {
-    Slurm::new(Arc::new(rest), Arc::new(WallClock))
+    Slurm::new(Arc::new(rest), Arc::new(WallClock)).with_word_on_jobs(true)
 }
 
 fn by_commands(cluster: &Cluster) -> Slurm {

@@ -131,7 +131,6 @@ async fn without_slurmdbd_only_slurms_own_user_drains_and_sees_what_is_private()
         let workload = read(&slurm).await.expect("an answer");
         assert_eq!(claims(&workload, "ip-10-0-0-1"), runs);
         assert_eq!(claims(&workload, "ip-10-0-0-2"), stands);
-        assert!(!workload.facts.may_hide_jobs);
     }
 
     // Partitions that are not for everybody hide neither their nodes nor their jobs.
@@ -151,12 +150,14 @@ async fn without_slurmdbd_only_slurms_own_user_drains_and_sees_what_is_private()
     reserve.extend(soon);
     cluster.person("scontrol", &reserve);
     cluster.set(&["PrivateData=jobs,reservations"]);
-    let workload = read(&stranger()).await.expect("an answer");
+    let said = read(&stranger()).await.expect_err("jobs may be missing");
+    assert!(said.contains("add `nodes` to PrivateData"), "{said}");
+    // What it would be like on somebody's word that does not hold.
+    let workload = read(&stranger().with_word_on_jobs(true)).await.expect("an answer");
     assert_eq!(claims(&workload, "ip-10-0-0-1"), "the scheduler calls it `ALLOCATED`");
     assert_eq!(claims(&workload, "ip-10-0-0-2"), "");
     assert_eq!((claims(&workload, "ip-10-0-0-3").as_str(), workload.pending.len()), ("", 0));
-    assert!(workload.facts.may_hide_jobs);
-    let workload = read(&own()).await.expect("an answer");
+    let workload = read(&own().with_word_on_jobs(true)).await.expect("an answer");
     assert_eq!(claims(&workload, "ip-10-0-0-2"), stands);
     assert_eq!(claims(&workload, "ip-10-0-0-3"), "a reservation covers it");
     assert_eq!(workload.pending.len(), 1);

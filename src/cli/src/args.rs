@@ -294,7 +294,7 @@ fn instant(text: &str) -> Result<Time, String> {
     let day = || {
         // A civil date is read out of longer texts, too.
         let date = (text.len() == 10).then(|| text.parse::<jiff::civil::Date>().ok()).flatten()?;
-        date.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|midnight| midnight.timestamp())
+        jiff::tz::TimeZone::UTC.to_timestamp(date.to_datetime(jiff::civil::Time::midnight())).ok()
     };
     let at = text.parse::<jiff::Timestamp>().ok().or_else(day);
     let at = at.map(|at| Time::from_secs(at.as_second())).filter(|at| at.0 >= 0);

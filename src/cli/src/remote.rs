@@ -194,7 +194,8 @@ impl RemoteCluster {
             resource_config: settings.resource_config.clone(),
             provisioning_parameters: settings.provisioning_parameters.clone(),
         };
-        Arc::new(Slurm::new(backend, self.clock()).with_files(files))
+        let slurm = Slurm::new(backend, self.clock()).with_files(files);
+        Arc::new(slurm.with_word_on_jobs(settings.sees_all_jobs))
     }
 }
 

@@ -7,7 +7,7 @@ use anyhow::{Context, bail, ensure};
 use serde::Serialize;
 use trimtab_core::trace::write_jobs;
 use trimtab_core::units::{MilliGpus, Time};
-use trimtab_daemon::config::{self, ClusterSettings, SchedulerSettings, Settings};
+use trimtab_daemon::config::{self, ClusterSettings, SchedulerSettings, Settings, SlurmAccess};
 use trimtab_daemon::ports::{Clock, ReadError};
 use trimtab_slurm::Commands;
 use trimtab_slurm::history::{self, Extract};
@@ -30,7 +30,13 @@ async fn export(args: &TraceExportArgs) -> anyhow::Result<Exit> {
     let cluster = chosen(&settings, args.cluster.as_deref())?;
     let name = &cluster.policy.cluster;
     let commands = match &cluster.scheduler {
-        SchedulerSettings::Slurm { conf, bin_dir } => Commands::new(bin_dir.clone(), conf.clone()),
+        SchedulerSettings::Slurm(slurm) => match &slurm.access {
+            SlurmAccess::Commands { conf, bin_dir } => Commands::new(bin_dir.clone(), conf.clone()),
+            SlurmAccess::Rest { .. } => bail!(Misplaced(format!(
+                "cluster {name} is asked through slurmrestd, and traces are exported by `sacct`: \
+                 name conf and bin_dir instead, in a file of their own"
+            ))),
+        },
         SchedulerSettings::Simulated | SchedulerSettings::None => {
             bail!(Misplaced(format!(
                 "cluster {name} has no scheduler that remembers jobs: only \"slurm\" does, where \

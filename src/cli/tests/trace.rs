@@ -79,7 +79,6 @@ fn what_a_real_slurm_ran_is_exported_and_replayed() {
     cluster.submit(&[&on_third[..], &runs].concat());
     let requeued = cluster.submit(&[&on_third[..], &["--requeue", "--wrap", "sleep 500"]].concat());
     let cancelled = cluster.submit(&["--hold", "--wrap", "true"]);
-    let state = |job: &str| cluster.person("squeue", &["-h", "-a", "-o", "%T", "-j", job]);
     let until = |what: &str, holds: &dyn Fn() -> bool| {
         let begun = Instant::now();
         while !holds() {
@@ -87,7 +86,9 @@ fn what_a_real_slurm_ran_is_exported_and_replayed() {
             std::thread::sleep(Duration::from_millis(300));
         }
     };
-    until("the job runs", &|| state(&requeued) == "RUNNING");
+    // slurmdbd is told every 5 seconds; a run that is requeued sooner can be lost to it.
+    let known = || cluster.person("sacct", &["-n", "-X", "-P", "-o", "state", "-j", &requeued]);
+    until("slurmdbd knows that the job runs", &|| known() == "RUNNING");
     // In another second than it began in.
     std::thread::sleep(Duration::from_millis(1100));
     cluster.person("scontrol", &["requeue", &requeued]);

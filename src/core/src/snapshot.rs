@@ -666,8 +666,6 @@ pub struct SchedulerFacts {
     /// It refuses jobs that are larger than a partition is now, so that they never
     /// wait and cannot be seen.
     pub refuses_large_jobs: bool,
-    /// It hides jobs from some users, and may hide them from us.
-    pub may_hide_jobs: bool,
 }
 
 /// A host that the scheduler itself runs on.

@@ -197,7 +197,7 @@ async fn a_question_that_is_withdrawn_ends_its_program() {
 
 #[tokio::test]
 async fn a_question_that_nobody_works_on_is_vetoed_once_it_is_late() {
-    let (clock, start): (_, Start) = (clock(), Arc::new(|work| drop(work)));
+    let (clock, start): (_, Start) = (clock(), Arc::new(drop));
     let hook = hook(&["/bin/true"], PLENTY);
     let gate = BatchProgram::new(hook, "r", "a", clock.clone(), start);
     let inquiry = gate.ask(question(1));

@@ -61,6 +61,20 @@ pub struct Configuration {
     /// Jobs that are larger than their partition is now are refused when they are handed
     /// in (`EnforcePartLimits` is not `NO`).
     pub refuses_large_jobs: bool,
-    /// Jobs are hidden from users that are not operators (`PrivateData` has `jobs`).
-    pub hides_jobs: bool,
+    /// What is hidden from users that are not operators.
+    pub hidden: Hidden,
+}
+
+/// What Slurm hides from users that are not operators (`PrivateData`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hidden {
+    /// Neither jobs nor reservations.
+    Nothing,
+    /// Jobs or reservations, and nodes as well: whoever is shown nodes is shown all of it.
+    NodesToo,
+    /// Jobs or reservations but not nodes. Without rights, nodes are shown without their
+    /// jobs, and that of a suspended job looks idle.
+    JobsOnly,
+    /// This backend is not told.
+    Untold,
 }

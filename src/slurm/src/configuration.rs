@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use trimtab_core::snapshot::ControllerHost;
 
-use crate::backend::Configuration;
+use crate::backend::{Configuration, Hidden};
 
 /// The arguments that ask for it.
 pub const ARGUMENTS: [&str; 2] = ["show", "config"];
@@ -38,8 +38,17 @@ pub fn parse(text: &str) -> Result<Configuration, String> {
     Ok(Configuration {
         controllers,
         refuses_large_jobs: value("EnforcePartLimits")? != "NO",
-        hides_jobs: value("PrivateData")?.split(',').any(|what| what == "jobs" || what == "all"),
+        hidden: hidden(value("PrivateData")?),
     })
+}
+
+fn hidden(private: &str) -> Hidden {
+    let has = |what: &str| private.split(',').any(|word| word == what || word == "all");
+    match (has("jobs") || has("reservations"), has("nodes")) {
+        (false, _) => Hidden::Nothing,
+        (true, true) => Hidden::NodesToo,
+        (true, false) => Hidden::JobsOnly,
+    }
 }
 
 /// `ip-10-1-2-3`, or `ip-10-1-2-3(10.1.2.3)`.
@@ -84,14 +93,20 @@ mod tests {
             .map(|host| (&*host.hostname, host.address.map(|address| address.to_string())))
             .collect();
         assert_eq!(hosts, [("ip-10-1-2-3", Some("10.1.2.3".to_owned())), ("login", None)]);
-        assert!(!read.refuses_large_jobs && !read.hides_jobs);
+        assert!(!read.refuses_large_jobs && read.hidden == Hidden::Nothing);
         for limits in ["ANY", "ALL", "YES", "something"] {
             let read = parse(&config(&["10.1.2.3"], limits, "none")).expect("a configuration");
             assert!(read.refuses_large_jobs, "{limits}");
         }
-        for (private, hides) in [("jobs,nodes", true), ("all", true), ("accounts,usage", false)] {
+        for (private, hidden) in [
+            ("jobs,nodes", Hidden::NodesToo),
+            ("all", Hidden::NodesToo),
+            ("jobs,usage", Hidden::JobsOnly),
+            ("reservations", Hidden::JobsOnly),
+            ("accounts,usage", Hidden::Nothing),
+        ] {
             let read = parse(&config(&["c"], "NO", private)).expect("a configuration");
-            assert_eq!(read.hides_jobs, hides, "{private}");
+            assert_eq!(read.hidden, hidden, "{private}");
         }
     }
 

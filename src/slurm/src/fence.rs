@@ -73,6 +73,8 @@ impl Fence for Slurm {
         ledger: &LedgerId,
         orders: &[FenceOrder],
     ) -> Result<(), ReadError> {
+        // Rights and privacy may have changed since they were looked at last.
+        self.ask_configuration().await?;
         // Whoever drained it, or put it down, is not overwritten.
         let is_free =
             |_: &FenceOrder, node: &Node| node.drained.is_none() && node.condition == Condition::Up;

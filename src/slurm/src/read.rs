@@ -9,7 +9,7 @@ use trimtab_core::snapshot::{Claim, SchedulerFacts, SchedulerNode, Workload};
 use trimtab_core::units::{Span, Time};
 use trimtab_daemon::ports::{Clock, ReadError, WorkloadRead};
 
-use crate::backend::{Backend, Configuration, Jobs};
+use crate::backend::{Backend, Configuration, Hidden, Jobs};
 use crate::files::Files;
 use crate::jobs::ActiveJob;
 use crate::nodes::Node;
@@ -28,6 +28,7 @@ pub struct Slurm {
     pub(crate) backend: Arc<dyn Backend>,
     clock: Arc<dyn Clock>,
     files: Files,
+    sees_all_jobs: bool,
     /// What it said of itself, and when.
     configuration: Mutex<Option<(Time, Configuration)>>,
 }
@@ -35,7 +36,36 @@ pub struct Slurm {
 impl Slurm {
     /// Asked this way; the clock says when.
     pub fn new(backend: Arc<dyn Backend>, clock: Arc<dyn Clock>) -> Self {
-        Self { backend, clock, files: Files::default(), configuration: Mutex::new(None) }
+        let (files, configuration) = (Files::default(), Mutex::new(None));
+        Self { backend, clock, files, sees_all_jobs: false, configuration }
+    }
+
+    /// With the operator's word that the jobs of everybody are shown.
+    pub fn with_word_on_jobs(self, sees_all_jobs: bool) -> Self {
+        Self { sees_all_jobs, ..self }
+    }
+
+    /// Whether every job is sure to be shown. A node whose only job is suspended is idle by
+    /// all that Slurm says of the node itself, so jobs that may be missing stop everything.
+    fn check_privacy(&self, configuration: &Configuration) -> Result<(), ReadError> {
+        let why = match configuration.hidden {
+            Hidden::Nothing | Hidden::NodesToo => return Ok(()),
+            Hidden::JobsOnly | Hidden::Untold if self.sees_all_jobs => return Ok(()),
+            Hidden::JobsOnly => {
+                "PrivateData hides jobs or reservations from some users and shows them nodes, so \
+                 nobody can tell whether jobs are missing: add `nodes` to PrivateData"
+            }
+            Hidden::Untold => {
+                "slurmrestd does not say whether jobs are hidden from some users (PrivateData)"
+            }
+        };
+        Err(ReadError::Refused(
+            format!(
+                "{why}, or grant trimtab the rights of docs/slurm.md and write \
+                 scheduler.sees_all_jobs = true"
+            )
+            .into(),
+        ))
     }
 
     /// With these files of the cluster beside it.
@@ -43,7 +73,7 @@ impl Slurm {
         Self { files, ..self }
     }
 
-    /// What it says of itself, asked for once an hour.
+    /// What it says of itself, asked for once an hour, and before each fence.
     async fn configuration(&self, now: Time) -> Result<Configuration, ReadError> {
         if let Some((at, known)) = &*self.known()
             && now.since(*at) < CONFIGURATION_FOR
@@ -51,8 +81,15 @@ impl Slurm {
         {
             return Ok(known.clone());
         }
+        self.ask_configuration().await
+    }
+
+    /// What it says of itself now.
+    pub(crate) async fn ask_configuration(&self) -> Result<Configuration, ReadError> {
+        let now = self.clock.now();
         let read = self.backend.configuration().await?;
         *self.known() = Some((now, read.clone()));
+        self.check_privacy(&read)?;
         Ok(read)
     }
 
@@ -67,6 +104,7 @@ impl WorkloadRead for Slurm {
     async fn read(&self, _cluster: &ClusterName) -> Result<Workload, ReadError> {
         let at = self.clock.now();
         let configuration = self.configuration(at).await?;
+        self.check_privacy(&configuration)?;
         // Nodes before jobs: a job that lands in between is seen by the second.
         let found = self.backend.nodes().await?;
         let reserved = self.backend.reservations().await?;
@@ -74,7 +112,6 @@ impl WorkloadRead for Slurm {
         let facts = SchedulerFacts {
             controllers: configuration.controllers,
             refuses_large_jobs: configuration.refuses_large_jobs,
-            may_hide_jobs: configuration.hides_jobs,
             roles: self.files.roles()?,
             recorded: self.files.instances()?,
         };

@@ -188,8 +188,8 @@ fn refuse_enforcing_beyond_this_machine(
     let spot = &table.endpoint_url.spot;
     let what = format!(
         "{where_to}, and mode = \"enforce\" ({}) is refused for real clusters until trimtab has \
-         what they need for safety: fencing and reading a real Slurm, the simulation of faults at \
-         scale, and an operator's switches and lease",
+         what they need for safety: the simulation of faults at scale, and an operator's switches \
+         and lease",
         daemon.mode_spot.seen_from(spot)
     );
     let instead = "go on with mode = \"observe\", or write the endpoint of `trimtab simulate`, such \
@@ -262,6 +262,7 @@ fn scheduler(table: &ClusterTable, findings: &mut Findings) -> Option<SchedulerS
             bin_dir,
             rest_url,
             token_file,
+            sees_all_jobs,
             node_name,
             resource_config,
             provisioning_parameters,
@@ -271,6 +272,7 @@ fn scheduler(table: &ClusterTable, findings: &mut Findings) -> Option<SchedulerS
             (&bin_dir.spot, bin_dir.is_written(), "where Slurm's commands are"),
             (&rest_url.spot, rest_url.is_written(), "where slurmrestd is"),
             (&token_file.spot, token_file.is_written(), "a token for slurmrestd"),
+            (&sees_all_jobs.spot, sees_all_jobs.is_written(), "about Slurm's jobs"),
             (&node_name.spot, node_name.is_written(), "how nodes are called in Slurm"),
             (&resource_config.spot, resource_config.is_written(), "how nodes are called in Slurm"),
             (
@@ -289,6 +291,7 @@ fn scheduler(table: &ClusterTable, findings: &mut Findings) -> Option<SchedulerS
             let path = |entry: &Entry<AbsolutePath>| optional(entry).map(|path| path.map(|p| p.0));
             Some(SchedulerSettings::Slurm(SlurmSettings {
                 access: slurm_access(scheduler, findings)?,
+                sees_all_jobs: optional(&scheduler.sees_all_jobs)?.unwrap_or(false),
                 resource_config: path(&scheduler.resource_config)?,
                 provisioning_parameters: path(&scheduler.provisioning_parameters)?,
             }))

@@ -115,6 +115,9 @@ table! {
         /// The file with the token (JWT) for slurmrestd, which nobody but its owner may use;
         /// by a socket there may be none.
         token_file: AbsolutePath,
+        /// Whether it is certain that trimtab is shown the jobs of everybody, where Slurm
+        /// hides jobs from some users, or does not say whether it does.
+        sees_all_jobs: bool,
         /// How instances are called in Slurm: a text with {dns}, {ip}, {instance_id} or
         /// {group} in it. Their DNS names and addresses say it without.
         node_name: NodeNaming,

@@ -97,6 +97,8 @@ pub enum SchedulerSettings {
 pub struct SlurmSettings {
     /// How it is asked.
     pub access: SlurmAccess,
+    /// The operator's word that the jobs of everybody are shown.
+    pub sees_all_jobs: bool,
     /// HyperPod's `resource_config.json`.
     pub resource_config: Option<PathBuf>,
     /// HyperPod's `provisioning_parameters.json`.

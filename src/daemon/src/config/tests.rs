@@ -598,7 +598,12 @@ fn slurm_is_asked_by_its_commands_or_by_slurmrestd() {
     };
     let reached = |access: SlurmAccess| {
         let (resource_config, provisioning_parameters) = (None, None);
-        SchedulerSettings::Slurm(SlurmSettings { access, resource_config, provisioning_parameters })
+        SchedulerSettings::Slurm(SlurmSettings {
+            access,
+            sees_all_jobs: false,
+            resource_config,
+            provisioning_parameters,
+        })
     };
     let rest = |address: &str, token_file: Option<&str>| {
         let address = address.parse().expect("an address");

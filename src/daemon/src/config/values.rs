@@ -64,6 +64,19 @@ impl Scalar for String {
     }
 }
 
+impl Scalar for bool {
+    fn parse(value: &Value) -> Result<Self, Refusal> {
+        if let Value::Boolean(answer) = value {
+            return Ok(*answer);
+        }
+        Err(Refusal::kind(value, "true or false", "write true or false, without quotes"))
+    }
+
+    fn schema() -> serde_json::Value {
+        json!({ "type": "boolean" })
+    }
+}
+
 impl Scalar for u32 {
     fn parse(value: &Value) -> Result<Self, Refusal> {
         let wanted = "a whole number";

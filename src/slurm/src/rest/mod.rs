@@ -21,7 +21,7 @@ use trimtab_core::ids::NodeName;
 use trimtab_daemon::config::RestAddress;
 use trimtab_daemon::ports::ReadError;
 
-use crate::backend::{Backend, Configuration, Jobs, NewState};
+use crate::backend::{Backend, Configuration, Hidden, Jobs, NewState};
 use crate::nodes::Node;
 use crate::reservations::Reservation;
 
@@ -217,7 +217,7 @@ impl Backend for Rest {
     async fn configuration(&self) -> Result<Configuration, ReadError> {
         let ping: Ping = self.get("ping/", Ping::WANTED).await?;
         let controllers = ping.read().map_err(|why| self.unreadable("ping/", &why))?;
-        Ok(Configuration { controllers, refuses_large_jobs: true, hides_jobs: true })
+        Ok(Configuration { controllers, refuses_large_jobs: true, hidden: Hidden::Untold })
     }
 
     async fn set(&self, nodes: &[NodeName], state: NewState<'_>) -> Result<(), ReadError> {

@@ -337,7 +337,8 @@ async fn reservations_and_controllers_are_read() {
     let found = found.expect("an answer");
     let hosts: Vec<&str> = found.controllers.iter().map(|host| &*host.hostname).collect();
     assert_eq!(hosts, ["vm"]);
-    assert!(found.refuses_large_jobs && found.hides_jobs, "what it does not tell");
+    assert!(found.refuses_large_jobs, "what it does not tell");
+    assert_eq!(found.hidden, crate::backend::Hidden::Untold);
     let none = json(&listing("pings", ""));
     assert!(fake.answering(&[none], fake.rest.configuration()).await.0.is_err());
 }
