@@ -8,8 +8,8 @@ use trimtab_core::ids::{ActionId, BatchId, ClusterName, InstanceId, LedgerId, Ti
 use trimtab_core::snapshot::fence_reason;
 use trimtab_core::units::{NodeCount, Span, Time};
 use trimtab_daemon::ports::{
-    Decision, DeleteOutcome, FenceOrder, Ledger, LedgerError, Observation, Request, Ring, Switch,
-    Transition,
+    Decision, DeleteOutcome, FenceOrder, Ledger, LedgerError, Observation, Question,
+    QuestionedNode, Request, Ring, Standing, Switch, Transition,
 };
 
 use super::{cluster, job, ledger, now, order, poll, scheduler_node, world};
