@@ -31,6 +31,13 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
+/// A program that does to the Slurm in this folder what becomes of an instance.
+fn hook(name: &str, slurm: &Path) -> String {
+    let script = root().join("tests/slurm").join(name);
+    let script = script.canonicalize().expect("it is there");
+    format!("'{}' '{}'", script.display(), slurm.display())
+}
+
 /// What ends with the test.
 struct Real {
     cluster: Cluster,
@@ -47,6 +54,8 @@ impl Real {
         let world = self.path().join("world.toml");
         std::fs::write(&world, WORLD).expect("written");
         let mut command = trimtab(&["simulate", "--listen", "127.0.0.1:0", "--speed", SPEED]);
+        command.arg("--on-node-gone").arg(hook("node-gone.sh", self.path()));
+        command.arg("--on-node-added").arg(hook("node-added.sh", self.path()));
         command.arg("--world").arg(&world).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().expect("the program starts");
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
@@ -55,6 +64,20 @@ impl Real {
         // The rest has to be read, or a full pipe would stop it.
         std::thread::spawn(move || lines.for_each(drop));
         first.rsplit(' ').next().expect("an address").to_owned()
+    }
+
+    /// Slurm's nodes, one a line, once these are gone from it.
+    fn nodes_but(&self, gone: &[String]) -> String {
+        let begun = Instant::now();
+        loop {
+            let nodes = self.cluster.person("scontrol", &["show", "node", "-o"]);
+            let is_there = |name: &String| nodes.contains(&format!("NodeName={name} "));
+            if !gone.iter().any(is_there) {
+                return nodes;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{gone:?} are still in slurm.conf: {nodes}");
+            std::thread::sleep(Duration::from_millis(500));
+        }
     }
 }
 
@@ -146,14 +169,17 @@ post_job_grace = "0s"
     }
     let shown = real.cluster.person("scontrol", &["show", "job", &job, "-o"]);
     assert!(shown.contains("JobState=RUNNING") && shown.contains("Restarts=0"), "{shown}");
-    let nodes = real.cluster.person("scontrol", &["show", "node", "-o"]);
+    // The instances have ended, and HyperPod's agent has taken them out of slurm.conf.
+    let nodes = real.nodes_but(&gone);
+    assert_eq!(nodes.lines().count(), 3, "{nodes}");
     for line in nodes.lines() {
         let name = line.split([' ', '=']).nth(1).expect("a name").to_owned();
         let reason = line.split_once("Reason=").map_or("", |(_, reason)| reason);
-        // What was deleted stays fenced: it may still be on its way out.
-        assert_eq!(reason.starts_with("trimtab:"), gone.contains(&name), "{line}");
+        assert!(!reason.starts_with("trimtab:"), "left fenced: {line}");
         assert_eq!(reason.starts_with("fan is loud"), name == "ip-10-0-0-5", "{line}");
     }
+    let shown = real.cluster.person("scontrol", &["show", "job", &job, "-o"]);
+    assert!(shown.contains("JobState=RUNNING") && shown.contains("Restarts=0"), "{shown}");
 }
 
 /// The names of the nodes that are confirmed to be gone.
