@@ -33,8 +33,8 @@ async fn export(args: &TraceExportArgs) -> anyhow::Result<Exit> {
         SchedulerSettings::Slurm(slurm) => match &slurm.access {
             SlurmAccess::Commands { conf, bin_dir } => Commands::new(bin_dir.clone(), conf.clone()),
             SlurmAccess::Rest { .. } => bail!(Misplaced(format!(
-                "cluster {name} is asked through slurmrestd, and traces are exported by `sacct`: \
-                 name conf and bin_dir instead, in a file of their own"
+                "cluster {name} is asked through slurmrestd, but what jobs ran is read by sacct: \
+                 name conf and bin_dir of its Slurm in a configuration for the export"
             ))),
         },
         SchedulerSettings::Simulated | SchedulerSettings::None => {
