@@ -227,7 +227,7 @@ async fn whoever_may_not_and_whatever_is_away_is_no_answer() {
     let begun = Instant::now();
     let why = nodes().await.expect_err("slurmctld is stopped");
     assert!(matches!(why, ReadError::NoAnswer(_) | ReadError::Refused(_)), "{why}");
-    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(90), "{:?}", begun.elapsed());
     cluster.script(&["thaw"], &[]);
     cluster.script(&["halt"], &[]);
     let why = nodes().await.expect_err("slurmctld is away");
