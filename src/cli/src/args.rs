@@ -49,12 +49,25 @@ pub(crate) enum Command {
     Unfence(UnfenceArgs),
 }
 
+/// Whose scheduler the demo's jobs run under.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum DemoScheduler {
+    /// The simulated cluster's own.
+    Simulated,
+    /// A real Slurm.
+    Slurm,
+}
+
 /// `trimtab demo`
 #[derive(Debug, Args)]
 pub(crate) struct DemoArgs {
     /// What chance starts from
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
+    /// Whose scheduler: the simulated cluster's own, or a real Slurm that is started on this
+    /// machine, where it is installed
+    #[arg(long, value_enum, default_value_t = DemoScheduler::Simulated)]
+    pub(crate) scheduler: DemoScheduler,
     /// How many days of the trace are replayed
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=30))]
     pub(crate) days: u32,

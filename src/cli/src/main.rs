@@ -30,7 +30,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use trimtab_daemon::config::Problems;
 
-use crate::args::{Cli, Command, DemoArgs};
+use crate::args::{Cli, Command, DemoArgs, DemoScheduler};
 use crate::exit::Exit;
 use crate::log::{BadLevel, Log};
 use crate::output::{Format, Style, lines};
@@ -99,6 +99,16 @@ async fn perform(command: &Command, log: &Log) -> anyhow::Result<Exit> {
 
 async fn demonstrate(args: &DemoArgs) -> anyhow::Result<Exit> {
     let json = args.output == Format::Json;
+    if args.scheduler == DemoScheduler::Slurm {
+        let style = Style::of_stdout();
+        let report = demo::slurm::run(args.seed, json, style).await?;
+        if json {
+            output::json(&report)?;
+        } else {
+            report.print(style)?;
+        }
+        return Ok(if report.holds() { Exit::Ok } else { Exit::Failed });
+    }
     let options = demo::Options {
         seed: args.seed,
         days: args.days,

@@ -2,6 +2,7 @@
 //! that runs jobs of a real one, beside what others would do on the same days.
 
 mod settings;
+pub(crate) mod slurm;
 mod summary;
 mod view;
 
