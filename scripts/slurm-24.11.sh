@@ -31,6 +31,20 @@ inside() {
         sh -c 'mount -t proc proc "$1/proc" && exec chroot "$@"' sh "$root" "$@"
 }
 
+# Its commands as they are run from outside: by the configuration's name in there.
+wrap_commands() {
+    local program
+    mkdir -p "$root/bin-outside" "$root/clusters"
+    for program in scontrol squeue sinfo sbatch scancel; do
+        cat >"$root/bin-outside/$program" <<WRAPPER
+#!/bin/sh
+exec /usr/sbin/chroot "$root" /usr/bin/env SLURM_CONF="\${SLURM_CONF#"$root"}" \\
+    TZ="\${TZ:-UTC}" LC_ALL=C.UTF-8 /usr/bin/$program "\$@"
+WRAPPER
+        chmod 755 "$root/bin-outside/$program"
+    done
+}
+
 create() {
     if [ -f "$root/complete" ]; then
         return
@@ -41,22 +55,12 @@ create() {
     debootstrap --variant=minbase \
         --include=slurmctld,slurmd,slurm-client,slurmrestd,munge,slurm-wlm-jwt-plugin \
         trixie "$root" http://deb.debian.org/debian
-    local version program
+    local version
     version=$(inside slurmctld -V)
     case $version in
         "slurm-wlm 24.11."* | "slurm 24.11."*) say "$version" ;;
         *) fail "trixie has $version, and not 24.11" ;;
     esac
-    mkdir -p "$root/bin-outside" "$root/clusters"
-    # Each finds its configuration where the chroot has it.
-    for program in scontrol squeue sinfo sbatch scancel; do
-        cat >"$root/bin-outside/$program" <<WRAPPER
-#!/bin/sh
-exec /usr/sbin/chroot "$root" /usr/bin/env SLURM_CONF="\${SLURM_CONF#"$root"}" \\
-    TZ="\${TZ:-UTC}" LC_ALL=C.UTF-8 /usr/bin/$program "\$@"
-WRAPPER
-        chmod 755 "$root/bin-outside/$program"
-    done
     # Last, so that a creation that was cut short is begun again.
     touch "$root/complete"
 }
@@ -133,13 +137,15 @@ verb=$1
 if [ "$verb" = create ]; then
     root=${2:-$here/target/components/slurm-24.11}
     mkdir -p "$(dirname "$root")"
-    root=$(cd "$(dirname "$root")" && pwd)/$(basename "$root")
+    # By one name, whatever links lead there: it is a prefix of the names of files.
+    root=$(realpath -m "$root")
     create
+    wrap_commands
     exit
 fi
 [ $# -ge 2 ] || fail "$verb what folder?"
 mkdir -p "$2"
-dir=$(cd "$2" && pwd)
+dir=$(realpath "$2")
 find_root
 shift 2
 case $verb in
