@@ -152,7 +152,9 @@ impl Race {
         if self.person("scontrol", &["show", "res", "-o"]).contains("ReservationName=mine ") {
             self.person("scontrol", &["delete", "reservationname=mine"]);
         }
-        for node in std::mem::take(&mut self.board().rebooting) {
+        // Not in the head of the loop: the board would stay locked in its body.
+        let rebooting = std::mem::take(&mut self.board().rebooting);
+        for node in rebooting {
             // The machine goes down and comes up again.
             self.cluster.script(&["gone"], &[node.as_str()]);
             self.cluster.script(&["back"], &[node.as_str()]);
