@@ -69,6 +69,11 @@ fn fence(action: &OpenAction, node: &NodeView, snapshot: &Snapshot) -> FenceLook
     }
     let sight = match (&node.scheduler, &snapshot.workload) {
         (Witness::Fresh { value, .. }, _) => value,
+        // A node that is asked for and listed still is one that HyperPod may have taken out
+        // of the scheduler already. Nobody has taken our fence off for that.
+        (Witness::Absent, WorkloadSource::Complete) if action.state.is_asked() => {
+            return FenceLook::Unread;
+        }
         // A scheduler that answers and does not know the node has no fence on it;
         // should it come back with ours, the sweep sees that.
         (Witness::Absent, WorkloadSource::Complete | WorkloadSource::NotConfigured) => {
@@ -119,5 +124,135 @@ fn claimed(sight: &SchedulerSight) -> Work {
         (Some(claim), _) => Work::Claimed(claim.clone()),
         (None, Condition::Up) => Work::None,
         (None, Condition::Down | Condition::Joining) => Work::Unread,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use trimtab_core::action::{ActionState, Answer, Call, Terms};
+    use trimtab_core::ids::{ActionId, BatchId, InstanceId};
+    use trimtab_core::plan::Evidence;
+    use trimtab_core::policy::Timing;
+    use trimtab_core::snapshot::{
+        ClusterState, ClusterStatus, GroupDescription, GroupView, Identity, InstanceStatus,
+        NameDoubt, NodeCapacity, Provisioning, Role, SeenFence,
+    };
+    use trimtab_core::units::{NodeCount, Span, Time, Usd, UsdPerHour};
+
+    use super::*;
+
+    const AT: Time = Time::from_secs(1_800_000_000);
+
+    fn action(state: ActionState) -> OpenAction {
+        let identity = Identity { launched: Time(0), name: Some("n1".parse().expect("a name")) };
+        OpenAction {
+            id: ActionId(7),
+            group: "workers".parse().expect("a name"),
+            node: InstanceId::from_number(1),
+            identity,
+            marked_at: AT,
+            state,
+            terms: Terms::new(&Timing::default(), true, Span::secs(30)),
+            evidence: Evidence {
+                idle_since: AT,
+                surplus: NodeCount(1),
+                tau: Span::mins(20),
+                price: UsdPerHour(3_060_000),
+                wake: Usd(1_020_000),
+                remainder: None,
+            },
+            policy: "cafe".parse().expect("a digest"),
+        }
+    }
+
+    /// The action's node is listed and Running, and the scheduler says this of it.
+    fn snapshot(action: &OpenAction, scheduler: Witness<SchedulerSight>) -> Snapshot {
+        let node = NodeView {
+            id: action.node,
+            launched: action.identity.launched,
+            status: InstanceStatus::Running,
+            name: action.identity.name.clone(),
+            join_doubt: None,
+            image: None,
+            health: 100,
+            protected: false,
+            capacity: NodeCapacity::NotShown,
+            scheduler,
+            activity: Witness::Absent,
+            described_running: true,
+        };
+        let description = GroupDescription {
+            role: Role::Worker,
+            current: NodeCount(1),
+            target: NodeCount(1),
+            calm: true,
+            capacity: None,
+        };
+        let view = GroupView {
+            description,
+            freeze: None,
+            nodes: vec![node],
+            pending: Some(vec![]),
+            offers: None,
+        };
+        Snapshot {
+            cluster: "research".parse().expect("a name"),
+            begun_at: AT,
+            taken_at: AT,
+            state: Some(ClusterState {
+                status: ClusterStatus::InService,
+                provisioning: Provisioning::Continuous,
+                rival_autoscaler: false,
+                software_update: false,
+                created: None,
+            }),
+            listing: Listing::Complete,
+            workload: WorkloadSource::Complete,
+            groups: BTreeMap::from([(action.group.clone(), view)]),
+            fences: vec![],
+            refuses_large_jobs: false,
+        }
+    }
+
+    fn fence_of(state: ActionState) -> FenceLook {
+        let action = action(state);
+        fence_in(&action, &snapshot(&action, Witness::Absent))
+    }
+
+    fn fence_in(action: &OpenAction, snapshot: &Snapshot) -> FenceLook {
+        let node = &snapshot.groups[&action.group].nodes[0];
+        fence(action, node, snapshot)
+    }
+
+    #[test]
+    fn a_node_that_is_asked_for_and_gone_from_the_scheduler_has_not_lost_its_fence() {
+        let asked = ActionState::Asked {
+            batch: BatchId(1),
+            answer: Answer::Accepted,
+            at: AT,
+            call: Call::Named,
+            running_since: None,
+            absent_since: None,
+        };
+        assert_eq!(fence_of(asked), FenceLook::Unread);
+        assert_eq!(fence_of(ActionState::Settling { until: AT }), FenceLook::Clear);
+    }
+
+    #[test]
+    fn a_fence_is_found_by_name_while_it_cannot_be_told_which_node_an_instance_is() {
+        let action = action(ActionState::Settling { until: AT });
+        let mut snapshot = snapshot(&action, Witness::Partial);
+        assert_eq!(fence_in(&action, &snapshot), FenceLook::Unread);
+        let name = action.identity.name.clone().expect("it has one");
+        let doubt = NameDoubt::Shared { name: name.clone() };
+        for view in snapshot.groups.values_mut() {
+            view.nodes[0].join_doubt = Some(doubt.clone());
+        }
+        assert_eq!(fence_in(&action, &snapshot), FenceLook::Clear);
+        let ours = FenceSight::Ours { actions: action.id.into() };
+        snapshot.fences = vec![SeenFence { name, instance: None, fence: ours }];
+        assert_eq!(fence_in(&action, &snapshot), FenceLook::Ours);
     }
 }
