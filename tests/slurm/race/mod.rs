@@ -208,6 +208,9 @@ async fn no_job_is_lost_at_any_point_and_no_node_is_left_fenced() {
     assert!(played.lost.is_empty(), "{:?}", played.lost);
     assert_eq!(played.sum(|tally| tally.left_fenced), 0);
     assert_eq!(played.sum(|tally| tally.left_open), 0);
+    let orders: Vec<String> = race.orders().into_iter().collect();
+    let drain = "scontrol update NodeName= State=DRAIN Reason=trimtab:";
+    assert_eq!(orders, [drain, "scontrol update NodeName= State=UNDRAIN"], "nothing else is told");
     let deleted = played.sum(|tally| tally.deleted);
     assert!(deleted >= points.len() / 2, "only {deleted} nodes went");
 }

@@ -1,6 +1,7 @@
 //! Slurm as the daemon meets it: through commands and a key that a round can
 //! break, with the rounds' moments before and after each drain.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -55,13 +56,26 @@ pub(super) fn tools(cluster: &Cluster) -> PathBuf {
             fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("set");
         }
     }
+    // All that is ever said to Slurm is written down.
+    let folder = tools.join("true");
+    fs::create_dir(&folder).expect("made");
+    for program in ["scontrol", "squeue"] {
+        let path = folder.join(program);
+        let told = tools.join("told");
+        let script = format!(
+            "#!/bin/sh\n/bin/echo \"{program} $*\" >>{}\nexec /usr/bin/{program} \"$@\"\n",
+            told.display()
+        );
+        fs::write(&path, script).expect("written");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("set");
+    }
     cluster.script(&["stranger"], &[]);
     for name in ["slurm.conf", "stranger.conf"] {
         let text = fs::read_to_string(cluster.path().join(name)).expect("there");
         // Whoever asks a slurmctld that does not answer gives up soon.
         fs::write(tools.join(format!("our-{name}")), text + "MessageTimeout=2\n").expect("written");
     }
-    point(&tools, "bin", Path::new("/usr/bin"));
+    point(&tools, "bin", &tools.join("true"));
     point(&tools, "slurm.conf", &tools.join("our-slurm.conf"));
     tools
 }
@@ -74,6 +88,27 @@ fn point(tools: &Path, link: &str, to: &Path) {
 }
 
 impl Race {
+    /// Everything that changes something and was ever told Slurm, without the nodes and
+    /// the numbers of ledgers and actions.
+    pub(super) fn orders(&self) -> BTreeSet<String> {
+        let told = fs::read_to_string(self.tools.join("told")).expect("something was told");
+        let is_question = |line: &&str| {
+            line.starts_with("squeue ") || line.contains(" show ") || line.contains(" ping")
+        };
+        let plain = |line: &str| {
+            let words = line.split(' ').map(|word| match word.split_once('=') {
+                Some(("NodeName", _)) => "NodeName=".to_owned(),
+                Some(("Reason", why)) => {
+                    let owner = why.split(':').next().unwrap_or_default();
+                    format!("Reason={owner}:")
+                }
+                Some(_) | None => word.to_owned(),
+            });
+            words.collect::<Vec<_>>().join(" ")
+        };
+        told.lines().filter(|line| !is_question(line)).map(plain).collect()
+    }
+
     /// Something breaks, for some ticks.
     pub(super) fn break_down(&self, fault: Fault) {
         let ticks = self.roll(1, 3);
@@ -116,7 +151,7 @@ impl Race {
                 point(&self.tools, "slurm.conf", &self.tools.join("our-slurm.conf"));
             }
             Fault::Empty | Fault::EmptySqueue | Fault::TornBytes | Fault::TornLines => {
-                point(&self.tools, "bin", Path::new("/usr/bin"));
+                point(&self.tools, "bin", &self.tools.join("true"));
             }
         }
         if matches!(fault, Fault::Killed | Fault::Stopped) {
