@@ -3,6 +3,7 @@
 # each a node with 8 GPUs that are empty files, named as HyperPod names them. Needs
 # neither systemd nor root.
 #
+#     cluster.sh install         # what all that follows needs (Debian's packages)
 #     cluster.sh start DIR NODES PORT [OPTION...]
 #                                # slurmctld at PORT, the nodes at the ports after it
 #     cluster.sh set DIR KEY=VALUE...   # settings while it runs
@@ -32,6 +33,9 @@
 set -euo pipefail
 
 verb=$1
+if [ "$verb" = install ]; then
+    exec "$(dirname "${BASH_SOURCE[0]}")/../../scripts/components.sh" slurm
+fi
 dir=$2
 export SLURM_CONF=$dir/slurm.conf
 
