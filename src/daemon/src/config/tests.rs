@@ -580,7 +580,7 @@ fn nothing_is_enforced_beyond_this_machine() {
         with(&slurm, "endpoint_url", "\"https://10.0.0.1\""),
     ] {
         let report = bad(&text);
-        for owed in ["real Slurm", "faults at scale", "operator's switches and lease"] {
+        for owed in ["faults at scale", "operator's switches and lease"] {
             assert!(report.contains(owed), "{owed}: {report}");
         }
         let observed = with(&text, "mode", "\"observe\"").replace("simulated", "slurm");
