@@ -146,9 +146,28 @@ fn addresses(node: &ListedNode) -> impl Iterator<Item = IpAddr> {
 /// The scheduler's nodes by everything that they are known by. What several share
 /// points to none of them.
 struct Nodes<'a> {
-    by_name: BTreeMap<&'a str, Option<&'a NodeName>>,
-    by_hostname: BTreeMap<&'a str, Option<&'a NodeName>>,
-    by_address: BTreeMap<IpAddr, Option<&'a NodeName>>,
+    by_name: BTreeMap<&'a str, &'a SchedulerNode>,
+    by_hostname: BTreeMap<&'a str, Bearers<'a>>,
+    by_address: BTreeMap<IpAddr, Bearers<'a>>,
+}
+
+/// Who bears a mark: the first of them, and one more.
+#[derive(Clone, Copy)]
+struct Bearers<'a>(&'a NodeName, Option<&'a NodeName>);
+
+impl<'a> Bearers<'a> {
+    fn and(&mut self, other: &'a NodeName) {
+        self.1.get_or_insert(other);
+    }
+
+    fn only(self) -> Option<&'a NodeName> {
+        self.1.is_none().then_some(self.0)
+    }
+
+    /// One that bears it beside `name`.
+    fn beside(self, name: &NodeName) -> Option<&'a NodeName> {
+        [Some(self.0), self.1].into_iter().flatten().find(|one| *one != name)
+    }
 }
 
 impl<'a> Nodes<'a> {
@@ -160,26 +179,40 @@ impl<'a> Nodes<'a> {
         };
         for node in nodes {
             // A name that comes twice is told apart by nobody; the snapshot sees to that.
-            all.by_name.insert(node.name.as_str(), Some(&node.name));
+            all.by_name.insert(node.name.as_str(), node);
+            let first = Bearers(&node.name, None);
             if let Some(hostname) = &node.hostname {
                 let found = all.by_hostname.entry(hostname);
-                found.and_modify(|one| *one = None).or_insert(Some(&node.name));
+                found.and_modify(|bearers| bearers.and(&node.name)).or_insert(first);
             }
             if let Some(address) = node.address {
                 let found = all.by_address.entry(address);
-                found.and_modify(|one| *one = None).or_insert(Some(&node.name));
+                found.and_modify(|bearers| bearers.and(&node.name)).or_insert(first);
             }
         }
         all
     }
 
     fn called(&self, name: &str) -> Option<&'a NodeName> {
-        let by_name = self.by_name.get(name).copied().flatten();
-        by_name.or_else(|| self.by_hostname.get(name).copied().flatten())
+        let by_name = self.by_name.get(name).map(|node| &node.name);
+        by_name.or_else(|| self.by_hostname.get(name)?.only())
+    }
+
+    /// Another node of the scheduler's on the same machine: work on it is work on the
+    /// instance. Daemons on a loopback address are a test's.
+    fn on_the_same_machine(&self, name: &NodeName) -> Option<(Mark, &'a NodeName)> {
+        let node = self.by_name.get(name.as_str())?;
+        if node.address.is_some_and(|address| address.is_loopback()) {
+            return None;
+        }
+        let by_address = node.address.and_then(|address| self.by_address.get(&address));
+        let by_host = node.hostname.as_deref().and_then(|host| self.by_hostname.get(host));
+        let shared = [(Mark::Address, by_address), (Mark::DnsName, by_host)];
+        shared.into_iter().find_map(|(mark, bearers)| Some((mark, bearers?.beside(name)?)))
     }
 
     fn at(&self, address: IpAddr) -> Option<&'a NodeName> {
-        let by_address = self.by_address.get(&address).copied().flatten();
+        let by_address = self.by_address.get(&address).and_then(|bearers| bearers.only());
         by_address.or_else(|| self.called(&format!("ip-{}", dashed(address))))
     }
 }
@@ -204,7 +237,10 @@ pub fn join(listed: &mut [ListedNode], workload: &Workload, naming: Option<&Node
         let mut pointed = pointed.into_iter().filter_map(|(mark, node)| Some((mark, node?)));
         node.joined = match pointed.next() {
             None => Joined::ByDnsName,
-            Some((by, name)) => match pointed.find(|(_, other)| *other != name) {
+            Some((by, name)) => match pointed
+                .find(|(_, other)| *other != name)
+                .or_else(|| nodes.on_the_same_machine(name))
+            {
                 None => Joined::As(name.clone()),
                 Some((other_by, other)) => Joined::Doubtful(JoinDoubt {
                     one: (by, name.clone()),
@@ -307,6 +343,17 @@ mod tests {
         assert_eq!(joined(instance("a", shared), nodes, None, None), Joined::As(name("a")));
         let nodes = vec![node("a", "localhost", shared), node("b", "localhost", shared)];
         assert_eq!(joined(instance("localhost", shared), nodes, None, None), Joined::ByDnsName);
+    }
+
+    #[test]
+    fn an_instance_on_which_two_nodes_run_is_neither() {
+        let ip = Some([10, 0, 0, 7]);
+        for (hostname, address) in [("ip-10-0-0-7", None), ("", ip)] {
+            let nodes =
+                vec![node("ip-10-0-0-7", hostname, address), node("other", hostname, address)];
+            let found = joined(instance("ip-10-0-0-7", None), nodes, None, None);
+            assert!(matches!(found, Joined::Doubtful(_)), "{found:?}");
+        }
     }
 
     #[test]

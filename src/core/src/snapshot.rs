@@ -416,6 +416,9 @@ const FENCE_PREFIX: &str = "trimtab:";
 /// HyperPod's recovery drains nodes with reasons that begin like this.
 const RECOVERY_PREFIX: &str = "Action:";
 
+/// How Slurm begins what it adds to a reason when a node is rebooted.
+const REBOOT_NOTE: &str = " : reboot ";
+
 /// The reason our fence carries: `trimtab:<ledger>:<action>`, or with several nodes
 /// fenced in one call `trimtab:<ledger>:<first>-<last>`.
 pub fn fence_reason(ledger: &LedgerId, actions: impl Into<ActionSpan>) -> String {
@@ -491,7 +494,9 @@ impl FenceSight {
         if reason.starts_with(RECOVERY_PREFIX) {
             return Self::Recovery;
         }
-        let parsed = reason.strip_prefix(FENCE_PREFIX).and_then(|rest| {
+        // Slurm itself writes ` : reboot issued` behind a reason when somebody reboots.
+        let own = reason.split_once(REBOOT_NOTE).map_or(reason, |(own, _)| own);
+        let parsed = own.strip_prefix(FENCE_PREFIX).and_then(|rest| {
             let (ledger, action) = rest.split_once(':')?;
             Some((ledger.parse::<LedgerId>().ok()?, action.parse::<ActionSpan>().ok()?))
         });
@@ -710,6 +715,8 @@ mod tests {
             FenceSight::of_reason(&reason, &theirs),
             FenceSight::Foreign { ledger: ours.clone() }
         );
+        let rebooted = format!("{reason} : reboot issued");
+        assert_eq!(FenceSight::of_reason(&rebooted, &ours), FenceSight::Ours { actions: span });
         assert_eq!(FenceSight::of_reason("Action:Replace", &ours), FenceSight::Recovery);
         for odd in [
             "trimtab:0f3a-77:",

@@ -22,12 +22,12 @@ use trimtab_core::plan::{Mark, Plan};
 use trimtab_core::planner;
 use trimtab_core::policy::{ClusterPolicy, WitnessKind};
 use trimtab_core::rule::learned::SoFar;
-use trimtab_core::snapshot::{FenceSight, InstanceStatus, Listing, Snapshot, WorkloadSource};
+use trimtab_core::snapshot::{FenceSight, InstanceStatus, Snapshot};
 use trimtab_core::units::{NodeCount, Span, Time};
 
 use self::inquiries::Inquiries;
 use crate::executor::Sent;
-use crate::look::look;
+use crate::look::{self, look};
 use crate::observe::{KnownDetails, MetricsUse, Observed, Reading, observe};
 use crate::ports::{
     Decision, FenceOrder, Ledger, LedgerError, Notification, Observation, Ports, Ring, Switch,
@@ -506,39 +506,9 @@ impl Driver {
         Ok(ended)
     }
 
-    /// Takes off fences of ours that no open action accounts for, and those
-    /// that sit on an instance they were not meant for (S17). Where nothing can
-    /// be read, nothing is taken off.
+    /// Takes off fences of ours that nothing accounts for (S17).
     async fn sweep(&self, snapshot: &Snapshot) {
-        if snapshot.listing != Listing::Complete
-            || snapshot.workload != WorkloadSource::Complete
-            || snapshot.state.is_none()
-        {
-            return;
-        }
-        let stray = snapshot.fences.iter().filter_map(|seen| match seen.fence {
-            FenceSight::Ours { actions } => {
-                // A name without an instance is a deleted node's: HyperPod
-                // prunes it, and nothing can run there.
-                let instance = seen.instance?;
-                // Neither is one that somebody is terminating, nor one that was
-                // gone a while ago and shows again: its deletion may be under way.
-                let gone = self.history.gone.iter().any(|gone| gone.node == instance);
-                if gone || is_shutting_down(snapshot, instance) {
-                    return None;
-                }
-                let open = self.history.actions.get(&instance);
-                let is_accounted_for = open.is_some_and(|open| actions.contains(open.id));
-                let order = FenceOrder { name: seen.name.clone(), action: actions.first() };
-                (!is_accounted_for).then_some(order)
-            }
-            FenceSight::Clear
-            | FenceSight::Foreign { .. }
-            | FenceSight::Recovery
-            | FenceSight::Person { .. } => None,
-        });
-        let orders: Vec<FenceOrder> = stray.collect();
-        self.release_fences(&orders).await;
+        self.release_fences(&look::stray_fences(snapshot, &self.history)).await;
     }
 
     /// Commits what was decided, then fences what was marked and hands back
@@ -737,9 +707,4 @@ fn priced(mut policy: ClusterPolicy, ports: &Ports) -> ClusterPolicy {
         group.price = group.price.or_else(|| prices.price(&policy.cluster, name));
     }
     policy
-}
-
-fn is_shutting_down(snapshot: &Snapshot, id: InstanceId) -> bool {
-    let mut nodes = snapshot.groups.values().flat_map(|group| &group.nodes);
-    nodes.any(|node| node.id == id && node.status == InstanceStatus::ShuttingDown)
 }

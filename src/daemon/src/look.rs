@@ -2,13 +2,16 @@
 
 use trimtab_core::action::{FenceLook, Look, Sight, Work};
 use trimtab_core::census::activity_objection;
-use trimtab_core::history::OpenAction;
+use trimtab_core::history::{History, OpenAction};
 use trimtab_core::ids::NodeName;
 use trimtab_core::plan::KeepReason;
 use trimtab_core::policy::{ClusterPolicy, GroupPolicy, WitnessKind};
 use trimtab_core::snapshot::{
-    Condition, FenceSight, Listing, NodeView, SchedulerSight, Snapshot, Witness, WorkloadSource,
+    Condition, FenceSight, InstanceStatus, Listing, NodeView, SchedulerSight, SeenFence, Snapshot,
+    Witness, WorkloadSource,
 };
+
+use crate::ports::FenceOrder;
 
 /// Looks at one action's node.
 pub fn look(action: &OpenAction, snapshot: &Snapshot, policy: &ClusterPolicy) -> Look {
@@ -25,9 +28,8 @@ fn sight(action: &OpenAction, snapshot: &Snapshot, policy: &ClusterPolicy) -> Si
     };
     // Which of the scheduler's nodes it is can only be told when that was read, and where
     // its marks agree. Until then its id and its launch say that it is the same.
-    let name_is_told = snapshot.workload == WorkloadSource::Complete && node.join_doubt.is_none();
     let is_same = node.launched == action.identity.launched
-        && (!name_is_told || node.name == action.identity.name);
+        && (!is_name_told(node, action, snapshot) || node.name == action.identity.name);
     if !is_same && !action.state.is_asked() {
         return Sight::Replaced;
     }
@@ -50,6 +52,17 @@ fn absent(action: &OpenAction, snapshot: &Snapshot) -> Sight {
     Sight::Absent { fence: fence_by_name(action, name, snapshot) }
 }
 
+/// Whether it is certain which of the scheduler's nodes an action's instance is. It is not
+/// when nothing points to any, and nobody else bears the name it was fenced by.
+fn is_name_told(node: &NodeView, action: &OpenAction, snapshot: &Snapshot) -> bool {
+    if snapshot.workload != WorkloadSource::Complete || node.join_doubt.is_some() {
+        return false;
+    }
+    let mut nodes = snapshot.groups.values().flat_map(|group| &group.nodes);
+    let is_joined = !matches!(node.scheduler, Witness::Absent);
+    is_joined || nodes.any(|other| other.id != node.id && other.name == action.identity.name)
+}
+
 /// The fence that the scheduler shows on the node of this name, whatever instance it is.
 fn fence_by_name(action: &OpenAction, name: &NodeName, snapshot: &Snapshot) -> FenceLook {
     let seen = snapshot.fences.iter().find(|fence| fence.name == *name);
@@ -64,7 +77,9 @@ fn fence_by_name(action: &OpenAction, name: &NodeName, snapshot: &Snapshot) -> F
 
 fn fence(action: &OpenAction, node: &NodeView, snapshot: &Snapshot) -> FenceLook {
     // What was fenced was fenced by name, and is found by it again.
-    if let (Some(_), Some(name)) = (&node.join_doubt, &action.identity.name) {
+    if let Some(name) = &action.identity.name
+        && (node.join_doubt.is_some() || node.name.as_ref() != Some(name))
+    {
         return fence_by_name(action, name, snapshot);
     }
     let sight = match (&node.scheduler, &snapshot.workload) {
@@ -91,6 +106,41 @@ fn fence(action: &OpenAction, node: &NodeView, snapshot: &Snapshot) -> FenceLook
         | FenceSight::Recovery
         | FenceSight::Person { .. } => FenceLook::NotOurs,
     }
+}
+
+/// Fences of ours that no open action accounts for, and those that sit on an instance they
+/// were not meant for. None where anything could not be read.
+pub fn stray_fences(snapshot: &Snapshot, history: &History) -> Vec<FenceOrder> {
+    if snapshot.listing != Listing::Complete
+        || snapshot.workload != WorkloadSource::Complete
+        || snapshot.state.is_none()
+    {
+        return vec![];
+    }
+    let stray = |seen: &SeenFence| {
+        let FenceSight::Ours { actions } = seen.fence else { return None };
+        // A name without an instance is a deleted node's: HyperPod prunes it, and nothing
+        // can run there. One that was gone a while ago and shows again may be on its way out.
+        let instance = seen.instance?;
+        let was_gone = history.gone.iter().any(|gone| gone.node == instance);
+        let open = history.actions.get(&instance);
+        let is_accounted_for = open.is_some_and(|open| actions.contains(open.id));
+        let is_stray =
+            !was_gone && !is_accounted_for && !may_be_dying(&seen.name, snapshot, history);
+        is_stray.then(|| FenceOrder { name: seen.name.clone(), action: actions.first() })
+    };
+    snapshot.fences.iter().filter_map(stray).collect()
+}
+
+/// Whether what the scheduler has under this name may be a node that is being terminated.
+/// Its replacement can be listed under the same name before it is there: who undrains the
+/// name then gives jobs to the node that dies.
+fn may_be_dying(name: &NodeName, snapshot: &Snapshot, history: &History) -> bool {
+    let mut asked = history.actions.values().filter(|action| action.state.is_asked());
+    let mut nodes = snapshot.groups.values().flat_map(|group| &group.nodes);
+    asked.any(|action| action.identity.name.as_ref() == Some(name))
+        || nodes
+            .any(|node| node.name.as_ref() == Some(name) && node.status != InstanceStatus::Running)
 }
 
 /// Every witness must say that nothing lays claim to the node; one that says
@@ -136,8 +186,8 @@ mod tests {
     use trimtab_core::plan::Evidence;
     use trimtab_core::policy::Timing;
     use trimtab_core::snapshot::{
-        ClusterState, ClusterStatus, GroupDescription, GroupView, Identity, InstanceStatus,
-        NameDoubt, NodeCapacity, Provisioning, Role, SeenFence,
+        ClusterState, ClusterStatus, GroupDescription, GroupView, Identity, NameDoubt,
+        NodeCapacity, Provisioning, Role,
     };
     use trimtab_core::units::{NodeCount, Span, Time, Usd, UsdPerHour};
 
@@ -238,6 +288,70 @@ mod tests {
         };
         assert_eq!(fence_of(asked), FenceLook::Unread);
         assert_eq!(fence_of(ActionState::Settling { until: AT }), FenceLook::Clear);
+    }
+
+    #[test]
+    fn a_name_that_a_dying_node_still_has_is_not_undrained_for_its_replacement() {
+        let asked = |running| ActionState::Asked {
+            batch: BatchId(1),
+            answer: Answer::Accepted,
+            at: AT,
+            call: Call::Named,
+            running_since: running,
+            absent_since: None,
+        };
+        let old = action(asked(None));
+        let mut seen = snapshot(&old, Witness::Absent);
+        let name = old.identity.name.clone().expect("it has one");
+        // The old one is not listed, or shuts down; the new one has its name.
+        let new = InstanceId::from_number(2);
+        let ours = FenceSight::Ours { actions: old.id.into() };
+        seen.fences = vec![SeenFence { name: name.clone(), instance: Some(new), fence: ours }];
+        for view in seen.groups.values_mut() {
+            view.nodes[0].id = new;
+        }
+        let mut history = History::default();
+        let order = FenceOrder { name, action: old.id };
+        assert_eq!(stray_fences(&seen, &history), [order], "nothing accounts for it");
+        history.actions.insert(old.node, old.clone());
+        assert_eq!(stray_fences(&seen, &history), [], "its deletion was asked for");
+        history.actions.clear();
+        for view in seen.groups.values_mut() {
+            let mut dying = view.nodes[0].clone();
+            (dying.id, dying.status) = (old.node, InstanceStatus::ShuttingDown);
+            view.nodes.push(dying);
+        }
+        assert_eq!(stray_fences(&seen, &history), [], "somebody else terminates it");
+        for view in seen.groups.values_mut() {
+            view.nodes.pop();
+            view.nodes[0].status = InstanceStatus::Pending;
+        }
+        assert_eq!(stray_fences(&seen, &history), [], "its replacement is not there yet");
+    }
+
+    #[test]
+    fn what_nothing_points_to_any_more_is_still_the_node_that_was_fenced() {
+        let action = action(ActionState::Settling { until: AT });
+        let mut seen = snapshot(&action, Witness::Absent);
+        for view in seen.groups.values_mut() {
+            view.nodes[0].name = Some("dns-name".parse().expect("a name"));
+        }
+        let name = action.identity.name.clone().expect("it has one");
+        let ours = FenceSight::Ours { actions: action.id.into() };
+        seen.fences = vec![SeenFence { name: name.clone(), instance: None, fence: ours }];
+        assert_eq!(fence_in(&action, &seen), FenceLook::Ours);
+        let node = seen.groups[&action.group].nodes[0].clone();
+        assert!(!is_name_told(&node, &action, &seen));
+        // Another instance of that name is another matter.
+        for view in seen.groups.values_mut() {
+            let other = NodeView {
+                id: InstanceId::from_number(2),
+                name: Some(name.clone()),
+                ..view.nodes[0].clone()
+            };
+            view.nodes.push(other);
+        }
+        assert!(is_name_told(&node, &action, &seen));
     }
 
     #[test]

@@ -33,6 +33,9 @@ const COMPLAINT_MAX: u64 = 64 << 20;
 /// The longest first line of a complaint that is shown, in characters.
 const FIRST_LINE_MAX: usize = 200;
 
+/// How long a program that was ended is waited for.
+const REAPED_WITHIN: Duration = Duration::from_secs(1);
+
 /// What to run, and within what bounds.
 #[derive(Debug, Clone, Copy)]
 pub struct Task<'a> {
@@ -102,7 +105,8 @@ pub async fn run(task: &Task<'_>) -> Result<Ended, Failure> {
         Ok(Err(failure)) => failure,
         Err(_) => Failure::Late(task.time_max),
     };
-    let _ = child.wait().await;
+    // One that hangs in the kernel is not waited for: it is reaped whenever it ends.
+    let _ = timeout(REAPED_WITHIN, child.wait()).await;
     Err(failure)
 }
 

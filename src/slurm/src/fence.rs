@@ -44,18 +44,27 @@ impl Slurm {
 
     /// All in one order. Slurm may refuse it for the sake of one node that is gone
     /// meanwhile, or carry out a part of it: then each node gets an order of its own, so
-    /// that one does not keep the others from theirs.
-    async fn set(&self, nodes: &[NodeName], state: NewState<'_>) -> Result<(), ReadError> {
-        if nodes.is_empty() {
+    /// that one does not keep the others from theirs. Each is looked at right before that,
+    /// which also ends it when Slurm does not answer.
+    async fn set(
+        &self,
+        orders: &[&FenceOrder],
+        state: NewState<'_>,
+        is_right: impl Fn(&FenceOrder, &Node) -> bool,
+    ) -> Result<(), ReadError> {
+        if orders.is_empty() {
             return Ok(());
         }
-        let all = self.backend.set(nodes, state).await;
-        if nodes.len() == 1 || !matches!(all, Err(ReadError::Refused(_))) {
+        let all = self.backend.set(&names(orders), state).await;
+        if orders.len() == 1 || !matches!(all, Err(ReadError::Refused(_))) {
             return all;
         }
         let mut failed = None;
-        for node in nodes {
-            failed = self.backend.set(std::slice::from_ref(node), state).await.err().or(failed);
+        for order in orders {
+            let again = self.choose(std::slice::from_ref(*order), &is_right).await?;
+            if !again.is_empty() {
+                failed = self.backend.set(&names(&again), state).await.err().or(failed);
+            }
         }
         failed.map_or(Ok(()), Err)
     }
@@ -78,12 +87,12 @@ impl Fence for Slurm {
         // Whoever drained it, or put it down, is not overwritten.
         let is_free =
             |_: &FenceOrder, node: &Node| node.drained.is_none() && node.condition == Condition::Up;
-        let free = self.choose(orders, is_free).await?;
+        let free = self.choose(orders, &is_free).await?;
         let Some(span) = ActionSpan::of(free.iter().map(|order| order.action)) else {
             return Ok(());
         };
         let reason = fence_reason(ledger, span);
-        self.set(&names(&free), NewState::Drain { reason: &reason }).await
+        self.set(&free, NewState::Drain { reason: &reason }, is_free).await
     }
 
     async fn release(
@@ -96,7 +105,124 @@ impl Fence for Slurm {
             let reason = node.drained.as_deref();
             reason.is_some_and(|reason| FenceSight::of_reason(reason, ledger).is_for(order.action))
         };
-        let ours = self.choose(orders, is_ours).await?;
-        self.set(&names(&ours), NewState::Undrain).await
+        let ours = self.choose(orders, &is_ours).await?;
+        self.set(&ours, NewState::Undrain, is_ours).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use trimtab_core::ids::ActionId;
+    use trimtab_core::units::{Span, Time};
+    use trimtab_daemon::ports::Clock;
+
+    use super::*;
+    use crate::backend::{Backend, Configuration, Hidden, Jobs};
+    use crate::reservations::Reservation;
+
+    struct Stopped;
+
+    impl Clock for Stopped {
+        fn now(&self) -> Time {
+            Time(0)
+        }
+
+        fn monotonic(&self) -> Span {
+            Span::ZERO
+        }
+    }
+
+    /// A Slurm that refuses every order for more than one node. Between that order and the
+    /// next, a person drains `b`; with `goes_away` it answers nothing any more.
+    #[derive(Default)]
+    struct Strict {
+        goes_away: bool,
+        reasons: Mutex<BTreeMap<NodeName, String>>,
+        orders: Mutex<Vec<String>>,
+    }
+
+    #[async_trait]
+    impl Backend for Strict {
+        async fn nodes(&self) -> Result<Vec<Node>, ReadError> {
+            let begun = !self.orders.lock().expect("nobody panicked").is_empty();
+            if self.goes_away && begun {
+                return Err(ReadError::Refused("Unable to contact slurm controller".into()));
+            }
+            let reasons = self.reasons.lock().expect("nobody panicked");
+            let node = |name: &str| {
+                let name: NodeName = name.parse().expect("a name");
+                Node {
+                    condition: Condition::Up,
+                    claims: vec![],
+                    is_allocated: false,
+                    drained: reasons.get(&name).map(|reason| reason.as_str().into()),
+                    hostname: None,
+                    address: None,
+                    offers: None,
+                    name,
+                }
+            };
+            Ok(["a", "b", "c"].map(node).to_vec())
+        }
+
+        async fn reservations(&self) -> Result<Vec<Reservation>, ReadError> {
+            Ok(vec![])
+        }
+
+        async fn jobs(&self) -> Result<Jobs, ReadError> {
+            Ok(Jobs::default())
+        }
+
+        async fn configuration(&self) -> Result<Configuration, ReadError> {
+            let hidden = Hidden::Nothing;
+            Ok(Configuration { controllers: vec![], refuses_large_jobs: false, hidden })
+        }
+
+        async fn set(&self, nodes: &[NodeName], state: NewState<'_>) -> Result<(), ReadError> {
+            let names: Vec<&str> = nodes.iter().map(NodeName::as_str).collect();
+            self.orders.lock().expect("nobody panicked").push(names.join(","));
+            let mut reasons = self.reasons.lock().expect("nobody panicked");
+            if let [node] = nodes {
+                match state {
+                    NewState::Drain { reason } => reasons.insert(node.clone(), reason.to_owned()),
+                    NewState::Undrain => reasons.remove(node),
+                };
+                return Ok(());
+            }
+            reasons.insert("b".parse().expect("a name"), "bad fan".to_owned());
+            Err(ReadError::Refused("Invalid node name specified".into()))
+        }
+    }
+
+    async fn fenced(slurm: Strict) -> (Result<(), ReadError>, Vec<String>, Vec<String>) {
+        let slurm = Arc::new(slurm);
+        let order = |(name, action): (&str, u64)| FenceOrder {
+            name: name.parse().expect("a name"),
+            action: ActionId(action),
+        };
+        let orders = [("a", 7), ("b", 8), ("c", 9)].map(order);
+        let (cluster, ledger) = ("research".parse().expect("a name"), "ab-1".parse());
+        let port = Slurm::new(slurm.clone(), Arc::new(Stopped));
+        let done = port.fence(&cluster, &ledger.expect("an id"), &orders).await;
+        let given = slurm.orders.lock().expect("nobody panicked").clone();
+        let reasons = slurm.reasons.lock().expect("nobody panicked");
+        (done, given, reasons.values().cloned().collect())
+    }
+
+    #[tokio::test]
+    async fn an_order_that_is_refused_for_all_is_given_to_each_that_is_still_free() {
+        let (done, orders, reasons) = fenced(Strict::default()).await;
+        assert_eq!(done, Ok(()));
+        assert_eq!(orders, ["a,b,c", "a", "c"]);
+        assert_eq!(reasons, ["trimtab:ab-1:7-9", "bad fan", "trimtab:ab-1:7-9"], "b is a person's");
+    }
+
+    #[tokio::test]
+    async fn a_slurm_that_does_not_answer_any_more_is_not_asked_for_each_node() {
+        let (done, orders, _) = fenced(Strict { goes_away: true, ..Strict::default() }).await;
+        assert!(done.is_err());
+        assert_eq!(orders, ["a,b,c"]);
     }
 }

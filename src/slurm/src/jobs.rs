@@ -30,10 +30,13 @@ pub const PENDING: [&str; 5] = [
     "-t",
     "PD",
     "-O",
-    "JobArrayID:160\u{1f},Partition:160\u{1f},NumNodes:20\u{1f},NumTasks:20\u{1f},\
+    "JobArrayID:160\u{1f},Partition:400\u{1f},NumNodes:20\u{1f},NumTasks:20\u{1f},\
      tres-per-job:80\u{1f},tres-per-node:80\u{1f},tres-per-task:80\u{1f},\
      Reason:50\u{1f},StartTime:20\u{1f},Reservation:60\u{1f},Feature:90\u{1f}",
 ];
+
+/// The widths of these fields.
+const WIDTHS: [usize; 11] = [160, 400, 20, 20, 80, 80, 80, 50, 20, 60, 90];
 
 /// So many tasks an array is taken to have beyond those whose list was cut off: as many
 /// as Slurm lets an array have, unless it is told otherwise (`MaxArraySize`).
@@ -176,6 +179,19 @@ fn parse_pending_line(
         features,
     ] = fields(body)?;
     let array = Tasks::read(id).map_err(|why| wrong(&why))?;
+    // What fills its field may have been longer. Then it is not known what it asks for: the
+    // last of the partitions may be no name, and GPUs and features may be any.
+    let is_cut = |field: usize| {
+        let raw = body.split(SEPARATOR).nth(field);
+        raw.is_some_and(|raw| raw.len() >= WIDTHS[field] && !raw.ends_with(' '))
+    };
+    let whole = |field, text| if is_cut(field) { "" } else { text };
+    let partitions = match partitions.rsplit_once(',') {
+        Some((whole, _)) if is_cut(1) => whole,
+        Some(_) | None => partitions,
+    };
+    let (per_job, per_node) = (whole(4, per_job), whole(5, per_node));
+    let (per_task, features) = (whole(6, per_task), whole(10, features));
     // A range of nodes is written `2-4`, a number that was rounded `1K`.
     let nodes = number(nodes.split('-').next().unwrap_or_default());
     let waiting = Waiting {
@@ -486,6 +502,57 @@ mod tests {
             let read = parse_pending(&(waiting_titles() + &line(wrong)), &[]);
             assert_eq!(read.is_err(), wrong != "6_[1-2%2", "{wrong}: {read:?}");
         }
+    }
+
+    #[test]
+    fn a_field_that_was_cut_off_asks_for_nothing_that_it_might_not_want() {
+        let format = PENDING.last().expect("a format");
+        let widths: Vec<String> = format
+            .split(',')
+            .map(|field| field.split_once(':').expect("a width").1.replace(SEPARATOR, ""))
+            .collect();
+        assert_eq!(widths, WIDTHS.map(|width| width.to_string()));
+        let row = |texts: [&str; 11]| {
+            let fields = texts.iter().zip(WIDTHS);
+            let padded = fields.map(|(text, width)| format!("{text:<width$.width$}\u{1f}"));
+            let text = waiting_titles() + &padded.collect::<String>() + "\n";
+            parse_pending(&text, &[]).expect("a job").remove(0)
+        };
+        let long = |what: &str, count: usize| {
+            (0..count).map(|n| format!("{what}{n:02}")).collect::<Vec<_>>().join("&")
+        };
+        let features = long("longfeature", 8);
+        let tres = format!("gres:gpu:{}:8", "x".repeat(90));
+        let partitions = long("partition", 50).replace('&', ",");
+        let job = row([
+            "1",
+            &partitions,
+            "2",
+            "2",
+            "N/A",
+            &tres,
+            "N/A",
+            "Resources",
+            "N/A",
+            "(null)",
+            &features,
+        ]);
+        assert_eq!((job.requires.len(), job.gpus.0, job.nodes.0), (0, 0, 2));
+        assert!(job.partitions.len() > 30 && job.partitions.iter().all(|p| p.as_str().len() == 11));
+        let plain = row([
+            "1",
+            "gpu",
+            "2",
+            "2",
+            "N/A",
+            "gres:gpu:8",
+            "N/A",
+            "Resources",
+            "N/A",
+            "(null)",
+            "efa",
+        ]);
+        assert_eq!((plain.requires.len(), plain.gpus.0), (2, 16_000));
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub struct Node {
     pub claims: Vec<Claim>,
     /// Its state says that jobs have some or all of it.
     pub is_allocated: bool,
-    /// The reason it is drained for; `None` when it is not drained.
+    /// The reason it is drained or failing for; `None` when it is neither.
     pub drained: Option<Arc<str>>,
     /// The first label of the host that its slurmd runs on.
     pub hostname: Option<Arc<str>>,
@@ -127,14 +127,19 @@ impl Node {
         mut words: impl Iterator<Item = &'a str>,
         reason: impl FnOnce() -> Arc<str>,
     ) {
-        read_base(words.next().unwrap_or_default(), self);
+        let base = words.next().unwrap_or_default();
+        read_base(base, self);
         let mut is_drained = false;
+        let mut is_failing = base.starts_with("FAIL");
         for flag in words {
             match flag {
                 "DRAIN" => is_drained = true,
                 // On top of what the node was; HyperPod's words for a node that it shall
                 // replace are `state=fail reason="Action:Replace"`.
-                "FAIL" => self.condition = Condition::Down,
+                "FAIL" => {
+                    is_failing = true;
+                    self.condition = Condition::Down;
+                }
                 // How the node came to be known, not what becomes of it.
                 "CLOUD" | "DYNAMIC_NORM" => {}
                 "PLANNED" => self.claims.push(Claim::Planned),
@@ -142,7 +147,9 @@ impl Node {
                 other => self.claims.push(Claim::Unrecognised(other.into())),
             }
         }
-        self.drained = is_drained.then(reason);
+        // A failing node takes no new jobs either, and its reason says whether HyperPod is
+        // replacing it. What is down has a reason of Slurm's own, as a rule.
+        self.drained = (is_drained || is_failing).then(reason);
     }
 }
 
@@ -172,8 +179,12 @@ fn reason(texts: &str) -> Arc<str> {
     let stamps = reason.match_indices(" [");
     let stamp = stamps.filter_map(|(at, _)| Some((at, at + stamp_length(&reason[at..])?))).next();
     let Some((at, end)) = stamp else { return reason.trim_end().into() };
-    if reason[end..].starts_with("  ") {
-        // Told as several lines, it is nothing that we gave.
+    // What Slurm tells of a node behind its reason.
+    const BEHIND: [&str; 5] =
+        [" Comment=", " Extra=", " InstanceId=", " InstanceType=", " ReservationName="];
+    let rest = &reason[end..];
+    if !rest.trim_end().is_empty() && !BEHIND.iter().any(|key| rest.starts_with(key)) {
+        // Further lines, or the stamp is a part of what somebody wrote: nothing that we gave.
         return format!("{} (and more)", reason[..at].trim_end()).into();
     }
     reason[..at].trim_end().into()
@@ -289,6 +300,31 @@ mod tests {
             assert_eq!(node(state, "").condition, Condition::Down, "{state}");
         }
         assert!(parse(&line("IDLE", 1, "")).expect("a node")[0].is_allocated);
+    }
+
+    #[test]
+    fn a_failing_node_has_a_reason_too() {
+        let stamp = "[root@2026-11-25T06:58:27]";
+        for state in ["IDLE+FAIL", "FAIL", "MIXED+FAIL"] {
+            let failing = node(state, &format!(" Reason=Action:Replace {stamp}"));
+            assert_eq!(failing.drained.as_deref(), Some("Action:Replace"), "{state}");
+            assert_eq!(failing.condition, Condition::Down, "{state}");
+        }
+    }
+
+    #[test]
+    fn what_a_person_wrote_behind_our_reason_makes_it_theirs() {
+        let stamp = "[root@2026-11-25T06:58:27]";
+        let drained = |behind: &str| {
+            let reason = format!(" Reason=trimtab:ab-1:7-8 {stamp}{behind}");
+            node("IDLE+DRAIN", &reason).drained.expect("it is drained").to_string()
+        };
+        for ours in ["", " Comment=x", " Extra=y", " ReservationName=soon"] {
+            assert_eq!(drained(ours), "trimtab:ab-1:7-8", "{ours}");
+        }
+        for theirs in [format!(" keep: bad fan {stamp}"), " Reason=mine".to_owned()] {
+            assert_ne!(drained(&theirs), "trimtab:ab-1:7-8", "{theirs}");
+        }
     }
 
     #[test]

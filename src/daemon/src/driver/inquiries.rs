@@ -56,13 +56,22 @@ impl Whom {
 #[derive(Default)]
 pub(super) struct Inquiries {
     open: BTreeMap<(Whom, GroupName), Open>,
-    /// When an action's node was let through.
-    passed: BTreeMap<(Whom, ActionId), Time>,
+    /// Between when and when an action's node was asked about and let through.
+    passed: BTreeMap<(Whom, ActionId), Passed>,
     /// Why an action's node was not.
     vetoed: BTreeMap<ActionId, Arc<str>>,
 }
 
+/// A yes. It may have been said of a node at the beginning of a question and answered at its
+/// end, so it is as old as the question, and counts from the answer on.
+#[derive(Debug, Clone, Copy)]
+struct Passed {
+    asked_at: Time,
+    answered_at: Time,
+}
+
 struct Open {
+    asked_at: Time,
     inquiry: Box<dyn Inquiry>,
     nodes: BTreeMap<InstanceId, ActionId>,
     /// Later than the tick that asked.
@@ -73,26 +82,32 @@ impl Inquiries {
     /// When to look again: when an answer is there at the latest, and after each
     /// yes.
     pub(super) fn deadlines(&self) -> impl Iterator<Item = Time> {
-        self.open.values().map(|open| open.due).chain(self.passed.values().copied())
+        self.open
+            .values()
+            .map(|open| open.due)
+            .chain(self.passed.values().map(|passed| passed.answered_at))
     }
 
     /// Takes in what was answered.
     pub(super) fn collect(&mut self) {
         let Self { open, passed, vetoed } = self;
-        open.retain(|(whom, _), Open { inquiry, nodes, due: _ }| match inquiry.standing() {
-            Standing::Open => true,
-            Standing::Answered { at, vetoes } => {
-                for (node, action) in nodes {
-                    match vetoes.get(node) {
-                        None => {
-                            passed.insert((*whom, *action), at);
-                        }
-                        Some(why) => {
-                            vetoed.insert(*action, format!("{}: {why}", whom.name()).into());
+        open.retain(|(whom, _), Open { asked_at, inquiry, nodes, due: _ }| {
+            match inquiry.standing() {
+                Standing::Open => true,
+                Standing::Answered { at, vetoes } => {
+                    for (node, action) in nodes {
+                        match vetoes.get(node) {
+                            None => {
+                                let yes = Passed { asked_at: *asked_at, answered_at: at };
+                                passed.insert((*whom, *action), yes);
+                            }
+                            Some(why) => {
+                                vetoed.insert(*action, format!("{}: {why}", whom.name()).into());
+                            }
                         }
                     }
+                    false
                 }
-                false
             }
         });
     }
@@ -135,10 +150,11 @@ impl Inquiries {
         self.vetoed.remove(&action);
     }
 
-    /// Whether an action's node was let through before `by`, and no earlier than
+    /// Whether an action's node was let through before `by`, by a question no older than
     /// `since`.
     fn has_passed(&self, whom: Whom, action: ActionId, by: Time, since: Time) -> bool {
-        self.passed.get(&(whom, action)).is_some_and(|at| (since..=by).contains(at))
+        let passed = self.passed.get(&(whom, action));
+        passed.is_some_and(|passed| passed.asked_at >= since && passed.answered_at <= by)
     }
 }
 
@@ -231,7 +247,7 @@ impl Driver {
         tracing::info!(%cluster, %group, nodes = nodes.len(), "the {} is asked", whom.name());
         let inquiry = port.ask(Question { cluster, group: group.clone(), ledger, at, nodes });
         let due = inquiry.deadline().max(at + Span::millis(1));
-        let open = Open { inquiry, nodes: asked, due };
+        let open = Open { asked_at: at, inquiry, nodes: asked, due };
         self.inquiries.open.insert((whom, group.clone()), open);
     }
 }
