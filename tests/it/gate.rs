@@ -219,7 +219,7 @@ impl Stage {
                         && page.actions().contains(&row.action.id)
                         && page.question.at >= before
                         && page.due <= look
-                        && look.since(page.due) <= holds
+                        && look.since(page.question.at) <= holds
                 });
                 let passed = passed.expect("every deleted node passed before its look");
                 before = passed.due;
