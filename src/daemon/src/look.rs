@@ -76,11 +76,14 @@ fn fence_by_name(action: &OpenAction, name: &NodeName, snapshot: &Snapshot) -> F
 }
 
 fn fence(action: &OpenAction, node: &NodeView, snapshot: &Snapshot) -> FenceLook {
-    // What was fenced was fenced by name, and is found by it again.
+    // What was fenced was fenced by name, and is found by it again. What is asked for may be
+    // out of the scheduler already: that nothing is found says nothing then.
     if let Some(name) = &action.identity.name
         && (node.join_doubt.is_some() || node.name.as_ref() != Some(name))
     {
-        return fence_by_name(action, name, snapshot);
+        let found = fence_by_name(action, name, snapshot);
+        let is_pruned = found == FenceLook::Clear && action.state.is_asked();
+        return if is_pruned { FenceLook::Unread } else { found };
     }
     let sight = match (&node.scheduler, &snapshot.workload) {
         (Witness::Fresh { value, .. }, _) => value,
@@ -286,7 +289,14 @@ mod tests {
             running_since: None,
             absent_since: None,
         };
-        assert_eq!(fence_of(asked), FenceLook::Unread);
+        assert_eq!(fence_of(asked.clone()), FenceLook::Unread);
+        // Nor has one that was joined by anything but its DNS name.
+        let action = action(asked);
+        let mut seen = snapshot(&action, Witness::Absent);
+        for view in seen.groups.values_mut() {
+            view.nodes[0].name = Some("dns-name".parse().expect("a name"));
+        }
+        assert_eq!(fence_in(&action, &seen), FenceLook::Unread);
         assert_eq!(fence_of(ActionState::Settling { until: AT }), FenceLook::Clear);
     }
 

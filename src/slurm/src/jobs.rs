@@ -262,9 +262,7 @@ impl Waiting<'_> {
             reason: self.reason.into(),
         })
     }
-}
 
-impl Waiting<'_> {
     /// What each of its nodes must have for sure: features that are all wanted (`a&b`), and
     /// GRES by kind and type. Whatever else can be said of features (`a|b`, `[a*2&b]`)
     /// asks for nothing here: such a job may fit where it does not, and then keeps a node.

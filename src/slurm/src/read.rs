@@ -87,9 +87,12 @@ impl Slurm {
     /// What it says of itself now.
     pub(crate) async fn ask_configuration(&self) -> Result<Configuration, ReadError> {
         let now = self.clock.now();
+        // What does not let us act is asked for again each time, so that it need not be
+        // waited for once it is mended.
+        *self.known() = None;
         let read = self.backend.configuration().await?;
-        *self.known() = Some((now, read.clone()));
         self.check_privacy(&read)?;
+        *self.known() = Some((now, read.clone()));
         Ok(read)
     }
 
@@ -104,7 +107,6 @@ impl WorkloadRead for Slurm {
     async fn read(&self, _cluster: &ClusterName) -> Result<Workload, ReadError> {
         let at = self.clock.now();
         let configuration = self.configuration(at).await?;
-        self.check_privacy(&configuration)?;
         // Nodes before jobs: a job that lands in between is seen by the second.
         let found = self.backend.nodes().await?;
         let reserved = self.backend.reservations().await?;
@@ -165,6 +167,7 @@ mod tests {
     use trimtab_core::snapshot::Condition;
 
     use super::*;
+    use crate::backend::NewState;
 
     fn node(name: &str, is_allocated: bool) -> Node {
         Node {
@@ -177,6 +180,64 @@ mod tests {
             address: None,
             offers: None,
         }
+    }
+
+    /// The time stands still.
+    struct Stopped;
+
+    impl Clock for Stopped {
+        fn now(&self) -> Time {
+            Time(0)
+        }
+
+        fn monotonic(&self) -> Span {
+            Span::ZERO
+        }
+    }
+
+    /// A Slurm without nodes or jobs that hides this.
+    struct Hiding(Mutex<Hidden>);
+
+    #[async_trait]
+    impl Backend for Hiding {
+        async fn nodes(&self) -> Result<Vec<Node>, ReadError> {
+            Ok(vec![])
+        }
+
+        async fn reservations(&self) -> Result<Vec<Reservation>, ReadError> {
+            Ok(vec![])
+        }
+
+        async fn jobs(&self) -> Result<Jobs, ReadError> {
+            Ok(Jobs::default())
+        }
+
+        async fn configuration(&self) -> Result<Configuration, ReadError> {
+            let hidden = *self.0.lock().expect("nobody panicked");
+            Ok(Configuration { controllers: vec![], refuses_large_jobs: false, hidden })
+        }
+
+        async fn set(&self, _: &[NodeName], _: NewState<'_>) -> Result<(), ReadError> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn jobs_that_may_be_hidden_stop_everything_until_that_is_mended_and_no_longer() {
+        let backend = Arc::new(Hiding(Mutex::new(Hidden::JobsOnly)));
+        let slurm = Slurm::new(backend.clone(), Arc::new(Stopped));
+        let cluster = "research".parse().expect("a name");
+        let set = |hidden| *backend.0.lock().expect("nobody panicked") = hidden;
+        let said = slurm.read(&cluster).await.expect_err("jobs may be missing").to_string();
+        assert!(said.contains("add `nodes` to PrivateData"), "{said}");
+        set(Hidden::NodesToo);
+        assert!(slurm.read(&cluster).await.is_ok(), "at the next read, not in an hour");
+        // What is asked before a fence holds for the reads after it.
+        set(Hidden::JobsOnly);
+        assert!(slurm.ask_configuration().await.is_err());
+        assert!(slurm.read(&cluster).await.is_err());
+        let trusting = Slurm::new(backend.clone(), Arc::new(Stopped)).with_word_on_jobs(true);
+        assert!(trusting.read(&cluster).await.is_ok(), "an operator gave their word");
     }
 
     #[test]

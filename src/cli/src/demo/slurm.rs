@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use serde::Serialize;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
@@ -18,6 +18,7 @@ use tokio::time::sleep;
 use trimtab_core::action::{ActionState, End};
 use trimtab_daemon::ledger::SqliteLedger;
 
+use crate::clock::stop_on_signals;
 use crate::output::{Style, Tone, line};
 use crate::wiring::Unavailable;
 
@@ -138,6 +139,7 @@ impl Report {
 /// [`Unavailable`] where Slurm is not installed; whatever keeps it from starting.
 pub(crate) async fn run(seed: u64, silent: bool, style: Style) -> anyhow::Result<Report> {
     let bin_dir = bin_dir()?;
+    let mut stop = stop_on_signals()?;
     let stage = Stage::set(&bin_dir, silent).await?;
     stage.say(&style.paint(
         Tone::Strong,
@@ -146,8 +148,10 @@ pub(crate) async fn run(seed: u64, silent: bool, style: Style) -> anyhow::Result
              the same nodes whose time goes {SPEED} times as fast"
         ),
     ))?;
-    let played = stage.play(seed).await;
-    // Slurm's daemons are nobody's children and would outlive us.
+    let played = tokio::select! {
+        played = stage.play(seed) => played,
+        _ = stop.wait_for(|stop| *stop) => Err(anyhow!("the demo was stopped")),
+    };
     stage.end().await;
     played
 }
@@ -195,6 +199,10 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
+        // Slurm's daemons are nobody's children and would outlive us, however we end.
+        let mut stop = std::process::Command::new("bash");
+        stop.arg(self.0.join("cluster.sh")).arg("stop").arg(&self.0);
+        let _ = stop.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
         // What a daemon still writes to cannot be removed, and is in the way of nobody.
         let _ = std::fs::remove_dir_all(&self.0);
     }
@@ -220,7 +228,7 @@ impl Stage {
             std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755))?;
         }
         let (nodes, port) = (NODES.to_string(), free_ports()?.to_string());
-        script(path, &["start"], &[&nodes, &port]).await?;
+        start_slurm(path, &nodes, &port).await?;
         let trimtab = std::env::current_exe().context("this program's own file")?;
         let world = path.join("world.toml");
         std::fs::write(&world, WORLD)?;
@@ -409,7 +417,6 @@ impl Stage {
             let _ = tokio::time::timeout(Duration::from_secs(20), self.daemon.wait()).await;
         }
         let _ = self.simulated.kill().await;
-        let _ = script(self.path(), &["stop"], &[]).await;
     }
 }
 
@@ -441,10 +448,10 @@ fn random(state: &mut u64, below: u64) -> u64 {
     (*state >> 33) % below.max(1)
 }
 
-/// Runs a verb of the cluster's script.
-async fn script(folder: &Path, verb: &[&str], rest: &[&str]) -> anyhow::Result<()> {
+/// Starts so many nodes, and slurmctld at this port.
+async fn start_slurm(folder: &Path, nodes: &str, port: &str) -> anyhow::Result<()> {
     let mut command = Command::new("bash");
-    command.arg(folder.join("cluster.sh")).args(verb).arg(folder).args(rest);
+    command.arg(folder.join("cluster.sh")).arg("start").arg(folder).args([nodes, port]);
     let output = command.stdin(Stdio::null()).output().await.context("bash")?;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "Slurm does not start: {}", said.trim());
