@@ -60,7 +60,11 @@ impl BatchProgram {
         Self { runner, region: region.to_owned(), account: account.to_owned() }
     }
 
-    fn document(&self, question: &Question) -> String {
+    /// What the program is told.
+    ///
+    /// # Errors
+    /// When it cannot be written down; a program that is told nothing may not say yes.
+    fn document(&self, question: &Question) -> Result<String, Arc<str>> {
         let nodes = question.nodes.iter().map(|node| Node {
             instance_id: node.id.to_string(),
             name: node.name.as_ref().map(ToString::to_string),
@@ -78,8 +82,8 @@ impl BatchProgram {
             deadline: (question.at + self.runner.hook.time_limit).to_string(),
             nodes: nodes.collect(),
         };
-        // Texts, numbers and a list: this cannot fail, and an empty text vetoes.
-        serde_json::to_string(&document).unwrap_or_default() + "\n"
+        let text = serde_json::to_string(&document).map_err(|why| why.to_string())?;
+        Ok(text + "\n")
     }
 }
 
@@ -92,7 +96,11 @@ impl Gate for BatchProgram {
         self.runner.begin(nodes, deadline, async move {
             let arguments: Vec<&str> =
                 runner.hook.command.iter().skip(1).map(String::as_str).collect();
-            match runner.run(&arguments, Some(document.as_bytes())).await {
+            let answer = match document {
+                Ok(text) => runner.run(&arguments, Some(text.as_bytes())).await,
+                Err(why) => Err(why),
+            };
+            match answer {
                 Ok(()) => Vetoes::new(),
                 Err(why) => asked.into_iter().map(|node| (node, Arc::clone(&why))).collect(),
             }
