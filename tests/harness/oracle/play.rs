@@ -69,6 +69,8 @@ pub struct Played {
     pub thaws: u32,
     /// Digest of the world's log.
     pub digest: u64,
+    /// The world's log; empty unless the case's spec keeps it.
+    pub log: String,
     /// All rows of the ledger that can be read, as text.
     pub rows: String,
 }
@@ -135,6 +137,7 @@ pub fn play_with(case: &Case, folder: &Path, tampering: &Tampering<'_>) -> Playe
         kills,
         thaws: somebody.thaws,
         digest: world.log_digest(),
+        log: world.log(),
         rows: rows(&ledger.reader()),
     }
 }
