@@ -14,7 +14,7 @@ use trimtab_core::history::History;
 use trimtab_core::ids::{GroupName, InstanceId};
 use trimtab_core::planner;
 use trimtab_core::policy::{Budgets, GroupPolicy};
-use trimtab_core::snapshot::{Claim, Condition, InstanceStatus, Provisioning, Witness};
+use trimtab_core::snapshot::{Claim, Condition, InstanceStatus, Provisioning, Reading};
 use trimtab_core::units::{NodeCount, Share, Span};
 use trimtab_core::windows::{KeepWindow, WindowSpec};
 use trimtab_tests::worlds::{
@@ -77,7 +77,7 @@ fn world(nodes: u64) -> World {
             size: NodeCount(NODES_PER_GROUP as u32),
             keep_windows: KeepWindow::parse(&spec).into_iter().collect(),
             budgets: Budgets {
-                per_batch: NodeCount(20),
+                per_request: NodeCount(20),
                 per_hour: NodeCount(40),
                 per_day: NodeCount(200),
                 leaving: Share::ALL,
@@ -98,7 +98,7 @@ fn world(nodes: u64) -> World {
                 drained: None,
                 protected: false,
                 known: true,
-                activity: Witness::Absent,
+                activity: Reading::Absent,
                 health: 100,
                 capacity: trimtab_core::snapshot::NodeCapacity::NotShown,
             });

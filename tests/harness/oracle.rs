@@ -3,9 +3,9 @@
 //!
 //! It is fed with the world's own events in order ([`Oracle::see`], after every
 //! tick) and at the end with the truth and the ledger ([`Oracle::finish`]). It
-//! has its own model of nodes, fences, jobs and faults (`model`), made of those
+//! has its own model of nodes, cordons, jobs and faults (`model`), made of those
 //! events alone, and shares no code with planner, audit or driver. What it can
-//! tell at once is in `checks` and `fences`, what needs the ledger in `books`,
+//! tell at once is in `checks` and `cordons`, what needs the ledger in `books`,
 //! what must happen in the end in `progress`. [`CHECKS`] lists the rules it
 //! checks, each with what exactly is compared, and [`NOT_CHECKED`] those that it
 //! cannot, and why. `worlds` makes worlds and policies from seeds and `play`
@@ -16,7 +16,7 @@
 
 mod books;
 mod checks;
-mod fences;
+mod cordons;
 mod model;
 pub mod play;
 mod progress;
@@ -69,8 +69,8 @@ pub const CHECKS: &[(Rule, &str)] = &[
     (
         Rule::S1,
         "a node leaving for the daemon has no job and is drained with our ledger's reason; the \
-         scheduler's answer behind it is younger than fence plus settle time; no job is on it when \
-         it is gone, unless somebody else took our fence away after the look",
+         scheduler's answer behind it is younger than cordon plus settle time; no job is on it when \
+         it is gone, unless somebody else took our cordon away after the look",
     ),
     (
         Rule::S2,
@@ -80,38 +80,38 @@ pub const CHECKS: &[(Rule, &str)] = &[
     (
         Rule::S3,
         "at a mark, every read of the idle timer's time showed that many idle nodes and the \
-         spares, and none of those reads failed",
+         headroom, and none of those reads failed",
     ),
     (Rule::S4, "at a mark, no read within the grace, nor this one, found a job on the node"),
     (
         Rule::S5,
         "at an accepted delete, the nodes that are up, joined and not drained by anybody are not \
-         fewer than the highest floor of the look-ahead plus spares, nor than the cluster's floor; \
+         fewer than the highest floor of the look-ahead plus headroom, nor than the cluster's floor; \
          nodes whose end the listing could not show yet are added",
     ),
     (
         Rule::S6,
-        "ids of a request are at most 99 and the batch budget; asked ids of any 60 minutes and 24 \
-         hours, and nodes fenced by us or leaving, are within the group's budgets",
+        "ids of a request are at most 99 and the request budget; asked ids of any 60 minutes and 24 \
+         hours, and nodes cordoned by us or leaving, are within the group's budgets",
     ),
-    (Rule::S7, "after the daemon told that it froze, no delete call until a person clears it"),
+    (Rule::S7, "after the daemon told that it froze, no delete call until an operator clears it"),
     (Rule::S8, "every asked id is a worker of a group that the policy names"),
     (
         Rule::S8b,
         "when a group is set to a lower count for the daemon, every node of it that is up or on \
-         its way in is fenced by us, settled and without a job, and no fewer are left than asked \
-         for; none of its nodes is handed back while a victim of the call is being terminated",
+         its way in is cordoned by us, settled and without a job, and no fewer are left than asked \
+         for; none of its nodes is released while a victim of the call is being terminated",
     ),
-    (Rule::S9, "a node leaving for the daemon is the instance that bore the name at the fence"),
+    (Rule::S9, "a node leaving for the daemon is the instance that bore the name at the cordon"),
     (Rule::S10, "no asked id bears the tag or is named in the policy as protected"),
     (
         Rule::S11,
         "every request was written before it was sent, with an action and a charge for each id",
     ),
     (Rule::S12, "no delete call while somebody else holds the lease"),
-    (Rule::S13, "a delete call comes within the guard after the tick's first read began"),
-    (Rule::S14, "no delete call while the pause file is there or a person paused in the ledger"),
-    (Rule::S15, "observe mode calls neither fence nor release nor delete"),
+    (Rule::S13, "a delete call comes within max_look_age after the tick's first read began"),
+    (Rule::S14, "no delete call while the pause file is there or an operator paused in the ledger"),
+    (Rule::S15, "observe mode calls neither cordon nor release nor delete"),
     (
         Rule::S16,
         "no delete call while software is updated or a rival autoscaler is on; none while a \
@@ -119,23 +119,23 @@ pub const CHECKS: &[(Rule, &str)] = &[
     ),
     (
         Rule::S17,
-        "the daemon resumes only its own fences and fences no drained node; it never resumes a \
+        "the daemon resumes only its own cordons and cordons no drained node; it never resumes a \
          node that is being deleted for it, nor one that was asked without an answer within 15 \
-         minutes; at the end every fence of ours on a living node has an open action",
+         minutes; at the end every cordon of ours on a living node has an open action",
     ),
     (Rule::S19, "every node that was there through two whole ticks has a verdict in the ledger"),
     (
         Rule::S20,
-        "nothing is deleted that was fenced, nor marked on what was seen, before a tick at which \
+        "nothing is deleted that was cordoned, nor marked on what was seen, before a tick at which \
          the clocks had parted by more than the tolerance since the tick or start before",
     ),
     (
         Rule::L1,
-        "without faults, a group with an idle, unprotected, grown-up node above floor, spares and \
+        "without faults, a group with an idle, unprotected, grown-up node above floor, headroom and \
          budgets, and no queue, marks one within the idle timer and a few ticks",
     ),
-    (Rule::L2, "no living node bears our fence for longer than three hours without leaving"),
-    (Rule::L3, "a fence that was there when the daemon was killed is gone two hours later"),
+    (Rule::L2, "no living node bears our cordon for longer than three hours without leaving"),
+    (Rule::L3, "a cordon that was there when the daemon was killed is gone two hours later"),
 ];
 
 /// What is not checked, and why.
@@ -168,9 +168,9 @@ impl fmt::Display for Breach {
     }
 }
 
-/// What a person did, which the world's log does not say.
+/// What an operator did, which the world's log does not say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Person {
+pub enum Operator {
     /// Ended a freeze.
     Thaws,
     /// Paused in the ledger.
@@ -188,9 +188,9 @@ pub enum Mode {
     Observe,
 }
 
-/// A fence of ours, by its action.
+/// A cordon of ours, by its action.
 #[derive(Debug, Clone)]
-struct Fenced {
+struct Cordoned {
     /// The instance that bore the name then.
     node: Option<InstanceId>,
     /// The tick in which it was put on.
@@ -222,7 +222,7 @@ pub struct Oracle {
     fault_at: Option<Time>,
     frozen: bool,
     paused: bool,
-    fenced: BTreeMap<ActionId, Fenced>,
+    cordoned: BTreeMap<ActionId, Cordoned>,
     /// A group that is being set to a lower count now, and how many stay.
     shrinking: Option<(GroupName, u32)>,
     /// Groups that were set to a lower count, and those who go for it.
@@ -233,7 +233,7 @@ pub struct Oracle {
     last_bad_read: Option<Time>,
     /// Wall less monotonic clock at the tick before.
     skew: Option<Span>,
-    /// Fences from before this are void.
+    /// Cordons from before this are void.
     void_before: Option<Time>,
     progress: Progress,
     floors: BTreeMap<(GroupName, i64), u32>,
@@ -276,7 +276,7 @@ impl Oracle {
             fault_at: None,
             frozen: false,
             paused: false,
-            fenced: BTreeMap::new(),
+            cordoned: BTreeMap::new(),
             shrinking: None,
             shrunk: BTreeMap::new(),
             idle: BTreeMap::new(),
@@ -306,12 +306,12 @@ impl Oracle {
         self.end_read();
     }
 
-    /// A person did something that the world's log does not say.
-    pub fn person(&mut self, did: Person) {
+    /// An operator did something that the world's log does not say.
+    pub fn operator(&mut self, did: Operator) {
         match did {
-            Person::Thaws => self.frozen = false,
-            Person::Pauses => self.paused = true,
-            Person::Resumes => self.paused = false,
+            Operator::Thaws => self.frozen = false,
+            Operator::Pauses => self.paused = true,
+            Operator::Resumes => self.paused = false,
         }
     }
 

@@ -7,7 +7,7 @@ use trimtab_core::history::{History, OpenAction};
 use trimtab_core::ids::ActionId;
 use trimtab_core::plan::{Mark, Plan};
 use trimtab_core::policy::ClusterPolicy;
-use trimtab_core::snapshot::{Claim, Condition, InstanceStatus, Snapshot, Witness};
+use trimtab_core::snapshot::{Claim, Condition, InstanceStatus, Reading, Snapshot};
 use trimtab_core::units::{NodeCount, Time};
 
 use crate::random::Random;
@@ -131,8 +131,8 @@ fn data_is_monotone(world: &World, planner: Planner, random: &mut Random) -> Res
         if random.one_in(4) {
             match random.between(0, 2) {
                 0 => node.known = false,
-                1 => node.activity = Witness::Absent,
-                _ => node.activity = Witness::Stale { at: world.past_instant() },
+                1 => node.activity = Reading::Absent,
+                _ => node.activity = Reading::Stale { at: world.past_instant() },
             }
         }
     }
@@ -178,7 +178,7 @@ pub fn open(mark: &Mark, id: ActionId, world: &World) -> OpenAction {
         node: mark.node,
         identity: mark.identity.clone(),
         marked_at: world.now,
-        state: ActionState::Fencing { since: world.now },
+        state: ActionState::Cordoning { since: world.now },
         terms: Terms::new(timing, true, timing.settle),
         evidence: mark.evidence,
         policy: world.policy.hash.clone(),

@@ -94,14 +94,14 @@ impl Cluster {
         }
     }
 
-    /// Runs one of Slurm's commands as a person would.
-    pub fn person(&self, program: &str, args: &[&str]) -> String {
+    /// Runs one of Slurm's commands as an operator would.
+    pub fn operator(&self, program: &str, args: &[&str]) -> String {
         let args: Vec<&OsStr> = args.iter().map(OsStr::new).collect();
-        self.person_with_bytes(program, &args)
+        self.operator_with_bytes(program, &args)
     }
 
-    /// Runs one of Slurm's commands as a person would whose words are no text.
-    pub fn person_with_bytes(&self, program: &str, args: &[&OsStr]) -> String {
+    /// Runs one of Slurm's commands as an operator would whose words are no text.
+    pub fn operator_with_bytes(&self, program: &str, args: &[&OsStr]) -> String {
         let mut command = Command::new(self.bin_dir().join(program));
         command.args(args).env("SLURM_CONF", self.path().join("slurm.conf")).current_dir("/tmp");
         let output = command.output().expect("it is there");
@@ -119,7 +119,7 @@ impl Cluster {
     /// Hands a job in whose words are no text, and returns its id.
     pub fn submit_with_bytes(&self, args: &[&OsStr]) -> String {
         let ours = ["--parsable", "--output=/dev/null"].map(OsStr::new);
-        self.person_with_bytes("sbatch", &[&ours[..], args].concat())
+        self.operator_with_bytes("sbatch", &[&ours[..], args].concat())
     }
 
     /// Changes settings of slurm.conf (`KEY=VALUE`) while it runs.

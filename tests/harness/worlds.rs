@@ -10,13 +10,13 @@ use trimtab_core::history::History;
 use trimtab_core::ids::{GroupName, InstanceId, LedgerId, NodeName, PartitionName};
 use trimtab_core::join::Joined;
 use trimtab_core::policy::{
-    Amount, Budgets, Capacity, ClusterPolicy, Factor, GroupCalls, GroupPolicy, MassChangeLimit,
-    NodeLocalData, Prefer, Regain, TimerChoice, Timing, UtilizationRule, WitnessKind,
+    Amount, Budgets, Capacity, ClusterPolicy, EvidenceSource, Factor, GroupCalls, GroupPolicy,
+    MassChangeLimit, NodeLocalData, Prefer, Regain, TimerChoice, Timing, UtilizationRule,
 };
 use trimtab_core::snapshot::{
     Activity, Claim, ClusterDescription, ClusterState, ClusterStatus, Condition, Eligible,
     GroupDescription, InstanceStatus, ListedNode, NodeCapacity, NodeListing, PendingJob,
-    Provisioning, Role, SchedulerFacts, SchedulerNode, Snapshot, Witness, Workload,
+    Provisioning, Reading, Role, SchedulerFacts, SchedulerNode, Snapshot, Workload,
 };
 use trimtab_core::units::{MilliGpus, NodeCount, Share, Span, Time, Usd, UsdPerHour};
 use trimtab_core::windows::{KeepWindow, WindowSpec};
@@ -59,7 +59,7 @@ pub fn group_policy() -> GroupPolicy {
         keep_windows: vec![],
         lookahead: Span::hours(24),
         budgets: Budgets {
-            per_batch: NodeCount(99),
+            per_request: NodeCount(99),
             per_hour: NodeCount(1000),
             per_day: NodeCount(1000),
             leaving: Share::ALL,
@@ -70,7 +70,7 @@ pub fn group_policy() -> GroupPolicy {
         boot: Some(Span::mins(10)),
         billed_after_delete: Span::ZERO,
         delay_value: Factor::ONE,
-        wake_failure_cost: Usd::ZERO,
+        boot_failure_cost: Usd::ZERO,
         timer: TimerChoice::Fixed(Span::mins(10)),
         queue_lookahead: Span::mins(10),
         min_age: Span::ZERO,
@@ -90,7 +90,7 @@ pub fn group_policy() -> GroupPolicy {
 pub fn cluster_policy(groups: BTreeMap<GroupName, GroupPolicy>) -> ClusterPolicy {
     ClusterPolicy {
         cluster: name("research"),
-        witness: WitnessKind::Scheduler,
+        evidence_source: EvidenceSource::Scheduler,
         groups,
         min_nodes: NodeCount::ZERO,
         mass_change: MassChangeLimit { nodes: NodeCount(10_000), share: Share::ALL },
@@ -122,7 +122,7 @@ pub struct WorldNode {
     /// Whether the scheduler knows it.
     pub known: bool,
     /// What its metrics say.
-    pub activity: Witness<Activity>,
+    pub activity: Reading<Activity>,
     /// Health, 0 to 100.
     pub health: u8,
     /// How it is paid for, by its own description.
@@ -319,7 +319,7 @@ fn random_group(random: &mut Random, size: u64, g: u64) -> GroupPolicy {
     }
     if random.one_in(3) {
         group.budgets = Budgets {
-            per_batch: NodeCount(random.between(1, 5) as u32),
+            per_request: NodeCount(random.between(1, 5) as u32),
             per_hour: NodeCount(random.between(1, 12) as u32),
             per_day: NodeCount(random.between(1, 30) as u32),
             leaving: percent(random.between(5, 100)),
@@ -380,7 +380,7 @@ fn random_node(random: &mut Random, group: &GroupName, g: u64, n: u64) -> WorldN
         drained: None,
         protected: false,
         known: true,
-        activity: Witness::Fresh { at: START, value: quiet },
+        activity: Reading::Fresh { at: START, value: quiet },
         health: random.between(60, 100) as u8,
         capacity: NodeCapacity::NotShown,
     }
@@ -422,7 +422,7 @@ fn spoil(random: &mut Random, world: &mut World) {
             4 => node.known = false,
             5 => node.protected = true,
             6 => node.condition = Condition::Down,
-            7 => node.activity = Witness::Absent,
+            7 => node.activity = Reading::Absent,
             8 => node.capacity = NodeCapacity::Unread,
             9 => node.capacity = NodeCapacity::Shown(Capacity::Spot),
             _ => node.claims = vec![Claim::Reserved],

@@ -131,7 +131,7 @@ fn the_learned_timer_pays_close_to_the_optimum_on_every_recorded_cluster() {
                     assert!(bill <= 1.02, "{name}: the bill is {bill:.4} of the optimum's");
                 }
                 // Each level may wait for T* once more at the end.
-                let open = costing.wake_cost().wake.times(u64::from(nodes));
+                let open = costing.boot_cost().boot_cost.times(u64::from(nodes));
                 assert!(break_even.cost().0 <= 2 * optimum.cost().0 + open.0, "{name}");
             }
         }

@@ -66,7 +66,7 @@ struct Past {
     /// The last word on each node.
     words: BTreeMap<InstanceId, Verdict>,
     deleted: u64,
-    fenced_ever: usize,
+    cordoned_ever: usize,
 }
 
 fn run(count: u32, busy: u32, answer: Answer) -> Past {
@@ -88,14 +88,14 @@ fn run(count: u32, busy: u32, answer: Answer) -> Past {
     let mut ports: Ports = world.ports(PortOptions::default());
     let described = Arc::new(Described { inner: ports.cluster, answer, asked: Mutex::default() });
     ports.cluster = described.clone();
-    let (mut words, mut fenced_ever) = (BTreeMap::new(), 0);
+    let (mut words, mut cordoned_ever) = (BTreeMap::new(), 0);
     life.run_with(ports, Arc::new(life.open_ledger()), &mut |report| {
         let report = report.expect("the ledger can be written");
-        fenced_ever += report.begun.len();
+        cordoned_ever += report.begun.len();
         words.extend(report.plan.verdicts.iter().map(|word| (word.node, word.verdict.clone())));
     });
     let calls = described.asked.lock().expect("nobody panicked").clone();
-    Past { calls, words, deleted: world.truth().nodes_deleted(), fenced_ever }
+    Past { calls, words, deleted: world.truth().nodes_deleted(), cordoned_ever }
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn nodes_are_described_once_each_a_bounded_number_a_tick_and_busy_ones_not_at_al
 fn a_node_that_shows_another_capacity_is_never_marked() {
     let past =
         run(4, 0, |_, n| Some(Some(if n == 1 { Capacity::Spot } else { Capacity::OnDemand })));
-    assert_eq!((past.deleted, past.fenced_ever), (3, 3));
+    assert_eq!((past.deleted, past.cordoned_ever), (3, 3));
     let kept: Vec<&Verdict> =
         past.words.values().filter(|word| matches!(word, Verdict::Keep(_))).collect();
     let (declared, seen) = (Capacity::OnDemand, Capacity::Spot);
@@ -128,7 +128,7 @@ fn a_node_that_shows_another_capacity_is_never_marked() {
 #[test]
 fn a_node_whose_description_cannot_be_read_is_kept() {
     let past = run(3, 0, |_, _| None);
-    assert_eq!((past.deleted, past.fenced_ever), (0, 0));
+    assert_eq!((past.deleted, past.cordoned_ever), (0, 0));
     let unread = Verdict::Keep(KeepReason::Unknown(Doubt::DetailsUnread));
     assert!(past.words.values().all(|word| *word == unread), "{:?}", past.words);
     assert!(past.calls.len() > 40, "it is asked again");

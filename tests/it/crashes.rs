@@ -1,8 +1,8 @@
-//! Crashes: in each of a row of small worlds, every effect in turn (a fence, a
+//! Crashes: in each of a row of small worlds, every effect in turn (a cordon, a
 //! release, a delete, a commit) is the last one before the daemon is killed,
 //! just before it or just after it acted; the world goes on for a while, the
 //! daemon is started anew and runs to the end. Nothing may be lost by it: no
-//! job, no charge, no fence, no intent (F11, S11, S17, L3).
+//! job, no charge, no cordon, no intent (F11, S11, S17, L3).
 //!
 //! A case that fails prints how to see it again, log included:
 //! `TRIMTAB_CRASH=plain:17:after cargo test -p trimtab-tests crashes`.
@@ -94,27 +94,27 @@ fn two_groups_are_trimmed_whenever_the_daemon_dies() {
 }
 
 #[test]
-fn a_job_that_lands_on_a_fenced_node_is_safe_whenever_the_daemon_dies() {
+fn a_job_that_lands_on_a_cordoned_node_is_safe_whenever_the_daemon_dies() {
     once("job-lands");
 }
 
 #[test]
-fn a_persons_resume_is_respected_whenever_the_daemon_dies() {
-    once("person-resumes");
+fn an_operators_resume_is_respected_whenever_the_daemon_dies() {
+    once("operator-resumes");
 }
 
 #[test]
-fn a_persons_drain_is_respected_whenever_the_daemon_dies() {
-    once("person-drains");
+fn an_operators_drain_is_respected_whenever_the_daemon_dies() {
+    once("operator-drains");
 }
 
 #[test]
-fn refused_nodes_are_handed_back_whenever_the_daemon_dies() {
+fn refused_nodes_are_released_whenever_the_daemon_dies() {
     once("partial-failure");
 }
 
 #[test]
-fn refused_requests_are_taken_back_whenever_the_daemon_dies() {
+fn refused_requests_are_released_whenever_the_daemon_dies() {
     once("refused");
 }
 
@@ -149,7 +149,7 @@ fn a_pause_holds_whenever_the_daemon_dies() {
 }
 
 #[test]
-fn nodes_without_a_fence_are_trimmed_whenever_the_daemon_dies() {
+fn nodes_without_a_cordon_are_trimmed_whenever_the_daemon_dies() {
     once("metrics-only");
 }
 
@@ -229,8 +229,8 @@ fn a_ledger_that_writes_requests_late_is_noticed() {
 }
 
 #[test]
-fn a_daemon_that_takes_no_fence_off_after_a_restart_is_noticed() {
-    notice(Plant::NeverReleases, "plain", &["fence left", "left open"]);
+fn a_daemon_that_takes_no_cordon_off_after_a_restart_is_noticed() {
+    notice(Plant::NeverReleases, "plain", &["cordon left", "left open"]);
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! Scenarios of the pure core: a small world as text, run through the real
-//! assemble, census, fold, plan and audit, and the report a person would read.
+//! assemble, census, fold, plan and audit, and the report an operator would read.
 //!
 //! A scenario is a few lines (see [`script`]); its golden file in
 //! `tests/scenarios/decisions` shows world and report together, so that it can
@@ -19,6 +19,7 @@ mod classes;
 mod clearing;
 mod clusters;
 mod counting;
+mod evidence_sources;
 mod floors;
 mod freezes;
 mod group_calls;
@@ -28,7 +29,6 @@ mod metrics;
 mod money;
 mod queue;
 mod releases;
-mod witnesses;
 
 /// Plans the world at its last instant and compares the report with the
 /// golden file of that name. Every plan must pass the audit.

@@ -11,7 +11,7 @@ use trimtab_core::policy::NodeLocalData;
 use trimtab_core::units::{NodeCount, Span, Time};
 use trimtab_daemon::driver::{Driver, Intent, TickReport};
 use trimtab_daemon::ledger::{HistoryRow, SqliteLedger};
-use trimtab_daemon::ports::{Doorbell, Gate, Inquiry, Ports, Question, Ring, Standing};
+use trimtab_daemon::ports::{Doorbell, Gate, Inquiry, InquiryState, Ports, Question, Ring};
 use trimtab_simulator::World;
 use trimtab_simulator::ports::PortOptions;
 use trimtab_simulator::spec::WorldSpec;
@@ -85,11 +85,11 @@ struct Slip {
 }
 
 impl Inquiry for Slip {
-    fn standing(&self) -> Standing {
+    fn state(&self) -> InquiryState {
         if self.world.now() < self.due {
-            return Standing::Open;
+            return InquiryState::Open;
         }
-        Standing::Answered { at: self.due, vetoes: self.vetoes.clone() }
+        InquiryState::Answered { at: self.due, vetoes: self.vetoes.clone() }
     }
 
     fn deadline(&self) -> Time {
@@ -160,9 +160,9 @@ impl Stage {
         self
     }
 
-    fn per_batch(mut self, nodes: u32) -> Self {
+    fn per_request(mut self, nodes: u32) -> Self {
         for group in self.life.policy.groups.values_mut() {
-            group.budgets.per_batch = NodeCount(nodes);
+            group.budgets.per_request = NodeCount(nodes);
         }
         self
     }
@@ -205,7 +205,7 @@ impl Stage {
         for row in self.rows() {
             let Some(request) = &row.request else { continue };
             let look = request.look_begun_at;
-            assert!(request.at.since(look) <= timing.guard);
+            assert!(request.at.since(look) <= timing.max_look_age);
             let mut before = row.action.marked_at;
             for (pages, is_wanted, holds) in [
                 (&asked, row.action.group.as_str().starts_with("workers"), Span::hours(24)),
@@ -230,12 +230,12 @@ impl Stage {
     fn assert_nothing_went(&self) {
         let truth = self.life.world.truth();
         assert_eq!((truth.nodes_deleted(), truth.requests.len()), (0, 0));
-        assert_eq!(truth.fences, [], "a fence is left");
+        assert_eq!(truth.cordons, [], "a cordon is left");
     }
 
     fn deleted(&self) -> u64 {
         let truth = self.life.world.truth();
-        assert_eq!(truth.fences, [], "a fence is left");
+        assert_eq!(truth.cordons, [], "a cordon is left");
         assert_eq!((truth.lost_jobs().count(), truth.busy_nodes_deleted().count()), (0, 0));
         truth.nodes_deleted()
     }
@@ -248,7 +248,7 @@ fn vetoes(row: &HistoryRow) -> Vec<String> {
         EventKind::Veto(_)
         | EventKind::Look(_)
         | EventKind::Cleared { .. }
-        | EventKind::CallOver(_)
+        | EventKind::GroupRequestOver(_)
         | EventKind::Answered(_)
         | EventKind::Deadline
         | EventKind::Paused
@@ -259,7 +259,7 @@ fn vetoes(row: &HistoryRow) -> Vec<String> {
 }
 
 #[test]
-fn a_gate_slower_than_the_guard_is_followed_by_a_fresh_look() {
+fn a_gate_slower_than_max_look_age_is_followed_by_a_fresh_look() {
     let stage = Stage::new(IDLE_SIX).gate(Span::mins(4), yes);
     stage.run();
     assert!(stage.deleted() > 0, "the gate said yes, and nothing went");
@@ -340,10 +340,10 @@ fn data_that_a_gate_should_save_is_never_deleted_without_one() {
 #[test]
 fn a_node_that_is_claimed_after_the_gate_let_it_through_is_kept() {
     // Jobs come to all six nodes while the gate is at work, and the negative
-    // control's fence does not hold them off.
+    // control's cordon does not hold them off.
     let text = format!("{IDLE_SIX}[[job]]\nat = \"25m\"\nlength = \"4h\"\nnodes = 6\n");
     let mut stage = Stage::new(&text).gate(Span::mins(20), yes);
-    stage.options.fence_disabled = true;
+    stage.options.cordon_disabled = true;
     stage.run();
     let asked = stage.asked();
     let first = asked.first().expect("the gate was asked before the jobs came");
@@ -355,7 +355,7 @@ fn a_node_that_is_claimed_after_the_gate_let_it_through_is_kept() {
 }
 
 #[test]
-fn a_pause_ends_the_gate_and_takes_the_fences_off() {
+fn a_pause_ends_the_gate_and_takes_the_cordons_off() {
     let stage = Stage::new(IDLE_SIX).gate(Span::mins(20), yes);
     let mut ticks = 0;
     stage.run_seeing(&mut |_| {
@@ -363,7 +363,7 @@ fn a_pause_ends_the_gate_and_takes_the_fences_off() {
             ticks += 1;
         }
         if ticks == 3 {
-            stage.life.world.set_pause(Some("a person looks".into()));
+            stage.life.world.set_pause(Some("an operator looks".into()));
         }
     });
     let asked = stage.asked();
@@ -374,7 +374,7 @@ fn a_pause_ends_the_gate_and_takes_the_fences_off() {
 }
 
 #[test]
-fn a_stop_ends_the_gate_and_takes_the_fences_off() {
+fn a_stop_ends_the_gate_and_takes_the_cordons_off() {
     // The world ends while the gate is at work.
     let mut stage = Stage::new(IDLE_SIX).gate(Span::hours(10), yes);
     stage.life.policy.timing.settling_timeout = Span::hours(11);
@@ -408,13 +408,13 @@ fn a_yes_from_before_a_restart_counts_for_nothing() {
             assert_ne!(ring, Ring::Stop, "the gate was never asked");
             driver.tick(ring, Intent::Act).await.expect("the ledger can be written");
         }
-        // Killed: nothing is taken back.
+        // Killed: nothing is released.
     })
     .expect("nothing waits");
     let before = stage.asked();
     assert_eq!(before.len(), 1);
-    let fenced = world.truth().fences.len();
-    assert_eq!(fenced, 6);
+    let cordoned = world.truth().cordons.len();
+    assert_eq!(cordoned, 6);
     world.advance_by(Span::mins(11));
     stage.run();
     assert!(stage.deleted() > 0);
@@ -431,7 +431,7 @@ fn nodes_that_settle_while_the_gate_is_at_work_are_another_question() {
     let jobs: String = (1..=5)
         .map(|n| format!("[[job]]\nat = \"0s\"\nlength = \"{}m\"\nnodes = 1\n", n * 7))
         .collect();
-    let stage = Stage::new(&format!("{IDLE_SIX}{jobs}")).gate(Span::mins(10), yes).per_batch(2);
+    let stage = Stage::new(&format!("{IDLE_SIX}{jobs}")).gate(Span::mins(10), yes).per_request(2);
     stage.run();
     assert_eq!(stage.deleted(), 6);
     stage.assert_each_deletion_passed();
@@ -450,7 +450,7 @@ fn nodes_that_settle_while_the_gate_is_at_work_are_another_question() {
 #[test]
 fn the_check_comes_after_the_gate_and_right_before_the_look() {
     let stage =
-        Stage::new(IDLE_SIX).gate(Span::mins(20), yes).check(Span::secs(10), yes).per_batch(3);
+        Stage::new(IDLE_SIX).gate(Span::mins(20), yes).check(Span::secs(10), yes).per_request(3);
     stage.run();
     assert_eq!(stage.deleted(), 6);
     stage.assert_each_deletion_passed();

@@ -60,8 +60,8 @@ impl Utilization for Counting {
         asked.1 += all.len();
         if let Some(query) = queries.first().filter(|_| self.answers_for_everything) {
             let every = self.world.utilization(cluster, &all, query.rule.window)?;
-            for (node, witness) in every {
-                answer.activity.entry(node).or_insert(witness);
+            for (node, evidence_source) in every {
+                answer.activity.entry(node).or_insert(evidence_source);
             }
         }
         Ok(answer)

@@ -10,7 +10,7 @@ use trimtab_core::ids::{ActionId, InstanceId};
 use trimtab_core::plan::{Mark, Plan, Release};
 use trimtab_core::planner::plan;
 use trimtab_core::policy::{Amount, Capacity, ClusterPolicy};
-use trimtab_core::snapshot::{Claim, Snapshot, Witness};
+use trimtab_core::snapshot::{Claim, Reading, Snapshot};
 use trimtab_core::units::{NodeCount, Share, Span, Time};
 use trimtab_tests::properties::{PROPERTIES, Planner, open, plan_of};
 use trimtab_tests::random::Random;
@@ -84,7 +84,7 @@ fn blind_to_protection(s: &Snapshot, p: &ClusterPolicy, h: &History, now: Time) 
 fn blind_to_claims(s: &Snapshot, p: &ClusterPolicy, h: &History, now: Time) -> Plan {
     let mut snapshot = s.clone();
     for node in snapshot.groups.values_mut().flat_map(|group| &mut group.nodes) {
-        if let Witness::Fresh { value, .. } = &mut node.scheduler {
+        if let Reading::Fresh { value, .. } = &mut node.scheduler {
             value.claims.clear();
         }
     }
@@ -98,7 +98,7 @@ fn blind_to_claims(s: &Snapshot, p: &ClusterPolicy, h: &History, now: Time) -> P
 /// Takes a missing reading for zero: the commonest bug of the field.
 fn missing_is_idle(s: &Snapshot, p: &ClusterPolicy, h: &History, now: Time) -> Plan {
     let missing = s.groups.values().flat_map(|group| &group.nodes);
-    let missing = missing.filter(|node| node.scheduler == Witness::Absent).count();
+    let missing = missing.filter(|node| node.scheduler == Reading::Absent).count();
     let mut plan = plan(s, p, h, now);
     if let (true, Some(mark)) = (missing > 0, plan.marks.first().cloned()) {
         plan.marks.extend((0..missing).map(|_| mark.clone()));
@@ -247,12 +247,12 @@ fn the_audit_refuses_every_kind_of_broken_plan() {
         (Rule::SameNode, |c| c.plan.marks[0].node = InstanceId::from_number(0xdead)),
         (Rule::Evidence, |c| {
             let id = c.first().node;
-            c.with_node(id, |node| node.scheduler = Witness::Partial);
+            c.with_node(id, |node| node.scheduler = Reading::Partial);
         }),
         (Rule::Evidence, |c| {
             let id = c.first().node;
             c.with_node(id, |node| {
-                if let Witness::Fresh { value, .. } = &mut node.scheduler {
+                if let Reading::Fresh { value, .. } = &mut node.scheduler {
                     value.claims.push(Claim::Planned);
                 }
             });
@@ -308,7 +308,7 @@ fn the_audit_refuses_every_kind_of_broken_plan() {
     assert!(violations.iter().any(|violation| violation.rule == Rule::MassChange));
 }
 
-/// Settles a world's marks, as the driver would, and makes the fences show.
+/// Settles a world's marks, as the driver would, and makes the cordons show.
 fn settled(world: &World) -> Case {
     let mut case = Case::of(world);
     let marks = case.plan.marks.clone();
@@ -316,9 +316,9 @@ fn settled(world: &World) -> Case {
         let mut action = open(mark, ActionId(id), world);
         action.state = ActionState::Settling { until: case.now };
         case.with_node(mark.node, |node| {
-            if let Witness::Fresh { value, .. } = &mut node.scheduler {
-                value.fence =
-                    trimtab_core::snapshot::FenceSight::Ours { actions: ActionId(id).into() };
+            if let Reading::Fresh { value, .. } = &mut node.scheduler {
+                value.cordon =
+                    trimtab_core::snapshot::CordonStatus::Ours { actions: ActionId(id).into() };
             }
         });
         case.history.actions.insert(mark.node, action);
@@ -327,7 +327,7 @@ fn settled(world: &World) -> Case {
 }
 
 #[test]
-fn only_fenced_clean_and_settled_nodes_of_one_group_are_cleared() {
+fn only_cordoned_clean_and_settled_nodes_of_one_group_are_cleared() {
     let mut cleared = 0;
     for seed in 0..400 {
         let world = generate(seed);
@@ -339,7 +339,7 @@ fn only_fenced_clean_and_settled_nodes_of_one_group_are_cleared() {
             });
         for (group, marks) in groups {
             let clear = |case: &Case, at| {
-                let id = trimtab_core::ids::BatchId(1);
+                let id = trimtab_core::ids::RequestId(1);
                 audit::clear(audit::Offer {
                     id,
                     group: &group,
@@ -349,35 +349,35 @@ fn only_fenced_clean_and_settled_nodes_of_one_group_are_cleared() {
                     history: &case.history,
                     now: at,
                 })
-                .batch
+                .request
             };
-            let batch = clear(&case, case.now).expect("settled and clean");
-            assert!(batch.nodes().len() <= marks && batch.nodes().len() <= 99);
-            assert_eq!(batch.group(), &group);
+            let request = clear(&case, case.now).expect("settled and clean");
+            assert!(request.nodes().len() <= marks && request.nodes().len() <= 99);
+            assert_eq!(request.group(), &group);
             cleared += 1;
 
-            let late = case.now + case.policy.timing.guard + Span::millis(1);
-            assert_eq!(clear(&case, late), None, "older than the guard allows");
+            let late = case.now + case.policy.timing.max_look_age + Span::millis(1);
+            assert_eq!(clear(&case, late), None, "older than max_look_age allows");
 
-            let node = batch.nodes()[0];
+            let node = request.nodes()[0];
             let without = |change: &dyn Fn(&mut Case)| {
                 let mut case = settled(&world);
                 change(&mut case);
-                clear(&case, case.now).is_none_or(|batch| !batch.nodes().contains(&node))
+                clear(&case, case.now).is_none_or(|request| !request.nodes().contains(&node))
             };
-            assert!(without(&|c| c.with_node(node, |n| n.scheduler = Witness::Absent)));
+            assert!(without(&|c| c.with_node(node, |n| n.scheduler = Reading::Absent)));
             assert!(without(&|c| c.with_node(node, |n| n.protected = true)));
             assert!(without(&|c| c.with_node(node, |n| {
                 n.status = trimtab_core::snapshot::InstanceStatus::ShuttingDown;
             })));
             assert!(without(&|c| c.with_node(node, |n| {
-                if let Witness::Fresh { value, .. } = &mut n.scheduler {
+                if let Reading::Fresh { value, .. } = &mut n.scheduler {
                     value.claims.push(Claim::Running(name("5")));
                 }
             })));
             assert!(without(&|c| c.with_node(node, |n| {
-                if let Witness::Fresh { value, .. } = &mut n.scheduler {
-                    value.fence = trimtab_core::snapshot::FenceSight::Clear;
+                if let Reading::Fresh { value, .. } = &mut n.scheduler {
+                    value.cordon = trimtab_core::snapshot::CordonStatus::Clear;
                 }
             })));
             assert!(without(&|c| c.policy.hash = name("newer")));

@@ -1,5 +1,5 @@
-//! Refused requests: each cause has its own patience, a person is told where
-//! only a person can help, a restart knows it all again, and nothing is kept
+//! Refused requests: each cause has its own patience, an operator is told where
+//! only an operator can help, a restart knows it all again, and nothing is kept
 //! from its jobs meanwhile.
 
 use std::sync::{Arc, Mutex};
@@ -36,13 +36,13 @@ struct Refusing {
 
 #[async_trait]
 impl ClusterWrite for Refusing {
-    async fn delete_nodes(&self, batch: &ClearedBatch, within: Span) -> DeleteOutcome {
+    async fn delete_nodes(&self, request: &ClearedBatch, within: Span) -> DeleteOutcome {
         let now = self.world.now();
         if now >= self.until {
-            return self.inner.delete_nodes(batch, within).await;
+            return self.inner.delete_nodes(request, within).await;
         }
         self.asked.lock().expect("nobody panicked").push(now);
-        (self.answer)(batch.nodes())
+        (self.answer)(request.nodes())
     }
 
     async fn shrink_group(&self, cleared: &ClearedGroup, within: Span) -> DeleteOutcome {
@@ -95,7 +95,7 @@ fn life(folder: &std::path::Path, hours: u32) -> Life {
     policy.timing.cooldown = Span::mins(2);
     for group in policy.groups.values_mut() {
         group.size = NodeCount(6);
-        group.budgets.per_batch = NodeCount(2);
+        group.budgets.per_request = NodeCount(2);
     }
     Life::new(world, policy, folder, 1)
 }
@@ -103,8 +103,8 @@ fn life(folder: &std::path::Path, hours: u32) -> Life {
 struct Past {
     asked: Vec<Time>,
     told: Vec<(Time, Notification)>,
-    /// Times at which something was fenced.
-    fenced: Vec<Time>,
+    /// Times at which something was cordoned.
+    cordoned: Vec<Time>,
     /// What the plan said while the cluster was left alone.
     said: Vec<Backoff>,
     backoff: Option<Backoff>,
@@ -131,12 +131,12 @@ fn run(
         asked: Mutex::default(),
     });
     writers.cluster = refusing.clone();
-    let (mut fenced, mut said) = (vec![], vec![]);
+    let (mut cordoned, mut said) = (vec![], vec![]);
     let ledger = Arc::new(life.open_ledger());
     life.run_with(ports, ledger, &mut |report| {
         let report = report.expect("the ledger can be written");
         if !report.begun.is_empty() {
-            fenced.push(world.now());
+            cordoned.push(world.now());
         }
         for word in &report.plan.verdicts {
             if let Verdict::Keep(KeepReason::BackedOff(backoff)) = &word.verdict
@@ -152,7 +152,7 @@ fn run(
     let ledger = Arc::new(life.open_ledger());
     let again = poll_once(Driver::start(ports, ledger, life.policy.clone())).expect("ready");
     let backoff = again.expect("the ledger can be read").history().backoff.clone();
-    Past { asked, told, fenced, said, backoff, life }
+    Past { asked, told, cordoned, said, backoff, life }
 }
 
 fn refuse(cause: Refusal) -> impl Fn(&[InstanceId]) -> DeleteOutcome + Send + Sync + 'static {
@@ -179,8 +179,8 @@ fn a_refused_cluster_is_left_alone_longer_each_time_and_whoever_can_help_is_told
         assert_eq!(past.said.len(), past.asked.len(), "{cause:?}: every refusal shows in the plan");
         for (asked, backoff) in past.asked.iter().zip(&past.said) {
             assert_eq!((backoff.at, backoff.cause), (*asked, cause));
-            let early = past.fenced.iter().find(|at| **at > backoff.at && **at < backoff.until);
-            assert_eq!(early, None, "{cause:?}: fenced while left alone until {}", backoff.until);
+            let early = past.cordoned.iter().find(|at| **at > backoff.at && **at < backoff.until);
+            assert_eq!(early, None, "{cause:?}: cordoned while left alone until {}", backoff.until);
         }
         let delays: Vec<Span> = past.said.iter().map(|b| b.until.since(b.at)).collect();
         assert!(delays.windows(2).all(|two| two[1].0 * 5 >= two[0].0 * 4), "{cause:?}: {delays:?}");
@@ -189,11 +189,11 @@ fn a_refused_cluster_is_left_alone_longer_each_time_and_whoever_can_help_is_told
             matches!(told, Notification::Refused { backoff, .. } if backoff.cause == cause)
         });
         let told = told.count();
-        assert_eq!(told, if cause.wants_a_person() { past.asked.len() } else { 0 }, "{cause:?}");
+        assert_eq!(told, if cause.wants_an_operator() { past.asked.len() } else { 0 }, "{cause:?}");
         // A restart knows it again from the outcomes alone.
         assert_eq!(past.backoff.as_ref(), past.said.last(), "{cause:?}");
         let truth = past.life.world.truth();
-        assert_eq!((truth.nodes_deleted(), truth.fences), (0, vec![]), "{cause:?}");
+        assert_eq!((truth.nodes_deleted(), truth.cordons), (0, vec![]), "{cause:?}");
     }
 }
 
@@ -250,7 +250,7 @@ fn an_old_cluster_that_refuses_every_id_is_reported_as_never_patched() {
     let whole = run(life(one.path(), 1), hour, Some(old), refuse(Refusal::Unknown));
     assert!(never_patched(&whole) > 0);
     let sentence = whole.told.iter().map(|(_, told)| told.to_string()).collect::<String>();
-    assert!(sentence.contains("UpdateClusterSoftware is a person's step"), "{sentence}");
+    assert!(sentence.contains("UpdateClusterSoftware is an operator's step"), "{sentence}");
     let each = run(life(two.path(), 1), hour, Some(old), all_fail);
     assert!(never_patched(&each) > 0);
     // A younger one, or a cause that has nothing to do with ids, is not.
@@ -281,7 +281,7 @@ fn a_cluster_that_once_accepted_a_deletion_was_patched() {
 /// The driver treats a node's own code as what it is: not found is gone only
 /// when the listings say so too.
 #[test]
-fn a_node_that_is_not_found_and_still_runs_is_handed_back() {
+fn a_node_that_is_not_found_and_still_runs_is_released() {
     let folder = tempfile::tempdir().expect("a folder");
     let not_found = |nodes: &[InstanceId]| DeleteOutcome::Answered {
         accepted: vec![],
@@ -297,5 +297,5 @@ fn a_node_that_is_not_found_and_still_runs_is_handed_back() {
         .map(|row| row.action.state.name())
         .collect();
     assert!(!early.is_empty() && early.iter().all(|state| *state == "released"), "{early:?}");
-    assert_eq!(past.life.world.truth().fences, []);
+    assert_eq!(past.life.world.truth().cordons, []);
 }

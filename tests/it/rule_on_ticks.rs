@@ -11,7 +11,7 @@ use trimtab_backtest::load::{self, Trace};
 use trimtab_core::ids::GroupName;
 use trimtab_core::policy::{ClusterPolicy, TimerChoice};
 use trimtab_core::rule::learned::{Costs, Learner, carry_on};
-use trimtab_core::rule::{Costing, SampleRun, terms, wake_cost};
+use trimtab_core::rule::{Costing, SampleRun, boot_cost, terms};
 use trimtab_core::trace::TraceJob;
 use trimtab_core::units::{MilliGpus, NodeCount, Span, Time};
 use trimtab_daemon::driver::TickReport;
@@ -147,7 +147,7 @@ impl Past {
 /// The definition, taken from what the ticks themselves reported: the least of
 /// free + R over the window, less R now, and no more than is free beside the
 /// jobs that come soon.
-fn spare_by_definition(past: &[&TickReport], group: &GroupName, tau: Span) -> Option<u32> {
+fn surplus_by_definition(past: &[&TickReport], group: &GroupName, tau: Span) -> Option<u32> {
     let now = past.last()?;
     let at = now.snapshot.taken_at;
     let figures = |report: &TickReport| report.plan.figures[group].counts;
@@ -169,8 +169,8 @@ fn spare_by_definition(past: &[&TickReport], group: &GroupName, tau: Span) -> Op
         gone += left;
     }
     let soon = figures(now)?.upcoming;
-    let spare = least.min(free(now)? - i64::from(soon.0)).max(0);
-    u32::try_from(spare).ok()
+    let surplus_count = least.min(free(now)? - i64::from(soon.0)).max(0);
+    u32::try_from(surplus_count).ok()
 }
 
 fn marked(report: &TickReport, group: &GroupName) -> i64 {
@@ -193,7 +193,7 @@ fn whole_ticks_over_a_day_of_a_trace_mark_what_the_rule_says() {
                 let expected = match timer {
                     TimerChoice::Learned => learner.timer().expect("a price"),
                     TimerChoice::BreakEven => {
-                        let cost = wake_cost(&past.life.policy.groups[group]);
+                        let cost = boot_cost(&past.life.policy.groups[group]);
                         cost.expect("a price").break_even
                     }
                     TimerChoice::Fixed(fixed) => fixed,
@@ -201,7 +201,7 @@ fn whole_ticks_over_a_day_of_a_trace_mark_what_the_rule_says() {
                 assert_eq!(figures.tau, Some(expected), "{group} at {at}");
                 timers.push(expected);
                 let seen: Vec<&TickReport> = past.reports[..=n].iter().collect();
-                let Some(spare) = spare_by_definition(&seen, group, expected) else {
+                let Some(surplus_count) = surplus_by_definition(&seen, group, expected) else {
                     assert_eq!(
                         marked(report, group),
                         0,
@@ -209,8 +209,8 @@ fn whole_ticks_over_a_day_of_a_trace_mark_what_the_rule_says() {
                     );
                     continue;
                 };
-                let spares = if timer == TimerChoice::Learned { learner.spares().0 } else { 0 };
-                let wanted = spare.saturating_sub(spares);
+                let headroom = if timer == TimerChoice::Learned { learner.headroom().0 } else { 0 };
+                let wanted = surplus_count.saturating_sub(headroom);
                 assert_eq!(
                     marked(report, group),
                     i64::from(wanted),

@@ -1,5 +1,5 @@
 //! An exhaustive search over `core::action`: two nodes, and at every
-//! point a job that lands or ends, a person who resumes or drains, reads that
+//! point a job that lands or ends, an operator who resumes or drains, reads that
 //! fail or lag, every way a delete call can end, time that passes, and a crash
 //! between a commit and its effects. Calls for the whole group leave one of the
 //! two, which one is picked at any moment after the call, and the real
@@ -11,16 +11,16 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use trimtab_core::action::{
-    ActionState, Answer, Call, Effect, End, Event, EventKind, FenceLook, Look, ReleaseReason,
-    Sight, Terms, Work, step,
+    ActionState, Answer, Effect, End, Event, EventKind, Look, NodeSeen, OwnCordon, ReleaseReason,
+    RequestScope, Terms, Work, step,
 };
 use trimtab_core::group_call;
 use trimtab_core::history::{History, OpenAction};
-use trimtab_core::ids::{ActionId, BatchId, GroupName, InstanceId};
+use trimtab_core::ids::{ActionId, GroupName, InstanceId, RequestId};
 use trimtab_core::plan::Evidence;
 use trimtab_core::snapshot::{
     Claim, ClusterState, ClusterStatus, GroupDescription, GroupView, Identity, InstanceStatus,
-    Listing, NodeCapacity, NodeView, Provisioning, Role, Snapshot, Witness, WorkloadSource,
+    Listing, NodeCapacity, NodeView, Provisioning, Reading, Role, Snapshot, WorkloadSource,
 };
 use trimtab_core::units::{NodeCount, Span, Time, Usd, UsdPerHour};
 use trimtab_tests::worlds::name;
@@ -36,19 +36,19 @@ const UNIT: Span = Span::mins(1);
 const OLDEST: i64 = -4 * UNIT.0;
 
 const TERMS: Terms = Terms {
-    fenced: true,
+    cordoned: true,
     settle: UNIT,
-    fencing_timeout: Span::mins(2),
+    cordon_timeout: Span::mins(2),
     settling_timeout: Span::mins(2),
     confirm_running: Span::mins(2),
     overdue: Span::mins(3),
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Fence {
+enum Cordon {
     Clear,
     Ours,
-    Person,
+    Operator,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -62,10 +62,10 @@ enum Instance {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Node {
     action: Option<ActionState>,
-    fence: Fence,
+    cordon: Cordon,
     job: bool,
     instance: Instance,
-    /// A person took our fence away after our last look, or during the
+    /// An operator took our cordon away after our last look, or during the
     /// deletion: what lands then nobody could have seen before the call.
     taken_over: bool,
     /// A call for the group was accepted, and it is not picked yet who goes.
@@ -79,8 +79,8 @@ type World = [Node; 2];
 enum Breach {
     /// A node ended with a job on it.
     JobLost,
-    /// A node that is being deleted was handed back to the scheduler.
-    HandedBackWhileDoomed,
+    /// A node that is being deleted was released to the scheduler.
+    ReleasedWhileDeleting,
 }
 
 /// A state machine: the real one, or one with a planted bug.
@@ -128,8 +128,8 @@ enum Reply {
 enum Happening {
     JobLands(usize),
     JobEnds(usize),
-    PersonResumes(usize),
-    PersonDrains(usize),
+    OperatorResumes(usize),
+    OperatorDrains(usize),
     Terminates(usize),
     /// Of two that may be picked, this one is.
     Picked(usize),
@@ -146,8 +146,8 @@ fn happenings() -> Vec<Happening> {
         all.extend([
             Happening::JobLands(i),
             Happening::JobEnds(i),
-            Happening::PersonResumes(i),
-            Happening::PersonDrains(i),
+            Happening::OperatorResumes(i),
+            Happening::OperatorDrains(i),
             Happening::Terminates(i),
             Happening::Picked(i),
             Happening::Marked(i),
@@ -194,16 +194,18 @@ impl Model {
     fn run(&self, node: &mut Node, effects: &[Effect]) -> Result<(), Breach> {
         for effect in effects {
             match effect {
-                Effect::Fence if node.fence == Fence::Clear && node.instance != Instance::Gone => {
-                    node.fence = Fence::Ours;
+                Effect::Cordon
+                    if node.cordon == Cordon::Clear && node.instance != Instance::Gone =>
+                {
+                    node.cordon = Cordon::Ours;
                 }
-                Effect::Release if node.fence == Fence::Ours => {
+                Effect::Release if node.cordon == Cordon::Ours => {
                     if node.instance == Instance::Doomed || node.may_be_picked {
-                        return Err(Breach::HandedBackWhileDoomed);
+                        return Err(Breach::ReleasedWhileDeleting);
                     }
-                    node.fence = Fence::Clear;
+                    node.cordon = Cordon::Clear;
                 }
-                Effect::Fence | Effect::Release | Effect::Delete(_) | Effect::Notify(_) => {}
+                Effect::Cordon | Effect::Release | Effect::Delete(_) | Effect::Notify(_) => {}
             }
         }
         Ok(())
@@ -218,30 +220,30 @@ impl Model {
     }
 
     fn look(node: &Node, read: Read) -> Look {
-        let fence = match (read, node.fence) {
-            (Read::NoScheduler, _) => FenceLook::Unread,
-            (_, Fence::Clear) => FenceLook::Clear,
-            (_, Fence::Ours) => FenceLook::Ours,
-            (_, Fence::Person) => FenceLook::NotOurs,
+        let cordon = match (read, node.cordon) {
+            (Read::NoScheduler, _) => OwnCordon::Unread,
+            (_, Cordon::Clear) => OwnCordon::Clear,
+            (_, Cordon::Ours) => OwnCordon::Ours,
+            (_, Cordon::Operator) => OwnCordon::NotOurs,
         };
         let work = match (read, node.job) {
             (Read::NoScheduler, _) => Work::Unread,
             (_, true) => Work::Claimed(Claim::Running(name("1"))),
             (_, false) => Work::None,
         };
-        let present = |status| Sight::Present {
+        let present = |status| NodeSeen::Present {
             status,
-            fence,
+            cordon,
             work: work.clone(),
             described_running: node.instance == Instance::Running,
         };
-        let sight = match (read, node.instance) {
-            (Read::NoListing, _) => Sight::Unread,
+        let seen_node = match (read, node.instance) {
+            (Read::NoListing, _) => NodeSeen::Unread,
             (_, Instance::Running) | (Read::Lagging, _) => present(InstanceStatus::Running),
             (_, Instance::Doomed) => present(InstanceStatus::ShuttingDown),
-            (_, Instance::Gone) => Sight::Absent { fence },
+            (_, Instance::Gone) => NodeSeen::Absent { cordon },
         };
-        Look { begun_at: NOW, sight }
+        Look { begun_at: NOW, seen_node }
     }
 
     fn tick(
@@ -283,18 +285,18 @@ impl Model {
     /// Calls for the group that are over by its counts, as the driver does.
     fn end_calls(&self, world: &mut World, looks: &[Look; 2]) -> Result<(), Breach> {
         for (node, why) in calls_over(world) {
-            let mut effects = self.one(&mut world[node], EventKind::CallOver(why));
+            let mut effects = self.one(&mut world[node], EventKind::GroupRequestOver(why));
             effects.extend(self.one(&mut world[node], EventKind::Look(looks[node].clone())));
             self.run(&mut world[node], &effects)?;
         }
         Ok(())
     }
 
-    /// Our fences without an action are taken off, as the driver does; a name
+    /// Our cordons without an action are taken off, as the driver does; a name
     /// without an instance is left alone.
     fn sweep(&self, world: &mut World) -> Result<(), Breach> {
         for node in world {
-            let stray = node.action.is_none() && node.fence == Fence::Ours;
+            let stray = node.action.is_none() && node.cordon == Cordon::Ours;
             if stray && node.instance != Instance::Gone {
                 self.run(node, &[Effect::Release])?;
             }
@@ -302,46 +304,46 @@ impl Model {
         Ok(())
     }
 
-    /// The audit clears what this very look saw fenced, clean and Running.
+    /// The audit clears what this very look saw cordoned, clean and Running.
     fn delete(&self, world: &mut World, looks: &[Look; 2], reply: Reply) -> Result<(), Breach> {
-        let batch = BatchId(1);
+        let request = RequestId(1);
         let clean = |look: &Look| {
             matches!(
-                &look.sight,
-                Sight::Present {
+                &look.seen_node,
+                NodeSeen::Present {
                     status: InstanceStatus::Running,
-                    fence: FenceLook::Ours,
+                    cordon: OwnCordon::Ours,
                     work: Work::None,
                     ..
                 }
             )
         };
-        let call = match reply {
+        let scope = match reply {
             Reply::CountAccepted
             | Reply::CountRefused
             | Reply::CountNoAnswerButActed
             | Reply::CountNoAnswer
-            | Reply::CountCrashAfterActed => Call::Group { after: NodeCount(1) },
+            | Reply::CountCrashAfterActed => RequestScope::Group { after: NodeCount(1) },
             Reply::Accepted
             | Reply::FirstFailed
             | Reply::Refused
             | Reply::NoAnswerButActed
             | Reply::NoAnswer
             | Reply::CrashUnsent
-            | Reply::CrashAfterActed => Call::Named,
+            | Reply::CrashAfterActed => RequestScope::Named,
         };
         let both = (0..2).all(|i| {
             matches!(world[i].action, Some(ActionState::Settling { .. })) && clean(&looks[i])
         });
-        if call != Call::Named && !both {
+        if scope != RequestScope::Named && !both {
             return Ok(());
         }
         let mut asked = vec![];
         for (i, look) in looks.iter().enumerate() {
             let settling = matches!(world[i].action, Some(ActionState::Settling { .. }));
             if settling && clean(look) {
-                let cleared = EventKind::Cleared { batch, look_begun_at: NOW, call };
-                if self.one(&mut world[i], cleared).contains(&Effect::Delete(batch)) {
+                let cleared = EventKind::Cleared { request, look_begun_at: NOW, scope };
+                if self.one(&mut world[i], cleared).contains(&Effect::Delete(request)) {
                     asked.push(i);
                 }
             }
@@ -351,7 +353,7 @@ impl Model {
         }
         let first = asked[0];
         // The settle time may be over for one of them only: the audit asks both.
-        if call != Call::Named && asked.len() < 2 {
+        if scope != RequestScope::Named && asked.len() < 2 {
             for i in asked {
                 self.one(&mut world[i], EventKind::Answered(Answer::Refused { why: "".into() }));
             }
@@ -377,9 +379,9 @@ impl Model {
                 Reply::CountCrashAfterActed => (true, None),
             };
             if acted && node.instance == Instance::Running {
-                match call {
-                    Call::Named => node.instance = Instance::Doomed,
-                    Call::Group { .. } => node.may_be_picked = true,
+                match scope {
+                    RequestScope::Named => node.instance = Instance::Doomed,
+                    RequestScope::Group { .. } => node.may_be_picked = true,
                 }
             }
             if let Some(answer) = answer {
@@ -408,27 +410,27 @@ impl Model {
         match happening {
             Happening::JobLands(i) => {
                 let node = &mut next[i];
-                let takes = node.fence == Fence::Clear && node.instance != Instance::Gone;
+                let takes = node.cordon == Cordon::Clear && node.instance != Instance::Gone;
                 if !takes || node.job {
                     return Ok(None);
                 }
                 node.job = true;
             }
             Happening::JobEnds(i) => next[i].job = false,
-            Happening::PersonResumes(i) => {
-                next[i].taken_over |= next[i].fence == Fence::Ours;
-                next[i].fence = Fence::Clear;
+            Happening::OperatorResumes(i) => {
+                next[i].taken_over |= next[i].cordon == Cordon::Ours;
+                next[i].cordon = Cordon::Clear;
             }
-            Happening::PersonDrains(i) => {
-                next[i].taken_over |= next[i].fence == Fence::Ours;
-                next[i].fence = Fence::Person;
+            Happening::OperatorDrains(i) => {
+                next[i].taken_over |= next[i].cordon == Cordon::Ours;
+                next[i].cordon = Cordon::Operator;
             }
             Happening::Terminates(i) => {
                 let node = &mut next[i];
                 if node.instance != Instance::Doomed {
                     return Ok(None);
                 }
-                // A person who resumes a node while it is being deleted takes
+                // An operator who resumes a node while it is being deleted takes
                 // the risk; we never do.
                 if node.job && !node.taken_over {
                     return Err(Breach::JobLost);
@@ -448,7 +450,7 @@ impl Model {
             Happening::Marked(i) => {
                 let node = &mut next[i];
                 // Nothing is marked in a group while a call for it is open.
-                let free = node.fence == Fence::Clear && !node.job && !node.may_be_picked;
+                let free = node.cordon == Cordon::Clear && !node.job && !node.may_be_picked;
                 if node.action.is_some() || !free || node.instance != Instance::Running {
                     return Ok(None);
                 }
@@ -475,7 +477,7 @@ impl Model {
     fn search(&self, depth: u32) -> Result<HashSet<World>, (Breach, Vec<Happening>)> {
         let fresh = Node {
             action: None,
-            fence: Fence::Clear,
+            cordon: Cordon::Clear,
             job: false,
             instance: Instance::Running,
             taken_over: false,
@@ -521,7 +523,9 @@ fn calls_over(world: &World) -> Vec<(usize, ReleaseReason)> {
     let id = |i: usize| InstanceId::from_number(i as u128 + 1);
     let mut history = History::default();
     for (i, node) in world.iter().enumerate() {
-        let Some(state @ ActionState::Asked { call: Call::Group { .. }, .. }) = &node.action else {
+        let Some(state @ ActionState::Asked { scope: RequestScope::Group { .. }, .. }) =
+            &node.action
+        else {
             continue;
         };
         history.actions.insert(id(i), open(id(i), group.clone(), state.clone()));
@@ -536,7 +540,7 @@ fn calls_over(world: &World) -> Vec<(usize, ReleaseReason)> {
     let description = GroupDescription {
         role: Role::Worker,
         current,
-        target: if going { current.less(NodeCount(1)) } else { current },
+        target: if going { current.saturating_sub(NodeCount(1)) } else { current },
         calm: true,
         capacity: None,
     };
@@ -555,7 +559,7 @@ fn calls_over(world: &World) -> Vec<(usize, ReleaseReason)> {
         listing: Listing::Complete,
         workload: WorkloadSource::Complete,
         groups: [(group, view)].into_iter().collect(),
-        fences: vec![],
+        cordons: vec![],
         refuses_large_jobs: false,
     };
     let over = group_call::over(&snapshot, &history).into_iter();
@@ -576,7 +580,7 @@ fn open(node: InstanceId, group: GroupName, state: ActionState) -> OpenAction {
             surplus: NodeCount(1),
             tau: UNIT,
             price: UsdPerHour(1),
-            wake: Usd::ZERO,
+            boot_cost: Usd::ZERO,
             remainder: None,
         },
         policy: name("policy1"),
@@ -595,8 +599,8 @@ fn view(id: InstanceId, node: &Node) -> NodeView {
         health: 100,
         protected: false,
         capacity: NodeCapacity::NotShown,
-        scheduler: Witness::Absent,
-        activity: Witness::Absent,
+        scheduler: Reading::Absent,
+        activity: Reading::Absent,
         described_running: is_running,
     }
 }
@@ -606,19 +610,19 @@ fn grow_older(state: ActionState) -> ActionState {
     let older = |at: Time| Time((at.0 - UNIT.0).max(OLDEST));
     match state {
         ActionState::Marked { since } => ActionState::Marked { since: older(since) },
-        ActionState::Fencing { since } => ActionState::Fencing { since: older(since) },
+        ActionState::Cordoning { since } => ActionState::Cordoning { since: older(since) },
         ActionState::Settling { until } => ActionState::Settling { until: older(until) },
-        ActionState::Asking { batch, at, call } => {
-            ActionState::Asking { batch, at: older(at), call }
+        ActionState::Asking { request, at, scope } => {
+            ActionState::Asking { request, at: older(at), scope }
         }
-        ActionState::Asked { batch, at, answer, absent_since, running_since, call } => {
+        ActionState::Asked { request, at, answer, absent_since, running_since, scope } => {
             ActionState::Asked {
-                batch,
+                request,
                 at: older(at),
                 answer,
                 absent_since: absent_since.map(older),
                 running_since: running_since.map(older),
-                call,
+                scope,
             }
         }
         ActionState::Releasing { why, since } => {
@@ -629,7 +633,7 @@ fn grow_older(state: ActionState) -> ActionState {
 }
 
 #[test]
-fn no_way_through_loses_a_job_or_leaves_a_fence() {
+fn no_way_through_loses_a_job_or_leaves_a_cordon() {
     let model = Model { step };
     let reached = match model.search(DEPTH) {
         Ok(reached) => reached,
@@ -640,7 +644,7 @@ fn no_way_through_loses_a_job_or_leaves_a_fence() {
     assert!(reached.iter().any(|world| world.iter().all(|n| n.instance == Instance::Gone)));
 
     // From everywhere, a calm world comes to rest: no action that could be
-    // taken back stays open, and no fence of ours stays on a living node that
+    // released stays open, and no cordon of ours stays on a living node that
     // is not being deleted.
     for world in &reached {
         let mut world = world.clone();
@@ -667,14 +671,14 @@ fn no_way_through_loses_a_job_or_leaves_a_fence() {
         for node in &world {
             assert_eq!(node.action, None, "an action stays open: {world:?}");
             assert!(
-                node.fence != Fence::Ours || node.instance == Instance::Gone,
-                "a fence is left: {world:?}"
+                node.cordon != Cordon::Ours || node.instance == Instance::Gone,
+                "a cordon is left: {world:?}"
             );
         }
     }
 }
 
-/// Hands back every node after a refusal to answer, at once.
+/// Releases every node after a refusal to answer, at once.
 fn impatient(terms: &Terms, state: ActionState, event: &Event) -> (ActionState, Vec<Effect>) {
     match (&state, &event.kind) {
         (ActionState::Asked { answer: Answer::NoAnswer, .. }, EventKind::Look(_)) => {
@@ -685,24 +689,24 @@ fn impatient(terms: &Terms, state: ActionState, event: &Event) -> (ActionState, 
     }
 }
 
-/// Deletes from the look that saw the fence, without settling.
+/// Deletes from the look that saw the cordon, without settling.
 fn hasty(terms: &Terms, state: ActionState, event: &Event) -> (ActionState, Vec<Effect>) {
     match (&state, &event.kind) {
-        // Takes a fence that was asked for for one that is there.
+        // Takes a cordon that was asked for for one that is there.
         (ActionState::Marked { .. }, EventKind::Look(look))
-            if matches!(look.sight, Sight::Present { .. }) =>
+            if matches!(look.seen_node, NodeSeen::Present { .. }) =>
         {
-            let batch = BatchId(1);
+            let request = RequestId(1);
             (
                 ActionState::Asked {
-                    batch,
+                    request,
                     at: event.at,
                     answer: Answer::Accepted,
                     absent_since: None,
                     running_since: None,
-                    call: Call::Named,
+                    scope: RequestScope::Named,
                 },
-                vec![Effect::Delete(batch)],
+                vec![Effect::Delete(request)],
             )
         }
         (_, _) => step(terms, state, event),
@@ -728,12 +732,12 @@ fn takes_counts_for_ids(
     event: &Event,
 ) -> (ActionState, Vec<Effect>) {
     let state = match state {
-        ActionState::Asked { batch, at, answer, absent_since, running_since, .. } => {
-            let call = Call::Named;
-            ActionState::Asked { batch, at, answer, absent_since, running_since, call }
+        ActionState::Asked { request, at, answer, absent_since, running_since, .. } => {
+            let scope = RequestScope::Named;
+            ActionState::Asked { request, at, answer, absent_since, running_since, scope }
         }
         other @ (ActionState::Marked { .. }
-        | ActionState::Fencing { .. }
+        | ActionState::Cordoning { .. }
         | ActionState::Settling { .. }
         | ActionState::Asking { .. }
         | ActionState::Releasing { .. }
@@ -742,7 +746,7 @@ fn takes_counts_for_ids(
     step(terms, state, event)
 }
 
-/// Ends an action without taking the fence off.
+/// Ends an action without taking the cordon off.
 fn untidy(terms: &Terms, state: ActionState, event: &Event) -> (ActionState, Vec<Effect>) {
     match (&state, &event.kind) {
         (ActionState::Asked { answer: Answer::Refused { .. }, .. }, EventKind::Look(_)) => {
@@ -762,13 +766,13 @@ fn the_search_finds_planted_bugs() {
     ];
     for (what, planted) in planted {
         let (breach, way) = Model { step: planted }.search(DEPTH).expect_err(what);
-        assert_eq!(breach, Breach::HandedBackWhileDoomed, "{what}: {way:?}");
+        assert_eq!(breach, Breach::ReleasedWhileDeleting, "{what}: {way:?}");
     }
-    // A delete without a fence: the model's world acts on the effect itself.
+    // A delete without a cordon: the model's world acts on the effect itself.
     let model = Model { step: hasty };
     let fresh = |action| Node {
         action,
-        fence: Fence::Clear,
+        cordon: Cordon::Clear,
         job: false,
         instance: Instance::Running,
         taken_over: false,
@@ -777,7 +781,7 @@ fn the_search_finds_planted_bugs() {
     let mut world = [fresh(Some(ActionState::Marked { since: NOW })), fresh(None)];
     let look = Model::look(&world[0], Read::True);
     let effects = model.one(&mut world[0], EventKind::Look(look));
-    assert_eq!(effects, [Effect::Delete(BatchId(1))]);
+    assert_eq!(effects, [Effect::Delete(RequestId(1))]);
     world[0].instance = Instance::Doomed;
     world[0].job = true;
     world[0].action = None;
@@ -786,26 +790,26 @@ fn the_search_finds_planted_bugs() {
 }
 
 #[test]
-fn an_action_that_ends_under_its_fence_is_swept() {
+fn an_action_that_ends_under_its_cordon_is_swept() {
     let model = Model { step: untidy };
     let refused = ActionState::Asked {
-        batch: BatchId(1),
+        request: RequestId(1),
         at: NOW,
         answer: Answer::Refused { why: "busy".into() },
         absent_since: None,
         running_since: None,
-        call: Call::Named,
+        scope: RequestScope::Named,
     };
     let node = Node {
         action: Some(refused),
-        fence: Fence::Ours,
+        cordon: Cordon::Ours,
         job: false,
         instance: Instance::Running,
         taken_over: false,
         may_be_picked: false,
     };
-    let mut world = [node.clone(), Node { action: None, fence: Fence::Clear, ..node }];
+    let mut world = [node.clone(), Node { action: None, cordon: Cordon::Clear, ..node }];
     let calm = model.tick(&mut world, Read::True, Crash::No, Reply::Accepted);
     assert_eq!(calm, Ok(()));
-    assert_eq!(world[0].fence, Fence::Clear, "the sweep takes it off");
+    assert_eq!(world[0].cordon, Cordon::Clear, "the sweep takes it off");
 }

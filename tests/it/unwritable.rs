@@ -1,5 +1,5 @@
 //! A ledger that cannot be written: nothing is begun or asked for, and no node
-//! stays fenced for hours because of it.
+//! stays cordoned for hours because of it.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ const WORLD: &str = "duration = \"6h\"\n\
     [[fault]]\nat = \"12m 20s\"\nfor = \"3h\"\nkind = \"ledger-fails\"\n";
 
 #[test]
-fn a_disk_that_stays_full_gives_fenced_nodes_back() {
+fn a_disk_that_stays_full_gives_cordoned_nodes_back() {
     let spec = WorldSpec::parse(WORLD, "unwritable").expect("a valid world");
     let world = World::new(spec, vec![]).expect("a valid world");
     let start = world.now();
@@ -26,26 +26,26 @@ fn a_disk_that_stays_full_gives_fenced_nodes_back() {
     }
     let folder = tempfile::tempdir().expect("a folder");
     let life = Life::new(world.clone(), policy, folder.path(), 1);
-    let mut fenced: BTreeMap<Time, usize> = BTreeMap::new();
+    let mut cordoned: BTreeMap<Time, usize> = BTreeMap::new();
     let mut failed = 0;
     life.run(&mut |report| {
         failed += usize::from(report.is_err());
-        fenced.insert(world.now(), world.truth().fences.len());
+        cordoned.insert(world.now(), world.truth().cordons.len());
     });
     let at = |mins: i64| {
         let until = start + Span::mins(mins);
-        fenced.range(..=until).next_back().map_or(0, |(_, fences)| *fences)
+        cordoned.range(..=until).next_back().map_or(0, |(_, cordons)| *cordons)
     };
     assert!(failed > 50, "only {failed} ticks failed");
-    assert!(at(13) > 0, "nothing was fenced when the disk filled up: the test shows nothing");
+    assert!(at(13) > 0, "nothing was cordoned when the disk filled up: the test shows nothing");
     assert!(at(20) > 0, "a short failure is sat out");
-    assert_eq!(at(60), 0, "nodes are still fenced: {fenced:?}");
+    assert_eq!(at(60), 0, "nodes are still cordoned: {cordoned:?}");
     let truth = world.truth();
     let during = |asked: &&trimtab_simulator::truth::AskedNode| {
         asked.at > start + Span::secs(740) && asked.at < start + Span::mins(192)
     };
     assert_eq!(truth.asked.iter().filter(during).count(), 0, "asked without an intent");
     assert!(truth.nodes_deleted() > 0, "it goes on once the disk has room");
-    assert_eq!(truth.fences, [], "a fence is left");
+    assert_eq!(truth.cordons, [], "a cordon is left");
     assert_eq!(truth.lost_jobs().count(), 0);
 }

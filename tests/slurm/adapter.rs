@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use trimtab_core::ids::{ActionId, ClusterName, LedgerId};
 use trimtab_core::snapshot::{Condition, Eligible, PendingJob, SchedulerNode, Workload};
 use trimtab_core::units::{NodeCount, Span, Time};
-use trimtab_daemon::ports::{Clock, Fence, FenceOrder, ReadError, WorkloadRead};
+use trimtab_daemon::ports::{Clock, Cordon, CordonOrder, ReadError, WorkloadRead};
 use trimtab_slurm::{Commands, Slurm};
 use trimtab_tests::slurm::{Cluster, SKIPPED, Way};
 
@@ -61,8 +61,8 @@ async fn until(slurm: &Slurm, what: &str, holds: impl Fn(&Workload) -> bool) -> 
     }
 }
 
-fn order(name: &str, action: u64) -> FenceOrder {
-    FenceOrder { name: name.parse().expect("a name"), action: ActionId(action) }
+fn order(name: &str, action: u64) -> CordonOrder {
+    CordonOrder { name: name.parse().expect("a name"), action: ActionId(action) }
 }
 
 #[tokio::test(flavor = "current_thread")]
@@ -71,7 +71,7 @@ async fn a_real_slurm_is_read_and_drained_as_it_is() {
     let slurm = cluster.slurm(Arc::new(WallClock));
     idle_nodes_are_claimed_by_nothing(&slurm, cluster.way()).await;
     jobs_claim_their_nodes_and_waiting_ones_ask_for_some(&cluster, &slurm).await;
-    drains_are_ours_or_a_persons(&cluster, &slurm).await;
+    drains_are_ours_or_an_operators(&cluster, &slurm).await;
     a_slurmctld_that_is_away_is_no_answer(&cluster, &slurm).await;
 }
 
@@ -139,9 +139,9 @@ async fn jobs_claim_their_nodes_and_waiting_ones_ask_for_some(cluster: &Cluster,
     let wanted = BTreeSet::from(["gres/gpu".into()]);
     assert!(tasks.iter().all(|job| job.requires == wanted && !job.reason.is_empty()));
     for id in [running, pair, held, later, wants, array, limited, dependent] {
-        cluster.person("scancel", &[&id]);
+        cluster.operator("scancel", &[&id]);
     }
-    cluster.person(
+    cluster.operator(
         "scontrol",
         &[
             "create",
@@ -161,15 +161,15 @@ async fn jobs_claim_their_nodes_and_waiting_ones_ask_for_some(cluster: &Cluster,
     })
     .await;
     assert_eq!(claims(&workload, "ip-10-0-0-6"), "a reservation covers it");
-    cluster.person("scontrol", &["delete", "reservationname=soon"]);
+    cluster.operator("scontrol", &["delete", "reservationname=soon"]);
 }
 
-async fn drains_are_ours_or_a_persons(cluster: &Cluster, slurm: &Slurm) {
+async fn drains_are_ours_or_an_operators(cluster: &Cluster, slurm: &Slurm) {
     let (ledger, cluster_name): (LedgerId, _) = ("ab-12".parse().expect("an id"), research());
     let job = cluster.submit(&["-w", "ip-10-0-0-2", "--wrap", "sleep 600"]);
     let runs = format!("runs job {job}");
     until(slurm, "the job runs", |workload| claims(workload, "ip-10-0-0-2") == runs).await;
-    cluster.person(
+    cluster.operator(
         "scontrol",
         &["update", "nodename=ip-10-0-0-3", "state=drain", "reason=bad fan [2]"],
     );
@@ -179,13 +179,13 @@ async fn drains_are_ours_or_a_persons(cluster: &Cluster, slurm: &Slurm) {
         order("ip-10-0-0-3", 9),
         order("ip-10-0-0-99", 10),
     ];
-    slurm.fence(&cluster_name, &ledger, &orders).await.expect("drained");
+    slurm.cordon(&cluster_name, &ledger, &orders).await.expect("drained");
     let workload = read(slurm).await;
     let reason =
         |workload: &Workload, name| node(workload, name).drained.as_deref().map(str::to_owned);
     assert_eq!(reason(&workload, "ip-10-0-0-1").as_deref(), Some("trimtab:ab-12:7-8"));
     assert_eq!(reason(&workload, "ip-10-0-0-2").as_deref(), Some("trimtab:ab-12:7-8"));
-    assert_eq!(reason(&workload, "ip-10-0-0-3").as_deref(), Some("bad fan [2]"), "a person's");
+    assert_eq!(reason(&workload, "ip-10-0-0-3").as_deref(), Some("bad fan [2]"), "an operator's");
     assert_eq!(claims(&workload, "ip-10-0-0-1"), "");
     assert_eq!(claims(&workload, "ip-10-0-0-2"), runs, "it goes on");
 
@@ -202,10 +202,10 @@ async fn drains_are_ours_or_a_persons(cluster: &Cluster, slurm: &Slurm) {
         .map(|node| node.name.as_str())
         .collect();
     assert_eq!(drained, ["ip-10-0-0-3"]);
-    let shown = cluster.person("scontrol", &["show", "job", &job, "-o"]);
+    let shown = cluster.operator("scontrol", &["show", "job", &job, "-o"]);
     assert!(shown.contains("JobState=RUNNING") && shown.contains("Restarts=0"), "{shown}");
-    cluster.person("scancel", &[&job]);
-    cluster.person("scontrol", &["update", "nodename=ip-10-0-0-3", "state=undrain"]);
+    cluster.operator("scancel", &[&job]);
+    cluster.operator("scontrol", &["update", "nodename=ip-10-0-0-3", "state=undrain"]);
 }
 
 async fn a_slurmctld_that_is_away_is_no_answer(cluster: &Cluster, slurm: &Slurm) {

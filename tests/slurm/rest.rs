@@ -11,7 +11,7 @@ use trimtab_core::ids::{ActionId, ClusterName, LedgerId};
 use trimtab_core::snapshot::{Eligible, PendingJob, Workload};
 use trimtab_core::units::NodeCount;
 use trimtab_daemon::config::RestAddress;
-use trimtab_daemon::ports::{Fence, FenceOrder, ReadError, WorkloadRead};
+use trimtab_daemon::ports::{Cordon, CordonOrder, ReadError, WorkloadRead};
 use trimtab_slurm::backend::NewState;
 use trimtab_slurm::{Backend, Commands, Rest, Slurm};
 use trimtab_tests::slurm::Cluster;
@@ -68,10 +68,10 @@ async fn slurmrestd_tells_what_the_commands_tell() {
     let many = submit(&["-w", "ip-10-0-0-1", "--exclusive", &many]);
     submit(&["-H", "-N1", "--wrap", "true", ":", "-N1"]);
     let reason = "reason=bad fan [2] State=IDLE\nmore";
-    cluster.person("scontrol", &["update", "nodename=ip-10-0-0-4", "state=drain", reason]);
+    cluster.operator("scontrol", &["update", "nodename=ip-10-0-0-4", "state=drain", reason]);
     let all = ["create", "reservation", "reservationname=m", "starttime=now", "duration=60"];
     let rest = ["nodes=ip-10-0-0-5", "users=root", "flags=maint"];
-    cluster.person("scontrol", &[&all[..], &rest].concat());
+    cluster.operator("scontrol", &[&all[..], &rest].concat());
     let (told, shown) = (over(cluster.rest()), by_commands(&cluster));
     let (told, shown) = both(&told, &shown).await;
     // Of an array whose list of tasks is long the commands tell a part, and are taken to
@@ -90,7 +90,7 @@ async fn slurmrestd_tells_what_the_commands_tell() {
             node.claims.sort_by_key(ToString::to_string);
             // The text has the lines of a reason behind one another.
             node.drained = node.drained.take().map(|reason| match reason.contains("bad fan") {
-                true => "a person's".into(),
+                true => "an operator's".into(),
                 false => reason,
             });
         }
@@ -167,15 +167,15 @@ async fn a_node_that_is_no_more_does_not_keep_others_from_their_drain() {
     let all = names(&["ip-10-0-0-1", "ip-10-0-0-99", "ip-10-0-0-2"]);
     let why = rest.set(&all, drain).await.expect_err("one is not there");
     assert!(matches!(why, ReadError::Refused(_)), "{why}");
-    // By itself the fence asks for each of them again.
+    // By itself the cordon asks for each of them again.
     let slurm = over(rest);
     let ledger: LedgerId = "ab-1".parse().expect("an id");
-    let order = |name: &str, action| FenceOrder {
+    let order = |name: &str, action| CordonOrder {
         name: name.parse().expect("a name"),
         action: ActionId(action),
     };
     let orders = [order("ip-10-0-0-3", 9), order("ip-10-0-0-4", 10)];
-    slurm.fence(&research(), &ledger, &orders).await.expect("drained");
+    slurm.cordon(&research(), &ledger, &orders).await.expect("drained");
     let drained = async || {
         let workload = slurm.read(&research()).await.expect("an answer");
         let nodes = workload.nodes.iter();
@@ -204,18 +204,18 @@ async fn whoever_may_not_and_whatever_is_away_is_no_answer() {
     fs::write(&token, format!("{}AAAA", &good.trim()[..good.trim().len() - 4])).expect("written");
     let why = nodes().await.expect_err("not signed by Slurm");
     assert!(matches!(why, ReadError::Denied(_)), "{why}");
-    let short = cluster.person("scontrol", &["token", "username=root", "lifespan=1"]);
+    let short = cluster.operator("scontrol", &["token", "username=root", "lifespan=1"]);
     fs::write(&token, short).expect("written");
     std::thread::sleep(Duration::from_secs(3));
     let why = nodes().await.expect_err("it has run out");
     assert!(matches!(why, ReadError::Denied(_)), "{why}");
     // Anybody may look; only an operator may drain.
-    let anybody = cluster.person("scontrol", &["token", "username=nobody", "lifespan=600"]);
+    let anybody = cluster.operator("scontrol", &["token", "username=nobody", "lifespan=600"]);
     fs::write(&token, anybody).expect("written");
     assert_eq!(nodes().await, Ok(NODES));
-    let order = FenceOrder { name: "ip-10-0-0-1".parse().expect("a name"), action: ActionId(1) };
+    let order = CordonOrder { name: "ip-10-0-0-1".parse().expect("a name"), action: ActionId(1) };
     let ledger: LedgerId = "ab-1".parse().expect("an id");
-    let why = slurm.fence(&research(), &ledger, &[order]).await.expect_err("no operator");
+    let why = slurm.cordon(&research(), &ledger, &[order]).await.expect_err("no operator");
     assert!(matches!(why, ReadError::Denied(_)), "{why}");
     fs::write(&token, &good).expect("written");
     fs::set_permissions(&token, fs::Permissions::from_mode(0o644)).expect("set");

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use trimtab_core::ids::{ActionId, ClusterName, LedgerId};
 use trimtab_core::snapshot::Workload;
-use trimtab_daemon::ports::{Fence, FenceOrder, WorkloadRead};
+use trimtab_daemon::ports::{Cordon, CordonOrder, WorkloadRead};
 use trimtab_slurm::Slurm;
 use trimtab_tests::slurm::{Cluster, SKIPPED};
 
@@ -17,7 +17,7 @@ use crate::adapter::WallClock;
 /// In the place of `trimtab`: neither root nor Slurm's own user.
 const TRIMTAB: &str = "nobody";
 /// Who has jobs.
-const PERSON: &str = "daemon";
+const OPERATOR: &str = "daemon";
 /// Slurm's own user.
 const SLURM_USER: &str = "slurm";
 
@@ -48,10 +48,10 @@ fn research() -> ClusterName {
 
 /// Hands a job in as somebody who has no rights, and returns its id.
 fn submit(cluster: &Cluster, args: &[&str]) -> String {
-    let sbatch = cluster.commands_of(PERSON).join("sbatch");
+    let sbatch = cluster.commands_of(OPERATOR).join("sbatch");
     let mut all = vec!["--parsable", "--output=/dev/null", "--wrap", "sleep 600"];
     all.extend(args);
-    cluster.person(sbatch.to_str().expect("a plain path"), &all)
+    cluster.operator(sbatch.to_str().expect("a plain path"), &all)
 }
 
 async fn read(slurm: &Slurm) -> Result<Workload, String> {
@@ -83,14 +83,14 @@ fn drained(workload: &Workload, name: &str) -> Option<String> {
     node.expect(name).drained.as_ref().map(ToString::to_string)
 }
 
-fn order() -> (LedgerId, [FenceOrder; 1]) {
-    let order = FenceOrder { name: "ip-10-0-0-3".parse().expect("a name"), action: ActionId(7) };
+fn order() -> (LedgerId, [CordonOrder; 1]) {
+    let order = CordonOrder { name: "ip-10-0-0-3".parse().expect("a name"), action: ActionId(7) };
     ("ab-12".parse().expect("an id"), [order])
 }
 
 async fn drains_and_takes_it_back(slurm: &Slurm) {
     let (ledger, orders) = order();
-    slurm.fence(&research(), &ledger, &orders).await.expect("it may drain");
+    slurm.cordon(&research(), &ledger, &orders).await.expect("it may drain");
     let workload = read(slurm).await.expect("an answer");
     assert_eq!(drained(&workload, "ip-10-0-0-3").as_deref(), Some("trimtab:ab-12:7"));
     slurm.release(&research(), &ledger, &orders).await.expect("it may undrain");
@@ -100,7 +100,7 @@ async fn drains_and_takes_it_back(slurm: &Slurm) {
 
 async fn may_not_drain(slurm: &Slurm) {
     let (ledger, orders) = order();
-    let refused = slurm.fence(&research(), &ledger, &orders).await;
+    let refused = slurm.cordon(&research(), &ledger, &orders).await;
     let said = refused.expect_err("it may not drain").to_string();
     assert!(said.contains(MAY_NOT_CHANGE), "{said}");
     let workload = read(slurm).await.expect("an answer");
@@ -126,7 +126,7 @@ async fn without_slurmdbd_only_slurms_own_user_drains_and_sees_what_is_private()
         found.is_some_and(|all| claims(all, "ip-10-0-0-2") == format!("runs job {suspended}"))
     })
     .await;
-    cluster.person("scontrol", &["suspend", &suspended]);
+    cluster.operator("scontrol", &["suspend", &suspended]);
     for slurm in [stranger(), own()] {
         let workload = read(&slurm).await.expect("an answer");
         assert_eq!(claims(&workload, "ip-10-0-0-1"), runs);
@@ -135,7 +135,7 @@ async fn without_slurmdbd_only_slurms_own_user_drains_and_sees_what_is_private()
 
     // Partitions that are not for everybody hide neither their nodes nor their jobs.
     let only_for =
-        format!("PartitionName=gpu Nodes=ip-10-0-0-[1-3] Default=YES AllowGroups={PERSON}");
+        format!("PartitionName=gpu Nodes=ip-10-0-0-[1-3] Default=YES AllowGroups={OPERATOR}");
     cluster.set(&[&only_for, "PrivateData=none"]);
     let workload = read(&stranger()).await.expect("an answer");
     assert_eq!(workload.nodes.len(), 3);
@@ -144,11 +144,11 @@ async fn without_slurmdbd_only_slurms_own_user_drains_and_sees_what_is_private()
     // A node that is allocated is claimed though its job is hidden. One whose job is
     // suspended is idle by all that such a user sees: jobs must not be hidden from us.
     submit(&cluster, &["--hold"]);
-    let person = format!("users={PERSON}");
+    let operator = format!("users={OPERATOR}");
     let soon = ["reservationname=soon", "starttime=now+2hours", "duration=60"];
-    let mut reserve = vec!["create", "reservation", "nodes=ip-10-0-0-3", &person];
+    let mut reserve = vec!["create", "reservation", "nodes=ip-10-0-0-3", &operator];
     reserve.extend(soon);
-    cluster.person("scontrol", &reserve);
+    cluster.operator("scontrol", &reserve);
     cluster.set(&["PrivateData=jobs,reservations"]);
     let said = read(&stranger()).await.expect_err("jobs may be missing");
     assert!(said.contains("add `nodes` to PrivateData"), "{said}");
@@ -184,7 +184,7 @@ async fn with_slurmdbd_an_operator_sees_everything_and_an_administrator_drains()
     };
     let level = |level: &str| {
         let set = format!("adminlevel={level}");
-        cluster.person("sacctmgr", &["-i", "modify", "user", TRIMTAB, "set", &set]);
+        cluster.operator("sacctmgr", &["-i", "modify", "user", TRIMTAB, "set", &set]);
     };
     let job = submit(&cluster, &["-w", "ip-10-0-0-1"]);
     let sees = |found: &Result<Workload, String>| {
@@ -199,14 +199,14 @@ async fn with_slurmdbd_an_operator_sees_everything_and_an_administrator_drains()
 
     let user = format!("name={TRIMTAB}");
     cluster
-        .person("sacctmgr", &["-i", "add", "user", &user, "account=root", "adminlevel=operator"]);
+        .operator("sacctmgr", &["-i", "add", "user", &user, "account=root", "adminlevel=operator"]);
     until(&trimtab, sees).await;
     may_not_drain(&trimtab).await;
 
     level("admin");
     let may_drain = || async {
         let (ledger, orders) = order();
-        trimtab.fence(&research(), &ledger, &orders).await.is_ok()
+        trimtab.cordon(&research(), &ledger, &orders).await.is_ok()
     };
     let begun = Instant::now();
     while !may_drain().await {
@@ -217,7 +217,7 @@ async fn with_slurmdbd_an_operator_sees_everything_and_an_administrator_drains()
     trimtab.release(&research(), &ledger, &orders).await.expect("it may undrain");
     drains_and_takes_it_back(&trimtab).await;
 
-    // Taken back, it is no stale permission.
+    // Released, it is no stale permission.
     level("none");
     until(&trimtab, is_denied).await;
 }

@@ -2,7 +2,7 @@
 //!
 //! Which series a node has is found out with ListMetrics and remembered; their datapoints
 //! are read with GetMetricData, which is what costs money: one unit for each series asked
-//! for. Whatever cannot be read whole is no witness (see [`crate::series`]).
+//! for. Whatever cannot be read whole is no evidence source (see [`crate::series`]).
 
 mod look_up;
 mod read;
@@ -12,14 +12,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use trimtab_core::ids::{ClusterName, GroupName, InstanceId};
-use trimtab_core::snapshot::Witness;
+use trimtab_core::snapshot::Reading;
 use trimtab_core::units::{Span, Time};
 use trimtab_daemon::config::{CloudwatchSignal, FullScale};
 use trimtab_daemon::ports::{MetricsAnswer, MetricsQuery, ReadError, Utilization};
 
 use self::look_up::{Kind, Known, kind_of};
 use crate::connection::Connection;
-use crate::series::{Dimensions, Reading, Word, combine, is_of_node, is_whole};
+use crate::series::{Dimensions, SeriesAnswer, SeriesReading, combine, is_of_node, is_whole};
 
 /// Pages of one answer before it counts as never ending: half a million series of one
 /// metric, thirty clusters of a thousand nodes with eight devices each.
@@ -91,7 +91,7 @@ impl Metrics {
         let metrics = u64::try_from(wanted.len()).unwrap_or(u64::MAX);
         let mut memory = self.memory();
         for (wanted, word) in wanted.into_iter().zip(read) {
-            if let Word::Run { highest, .. } = word
+            if let SeriesAnswer::Run { highest, .. } = word
                 && highest > 0.0
             {
                 let kept = memory.full_scales.entry((*wanted.name).clone()).or_default();
@@ -183,10 +183,10 @@ impl Metrics {
         queries: usize,
         series: &[Wanted],
         owners: &[(usize, &CloudwatchSignal)],
-        words: &[Word],
-    ) -> Vec<Vec<Reading>> {
+        words: &[SeriesAnswer],
+    ) -> Vec<Vec<SeriesReading>> {
         let memory = self.memory();
-        let mut readings: Vec<Vec<Reading>> = vec![vec![]; queries];
+        let mut readings: Vec<Vec<SeriesReading>> = vec![vec![]; queries];
         for ((wanted, (place, signal)), word) in series.iter().zip(owners).zip(words) {
             let full_scale = match (&signal.full_scale, scale_of(signal)) {
                 (FullScale::Value(value), _) => Some(*value),
@@ -196,7 +196,7 @@ impl Metrics {
                 }
             };
             let (measure, word) = (signal.measure, word.in_percent(full_scale));
-            readings[*place].push(Reading { measure, word });
+            readings[*place].push(SeriesReading { measure, word });
         }
         readings
     }
@@ -239,12 +239,12 @@ impl Utilization for Metrics {
         let calls = looked_up + scale_calls + calls;
         let mut answer = MetricsAnswer { activity: BTreeMap::new(), metrics, calls };
         for ((query, readings), lack) in queries.iter().zip(readings).zip(lacking) {
-            let witness = match lack {
+            let evidence_source = match lack {
                 Lack::Nothing => combine(&readings, now, fresh_for),
-                Lack::Some => Witness::Partial,
-                Lack::All => Witness::Absent,
+                Lack::Some => Reading::Partial,
+                Lack::All => Reading::Absent,
             };
-            answer.activity.insert(query.node, witness);
+            answer.activity.insert(query.node, evidence_source);
         }
         Ok(answer)
     }

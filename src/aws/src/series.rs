@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use trimtab_core::snapshot::{Activity, Witness};
+use trimtab_core::snapshot::{Activity, Reading};
 use trimtab_core::units::{Share, Span, Time};
 use trimtab_daemon::config::{CloudwatchSignal, DimensionPattern, Measure};
 use trimtab_daemon::ports::MetricsQuery;
@@ -62,16 +62,16 @@ pub(crate) fn is_whole(found: &[Dimensions], signal: &CloudwatchSignal, devices:
 
 /// What one series says of its node.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Reading {
+pub(crate) struct SeriesReading {
     /// Of what.
     pub(crate) measure: Measure,
     /// What it says.
-    pub(crate) word: Word,
+    pub(crate) word: SeriesAnswer,
 }
 
 /// What the datapoints of one series come to.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Word {
+pub(crate) enum SeriesAnswer {
     /// CloudWatch could not tell them all, or one of them makes no sense.
     Broken,
     /// There are none.
@@ -90,9 +90,13 @@ pub(crate) enum Word {
 
 /// Reads one series: `datapoints` by the end of their period, `None` when not all of them
 /// could be told.
-pub(crate) fn word(datapoints: Option<&BTreeMap<Time, f64>>, window: Span, period: Span) -> Word {
-    let Some(datapoints) = datapoints else { return Word::Broken };
-    let Some(newest) = datapoints.keys().next_back().copied() else { return Word::Nothing };
+pub(crate) fn word(
+    datapoints: Option<&BTreeMap<Time, f64>>,
+    window: Span,
+    period: Span,
+) -> SeriesAnswer {
+    let Some(datapoints) = datapoints else { return SeriesAnswer::Broken };
+    let Some(newest) = datapoints.keys().next_back().copied() else { return SeriesAnswer::Nothing };
     let first = newest - (window - period);
     let (mut from, mut highest) = (newest, f64::NEG_INFINITY);
     for (at, value) in datapoints.range(..=newest).rev() {
@@ -100,15 +104,15 @@ pub(crate) fn word(datapoints: Option<&BTreeMap<Time, f64>>, window: Span, perio
             break;
         }
         if !value.is_finite() || *value < -ROUNDING {
-            return Word::Broken;
+            return SeriesAnswer::Broken;
         }
         highest = highest.max(*value);
         from = *at;
     }
-    Word::Run { newest, from, highest }
+    SeriesAnswer::Run { newest, from, highest }
 }
 
-impl Word {
+impl SeriesAnswer {
     /// The same in percent of this; one that is more than all of it makes no sense, and
     /// without a full scale none does.
     pub(crate) fn in_percent(self, full_scale: Option<f64>) -> Self {
@@ -125,10 +129,10 @@ impl Word {
 }
 
 /// What all series of a node say together, in percent and by the maximum of each measure.
-/// Whatever is missing, late, broken off or out of range makes the whole no witness.
-pub(crate) fn combine(readings: &[Reading], now: Time, fresh_for: Span) -> Witness<Activity> {
-    if readings.iter().all(|reading| reading.word == Word::Nothing) {
-        return Witness::Absent;
+/// Whatever is missing, late, broken off or out of range makes the whole no evidence source.
+pub(crate) fn combine(readings: &[SeriesReading], now: Time, fresh_for: Span) -> Reading<Activity> {
+    if readings.iter().all(|reading| reading.word == SeriesAnswer::Nothing) {
+        return Reading::Absent;
     }
     let mut whole = Activity {
         utilization: Share::default(),
@@ -138,9 +142,11 @@ pub(crate) fn combine(readings: &[Reading], now: Time, fresh_for: Span) -> Witne
     };
     let mut stale: Option<Time> = None;
     for reading in readings {
-        let Word::Run { newest, from, highest } = reading.word else { return Witness::Partial };
+        let SeriesAnswer::Run { newest, from, highest } = reading.word else {
+            return Reading::Partial;
+        };
         let Some(share) = Share::try_from_percent(highest.clamp(0.0, 100.0)) else {
-            return Witness::Partial;
+            return Reading::Partial;
         };
         if now.since(newest) > fresh_for {
             stale = Some(stale.map_or(newest, |before| before.min(newest)));
@@ -153,12 +159,12 @@ pub(crate) fn combine(readings: &[Reading], now: Time, fresh_for: Span) -> Witne
         whole.to = whole.to.min(newest);
     }
     if let Some(at) = stale {
-        return Witness::Stale { at };
+        return Reading::Stale { at };
     }
     if whole.from > whole.to {
-        return Witness::Partial;
+        return Reading::Partial;
     }
-    Witness::Fresh { at: whole.to, value: whole }
+    Reading::Fresh { at: whole.to, value: whole }
 }
 
 #[cfg(test)]
@@ -187,27 +193,27 @@ mod tests {
     }
 
     /// Values at one-minute steps, the last one so many minutes ago.
-    fn reading(measure: Measure, minutes_ago: i64, values: &[f64]) -> Reading {
+    fn reading(measure: Measure, minutes_ago: i64, values: &[f64]) -> SeriesReading {
         let newest = NOW - Span::mins(minutes_ago);
         let stamps = (0i64..).map(|n| newest - Span::mins(n));
         of(measure, Some(stamps.zip(values.iter().rev().copied()).collect()))
     }
 
-    fn of(measure: Measure, datapoints: Option<BTreeMap<Time, f64>>) -> Reading {
+    fn of(measure: Measure, datapoints: Option<BTreeMap<Time, f64>>) -> SeriesReading {
         let rule = query().rule;
         let word = word(datapoints.as_ref(), rule.window, rule.period).in_percent(Some(100.0));
-        Reading { measure, word }
+        SeriesReading { measure, word }
     }
 
-    fn utilization(values: &[f64]) -> Reading {
+    fn utilization(values: &[f64]) -> SeriesReading {
         reading(Measure::Utilization, 1, values)
     }
 
-    fn together(readings: &[Reading]) -> Witness<Activity> {
+    fn together(readings: &[SeriesReading]) -> Reading<Activity> {
         combine(readings, NOW, Span::mins(3))
     }
 
-    fn fresh(readings: &[Reading]) -> Activity {
+    fn fresh(readings: &[SeriesReading]) -> Activity {
         *together(readings).fresh().expect("a word that counts")
     }
 
@@ -245,21 +251,21 @@ mod tests {
         let fine = utilization(&[1.0; 5]);
         let empty = utilization(&[]);
         let failed = of(Measure::Utilization, None);
-        let unscaled = Reading { word: fine.word.in_percent(None), ..fine };
+        let unscaled = SeriesReading { word: fine.word.in_percent(None), ..fine };
         for odd in [f64::NAN, f64::INFINITY, -0.5, 101.0] {
             let odd = utilization(&[1.0, odd, 1.0]);
-            assert_eq!(together(&[fine, odd]), Witness::Partial);
+            assert_eq!(together(&[fine, odd]), Reading::Partial);
         }
         for lacking in [&empty, &failed, &unscaled] {
-            assert_eq!(together(&[fine, *lacking]), Witness::Partial);
+            assert_eq!(together(&[fine, *lacking]), Reading::Partial);
         }
-        assert_eq!(together(&[empty, empty]), Witness::Absent);
-        assert_eq!(together(&[]), Witness::Absent);
-        assert_eq!(together(&[failed]), Witness::Partial);
+        assert_eq!(together(&[empty, empty]), Reading::Absent);
+        assert_eq!(together(&[]), Reading::Absent);
+        assert_eq!(together(&[failed]), Reading::Partial);
         let stale = reading(Measure::Memory, 4, &[1.0; 5]);
         let at = NOW - Span::mins(4);
-        assert_eq!(together(&[fine, stale]), Witness::Stale { at });
-        assert_eq!(together(&[stale, failed]), Witness::Partial);
+        assert_eq!(together(&[fine, stale]), Reading::Stale { at });
+        assert_eq!(together(&[stale, failed]), Reading::Partial);
     }
 
     fn signal(device: Option<&str>) -> CloudwatchSignal {

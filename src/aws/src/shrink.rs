@@ -27,7 +27,7 @@ const LAST_LOOK: Span = Span::secs(5);
 pub(crate) struct Shrink<'a> {
     pub(crate) cluster: &'a ClusterName,
     pub(crate) group: &'a GroupName,
-    /// All of its nodes, as listed and fenced.
+    /// All of its nodes, as listed and cordoned.
     pub(crate) before: NodeCount,
     /// How many are to be left.
     pub(crate) after: NodeCount,
@@ -78,7 +78,7 @@ impl Cluster {
     }
 
     /// The group's entry for the request, if it still is as it was looked at. What cannot
-    /// be sent back as it is concerns a person; everything else may have passed by the
+    /// be sent back as it is concerns an operator; everything else may have passed by the
     /// next time.
     async fn group_as_shown(
         &self,
@@ -135,7 +135,7 @@ fn group_of(description: &Value, shrink: Shrink<'_>) -> Result<Value, String> {
     for count in ["CurrentCount", "TargetCount"] {
         let shown = group.get(count).and_then(Value::as_u64);
         if shown != Some(u64::from(shrink.before.0)) {
-            return Err(format!("{count} is {shown:?} and {} nodes are fenced", shrink.before));
+            return Err(format!("{count} is {shown:?} and {} nodes are cordoned", shrink.before));
         }
     }
     if shrink.after >= shrink.before {

@@ -77,7 +77,7 @@ impl Group {
     pub fn kept_by_floor(&self) -> Span {
         let mut kept = Span::ZERO;
         self.stretches(|demand, length| {
-            let idle = demand.floor.less(demand.nodes);
+            let idle = demand.floor.saturating_sub(demand.nodes);
             kept += length.times(i64::from(idle.0));
         });
         kept
@@ -295,7 +295,7 @@ enum Step {
 /// The nodes these jobs keep busy, and those that jobs take which already wait
 /// and start within T*; and which places of the packing they are.
 fn job_steps(jobs: &[&TraceJob], selection: &Selection) -> (Vec<(Time, Demand)>, Vec<Turn>) {
-    let lookahead = selection.costing.wake_cost().break_even;
+    let lookahead = selection.costing.boot_cost().break_even;
     let mut steps = Vec::with_capacity(jobs.len() * 2);
     for (key, job) in (0_u64..).zip(jobs) {
         if job.start >= job.end {

@@ -1,7 +1,7 @@
 //! The learned timer over all groups together, as the daemon folds it.
 
 use trimtab_core::rule::gaps::{Gaps, REFIT};
-use trimtab_core::rule::learned::{Costs, Demand, Learner, Terms, carry_on};
+use trimtab_core::rule::learned::{Costs, Demand, Learner, TimerTerms, carry_on};
 use trimtab_core::rule::meter::Spent;
 use trimtab_core::units::{NodeCount, Span, Time};
 
@@ -13,7 +13,7 @@ struct Course<'a> {
     learner: Option<Learner>,
     left: std::slice::Iter<'a, Moment>,
     is_watched: bool,
-    terms: Terms,
+    terms: TimerTerms,
     queue: bool,
     /// Where it stood at the group's end.
     end: Option<Learned>,
@@ -63,8 +63,8 @@ pub(crate) fn follow(
 
 impl<'a> Course<'a> {
     fn of(group: &'a Group, queue: bool, shortest: Span) -> Self {
-        let cost = group.costing.wake_cost();
-        let terms = Terms { cost, fixed: group.fixed, shortest };
+        let cost = group.costing.boot_cost();
+        let terms = TimerTerms { cost, fixed: group.fixed, shortest };
         let left = group.moments.iter();
         Self { group, learner: None, left, is_watched: true, terms, queue, end: None }
     }
@@ -102,7 +102,8 @@ impl<'a> Course<'a> {
             }
             self.is_watched = false;
             let mut spent = learner.spent().unwrap_or_default();
-            let gone = learner.idle_levels().less(learner.kept().unwrap_or(NodeCount::ZERO));
+            let gone =
+                learner.idle_levels().saturating_sub(learner.kept().unwrap_or(NodeCount::ZERO));
             spent.add_idle(gone, group.costing.billed_after_delete);
             self.end = Some(Learned { spent, costs: learner.costs().unwrap_or_default() });
         }

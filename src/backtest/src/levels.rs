@@ -2,7 +2,7 @@
 //! in one pass over a group's demand.
 
 use trimtab_core::rule::learned::Demand;
-use trimtab_core::rule::levels::{Gap, Levels};
+use trimtab_core::rule::levels::{IdleGap, Levels};
 use trimtab_core::rule::meter::{Meter, Spent};
 use trimtab_core::units::{NodeCount, Span, Time};
 
@@ -21,7 +21,7 @@ pub(crate) struct Pass {
 /// Follows a group's demand, with these count timers.
 pub(crate) fn pass(group: &Group, timers: &[Span], seed: u64) -> Pass {
     let billed_after = group.costing.billed_after_delete;
-    let break_even = group.costing.wake_cost().break_even;
+    let break_even = group.costing.boot_cost().break_even;
     let mut rent_or_buy = RentOrBuy {
         random: Random::new(seed),
         break_even,
@@ -57,7 +57,7 @@ pub(crate) fn pass(group: &Group, timers: &[Span], seed: u64) -> Pass {
     let all: NodeCount = levels.idle().iter().map(|idle| idle.levels).sum();
     let spent = |meter: &Meter| {
         let mut spent = meter.spent();
-        spent.add_idle(all.less(meter.kept()), billed_after);
+        spent.add_idle(all.saturating_sub(meter.kept()), billed_after);
         spent
     };
     let RentOrBuy { randomised, optimum, prewarmed, .. } = rent_or_buy;
@@ -71,7 +71,7 @@ fn step(
     needed: NodeCount,
     at: Span,
 ) {
-    let fall = levels.needed().less(needed);
+    let fall = levels.needed().saturating_sub(needed);
     for meter in meters.iter_mut() {
         meter.fell(fall);
     }
@@ -134,7 +134,7 @@ struct RentOrBuy {
 }
 
 impl RentOrBuy {
-    fn ended(&mut self, gap: &Gap) {
+    fn ended(&mut self, gap: &IdleGap) {
         rent_or_buy(&mut self.optimum, gap.levels, gap.length, self.break_even);
         rent_or_buy(&mut self.prewarmed, gap.levels, gap.length, self.boot);
         for _ in 0..gap.levels.0 {
@@ -142,7 +142,7 @@ impl RentOrBuy {
             let one = NodeCount(1);
             if gap.length > timer {
                 self.randomised.add_idle(one, timer);
-                self.randomised.wakes += 1;
+                self.randomised.boots += 1;
             } else {
                 self.randomised.add_idle(one, gap.length);
             }
@@ -152,7 +152,7 @@ impl RentOrBuy {
     /// Levels that were never up have to be booted, whoever decides.
     fn booted(&mut self, levels: NodeCount) {
         for spent in [&mut self.randomised, &mut self.optimum, &mut self.prewarmed] {
-            spent.wakes += u64::from(levels.0);
+            spent.boots += u64::from(levels.0);
         }
     }
 
@@ -174,6 +174,6 @@ fn rent_or_buy(spent: &mut Spent, levels: NodeCount, length: Span, worth: Span) 
     if length <= worth {
         spent.add_idle(levels, length);
     } else {
-        spent.wakes += u64::from(levels.0);
+        spent.boots += u64::from(levels.0);
     }
 }

@@ -21,7 +21,7 @@ mod levels;
 mod node_timer;
 
 pub use demand::{Group, Moment, MomentKind};
-pub use policy::{Order, Placement, Policy};
+pub use policy::{NodeChoice, Order, Policy};
 pub use replay::{Outcome, Replay};
 
 #[cfg(test)]

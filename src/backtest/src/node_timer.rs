@@ -13,13 +13,13 @@ use trimtab_core::units::{NodeCount, Span};
 
 use crate::demand::{Group, Turn};
 use crate::levels::Watched;
-use crate::policy::{Order, Placement};
+use crate::policy::{NodeChoice, Order};
 use crate::replay::Random;
 
 /// Nodes by their number, and what each does.
 struct Nodes {
     timer: Span,
-    placement: Placement,
+    placement: NodeChoice,
     random: Random,
     /// Busy nodes, where only their count is known.
     busy: Vec<u32>,
@@ -32,7 +32,7 @@ struct Nodes {
 }
 
 /// Follows a group's demand.
-pub(crate) fn follow(group: &Group, timer: Span, placement: Placement, seed: u64) -> Spent {
+pub(crate) fn follow(group: &Group, timer: Span, placement: NodeChoice, seed: u64) -> Spent {
     let needed = group.first.needed().0;
     let up = group.up.0.max(needed);
     let mut nodes = Nodes {
@@ -107,12 +107,12 @@ impl Nodes {
 
     fn step(&mut self, at: Span, needed: NodeCount) {
         let busy = NodeCount::of(self.busy.len());
-        for _ in 0..busy.less(needed).0 {
+        for _ in 0..busy.saturating_sub(needed).0 {
             let place = self.random.below(self.busy.len());
             let node = self.busy.swap_remove(place);
             self.leave(at, node);
         }
-        for _ in 0..needed.less(busy).0 {
+        for _ in 0..needed.saturating_sub(busy).0 {
             let node = self.take();
             self.busy.extend(node);
         }
@@ -137,16 +137,16 @@ impl Nodes {
         };
         match place.map(|place| place.checked_sub(self.idle.len()).ok_or(place)) {
             Some(Err(idle)) => self.idle.remove(idle).map(|(_, node)| node),
-            Some(Ok(gone)) => self.wake(gone),
+            Some(Ok(gone)) => self.boot_cost(gone),
             None => {
                 let lowest = self.gone.iter().enumerate().min_by_key(|(_, node)| **node)?.0;
-                self.wake(lowest)
+                self.boot_cost(lowest)
             }
         }
     }
 
-    fn wake(&mut self, place: usize) -> Option<u32> {
-        self.spent.wakes += 1;
+    fn boot_cost(&mut self, place: usize) -> Option<u32> {
+        self.spent.boots += 1;
         self.gone.remove(place)
     }
 

@@ -20,7 +20,7 @@ pub enum Order {
 
 /// Which node the scheduler gives to the next job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Placement {
+pub enum NodeChoice {
     /// The first of the idle nodes; one that is gone only if none is idle.
     Up(Order),
     /// The first of all free nodes, whether it is up or has to be brought back:
@@ -28,7 +28,7 @@ pub enum Placement {
     Blind(Order),
 }
 
-impl Placement {
+impl NodeChoice {
     /// All of them.
     pub const ALL: [Self; 6] = [
         Self::Up(Order::Lowest),
@@ -71,7 +71,7 @@ pub enum Policy {
     Never,
     /// A node goes once it has been idle for this long itself: Cluster
     /// Autoscaler, Karpenter's `consolidateAfter`, Slurm's `SuspendTime`.
-    Node(Span, Placement),
+    Node(Span, NodeChoice),
     /// As many nodes go as were idle throughout this long, whichever they are.
     Count(Span),
     /// The same with T*.
@@ -79,7 +79,7 @@ pub enum Policy {
     /// The same with a timer drawn anew for each gap, which in expectation
     /// costs e/(e-1) of the optimum on every input.
     Randomised,
-    /// The same with the learned timer, its spares and its governor.
+    /// The same with the learned timer, its headroom and its governor.
     Learned,
     /// The same, and no node goes that a job already waiting will take within
     /// T*.
@@ -98,8 +98,8 @@ impl Policy {
     pub fn usual() -> Vec<Self> {
         let timers = [Span::mins(10), Span::mins(30)];
         let mut policies = vec![Self::Never];
-        policies.extend(Placement::ALL.map(|placement| Self::Node(timers[0], placement)));
-        let up = Placement::ALL.into_iter().filter(|placement| !placement.is_blind());
+        policies.extend(NodeChoice::ALL.map(|placement| Self::Node(timers[0], placement)));
+        let up = NodeChoice::ALL.into_iter().filter(|placement| !placement.is_blind());
         policies.extend(up.map(|placement| Self::Node(timers[1], placement)));
         policies.extend(timers.map(Self::Count));
         policies.extend([
@@ -178,7 +178,7 @@ impl FromStr for Policy {
         }
         let node = text.strip_prefix("node-").and_then(|rest| rest.split_once('-'));
         let (timer, word) = node.ok_or_else(unknown)?;
-        let placement = Placement::ALL.into_iter().find(|placement| placement.name() == word);
+        let placement = NodeChoice::ALL.into_iter().find(|placement| placement.name() == word);
         match (timer_of(timer), placement) {
             (Some(timer), Some(placement)) => Ok(Self::Node(timer, placement)),
             (Some(_) | None, _) => Err(unknown()),
@@ -205,8 +205,10 @@ mod tests {
 
     #[test]
     fn every_policy_is_read_as_it_is_written() {
-        let odd =
-            [Policy::Count(Span::secs(90)), Policy::Node(Span::ZERO, Placement::Up(Order::Spread))];
+        let odd = [
+            Policy::Count(Span::secs(90)),
+            Policy::Node(Span::ZERO, NodeChoice::Up(Order::Spread)),
+        ];
         for policy in Policy::usual().into_iter().chain(odd) {
             assert_eq!(policy.to_string().parse(), Ok(policy));
         }

@@ -45,16 +45,16 @@ impl Outcome {
     /// Adds what one group came to.
     fn add(&mut self, group: &Group, spent: Spent, waits: bool) {
         let costing = &group.costing;
-        let boot_usd = costing.boot_bill().times(spent.wakes);
-        let wake_usd = costing.wake_cost().wake.times(spent.wakes);
+        let boot_usd = costing.boot_bill().times(spent.boots);
+        let boot_cost_usd = costing.boot_cost().boot_cost.times(spent.boots);
         let idle = spent.idle + group.kept_by_floor();
         let idle_usd = costing.price.over(idle);
         self.idle += idle;
         self.idle_usd += idle_usd;
-        self.boots += spent.wakes;
+        self.boots += spent.boots;
         self.boot_usd += boot_usd;
         if waits {
-            self.delay_usd += wake_usd - boot_usd;
+            self.delay_usd += boot_cost_usd - boot_usd;
         }
         self.bill_usd += costing.price.over(group.used()) + idle_usd + boot_usd;
     }
@@ -112,7 +112,7 @@ fn spent(policy: Policy, group: &Group, seed: u64) -> Spent {
         Policy::Never => one(Span::FOREVER),
         Policy::Node(timer, placement) => node_timer::follow(group, timer, placement, seed),
         Policy::Count(timer) => one(timer),
-        Policy::BreakEven => one(group.costing.wake_cost().break_even),
+        Policy::BreakEven => one(group.costing.boot_cost().break_even),
         Policy::Randomised => gaps().randomised,
         Policy::Optimum => gaps().optimum,
         Policy::OptimumPrewarmed => gaps().prewarmed,

@@ -8,7 +8,7 @@ use trimtab_core::trace::{TraceJob, parse_curves, parse_jobs};
 use trimtab_core::units::{MilliGpus, NodeCount, Span, Time, Usd, UsdPerHour};
 
 use crate::demand::{EmptySelection, Group, Moment, MomentKind, Selection, from_curves, from_jobs};
-use crate::policy::{Order, Placement, Policy};
+use crate::policy::{NodeChoice, Order, Policy};
 use crate::replay::{Outcome, Replay};
 
 /// One dollar an hour: a node-hour is a dollar.
@@ -79,7 +79,7 @@ fn run(group: &Group, policy: Policy) -> Outcome {
 fn least(steps: &[(i64, u32)], floor: u32, costing: &Costing, waits: bool) -> i64 {
     let most = steps.iter().map(|(_, nodes)| *nodes).max().unwrap_or(0).max(floor) as usize;
     let (boot, after) = (costing.boot.0, costing.billed_after_delete.0);
-    let wake = boot + if waits { costing.delay_value.of(costing.boot).0 } else { 0 };
+    let boot_cost = boot + if waits { costing.delay_value.of(costing.boot).0 } else { 0 };
     let far = i64::MAX / 4;
     // Everything is up at the beginning.
     let mut so_far = vec![far; most + 1];
@@ -92,7 +92,7 @@ fn least(steps: &[(i64, u32)], floor: u32, costing: &Costing, waits: bool) -> i6
             for (before, spent) in so_far.iter().enumerate() {
                 let up = x.saturating_sub(before) as i64;
                 let down = before.saturating_sub(x) as i64;
-                *best = (*best).min(spent + up * wake + down * after + idle);
+                *best = (*best).min(spent + up * boot_cost + down * after + idle);
             }
         }
         so_far = next;
@@ -121,7 +121,7 @@ proptest! {
             let outcome = run(&group, policy);
             let least = costing.price.over(Span(least(&steps, floor, &costing, waits)));
             let off = (outcome.cost() - least).0.abs();
-            // Each wake is rounded to the millionth of a dollar.
+            // Each boot is rounded to the millionth of a dollar.
             prop_assert!(off <= 2 + outcome.boots as i64, "{policy}: {:?} {least:?}", outcome.cost());
         }
     }
@@ -136,11 +136,11 @@ proptest! {
     ) {
         let group = group(&steps, 0, costing(boot, 0));
         let optimum = run(&group, Policy::Optimum).cost();
-        let open = group.costing.wake_cost().wake.times(u64::from(group.size.0));
+        let open = group.costing.boot_cost().boot_cost.times(u64::from(group.size.0));
         let break_even = run(&group, Policy::BreakEven).cost();
         prop_assert!(break_even.0 <= 2 * optimum.0 + open.0 + 100, "{break_even:?} {optimum:?}");
         let timer = Span::mins(timer);
-        let node = Placement::ALL.map(|placement| Policy::Node(timer, placement));
+        let node = NodeChoice::ALL.map(|placement| Policy::Node(timer, placement));
         let others = [
             Policy::Never,
             Policy::Count(timer),
@@ -161,7 +161,7 @@ proptest! {
         let group = group(&steps, 0, costing(15, 0));
         let count = run(&group, Policy::Count(Span::ZERO));
         prop_assert_eq!(count.idle, Span::ZERO);
-        for placement in Placement::ALL {
+        for placement in NodeChoice::ALL {
             prop_assert_eq!(run(&group, Policy::Node(Span::ZERO, placement)), count);
         }
     }
@@ -241,7 +241,7 @@ fn short_jobs() -> Vec<Group> {
 #[test]
 fn spreading_keeps_two_nodes_awake_where_one_would_do() {
     let spent = |order| {
-        let policy = Policy::Node(Span::mins(10), Placement::Up(order));
+        let policy = Policy::Node(Span::mins(10), NodeChoice::Up(order));
         replay(short_jobs()).run(policy, |_| {})
     };
     let (lowest, spread) = (spent(Order::Lowest), spent(Order::Spread));
@@ -260,9 +260,9 @@ fn a_scheduler_that_is_blind_to_power_wakes_the_node_that_is_gone() {
         let policy = Policy::Node(Span::mins(10), placement);
         replay(groups.clone()).run(policy, |_| {}).boots
     };
-    assert_eq!(boots(Placement::Up(Order::Spread)), 0);
-    assert_eq!(boots(Placement::Blind(Order::Spread)), 1);
-    assert_eq!(boots(Placement::Blind(Order::Lowest)), 1, "it has the lower number");
+    assert_eq!(boots(NodeChoice::Up(Order::Spread)), 0);
+    assert_eq!(boots(NodeChoice::Blind(Order::Spread)), 1);
+    assert_eq!(boots(NodeChoice::Blind(Order::Lowest)), 1, "it has the lower number");
 }
 
 #[test]
@@ -298,7 +298,7 @@ fn days_are_cut_out_with_what_runs_at_their_beginning() {
     assert_eq!((p.first.nodes, p.size, p.begins), (NodeCount(1), NodeCount(3), minute(24 * 60)));
     assert_eq!(p.used(), Span::hours(24) + Span::secs(20_000));
     assert_eq!((q.first.nodes, q.size), (NodeCount(0), NodeCount(1)));
-    let lowest = Policy::Node(Span::mins(10), Placement::Up(Order::Lowest));
+    let lowest = Policy::Node(Span::mins(10), NodeChoice::Up(Order::Lowest));
     let spent = replay(vec![p.clone()]).run(lowest, |_| {});
     assert_eq!((spent.boots, spent.idle), (2, Span::mins(10).times(4)));
 }

@@ -45,8 +45,8 @@ pub(crate) enum Command {
     Resume(ResumeArgs),
     /// Serve simulated clusters as SageMaker and CloudWatch, on this machine only
     Simulate(SimulateArgs),
-    /// Hand fenced nodes back that a daemon left behind when it was killed
-    Unfence(UnfenceArgs),
+    /// Release cordoned nodes that a daemon left behind when it was killed
+    Uncordon(UncordonArgs),
 }
 
 /// Whose scheduler the demo's jobs run under.
@@ -404,9 +404,9 @@ fn speed(text: &str) -> Result<f64, String> {
     if (0.0..=1e6).contains(&speed) { Ok(speed) } else { Err(wrong()) }
 }
 
-/// `trimtab unfence`
+/// `trimtab uncordon`
 #[derive(Debug, Args)]
-pub(crate) struct UnfenceArgs {
+pub(crate) struct UncordonArgs {
     #[command(flatten)]
     pub(crate) target: Target,
     /// Give up after so long; less than the unit's TimeoutStopSec=

@@ -183,7 +183,7 @@ impl GroupRow {
             price_usd_per_hour: costing.price.as_dollars(),
             boot_seconds: costing.boot.as_secs(),
             delay_value: costing.delay_value.as_factor(),
-            break_even_seconds: costing.wake_cost().break_even.as_secs(),
+            break_even_seconds: costing.boot_cost().break_even.as_secs(),
         }
     }
 }

@@ -16,7 +16,7 @@ use trimtab_simulator::World;
 
 use crate::clock::{CronDoorbell, SystemClock};
 use crate::hooks::Hearing;
-use crate::wiring::{Place, Wired};
+use crate::wiring::{Endpoint, Wired};
 
 /// How many ticks may be missed before the backstop rings.
 const BACKSTOP_TICKS: i64 = 3;
@@ -29,8 +29,8 @@ impl Wired {
     /// Whether time is had for nothing: it moves only while somebody sleeps.
     pub(crate) fn is_lock_step(&self) -> bool {
         match &self.place {
-            Place::World(_) => true,
-            Place::Remote(remote) => remote.is_lock_step(),
+            Endpoint::World(_) => true,
+            Endpoint::Remote(remote) => remote.is_lock_step(),
         }
     }
 
@@ -44,8 +44,10 @@ impl Wired {
     ) -> anyhow::Result<Box<dyn Doorbell>> {
         let heard = stop.clone();
         let bell: Box<dyn Doorbell> = match &self.place {
-            Place::World(world) => Box::new(Stoppable { bell: world.doorbell(self.tick()), stop }),
-            Place::Remote(remote) => match remote.world() {
+            Endpoint::World(world) => {
+                Box::new(Stoppable { bell: world.doorbell(self.tick()), stop })
+            }
+            Endpoint::Remote(remote) => match remote.world() {
                 Some(world) if world.is_in_lock_step() => {
                     Box::new(Stoppable { bell: world.doorbell(self.tick()), stop })
                 }
@@ -79,7 +81,7 @@ impl Wired {
         stop: watch::Receiver<bool>,
     ) -> anyhow::Result<Box<dyn Doorbell>> {
         match &self.place {
-            Place::World(world) => {
+            Endpoint::World(world) => {
                 let bell = RealTime {
                     world: world.clone(),
                     cron: self.cron(stop.clone(), Arc::new(SystemClock::start())).await?,
@@ -87,7 +89,7 @@ impl Wired {
                 };
                 Ok(self.hearing(Box::new(bell), stop, false))
             }
-            Place::Remote(_) => self.doorbell(stop).await,
+            Endpoint::Remote(_) => self.doorbell(stop).await,
         }
     }
 

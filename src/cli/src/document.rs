@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use trimtab_core::plan::{Evidence, GroupFigures, Mark, NodeVerdict, Release, Verdict, WaitingJob};
 use trimtab_core::rule::Counts;
-use trimtab_core::rule::learned::{SoFar, Standing};
+use trimtab_core::rule::learned::{SoFar, TimerInForce};
 use trimtab_core::units::Span;
 use trimtab_daemon::driver::TickReport;
 
@@ -64,19 +64,19 @@ pub(crate) struct GroupDocument {
     idle_timer_seconds: Option<i64>,
     break_even_seconds: Option<i64>,
     price_usd_per_hour: Option<f64>,
-    wake_usd: Option<f64>,
+    boot_cost_usd: Option<f64>,
     surplus: Option<u32>,
     upcoming: u32,
     /// Jobs that wait for its nodes: how many, and those that take most.
     waiting_jobs: usize,
     waiting: Vec<WaitingDocument>,
-    spares: u32,
+    headroom: u32,
     floor: u32,
     candidates: u32,
     marks: u32,
     bound: Option<String>,
     wanted_back: u32,
-    /// When the next node would be spare, if nothing changed.
+    /// When the next node would be surplus, if nothing changed.
     next_at: Option<String>,
     learned: Option<LearnedDocument>,
     so_far: Option<SoFarDocument>,
@@ -104,7 +104,7 @@ impl WaitingDocument {
 #[derive(Serialize)]
 struct LearnedDocument {
     idle_timer_seconds: i64,
-    spares: u32,
+    headroom: u32,
     fitted_at: String,
     own_gaps: u64,
     pooled_gaps: u64,
@@ -149,12 +149,12 @@ impl GroupDocument {
             idle_timer_seconds: timer.map(Span::as_secs),
             break_even_seconds: break_even.map(Span::as_secs),
             price_usd_per_hour: cost.map(|cost| cost.price.as_dollars()),
-            wake_usd: cost.map(|cost| cost.wake.as_dollars()),
+            boot_cost_usd: cost.map(|cost| cost.boot_cost.as_dollars()),
             surplus: figures.surplus.map(|count| count.0),
             upcoming: figures.upcoming.0,
             waiting_jobs: figures.waiting_jobs,
             waiting: figures.waiting.iter().map(WaitingDocument::of).collect(),
-            spares: figures.spares.0,
+            headroom: figures.headroom.0,
             floor: figures.floor.0,
             candidates: figures.candidates.0,
             marks: figures.marks.0,
@@ -163,11 +163,11 @@ impl GroupDocument {
             next_at: figures.next_at.map(|at| at.to_string()),
             learned: figures.fit.map(|fit| LearnedDocument {
                 idle_timer_seconds: fit.timer.as_secs(),
-                spares: fit.spares.0,
+                headroom: fit.headroom.0,
                 fitted_at: fit.at.to_string(),
                 own_gaps: fit.own_gaps,
                 pooled_gaps: fit.pooled_gaps,
-                governed: figures.standing == Some(Standing::Governed),
+                governed: figures.standing == Some(TimerInForce::Governed),
             }),
             so_far: so_far.map(SoFarDocument::of),
         }
@@ -184,7 +184,7 @@ struct MarkDocument {
     surplus: u32,
     idle_timer_seconds: i64,
     saves_usd_per_hour: f64,
-    wake_usd: f64,
+    boot_cost_usd: f64,
     /// Nodes that a call for its whole group leaves; absent for one by ids.
     #[serde(skip_serializing_if = "Option::is_none")]
     whole_group_leaves: Option<u32>,
@@ -192,7 +192,7 @@ struct MarkDocument {
 
 impl MarkDocument {
     fn of(mark: &Mark) -> Self {
-        let Evidence { idle_since, surplus, tau, price, wake, remainder } = mark.evidence;
+        let Evidence { idle_since, surplus, tau, price, boot_cost, remainder } = mark.evidence;
         Self {
             node: mark.node.to_string(),
             group: mark.group.to_string(),
@@ -201,13 +201,13 @@ impl MarkDocument {
             surplus: surplus.0,
             idle_timer_seconds: tau.as_secs(),
             saves_usd_per_hour: price.as_dollars(),
-            wake_usd: wake.as_dollars(),
+            boot_cost_usd: boot_cost.as_dollars(),
             whole_group_leaves: remainder.map(|count| count.0),
         }
     }
 }
 
-/// An action to take back.
+/// An action to release.
 #[derive(Serialize)]
 struct ReleaseDocument {
     action: u64,

@@ -10,14 +10,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use trimtab_core::action::{ActionState, Answer, End};
 use trimtab_core::history::{History, OpenAction};
 use trimtab_core::ids::{
-    ActionId, BatchId, ClusterName, GroupName, InstanceId, LedgerId, PolicyHash, TickId,
+    ActionId, ClusterName, GroupName, InstanceId, LedgerId, PolicyHash, RequestId, TickId,
 };
 use trimtab_core::plan::Verdict;
 use trimtab_core::units::{NodeCount, Span, Time};
 use trimtab_daemon::config::Mode;
 use trimtab_daemon::driver::TickReport;
 use trimtab_daemon::ports::{
-    Decision, DeleteOutcome, Ledger, LedgerError, Observation, Request, Switch, Transition,
+    Decision, DeleteOutcome, Ledger, LedgerError, Observation, RequestRecord, Switch, Transition,
 };
 
 /// The target of what is said of one node.
@@ -88,7 +88,7 @@ struct About {
 struct Said {
     decision: &'static str,
     reason: Option<String>,
-    batch: Option<BatchId>,
+    request: Option<RequestId>,
 }
 
 impl Told {
@@ -129,7 +129,7 @@ impl Told {
                     $level,
                     tick = line.tick.map(|tick| tick.0),
                     action = line.action.0,
-                    batch = said.batch.map(|batch| batch.0),
+                    request = said.request.map(|request| request.0),
                     cluster = %about.cluster,
                     group = %about.group,
                     node = %line.node,
@@ -188,7 +188,7 @@ impl Told {
         for action in decision.opened {
             let reason = decision.verdicts.iter().find(|word| word.node == action.node);
             let reason = reason.map(|word| word.verdict.to_string());
-            let said = Said { decision: "mark", reason, batch: None };
+            let said = Said { decision: "mark", reason, request: None };
             self.learn(decision.cluster, action, Some(said.clone()));
             let line = Line {
                 tick: Some(decision.tick),
@@ -217,24 +217,24 @@ const SETTLE: &str = "settle";
 impl Said {
     /// What there is to say of an action that came into this state.
     fn of(state: &ActionState) -> Self {
-        let (decision, reason, batch) = match state {
+        let (decision, reason, request) = match state {
             ActionState::Marked { .. } => ("mark", None, None),
-            ActionState::Fencing { .. } => ("fence", None, None),
+            ActionState::Cordoning { .. } => ("cordon", None, None),
             ActionState::Settling { .. } => (SETTLE, None, None),
-            ActionState::Asking { batch, .. } => ("delete", None, Some(*batch)),
-            ActionState::Asked { batch, answer, .. } => {
-                ("outcome", Some(answer_text(answer)), Some(*batch))
+            ActionState::Asking { request, .. } => ("delete", None, Some(*request)),
+            ActionState::Asked { request, answer, .. } => {
+                ("outcome", Some(answer_text(answer)), Some(*request))
             }
             ActionState::Releasing { why, .. } => ("release", Some(why.to_string()), None),
             ActionState::Ended { end, .. } => {
                 let reason = match end {
                     End::Released(why) => format!("released: {why}"),
-                    End::Gone | End::FenceLost | End::Replaced => state.name().to_owned(),
+                    End::Gone | End::CordonLost | End::Replaced => state.name().to_owned(),
                 };
                 ("end", Some(reason), None)
             }
         };
-        Self { decision, reason, batch }
+        Self { decision, reason, request }
     }
 }
 
@@ -269,8 +269,8 @@ impl Ledger for Told {
         self.ledger.reserve_actions(count)
     }
 
-    fn reserve_batch(&self) -> Result<BatchId, LedgerError> {
-        self.ledger.reserve_batch()
+    fn reserve_request(&self) -> Result<RequestId, LedgerError> {
+        self.ledger.reserve_request()
     }
 
     fn record_observation(&self, observation: &Observation<'_>) -> Result<TickId, LedgerError> {
@@ -289,7 +289,7 @@ impl Ledger for Told {
         &self,
         cluster: &ClusterName,
         transitions: &[Transition],
-        request: Option<Request<'_>>,
+        request: Option<RequestRecord<'_>>,
     ) -> Result<(), LedgerError> {
         self.ledger.record_transitions(cluster, transitions, request)?;
         self.tell_transitions(transitions);
@@ -298,12 +298,12 @@ impl Ledger for Told {
 
     fn record_outcome(
         &self,
-        batch: BatchId,
+        request: RequestId,
         at: Time,
         outcome: &DeleteOutcome,
         transitions: &[Transition],
     ) -> Result<(), LedgerError> {
-        self.ledger.record_outcome(batch, at, outcome, transitions)?;
+        self.ledger.record_outcome(request, at, outcome, transitions)?;
         self.tell_transitions(transitions);
         Ok(())
     }

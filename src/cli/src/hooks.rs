@@ -12,7 +12,7 @@ use trimtab_daemon::config::{
     ClusterSettings, HookSettings, Loaded, Mode, Note, Origin, Problem, Setting,
 };
 use trimtab_daemon::ports::{Doorbell, Gate, Ports, Ring};
-use trimtab_hooks::{BatchProgram, NodeProgram, Start};
+use trimtab_hooks::{GateProgram, NodeProgram, Start};
 use trimtab_program::{Untrusted, trusted};
 
 use crate::wiring::Misplaced;
@@ -116,7 +116,7 @@ impl Errands {
         let gate = cluster.gate.clone().map(|hook| {
             let (region, account) = (cluster.region.as_str(), cluster.account_id.as_str());
             let (clock, start) = (Arc::clone(clock), Arc::clone(&start));
-            Arc::new(BatchProgram::new(hook, region, account, clock, start)) as Arc<dyn Gate>
+            Arc::new(GateProgram::new(hook, region, account, clock, start)) as Arc<dyn Gate>
         });
         let on_node_check = cluster.on_node_check.clone().map(|hook| {
             Arc::new(NodeProgram::new(hook, Arc::clone(clock), start)) as Arc<dyn Gate>

@@ -27,7 +27,7 @@ use trimtab_daemon::config::LogLevel;
 /// The environment variable that sets the level.
 const VARIABLE: &str = "TRIMTAB_LOG";
 
-/// What a person asked to be told (SIGUSR1): shown at every level.
+/// What an operator asked to be told (SIGUSR1): shown at every level.
 pub(crate) const STATUS: &str = "trimtab::status";
 
 /// Libraries that see requests, by the beginning of their targets: their warnings

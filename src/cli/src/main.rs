@@ -20,7 +20,7 @@ mod run;
 mod service;
 mod simulate;
 mod trace;
-mod unfence;
+mod uncordon;
 mod wiring;
 mod words;
 
@@ -66,7 +66,7 @@ fn perform_all(command: &Command) -> anyhow::Result<Exit> {
 fn level(command: &Command) -> &'static str {
     match command {
         Command::Run(args) if args.is_service() => "info",
-        Command::Simulate(_) | Command::Unfence(_) => "info",
+        Command::Simulate(_) | Command::Uncordon(_) => "info",
         Command::Backtest(_)
         | Command::Trace(_)
         | Command::Demo(_)
@@ -93,7 +93,7 @@ async fn perform(command: &Command, log: &Log) -> anyhow::Result<Exit> {
         Command::Pause(args) => records::pause(args),
         Command::Resume(args) => records::resume(args),
         Command::Simulate(args) => simulate::simulate(args).await,
-        Command::Unfence(args) => unfence::unfence(args).await,
+        Command::Uncordon(args) => uncordon::uncordon(args).await,
     }
 }
 
@@ -128,7 +128,7 @@ async fn demonstrate(args: &DemoArgs) -> anyhow::Result<Exit> {
 }
 
 /// One cause a line.
-#[expect(clippy::print_stderr, reason = "this is where a person is told what went wrong")]
+#[expect(clippy::print_stderr, reason = "this is where an operator is told what went wrong")]
 fn complain(why: &anyhow::Error) {
     eprintln!("trimtab: {}", lines(&why.to_string()));
     for cause in why.chain().skip(1) {

@@ -1,4 +1,4 @@
-//! How things are printed: colours where a person reads, tables, and the JSON
+//! How things are printed: colours where an operator reads, tables, and the JSON
 //! envelope that tools read.
 
 use std::io::{IsTerminal, Write};

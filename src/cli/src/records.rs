@@ -3,7 +3,7 @@
 
 use anyhow::Context;
 use serde::Serialize;
-use trimtab_core::action::{EventKind, Sight};
+use trimtab_core::action::{EventKind, NodeSeen};
 use trimtab_core::ids::ClusterName;
 use trimtab_core::rule::learned::{Learner, SoFar};
 use trimtab_daemon::ledger::{ActionEvent, Explanation, HistoryRow, NodeQuery, SqliteLedger};
@@ -33,7 +33,7 @@ pub(crate) fn history(args: &HistoryArgs) -> anyhow::Result<Exit> {
                     row.action.node.to_string(),
                     row.action.marked_at.to_string(),
                     row.action.state.name().to_owned(),
-                    format!("{} spare for {}", evidence.surplus, evidence.tau),
+                    format!("{} surplus for {}", evidence.surplus, evidence.tau),
                     row.ended_at.map_or("open".to_owned(), |at| at.to_string()),
                 ]);
             }
@@ -122,17 +122,17 @@ fn print_explanation(
 /// What happened, in words, and what it led to.
 fn describe(event: &ActionEvent) -> String {
     let what = match &event.event.kind {
-        EventKind::Look(look) => match &look.sight {
-            Sight::Unread => "looked, and could not see".to_owned(),
-            Sight::Absent { .. } => "looked: not listed".to_owned(),
-            Sight::Replaced => "looked: another instance has its name".to_owned(),
-            Sight::Present { status, fence, work, .. } => {
-                format!("looked: {status:?}, fence {fence:?}, work {work:?}")
+        EventKind::Look(look) => match &look.seen_node {
+            NodeSeen::Unread => "looked, and could not see".to_owned(),
+            NodeSeen::Absent { .. } => "looked: not listed".to_owned(),
+            NodeSeen::Replaced => "looked: another instance has its name".to_owned(),
+            NodeSeen::Present { status, cordon, work, .. } => {
+                format!("looked: {status:?}, cordon {cordon:?}, work {work:?}")
             }
         },
-        EventKind::Cleared { batch, .. } => format!("cleared for request {batch}"),
+        EventKind::Cleared { request, .. } => format!("cleared for request {request}"),
         EventKind::Answered(answer) => format!("the API answered: {answer:?}"),
-        EventKind::CallOver(why) => format!("the call for its group is over: {why}"),
+        EventKind::GroupRequestOver(why) => format!("the call for its group is over: {why}"),
         EventKind::Veto(why) => format!("veto: {why}"),
         EventKind::Deadline => "a time limit passed".to_owned(),
         EventKind::Paused => "trimtab was paused".to_owned(),
@@ -149,7 +149,7 @@ pub(crate) fn pause(args: &PauseArgs) -> anyhow::Result<Exit> {
     line(
         "paused: nothing will be deleted until `trimtab resume`; what had not been asked for yet",
     )?;
-    line("is handed back at the next tick")?;
+    line("is released at the next tick")?;
     Ok(Exit::Ok)
 }
 
@@ -202,7 +202,7 @@ struct Action {
     idle_since: String,
     tau_seconds: i64,
     price_usd_per_hour: f64,
-    wake_usd: f64,
+    boot_cost_usd: f64,
     request: Option<u64>,
     charged_at: Option<String>,
     events: Vec<String>,
@@ -223,8 +223,8 @@ impl Action {
             idle_since: evidence.idle_since.to_string(),
             tau_seconds: evidence.tau.as_secs(),
             price_usd_per_hour: evidence.price.as_dollars(),
-            wake_usd: evidence.wake.as_dollars(),
-            request: row.request.as_ref().map(|request| request.batch.0),
+            boot_cost_usd: evidence.boot_cost.as_dollars(),
+            request: row.request.as_ref().map(|request| request.request.0),
             charged_at: row.charged_at.map(|at| at.to_string()),
             events: row.events.iter().map(describe).collect(),
         }

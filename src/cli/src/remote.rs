@@ -12,7 +12,7 @@ use trimtab_daemon::config::{
     ClusterSettings, Mode, SchedulerSettings, Settings, SlurmAccess, SlurmSettings,
 };
 use trimtab_daemon::ports::{
-    Clock, ClusterRead as _, Fence, Lease, Notifier, Ports, Prices, ReadError, Switches,
+    Clock, ClusterRead as _, Cordon, Lease, Notifier, Ports, Prices, ReadError, Switches,
     Utilization, WorkloadRead, Writers,
 };
 use trimtab_endpoint::WorldClient;
@@ -137,16 +137,16 @@ impl RemoteCluster {
             }
             SchedulerSettings::Slurm(slurm) => Some(self.slurm(slurm)),
         };
-        let fence: Option<Arc<dyn Fence>> = match &self.settings.scheduler {
+        let cordon: Option<Arc<dyn Cordon>> = match &self.settings.scheduler {
             SchedulerSettings::None => None,
             SchedulerSettings::Slurm(slurm) => Some(self.slurm(slurm)),
             SchedulerSettings::Simulated => {
-                self.world.clone().map(|world| Arc::new(world) as Arc<dyn Fence>)
+                self.world.clone().map(|world| Arc::new(world) as Arc<dyn Cordon>)
             }
         };
         let writers = match mode {
             Mode::Observe => None,
-            Mode::Enforce => Some(Writers { cluster: self.cluster.clone(), fence }),
+            Mode::Enforce => Some(Writers { cluster: self.cluster.clone(), cordon }),
         };
         let signals = &self.settings.signals;
         let utilization: Option<Arc<dyn Utilization>> = match &self.settings.utilization {

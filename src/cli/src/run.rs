@@ -32,7 +32,7 @@ pub(crate) async fn plan(args: &PlanArgs) -> anyhow::Result<Exit> {
     let wired = Wired::new(&args.target).await?;
     wired.check(true).await?;
     let mut drivers = wired.drivers(Mode::Observe, Keep::Nothing).await?;
-    // Whoever waits for a plan may interrupt it at once: there is nothing to take back.
+    // Whoever waits for a plan may interrupt it at once: there is nothing to release.
     let (_running, stop) = watch::channel(false);
     let reports = warm_up(&wired, &mut drivers, args.warm_up.as_deref(), stop).await?;
     let tick = wired.tick();
@@ -179,10 +179,10 @@ fn print_doings(report: &TickReport, style: Style) -> anyhow::Result<()> {
         line(&style.paint(tone, &plain(&text)))?;
     }
     for sent in &report.sent {
-        let (group, ids) = (sent.batch.group(), ids(sent.batch.nodes()));
+        let (group, ids) = (sent.request.group(), ids(sent.request.nodes()));
         line(&format!(
             "{at} {group} delete request {}: {ids}: {:?}",
-            sent.batch.id(),
+            sent.request.id(),
             sent.outcome
         ))?;
     }
@@ -222,7 +222,7 @@ fn print_plan(report: &TickReport, tick: Span, brief: bool, style: Style) -> any
     }
     line(&rows.to_string())?;
     let (marks, releases) = (plan.marks.len(), plan.releases.len());
-    let text = format!("{marks} to delete, {releases} to hand back");
+    let text = format!("{marks} to delete, {releases} to release");
     line(&style.paint(Tone::Strong, &text))?;
     if let Some(cost) = MetricsDocument::of(report.metrics, tick) {
         line(&cost.sentence())?;
@@ -245,11 +245,11 @@ fn print_groups(plan: &Plan) -> anyhow::Result<()> {
         "impaired",
         "queue",
         "soon",
-        "spare for τ",
+        "surplus for τ",
         "τ",
         "floor",
         "price",
-        "wake",
+        "boot",
         "delete",
         "bound",
     ];
@@ -291,7 +291,7 @@ fn figures_row(name: &str, figures: &GroupFigures) -> Vec<String> {
         or_dash(figures.tau.map(|tau| tau.to_string())),
         figures.floor.to_string(),
         or_dash(figures.cost.map(|cost| cost.price.to_string())),
-        or_dash(figures.cost.map(|cost| cost.wake.to_string())),
+        or_dash(figures.cost.map(|cost| cost.boot_cost.to_string())),
         figures.marks.to_string(),
         or_dash(figures.bound.map(|bound| bound.to_string())),
     ]

@@ -45,7 +45,7 @@ pub(crate) struct Wired {
     /// The log's level, if anybody has said one.
     pub(crate) log_level: Option<LogLevel>,
     /// Where its clusters are.
-    pub(crate) place: Place,
+    pub(crate) place: Endpoint,
     /// Programs at work beside the loop.
     pub(crate) errands: Arc<Errands>,
 }
@@ -63,7 +63,7 @@ pub(crate) fn layers(file: &Path, state: Option<&Path>) -> Layers {
 }
 
 /// Where clusters are.
-pub(crate) enum Place {
+pub(crate) enum Endpoint {
     /// One, simulated in this process.
     World(World),
     /// Reached over the network.
@@ -81,8 +81,8 @@ impl Wired {
         let said = |one: &&Setting| one.key == "log.level" && one.origin != Origin::Default;
         let log_level = effective.iter().find(said).map(|_| settings.log_level.clone());
         let place = match &target.world {
-            Some(path) => Place::World(world_of(&settings, target, path)?),
-            None => Place::Remote(Remote::connect(&settings).await?),
+            Some(path) => Endpoint::World(world_of(&settings, target, path)?),
+            None => Endpoint::Remote(Remote::connect(&settings).await?),
         };
         Ok(Self { settings, log_level, place, errands: Errands::new() })
     }
@@ -108,7 +108,7 @@ impl Wired {
         let ledger: Arc<dyn Ledger> = Arc::new(Told::new(Arc::new(ledger), mode));
         let file = PauseFile::new(self.settings.pause_file.clone());
         let ports = match &self.place {
-            Place::World(world) => {
+            Endpoint::World(world) => {
                 let observe_only = match mode {
                     Mode::Observe => true,
                     Mode::Enforce => false,
@@ -119,7 +119,7 @@ impl Wired {
                 let prices = Some(world.prices());
                 vec![Ports { switches, lease, prices, notifier: Arc::new(Log), ..ports }]
             }
-            Place::Remote(remote) => {
+            Endpoint::Remote(remote) => {
                 let switches = Arc::new(file);
                 remote.ports(mode, &Shared { switches, lease, notifier: Arc::new(Log) })?
             }
@@ -135,9 +135,9 @@ impl Wired {
     fn ledger(&self, keep: Keep, now: Time) -> anyhow::Result<SqliteLedger> {
         match (keep, &self.place) {
             (Keep::Ledger, _) => open(&self.settings.state_path, now),
-            (Keep::Nothing, Place::World(_)) => Ok(SqliteLedger::in_memory(now)?),
-            // What the daemon has watched and fenced is known to a plan as well.
-            (Keep::Nothing, Place::Remote(_)) => {
+            (Keep::Nothing, Endpoint::World(_)) => Ok(SqliteLedger::in_memory(now)?),
+            // What the daemon has watched and cordoned is known to a plan as well.
+            (Keep::Nothing, Endpoint::Remote(_)) => {
                 match SqliteLedger::copy_of(&self.settings.state_path) {
                     Err(OpenError::Missing { .. }) => Ok(SqliteLedger::in_memory(now)?),
                     copied => Ok(copied?),
@@ -152,16 +152,16 @@ impl Wired {
     /// As there.
     pub(crate) async fn check(&self, all: bool) -> anyhow::Result<()> {
         match &self.place {
-            Place::World(_) => Ok(()),
-            Place::Remote(remote) => remote.check(all).await,
+            Endpoint::World(_) => Ok(()),
+            Endpoint::Remote(remote) => remote.check(all).await,
         }
     }
 
     /// The time where the clusters are.
     pub(crate) fn now(&self) -> Time {
         match &self.place {
-            Place::World(world) => world.now(),
-            Place::Remote(remote) => remote.now(),
+            Endpoint::World(world) => world.now(),
+            Endpoint::Remote(remote) => remote.now(),
         }
     }
 
@@ -169,8 +169,8 @@ impl Wired {
     #[cfg(test)]
     pub(crate) fn world(&self) -> &World {
         match &self.place {
-            Place::World(world) => world,
-            Place::Remote(_) => panic!("a world file was named"),
+            Endpoint::World(world) => world,
+            Endpoint::Remote(_) => panic!("a world file was named"),
         }
     }
 

@@ -2,7 +2,7 @@
 //! is worth, when the next node goes, and what would have to change.
 
 use trimtab_core::plan::{Bound, GroupFigures, KeepReason, Verdict};
-use trimtab_core::rule::learned::{SoFar, Standing};
+use trimtab_core::rule::learned::{SoFar, TimerInForce};
 use trimtab_core::units::{NodeCount, Span, Usd};
 
 /// What the rule says of a group, a sentence each.
@@ -21,7 +21,7 @@ pub(crate) fn of_rule(figures: &GroupFigures, so_far: Option<&SoFar>) -> Vec<Str
     if let Some(cost) = figures.cost.filter(|cost| !cost.break_even.is_forever()) {
         said.push(format!(
             "a node saves {} by going, and costs {} to bring back: as much as {} of idling (T*)",
-            cost.price, cost.wake, cost.break_even
+            cost.price, cost.boot_cost, cost.break_even
         ));
     }
     said.push(next(figures));
@@ -44,22 +44,22 @@ fn waiting(figures: &GroupFigures) -> Option<String> {
 fn timer(figures: &GroupFigures, tau: Span) -> String {
     let Some(fit) = &figures.fit else { return format!("the idle timer τ is {tau}") };
     let in_force = match figures.standing {
-        Some(Standing::Governed) => format!(
+        Some(TimerInForce::Governed) => format!(
             "the idle timer τ is {tau}; what the learned one ({}) has cost is more than 5 % above \
              break-even, which is in force until it is not",
             fit.timer
         ),
-        Some(Standing::Learned) => {
+        Some(TimerInForce::Learned) => {
             format!("the idle timer τ is {tau}, which would have cost least")
         }
         None => format!("the idle timer τ is {tau}; what would have cost least is {}", fit.timer),
     };
-    let spares = match fit.spares {
+    let headroom = match fit.headroom {
         NodeCount::ZERO => String::new(),
-        spares => format!(" with {spares} to spare"),
+        headroom => format!(" with {headroom} surplus"),
     };
     format!(
-        "{in_force}{spares} on {} idle gaps of its own and {} of all groups of the cluster, in \
+        "{in_force}{headroom} on {} idle gaps of its own and {} of all groups of the cluster, in \
          the 28 days before {}",
         fit.own_gaps, fit.pooled_gaps, fit.at
     )
@@ -70,12 +70,12 @@ fn next(figures: &GroupFigures) -> String {
         return format!("{} go now", figures.marks);
     }
     match figures.next_at {
-        None if figures.spares > NodeCount::ZERO => {
-            format!("no node would go before more than {} idle", figures.spares)
+        None if figures.headroom > NodeCount::ZERO => {
+            format!("no node would go before more than {} idle", figures.headroom)
         }
         None => "no node would go before one idles that no job waits for".to_owned(),
         Some(at) => format!(
-            "the next node is spare from {at} on, if no more are needed until then{}",
+            "the next node is surplus from {at} on, if no more are needed until then{}",
             bound(figures)
         ),
     }
@@ -112,10 +112,10 @@ fn costs(so_far: &SoFar) -> String {
 pub(crate) fn what_would_change(verdict: &Verdict, figures: Option<&GroupFigures>) -> String {
     match verdict {
         Verdict::Mark(_) => {
-            "a job that lands on it, a person's resume, a pause or a floor keeps it".to_owned()
+            "a job that lands on it, an operator's resume, a pause or a floor keeps it".to_owned()
         }
         Verdict::Leaving { .. } => {
-            "until the delete call is sent, a job, a person, a pause or a floor brings it back"
+            "until the delete call is sent, a job, an operator, a pause or a floor brings it back"
                 .to_owned()
         }
         Verdict::Release(_) => "it may be chosen again after its cool-down".to_owned(),
@@ -127,7 +127,9 @@ pub(crate) fn what_would_change(verdict: &Verdict, figures: Option<&GroupFigures
 fn unless(why: &KeepReason, figures: Option<&GroupFigures>) -> String {
     let text = match why {
         KeepReason::Stopped(_) => "once trimtab may act (`trimtab resume`)",
-        KeepReason::Frozen(_) => "once a person ends the freeze (`trimtab resume --clear-freeze`)",
+        KeepReason::Frozen(_) => {
+            "once an operator ends the freeze (`trimtab resume --clear-freeze`)"
+        }
         KeepReason::BackedOff(backoff) => {
             return format!("at {} at the earliest, when requests are tried again", backoff.until);
         }
@@ -151,7 +153,7 @@ fn unless(why: &KeepReason, figures: Option<&GroupFigures>) -> String {
         KeepReason::ShuttingDown => "by itself: it is on its way out",
         KeepReason::Impaired(_) => "once it is healthy, undrained and idle",
         KeepReason::Arriving(_) => "once it has joined and was idle for τ",
-        KeepReason::Unknown(_) => "once every witness says that it is idle, for τ",
+        KeepReason::Unknown(_) => "once every evidence source says that it is idle, for τ",
         KeepReason::Busy(_) | KeepReason::Active(_) => {
             "once its work is over and as many nodes idle for τ"
         }
@@ -159,7 +161,7 @@ fn unless(why: &KeepReason, figures: Option<&GroupFigures>) -> String {
         KeepReason::CoolingDown { until }
         | KeepReason::TooYoung { until }
         | KeepReason::RecentlyBusy { until } => {
-            return format!("at {until} at the earliest, if it is spare then");
+            return format!("at {until} at the earliest, if it is surplus then");
         }
         KeepReason::WindowOpen { covered_since: Some(since), tau } if !tau.is_forever() => {
             return format!("at {} at the earliest, if it idles until then", *since + *tau);
@@ -169,12 +171,12 @@ fn unless(why: &KeepReason, figures: Option<&GroupFigures>) -> String {
             let next = figures.and_then(|figures| figures.next_at);
             return match next {
                 Some(at) => format!("at {at} or later, if no more nodes are needed until then"),
-                None => "once more nodes idle than waiting jobs and spares take".to_owned(),
+                None => "once more nodes idle than waiting jobs and headroom take".to_owned(),
             };
         }
         KeepReason::Enough(Bound::Floor) => "if min_nodes or a keep window asks for fewer nodes",
         KeepReason::Enough(Bound::ClusterFloor) => "if the cluster's min_nodes asks for fewer",
-        KeepReason::Enough(Bound::BatchBudget) => "with a later request (max_delete_per_batch)",
+        KeepReason::Enough(Bound::RequestBudget) => "with a later request (max_delete_per_request)",
         KeepReason::Enough(Bound::HourBudget) => "later in the hour (max_delete_per_hour)",
         KeepReason::Enough(Bound::DayBudget) => "later in the day (max_delete_per_day)",
         KeepReason::Enough(Bound::LeavingBudget) => {
@@ -195,18 +197,18 @@ mod tests {
     use super::*;
 
     /// What is said of a timer of 10 minutes where 20 would have cost least.
-    fn said(standing: Option<Standing>, in_force: i64) -> String {
+    fn said(standing: Option<TimerInForce>, in_force: i64) -> String {
         let fit = Fit {
             at: Time(0),
             timer: Span::mins(20),
             own_gaps: 7,
             pooled_gaps: 9,
-            spares: NodeCount(1),
+            headroom: NodeCount(1),
         };
         timer(&figures(Some(fit), standing), Span::mins(in_force))
     }
 
-    fn figures(fit: Option<Fit>, standing: Option<Standing>) -> GroupFigures {
+    fn figures(fit: Option<Fit>, standing: Option<TimerInForce>) -> GroupFigures {
         GroupFigures {
             counts: None,
             covered_since: None,
@@ -216,7 +218,7 @@ mod tests {
             upcoming: NodeCount::ZERO,
             waiting: vec![],
             waiting_jobs: 0,
-            spares: NodeCount::ZERO,
+            headroom: NodeCount::ZERO,
             floor: NodeCount::ZERO,
             candidates: NodeCount::ZERO,
             marks: NodeCount::ZERO,
@@ -251,17 +253,17 @@ mod tests {
 
     #[test]
     fn a_timer_is_called_learned_only_where_it_is() {
-        let rests = " with 1 to spare on 7 idle gaps of its own and 9 of all groups of the \
+        let rests = " with 1 surplus on 7 idle gaps of its own and 9 of all groups of the \
                      cluster, in the 28 days before 1970-01-01T00:00:00Z";
         assert_eq!(
             said(None, 10),
             format!("the idle timer τ is 10m; what would have cost least is 20m{rests}")
         );
         assert_eq!(
-            said(Some(Standing::Learned), 20),
+            said(Some(TimerInForce::Learned), 20),
             format!("the idle timer τ is 20m, which would have cost least{rests}")
         );
-        let governed = said(Some(Standing::Governed), 30);
+        let governed = said(Some(TimerInForce::Governed), 30);
         assert!(
             governed.starts_with("the idle timer τ is 30m; what the learned one (20m) has cost"),
             "{governed}"

@@ -1,4 +1,4 @@
-//! `trimtab backtest` as a person and a tool meet it.
+//! `trimtab backtest` as an operator and a tool meet it.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -11,7 +11,7 @@ use serde_json::Value;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Read,
-    /// By id, from a cleared batch.
+    /// By id, from a cleared request.
     Delete,
     /// By count, where every victim is safe.
     Group,
@@ -22,7 +22,7 @@ enum Kind {
 const CALLS: [(&str, Kind, &str); 7] = [
     ("sagemaker:DescribeCluster", Kind::Read, "status, groups, counts, account of the ARN"),
     ("sagemaker:ListClusterNodes", Kind::Read, "the listing every decision rests on"),
-    ("sagemaker:DescribeClusterNode", Kind::Read, "capacity type; the look before handing back"),
+    ("sagemaker:DescribeClusterNode", Kind::Read, "capacity type; the look before releasing"),
     ("cloudwatch:GetMetricData", Kind::Read, "utilization"),
     ("cloudwatch:ListMetrics", Kind::Read, "which series a node has"),
     ("sagemaker:BatchDeleteClusterNodes", Kind::Delete, "the deletion"),

@@ -145,7 +145,7 @@ fn the_log_has_one_event_a_tick_and_a_step_with_the_ledgers_ids() {
             let row = actions.iter().find(|row| row["id"] == action).expect("in the ledger");
             assert_eq!(row["node"], line["node"]);
             if ["delete", "outcome"].contains(&decision) {
-                assert!(line["batch"].as_u64() > Some(0), "{line}");
+                assert!(line["request"].as_u64() > Some(0), "{line}");
             }
             steps.entry(action).or_default().push(decision);
         } else {
@@ -155,7 +155,7 @@ fn the_log_has_one_event_a_tick_and_a_step_with_the_ledgers_ids() {
     }
     assert_eq!(steps.len(), 3);
     for told in steps.values() {
-        assert_eq!(told, &["mark", "fence", "settle", "delete", "outcome", "end"]);
+        assert_eq!(told, &["mark", "cordon", "settle", "delete", "outcome", "end"]);
     }
 }
 
@@ -272,36 +272,36 @@ fn a_stopped_process_says_nothing_any_more() {
     ear.hear("WATCHDOG=1");
 }
 
-// ---- unfence ----
+// ---- uncordon ----
 
 #[test]
-fn unfence_with_nothing_open_needs_no_world_and_exits_0() {
+fn uncordon_with_nothing_open_needs_no_world_and_exits_0() {
     let folder = tempfile::tempdir().expect("a folder");
     let config = policy(folder.path(), |text| text);
-    let unfence = || trimtab(&["unfence", "--config", &config]).output().expect("it runs");
+    let uncordon = || trimtab(&["uncordon", "--config", &config]).output().expect("it runs");
     let state = folder.path().join("trimtab.db");
     for there_is_a_ledger in [false, true] {
-        let output = unfence();
+        let output = uncordon();
         assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-        assert_eq!(text(&output.stdout), "nothing is left to hand back\n");
+        assert_eq!(text(&output.stdout), "nothing is left to release\n");
         assert_eq!(state.exists(), there_is_a_ledger, "it makes no ledger");
         let once = trimtab(&["run", "--once", "--config", &config, "--world", WORLD]).output();
         assert_eq!(once.expect("it runs").status.code(), Some(0));
     }
-    let json = trimtab(&["unfence", "--config", &config, "--output", "json"]).output();
+    let json = trimtab(&["uncordon", "--config", &config, "--output", "json"]).output();
     let json: Value = serde_json::from_slice(&json.expect("it runs").stdout).expect("JSON");
     assert_eq!(json["schema_version"], 1);
-    assert_eq!(json["not_handed_back"], Value::Array(vec![]));
+    assert_eq!(json["not_released"], Value::Array(vec![]));
 }
 
 #[test]
-fn unfence_beside_a_living_daemon_says_so_and_exits_0() {
+fn uncordon_beside_a_living_daemon_says_so_and_exits_0() {
     let folder = tempfile::tempdir().expect("a folder");
     let config = policy(folder.path(), |text| text);
     let mut run = trimtab(&["run", "--real-time", "--config", &config, "--world", WORLD]);
     let service = Service::start(&mut run);
     service.line(|line| line["target"] == "trimtab::tick");
-    let output = trimtab(&["unfence", "--config", &config]).output().expect("it runs");
+    let output = trimtab(&["uncordon", "--config", &config]).output().expect("it runs");
     assert_eq!(output.status.code(), Some(0));
     let said = text(&output.stdout);
     let holder = format!("the daemon is alive (pid {} ", service.process.id());
@@ -309,10 +309,10 @@ fn unfence_beside_a_living_daemon_says_so_and_exits_0() {
 }
 
 #[test]
-fn unfence_with_a_bad_configuration_exits_78() {
+fn uncordon_with_a_bad_configuration_exits_78() {
     let folder = tempfile::tempdir().expect("a folder");
     let config = policy(folder.path(), |text| text.replace("min_nodes", "min_node"));
-    let output = trimtab(&["unfence", "--config", &config]).output().expect("it runs");
+    let output = trimtab(&["uncordon", "--config", &config]).output().expect("it runs");
     assert_eq!(output.status.code(), Some(78));
 }
 
@@ -591,7 +591,7 @@ fn a_real_systemd_starts_watches_and_stops_it() {
     assert_eq!(manager.show("Result"), "success", "{}", manager.log());
     assert_eq!(manager.show("ExecMainStatus"), "0");
     assert!(manager.show("ExecStopPost").contains("status=0"), "{}", manager.show("ExecStopPost"));
-    assert!(manager.log().contains("nothing is left to hand back"), "{}", manager.log());
+    assert!(manager.log().contains("nothing is left to release"), "{}", manager.log());
 
     // A loop that does not get on is killed, and what it left behind is seen to.
     assert!(manager.systemctl(&["start", &manager.unit]).status.success());

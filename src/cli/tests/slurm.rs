@@ -1,4 +1,4 @@
-//! The whole daemon between two that are not ours: it fences on a real Slurm and
+//! The whole daemon between two that are not ours: it cordons on a real Slurm and
 //! deletes, through the AWS SDK, from a simulated cluster with the same nodes.
 
 use std::io::{BufRead, BufReader};
@@ -70,7 +70,7 @@ impl Real {
     fn nodes_but(&self, gone: &[String]) -> String {
         let begun = Instant::now();
         loop {
-            let nodes = self.cluster.person("scontrol", &["show", "node", "-o"]);
+            let nodes = self.cluster.operator("scontrol", &["show", "node", "-o"]);
             let is_there = |name: &String| nodes.contains(&format!("NodeName={name} "));
             if !gone.iter().any(is_there) {
                 return nodes;
@@ -103,7 +103,7 @@ fn idle_nodes_of_a_real_slurm_are_drained_and_deleted_and_a_job_runs_on() {
     let mut real = Real { cluster, simulated: None };
     let path = real.path().to_str().expect("a plain path").to_owned();
     let job = real.cluster.submit(&["-w", "ip-10-0-0-3", "--wrap", "sleep 900"]);
-    real.cluster.person(
+    real.cluster.operator(
         "scontrol",
         &["update", "nodename=ip-10-0-0-5", "state=drain", "reason=fan is loud"],
     );
@@ -167,7 +167,7 @@ post_job_grace = "0s"
     for kept in ["ip-10-0-0-3", "ip-10-0-0-5"] {
         assert!(!gone.contains(&kept.to_owned()), "{kept} was in use: {gone:?}");
     }
-    let shown = real.cluster.person("scontrol", &["show", "job", &job, "-o"]);
+    let shown = real.cluster.operator("scontrol", &["show", "job", &job, "-o"]);
     assert!(shown.contains("JobState=RUNNING") && shown.contains("Restarts=0"), "{shown}");
     // The instances have ended, and HyperPod's agent has taken them out of slurm.conf.
     let nodes = real.nodes_but(&gone);
@@ -175,10 +175,10 @@ post_job_grace = "0s"
     for line in nodes.lines() {
         let name = line.split([' ', '=']).nth(1).expect("a name").to_owned();
         let reason = line.split_once("Reason=").map_or("", |(_, reason)| reason);
-        assert!(!reason.starts_with("trimtab:"), "left fenced: {line}");
+        assert!(!reason.starts_with("trimtab:"), "left cordoned: {line}");
         assert_eq!(reason.starts_with("fan is loud"), name == "ip-10-0-0-5", "{line}");
     }
-    let shown = real.cluster.person("scontrol", &["show", "job", &job, "-o"]);
+    let shown = real.cluster.operator("scontrol", &["show", "job", &job, "-o"]);
     assert!(shown.contains("JobState=RUNNING") && shown.contains("Restarts=0"), "{shown}");
 }
 

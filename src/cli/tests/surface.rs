@@ -1,4 +1,4 @@
-//! The program as a person meets it: exit codes, help, errors, the demo.
+//! The program as an operator meets it: exit codes, help, errors, the demo.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -200,7 +200,7 @@ fn a_second_daemon_on_one_ledger_is_told_who_holds_it() {
 }
 
 #[test]
-fn the_demo_deletes_no_busy_node_and_some_without_the_fence() {
+fn the_demo_deletes_no_busy_node_and_some_without_the_cordon() {
     let folder = tempfile::tempdir().expect("a folder");
     let state = folder.path().join("demo.db");
     let state = state.to_str().expect("a plain path");
@@ -209,7 +209,7 @@ fn the_demo_deletes_no_busy_node_and_some_without_the_fence() {
     assert_eq!(code(&output), 0, "{}", stderr(&output));
     let document: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(document["busy_nodes_deleted"], 0);
-    assert!(document["busy_nodes_deleted_without_fence"].as_u64() > Some(0));
+    assert!(document["busy_nodes_deleted_without_cordon"].as_u64() > Some(0));
     assert!(document["saved_usd_against_never"].as_f64() > Some(5_000.0));
     let again = folder.path().join("again.db");
     let again = again.to_str().expect("a plain path");

@@ -87,13 +87,13 @@ fn what_a_real_slurm_ran_is_exported_and_replayed() {
         }
     };
     // slurmdbd is told every 5 seconds; a run that is requeued sooner can be lost to it.
-    let known = || cluster.person("sacct", &["-n", "-X", "-P", "-o", "state", "-j", &requeued]);
+    let known = || cluster.operator("sacct", &["-n", "-X", "-P", "-o", "state", "-j", &requeued]);
     until("slurmdbd knows that the job runs", &|| known() == "RUNNING");
     // In another second than it began in.
     std::thread::sleep(Duration::from_millis(1100));
-    cluster.person("scontrol", &["requeue", &requeued]);
-    cluster.person("scancel", &[&cancelled]);
-    let queue = || cluster.person("squeue", &["-h", "-a", "-o", "%F"]);
+    cluster.operator("scontrol", &["requeue", &requeued]);
+    cluster.operator("scancel", &[&cancelled]);
+    let queue = || cluster.operator("squeue", &["-h", "-a", "-o", "%F"]);
     until("they end", &|| !queue().lines().any(|job| job == array || job == pair));
 
     // slurmctld tells slurmdbd a little later.

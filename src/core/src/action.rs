@@ -4,7 +4,7 @@
 //!                veto, job landed, pause, timeout, demand
 //!       ┌──────────────────────────────────────────────────┐
 //!       ▼                                                  │
-//! Kept ─► Marked ─► Fencing ─► Settling ─► [gate] ─► look ─┤─► Asking ─► Asked ─► Gone
+//! Kept ─► Marked ─► Cordoning ─► Settling ─► [gate] ─► look ─┤─► Asking ─► Asked ─► Gone
 //!        (intent)  (drain)    (wait)             (read begun       (call)  (confirmed
 //!                                                 after settle)            by listings)
 //! ```
@@ -25,7 +25,7 @@
 //! A call for a whole group ([`Call::Group`]) names a count, not nodes, and
 //! HyperPod picks who goes. Until it is over nobody knows of any one node
 //! whether it is picked, so there what is seen of a single node hands nothing
-//! back: only [`EventKind::CallOver`] does, which [`crate::group_call`] derives
+//! back: only [`EventKind::GroupRequestOver`] does, which [`crate::group_call`] derives
 //! from the counts of the whole group.
 
 use std::fmt;
@@ -33,7 +33,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::BatchId;
+use crate::ids::RequestId;
 use crate::policy::Timing;
 use crate::snapshot::{Claim, InstanceStatus};
 use crate::units::{NodeCount, Span, Time};
@@ -43,7 +43,7 @@ use crate::units::{NodeCount, Span, Time};
 pub const ABSENT_TO_BE_GONE: Span = Span::mins(1);
 
 /// A node whose deletion was refused has to be Running in every complete listing for this
-/// long, and by a single-node read after it, before it is handed back. The same codes that
+/// long, and by a single-node read after it, before it is released. The same codes that
 /// refuse a node (an invalid status, in use, not found) say that somebody else may be
 /// terminating it, and SageMaker's views disagree for one to five minutes.
 pub const RUNNING_AFTER_REFUSAL: Span = Span::mins(6);
@@ -56,12 +56,12 @@ pub enum ActionState {
         /// Since when.
         since: Time,
     },
-    /// The fence was asked for and has not shown yet.
-    Fencing {
+    /// The cordon was asked for and has not shown yet.
+    Cordoning {
         /// Since when.
         since: Time,
     },
-    /// The fence was seen; a look counts when it begins at `until` or later.
+    /// The cordon was seen; a look counts when it begins at `until` or later.
     Settling {
         /// When the settle time is over.
         until: Time,
@@ -69,17 +69,17 @@ pub enum ActionState {
     /// The delete call is about to be sent or on its way.
     Asking {
         /// The request it is part of.
-        batch: BatchId,
+        request: RequestId,
         /// Since when.
         at: Time,
         /// What is asked for.
         #[serde(default)]
-        call: Call,
+        scope: RequestScope,
     },
     /// The delete call was sent, or may have been.
     Asked {
         /// The request it was part of.
-        batch: BatchId,
+        request: RequestId,
         /// Since when.
         at: Time,
         /// What the API said of this node.
@@ -90,9 +90,9 @@ pub enum ActionState {
         running_since: Option<Time>,
         /// What was asked for.
         #[serde(default)]
-        call: Call,
+        scope: RequestScope,
     },
-    /// It is being handed back to the scheduler.
+    /// It is being released to the scheduler.
     Releasing {
         /// Why.
         why: ReleaseReason,
@@ -110,7 +110,7 @@ pub enum ActionState {
 
 /// What a request asks for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Call {
+pub enum RequestScope {
     /// These very nodes, by their ids.
     #[default]
     Named,
@@ -126,10 +126,10 @@ pub enum Call {
 pub enum End {
     /// The node was deleted.
     Gone,
-    /// The node was handed back.
+    /// The node was released.
     Released(ReleaseReason),
-    /// Somebody took our fence away or put theirs over it: hands off.
-    FenceLost,
+    /// Somebody took our cordon away or put theirs over it: hands off.
+    CordonLost,
     /// Another instance bears the node's name now.
     Replaced,
 }
@@ -153,7 +153,7 @@ pub enum Answer {
     NoAnswer,
 }
 
-/// Why a node was handed back.
+/// Why a node was released.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ReleaseReason {
     /// Something laid claim to it.
@@ -168,7 +168,7 @@ pub enum ReleaseReason {
     Demand,
     /// The floor needs it.
     Floor,
-    /// A guard, a gate or a person said no.
+    /// A guard, a gate or an operator said no.
     Vetoed(Arc<str>),
     /// The daemon was paused.
     Paused,
@@ -181,7 +181,7 @@ pub enum ReleaseReason {
     /// No answer came, and it went on running.
     NeverLeft,
     /// The call for its whole group is over, and it is one of those that stay.
-    Spared,
+    NotPicked,
 }
 
 impl fmt::Display for ReleaseReason {
@@ -199,7 +199,7 @@ impl fmt::Display for ReleaseReason {
             Self::TimedOut => f.write_str("a step took too long"),
             Self::RefusedByApi(why) => write!(f, "the API refused: {why}"),
             Self::NeverLeft => f.write_str("no answer came and it went on running"),
-            Self::Spared => f.write_str("the call for its whole group left it"),
+            Self::NotPicked => f.write_str("the call for its whole group left it"),
         }
     }
 }
@@ -222,19 +222,19 @@ pub enum EventKind {
     /// at `look_begun_at`.
     Cleared {
         /// The request.
-        batch: BatchId,
+        request: RequestId,
         /// When the reads behind the clearance began.
         look_begun_at: Time,
         /// What it asks for.
         #[serde(default)]
-        call: Call,
+        scope: RequestScope,
     },
     /// The delete call ended.
     Answered(Answer),
     /// The call for the whole group is over, by the group's own counts, and
     /// this node was not picked, or nothing was done.
-    CallOver(ReleaseReason),
-    /// The node has to be handed back if it still can be.
+    GroupRequestOver(ReleaseReason),
+    /// The node has to be released if it still can be.
     Veto(ReleaseReason),
     /// A deadline named by [`ActionState::deadline`] has passed.
     Deadline,
@@ -253,18 +253,18 @@ pub struct Look {
     /// Before the first of these reads began.
     pub begun_at: Time,
     /// What they say.
-    pub sight: Sight,
+    pub seen_node: NodeSeen,
 }
 
 /// What a tick's reads say of one node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Sight {
+pub enum NodeSeen {
     /// Nothing that counts: the listing was not whole.
     Unread,
     /// A complete listing lacks it.
     Absent {
         /// What the scheduler shows at its name.
-        fence: FenceLook,
+        cordon: OwnCordon,
     },
     /// Another instance bears its name, or it is not the node it was.
     Replaced,
@@ -273,7 +273,7 @@ pub enum Sight {
         /// SageMaker's status.
         status: InstanceStatus,
         /// What the scheduler shows at its name.
-        fence: FenceLook,
+        cordon: OwnCordon,
         /// Whether anything lays claim to it.
         work: Work,
         /// A single-node read, made on purpose, says Running.
@@ -281,14 +281,14 @@ pub enum Sight {
     },
 }
 
-/// What the scheduler shows of our fence.
+/// What the scheduler shows of our cordon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum FenceLook {
+pub enum OwnCordon {
     /// It is there, for this very action.
     Ours,
-    /// The node is not fenced.
+    /// The node is not cordoned.
     Clear,
-    /// The node is fenced, but not by this action.
+    /// The node is cordoned, but not by this action.
     NotOurs,
     /// The scheduler could not be read, or does not know the node.
     Unread,
@@ -311,52 +311,52 @@ pub enum Work {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Effect {
     /// Keep new jobs off the node.
-    Fence,
-    /// Take our fence, and no other, off the node.
+    Cordon,
+    /// Take our cordon, and no other, off the node.
     Release,
     /// Send the request.
-    Delete(BatchId),
-    /// Tell a person.
+    Delete(RequestId),
+    /// Tell an operator.
     Notify(Notice),
 }
 
-/// What a person is told.
+/// What an operator is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Notice {
-    /// Somebody took our fence away.
-    FenceLost,
+    /// Somebody took our cordon away.
+    CordonLost,
     /// An accepted deletion has not finished in time (F23).
     DeletionOverdue,
-    /// A node could not be handed back in time (L2).
+    /// A node could not be released in time (L2).
     ReleaseOverdue,
 }
 
 /// What is the same for an action's whole life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Terms {
-    /// Whether a fence exists. Without one the second look, by the datapoints'
+    /// Whether a cordon exists. Without one the second look, by the datapoints'
     /// own stamps, takes its place.
-    pub fenced: bool,
-    /// From the fence seen (or, without one, from the mark) until a look counts.
+    pub cordoned: bool,
+    /// From the cordon seen (or, without one, from the mark) until a look counts.
     pub settle: Span,
-    /// How long a fence may take to show.
-    pub fencing_timeout: Span,
+    /// How long a cordon may take to show.
+    pub cordon_timeout: Span,
     /// How long after `until` a settled node may wait.
     pub settling_timeout: Span,
-    /// How long an unanswered node must be Running before it is handed back.
+    /// How long an unanswered node must be Running before it is released.
     pub confirm_running: Span,
     /// After how long an unfinished deletion or release is reported.
     pub overdue: Span,
 }
 
 impl Terms {
-    /// Terms under these timings. Without a fence, `settle` must be at least
+    /// Terms under these timings. Without a cordon, `settle` must be at least
     /// one period of the metrics.
-    pub fn new(timing: &Timing, fenced: bool, settle: Span) -> Self {
+    pub fn new(timing: &Timing, cordoned: bool, settle: Span) -> Self {
         Self {
-            fenced,
+            cordoned,
             settle,
-            fencing_timeout: timing.fencing_timeout,
+            cordon_timeout: timing.cordon_timeout,
             settling_timeout: timing.settling_timeout,
             confirm_running: timing.confirm_running.max(Span::mins(15)),
             overdue: timing.deletion_overdue,
@@ -364,8 +364,8 @@ impl Terms {
     }
 
     /// How long a node with this answer must be Running in every complete listing before
-    /// it may be handed back.
-    pub fn running_to_hand_back(&self, answer: &Answer) -> Span {
+    /// it may be released.
+    pub fn running_to_release(&self, answer: &Answer) -> Span {
         match answer {
             Answer::Failed { .. } | Answer::Refused { .. } => {
                 self.confirm_running.min(RUNNING_AFTER_REFUSAL)
@@ -381,7 +381,7 @@ impl ActionState {
         match self {
             Self::Ended { .. } => true,
             Self::Marked { .. }
-            | Self::Fencing { .. }
+            | Self::Cordoning { .. }
             | Self::Settling { .. }
             | Self::Asking { .. }
             | Self::Asked { .. }
@@ -394,7 +394,7 @@ impl ActionState {
         match self {
             Self::Asking { .. } | Self::Asked { .. } => true,
             Self::Marked { .. }
-            | Self::Fencing { .. }
+            | Self::Cordoning { .. }
             | Self::Settling { .. }
             | Self::Releasing { .. }
             | Self::Ended { .. } => false,
@@ -404,12 +404,12 @@ impl ActionState {
     /// Whether a call for its whole group may have been sent and is not over.
     pub const fn is_in_group_call(&self) -> bool {
         match self {
-            Self::Asking { call: Call::Group { .. }, .. }
-            | Self::Asked { call: Call::Group { .. }, .. } => true,
-            Self::Asking { call: Call::Named, .. }
-            | Self::Asked { call: Call::Named, .. }
+            Self::Asking { scope: RequestScope::Group { .. }, .. }
+            | Self::Asked { scope: RequestScope::Group { .. }, .. } => true,
+            Self::Asking { scope: RequestScope::Named, .. }
+            | Self::Asked { scope: RequestScope::Named, .. }
             | Self::Marked { .. }
-            | Self::Fencing { .. }
+            | Self::Cordoning { .. }
             | Self::Settling { .. }
             | Self::Releasing { .. }
             | Self::Ended { .. } => false,
@@ -422,7 +422,7 @@ impl ActionState {
             Self::Asked { answer: Answer::Accepted, .. } => true,
             Self::Asked { .. }
             | Self::Marked { .. }
-            | Self::Fencing { .. }
+            | Self::Cordoning { .. }
             | Self::Settling { .. }
             | Self::Asking { .. }
             | Self::Releasing { .. }
@@ -430,10 +430,10 @@ impl ActionState {
         }
     }
 
-    /// Whether it can still be taken back by a veto.
+    /// Whether it can still be released by a veto.
     pub const fn is_revocable(&self) -> bool {
         match self {
-            Self::Marked { .. } | Self::Fencing { .. } | Self::Settling { .. } => true,
+            Self::Marked { .. } | Self::Cordoning { .. } | Self::Settling { .. } => true,
             Self::Asking { .. }
             | Self::Asked { .. }
             | Self::Releasing { .. }
@@ -445,12 +445,12 @@ impl ActionState {
     pub fn deadline(&self, terms: &Terms) -> Option<Time> {
         match self {
             Self::Marked { since } => Some(*since),
-            Self::Fencing { since } => Some(*since + terms.fencing_timeout),
+            Self::Cordoning { since } => Some(*since + terms.cordon_timeout),
             Self::Settling { until } => Some(*until),
             Self::Asking { .. } | Self::Ended { .. } => None,
             Self::Asked { absent_since: Some(since), .. } => Some(*since + ABSENT_TO_BE_GONE),
             Self::Asked { running_since: Some(since), answer, .. } => {
-                Some(*since + terms.running_to_hand_back(answer))
+                Some(*since + terms.running_to_release(answer))
             }
             Self::Asked { at, .. } => Some(*at + terms.overdue),
             Self::Releasing { since, .. } => Some(*since + terms.overdue),
@@ -462,11 +462,11 @@ impl ActionState {
     pub fn wants_description(&self, terms: &Terms, now: Time) -> bool {
         match self {
             Self::Asked { answer, running_since: Some(since), .. } => {
-                now.since(*since) >= terms.running_to_hand_back(answer)
+                now.since(*since) >= terms.running_to_release(answer)
             }
             Self::Asked { .. }
             | Self::Marked { .. }
-            | Self::Fencing { .. }
+            | Self::Cordoning { .. }
             | Self::Settling { .. }
             | Self::Asking { .. }
             | Self::Releasing { .. }
@@ -478,14 +478,14 @@ impl ActionState {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Marked { .. } => "marked",
-            Self::Fencing { .. } => "fencing",
+            Self::Cordoning { .. } => "cordoning",
             Self::Settling { .. } => "settling",
             Self::Asking { .. } => "asking",
             Self::Asked { .. } => "asked",
             Self::Releasing { .. } => "releasing",
             Self::Ended { end: End::Gone, .. } => "gone",
             Self::Ended { end: End::Released(_), .. } => "released",
-            Self::Ended { end: End::FenceLost, .. } => "fence lost",
+            Self::Ended { end: End::CordonLost, .. } => "cordon lost",
             Self::Ended { end: End::Replaced, .. } => "replaced",
         }
     }
@@ -495,11 +495,20 @@ impl ActionState {
 pub fn step(terms: &Terms, state: ActionState, event: &Event) -> (ActionState, Vec<Effect>) {
     match state {
         ActionState::Marked { since } => marked(terms, since, event),
-        ActionState::Fencing { since } => fencing(terms, since, event),
+        ActionState::Cordoning { since } => cordoning(terms, since, event),
         ActionState::Settling { until } => settling(terms, until, event),
-        ActionState::Asking { batch, at: asked_at, call } => asking(batch, asked_at, call, event),
-        ActionState::Asked { batch, at: asked_at, answer, absent_since, running_since, call } => {
-            let asked = Asked { batch, at: asked_at, answer, absent_since, running_since, call };
+        ActionState::Asking { request, at: asked_at, scope } => {
+            asking(request, asked_at, scope, event)
+        }
+        ActionState::Asked {
+            request,
+            at: asked_at,
+            answer,
+            absent_since,
+            running_since,
+            scope,
+        } => {
+            let asked = Asked { request, at: asked_at, answer, absent_since, running_since, scope };
             asked.step(terms, event)
         }
         ActionState::Releasing { why, since } => releasing(terms, why, since, event),
@@ -507,27 +516,27 @@ pub fn step(terms: &Terms, state: ActionState, event: &Event) -> (ActionState, V
     }
 }
 
-/// Hands the node back. With a fence, that takes a listing which shows the node
+/// Hands the node back. With a cordon, that takes a listing which shows the node
 /// there and not shutting down, and then a call: a node that somebody is
 /// terminating meanwhile must not be given to a job.
 fn release(terms: &Terms, why: ReleaseReason, at: Time) -> (ActionState, Vec<Effect>) {
-    if terms.fenced {
+    if terms.cordoned {
         (ActionState::Releasing { why, since: at }, vec![])
     } else {
         (ActionState::Ended { end: End::Released(why), at }, vec![])
     }
 }
 
-fn lose_fence(at: Time) -> (ActionState, Vec<Effect>) {
-    (ActionState::Ended { end: End::FenceLost, at }, vec![Effect::Notify(Notice::FenceLost)])
+fn lose_cordon(at: Time) -> (ActionState, Vec<Effect>) {
+    (ActionState::Ended { end: End::CordonLost, at }, vec![Effect::Notify(Notice::CordonLost)])
 }
 
-/// The fence may sit on the new instance by now: the driver's sweep takes it off.
+/// The cordon may sit on the new instance by now: the driver's sweep takes it off.
 fn replaced(at: Time) -> (ActionState, Vec<Effect>) {
     (ActionState::Ended { end: End::Replaced, at }, vec![])
 }
 
-/// What a look says while the node can still be taken back: a reason to hand
+/// What a look says while the node can still be released: a reason to hand
 /// it back at once, if there is one.
 fn objection(status: &InstanceStatus, work: &Work) -> Option<ReleaseReason> {
     match status {
@@ -551,24 +560,26 @@ fn objection(status: &InstanceStatus, work: &Work) -> Option<ReleaseReason> {
 fn marked(terms: &Terms, since: Time, event: &Event) -> (ActionState, Vec<Effect>) {
     let at = event.at;
     match &event.kind {
-        EventKind::Look(look) => match &look.sight {
-            Sight::Unread => (ActionState::Marked { since }, vec![]),
-            Sight::Absent { .. } => {
+        EventKind::Look(look) => match &look.seen_node {
+            NodeSeen::Unread => (ActionState::Marked { since }, vec![]),
+            NodeSeen::Absent { .. } => {
                 (ActionState::Ended { end: End::Released(ReleaseReason::Vanished), at }, vec![])
             }
-            Sight::Replaced => (ActionState::Ended { end: End::Replaced, at }, vec![]),
-            Sight::Present { status, fence, work, described_running: _ } => {
+            NodeSeen::Replaced => (ActionState::Ended { end: End::Replaced, at }, vec![]),
+            NodeSeen::Present { status, cordon, work, described_running: _ } => {
                 if let Some(why) = objection(status, work) {
                     return (ActionState::Ended { end: End::Released(why), at }, vec![]);
                 }
-                if !terms.fenced {
+                if !terms.cordoned {
                     return (ActionState::Settling { until: since + terms.settle }, vec![]);
                 }
-                match fence {
-                    FenceLook::Clear => (ActionState::Fencing { since: at }, vec![Effect::Fence]),
-                    FenceLook::Ours => (ActionState::Settling { until: at + terms.settle }, vec![]),
-                    FenceLook::NotOurs => (ActionState::Ended { end: End::FenceLost, at }, vec![]),
-                    FenceLook::Unread => (ActionState::Marked { since }, vec![]),
+                match cordon {
+                    OwnCordon::Clear => {
+                        (ActionState::Cordoning { since: at }, vec![Effect::Cordon])
+                    }
+                    OwnCordon::Ours => (ActionState::Settling { until: at + terms.settle }, vec![]),
+                    OwnCordon::NotOurs => (ActionState::Ended { end: End::CordonLost, at }, vec![]),
+                    OwnCordon::Unread => (ActionState::Marked { since }, vec![]),
                 }
             }
         },
@@ -579,38 +590,38 @@ fn marked(terms: &Terms, since: Time, event: &Event) -> (ActionState, Vec<Effect
             (ActionState::Ended { end: End::Released(ReleaseReason::Paused), at }, vec![])
         }
         EventKind::Started => release(terms, ReleaseReason::Restarted, at),
-        EventKind::Deadline if at.since(since) >= terms.fencing_timeout => {
+        EventKind::Deadline if at.since(since) >= terms.cordon_timeout => {
             (ActionState::Ended { end: End::Released(ReleaseReason::TimedOut), at }, vec![])
         }
         EventKind::Deadline
         | EventKind::Cleared { .. }
-        | EventKind::CallOver(_)
+        | EventKind::GroupRequestOver(_)
         | EventKind::Answered(_)
         | EventKind::ClockStepped(_) => (ActionState::Marked { since }, vec![]),
     }
 }
 
-fn fencing(terms: &Terms, since: Time, event: &Event) -> (ActionState, Vec<Effect>) {
+fn cordoning(terms: &Terms, since: Time, event: &Event) -> (ActionState, Vec<Effect>) {
     let at = event.at;
     match &event.kind {
-        EventKind::Look(look) => match &look.sight {
-            Sight::Unread => (ActionState::Fencing { since }, vec![]),
-            Sight::Absent { .. } => release(terms, ReleaseReason::Vanished, at),
-            Sight::Replaced => replaced(at),
-            Sight::Present { status, fence, work, described_running: _ } => match fence {
-                // Somebody fenced it in the same moment. What the scheduler
+        EventKind::Look(look) => match &look.seen_node {
+            NodeSeen::Unread => (ActionState::Cordoning { since }, vec![]),
+            NodeSeen::Absent { .. } => release(terms, ReleaseReason::Vanished, at),
+            NodeSeen::Replaced => replaced(at),
+            NodeSeen::Present { status, cordon, work, described_running: _ } => match cordon {
+                // Somebody cordoned it in the same moment. What the scheduler
                 // shows is theirs, and ours was never seen.
-                FenceLook::NotOurs => lose_fence(at),
-                FenceLook::Ours | FenceLook::Clear | FenceLook::Unread => {
+                OwnCordon::NotOurs => lose_cordon(at),
+                OwnCordon::Ours | OwnCordon::Clear | OwnCordon::Unread => {
                     if let Some(why) = objection(status, work) {
                         return release(terms, why, at);
                     }
-                    match fence {
-                        FenceLook::Ours => {
+                    match cordon {
+                        OwnCordon::Ours => {
                             (ActionState::Settling { until: at + terms.settle }, vec![])
                         }
-                        FenceLook::Clear | FenceLook::Unread | FenceLook::NotOurs => {
-                            (ActionState::Fencing { since }, vec![])
+                        OwnCordon::Clear | OwnCordon::Unread | OwnCordon::NotOurs => {
+                            (ActionState::Cordoning { since }, vec![])
                         }
                     }
                 }
@@ -619,30 +630,32 @@ fn fencing(terms: &Terms, since: Time, event: &Event) -> (ActionState, Vec<Effec
         EventKind::Veto(why) => release(terms, why.clone(), at),
         EventKind::Paused => release(terms, ReleaseReason::Paused, at),
         EventKind::Started => release(terms, ReleaseReason::Restarted, at),
-        EventKind::Deadline if at.since(since) >= terms.fencing_timeout => {
+        EventKind::Deadline if at.since(since) >= terms.cordon_timeout => {
             release(terms, ReleaseReason::TimedOut, at)
         }
         EventKind::Deadline
         | EventKind::Cleared { .. }
-        | EventKind::CallOver(_)
+        | EventKind::GroupRequestOver(_)
         | EventKind::Answered(_)
-        | EventKind::ClockStepped(_) => (ActionState::Fencing { since }, vec![]),
+        | EventKind::ClockStepped(_) => (ActionState::Cordoning { since }, vec![]),
     }
 }
 
 fn settling(terms: &Terms, until: Time, event: &Event) -> (ActionState, Vec<Effect>) {
     let at = event.at;
     match &event.kind {
-        EventKind::Look(look) => match &look.sight {
-            Sight::Unread => (ActionState::Settling { until }, vec![]),
-            Sight::Absent { .. } => release(terms, ReleaseReason::Vanished, at),
-            Sight::Replaced => replaced(at),
-            Sight::Present { status, fence, work, described_running: _ } => {
-                match fence {
-                    // The fence was seen before, so somebody took it away or
+        EventKind::Look(look) => match &look.seen_node {
+            NodeSeen::Unread => (ActionState::Settling { until }, vec![]),
+            NodeSeen::Absent { .. } => release(terms, ReleaseReason::Vanished, at),
+            NodeSeen::Replaced => replaced(at),
+            NodeSeen::Present { status, cordon, work, described_running: _ } => {
+                match cordon {
+                    // The cordon was seen before, so somebody took it away or
                     // put theirs in its place: hands off.
-                    FenceLook::Clear | FenceLook::NotOurs if terms.fenced => return lose_fence(at),
-                    FenceLook::Clear | FenceLook::NotOurs | FenceLook::Ours | FenceLook::Unread => {
+                    OwnCordon::Clear | OwnCordon::NotOurs if terms.cordoned => {
+                        return lose_cordon(at);
+                    }
+                    OwnCordon::Clear | OwnCordon::NotOurs | OwnCordon::Ours | OwnCordon::Unread => {
                     }
                 }
                 match objection(status, work) {
@@ -651,9 +664,9 @@ fn settling(terms: &Terms, until: Time, event: &Event) -> (ActionState, Vec<Effe
                 }
             }
         },
-        EventKind::Cleared { batch, look_begun_at, call } if *look_begun_at >= until => {
-            let asking = ActionState::Asking { batch: *batch, at, call: *call };
-            (asking, vec![Effect::Delete(*batch)])
+        EventKind::Cleared { request, look_begun_at, scope } if *look_begun_at >= until => {
+            let asking = ActionState::Asking { request: *request, at, scope: *scope };
+            (asking, vec![Effect::Delete(*request)])
         }
         EventKind::Veto(why) => release(terms, why.clone(), at),
         EventKind::Paused => release(terms, ReleaseReason::Paused, at),
@@ -663,49 +676,54 @@ fn settling(terms: &Terms, until: Time, event: &Event) -> (ActionState, Vec<Effe
         }
         EventKind::Deadline
         | EventKind::Cleared { .. }
-        | EventKind::CallOver(_)
+        | EventKind::GroupRequestOver(_)
         | EventKind::Answered(_)
         | EventKind::ClockStepped(_) => (ActionState::Settling { until }, vec![]),
     }
 }
 
-fn asking(batch: BatchId, asked_at: Time, call: Call, event: &Event) -> (ActionState, Vec<Effect>) {
+fn asking(
+    request: RequestId,
+    asked_at: Time,
+    scope: RequestScope,
+    event: &Event,
+) -> (ActionState, Vec<Effect>) {
     let asked = |answer| ActionState::Asked {
-        batch,
+        request,
         at: asked_at,
         answer,
         absent_since: None,
         running_since: None,
-        call,
+        scope,
     };
     match &event.kind {
         EventKind::Answered(answer) => (asked(answer.clone()), vec![]),
         EventKind::Started => (asked(Answer::NoAnswer), vec![]),
         EventKind::ClockStepped(by) => {
-            (ActionState::Asking { batch, at: (asked_at + *by).min(event.at), call }, vec![])
+            (ActionState::Asking { request, at: (asked_at + *by).min(event.at), scope }, vec![])
         }
         EventKind::Look(_)
         | EventKind::Cleared { .. }
-        | EventKind::CallOver(_)
+        | EventKind::GroupRequestOver(_)
         | EventKind::Veto(_)
         | EventKind::Deadline
-        | EventKind::Paused => (ActionState::Asking { batch, at: asked_at, call }, vec![]),
+        | EventKind::Paused => (ActionState::Asking { request, at: asked_at, scope }, vec![]),
     }
 }
 
 struct Asked {
-    batch: BatchId,
+    request: RequestId,
     at: Time,
     answer: Answer,
     absent_since: Option<Time>,
     running_since: Option<Time>,
-    call: Call,
+    scope: RequestScope,
 }
 
 impl Asked {
     fn stay(self) -> (ActionState, Vec<Effect>) {
-        let Self { batch, at, answer, absent_since, running_since, call } = self;
-        (ActionState::Asked { batch, at, answer, absent_since, running_since, call }, vec![])
+        let Self { request, at, answer, absent_since, running_since, scope } = self;
+        (ActionState::Asked { request, at, answer, absent_since, running_since, scope }, vec![])
     }
 
     fn step(mut self, terms: &Terms, event: &Event) -> (ActionState, Vec<Effect>) {
@@ -730,13 +748,13 @@ impl Asked {
                 effects.push(Effect::Notify(Notice::DeletionOverdue));
                 (state, effects)
             }
-            EventKind::CallOver(why) => match (self.call, &self.answer) {
-                (Call::Group { .. }, Answer::Accepted | Answer::NoAnswer) => {
+            EventKind::GroupRequestOver(why) => match (self.scope, &self.answer) {
+                (RequestScope::Group { .. }, Answer::Accepted | Answer::NoAnswer) => {
                     release(terms, why.clone(), event.at)
                 }
                 // A refused call has a way back of its own, by a single-node read.
-                (Call::Group { .. }, Answer::Failed { .. } | Answer::Refused { .. })
-                | (Call::Named, _) => self.stay(),
+                (RequestScope::Group { .. }, Answer::Failed { .. } | Answer::Refused { .. })
+                | (RequestScope::Named, _) => self.stay(),
             },
             EventKind::Deadline
             | EventKind::Cleared { .. }
@@ -751,9 +769,9 @@ impl Asked {
         if look.begun_at < self.at {
             return self.stay();
         }
-        match &look.sight {
-            Sight::Unread => self.stay(),
-            Sight::Absent { .. } | Sight::Replaced => {
+        match &look.seen_node {
+            NodeSeen::Unread => self.stay(),
+            NodeSeen::Absent { .. } | NodeSeen::Replaced => {
                 self.running_since = None;
                 let since = *self.absent_since.get_or_insert(at);
                 if at.since(since) < ABSENT_TO_BE_GONE {
@@ -761,11 +779,11 @@ impl Asked {
                 }
                 (ActionState::Ended { end: End::Gone, at }, vec![])
             }
-            Sight::Present { status, fence, described_running, work: _ } => {
+            NodeSeen::Present { status, cordon, described_running, work: _ } => {
                 self.absent_since = None;
                 match status {
                     InstanceStatus::Running => {
-                        self.still_running(terms, at, *fence, *described_running)
+                        self.still_running(terms, at, *cordon, *described_running)
                     }
                     InstanceStatus::Pending
                     | InstanceStatus::Failure
@@ -785,7 +803,7 @@ impl Asked {
         mut self,
         terms: &Terms,
         at: Time,
-        fence: FenceLook,
+        cordon: OwnCordon,
         described_running: bool,
     ) -> (ActionState, Vec<Effect>) {
         let since = *self.running_since.get_or_insert(at);
@@ -793,25 +811,30 @@ impl Asked {
         if !described_running {
             return self.stay();
         }
-        let long = at.since(since) >= terms.running_to_hand_back(&self.answer);
-        let lost = match fence {
-            FenceLook::Clear | FenceLook::NotOurs => true,
-            FenceLook::Ours | FenceLook::Unread => false,
+        let long = at.since(since) >= terms.running_to_release(&self.answer);
+        let lost = match cordon {
+            OwnCordon::Clear | OwnCordon::NotOurs => true,
+            OwnCordon::Ours | OwnCordon::Unread => false,
         };
-        match (self.call, &self.answer) {
+        match (self.scope, &self.answer) {
             (_, Answer::Failed { code: why } | Answer::Refused { why }) if long => {
                 release(terms, ReleaseReason::RefusedByApi(why.clone()), at)
             }
             (_, Answer::Failed { .. } | Answer::Refused { .. }) => self.stay(),
-            (Call::Named, Answer::NoAnswer) if long => release(terms, ReleaseReason::NeverLeft, at),
-            // The API said yes, so we never hand it back. But where a person has
-            // taken our fence away, or there is none, nothing of ours is left.
-            (_, Answer::Accepted) if long && terms.fenced && lost => lose_fence(at),
-            (Call::Named, Answer::Accepted) if long && !terms.fenced => {
+            (RequestScope::Named, Answer::NoAnswer) if long => {
+                release(terms, ReleaseReason::NeverLeft, at)
+            }
+            // The API said yes, so we never release it. But where an operator has
+            // taken our cordon away, or there is none, nothing of ours is left.
+            (_, Answer::Accepted) if long && terms.cordoned && lost => lose_cordon(at),
+            (RequestScope::Named, Answer::Accepted) if long && !terms.cordoned => {
                 release(terms, ReleaseReason::NeverLeft, at)
             }
             // Of a group call, this one may still be the next to go.
-            (Call::Named | Call::Group { .. }, Answer::NoAnswer | Answer::Accepted) => self.stay(),
+            (
+                RequestScope::Named | RequestScope::Group { .. },
+                Answer::NoAnswer | Answer::Accepted,
+            ) => self.stay(),
         }
     }
 }
@@ -827,21 +850,20 @@ fn releasing(
     let fresh = |look: &Look| look.begun_at >= since;
     let ended = |why| ActionState::Ended { end: End::Released(why), at };
     match &event.kind {
-        EventKind::Look(look) => match &look.sight {
-            Sight::Unread => (stay(why), vec![]),
-            Sight::Replaced => replaced(at),
+        EventKind::Look(look) => match &look.seen_node {
+            NodeSeen::Unread => (stay(why), vec![]),
+            NodeSeen::Replaced => replaced(at),
             // Nothing can run there. A name that gets an instance again with
-            // our fence still on it is swept.
-            Sight::Absent { .. } if fresh(look) => (ended(why), vec![]),
-            Sight::Absent { .. } | Sight::Present { status: InstanceStatus::ShuttingDown, .. } => {
-                (stay(why), vec![])
-            }
-            Sight::Present { fence, .. } => match fence {
-                // The release takes off our own fence and nothing else, so it may
+            // our cordon still on it is swept.
+            NodeSeen::Absent { .. } if fresh(look) => (ended(why), vec![]),
+            NodeSeen::Absent { .. }
+            | NodeSeen::Present { status: InstanceStatus::ShuttingDown, .. } => (stay(why), vec![]),
+            NodeSeen::Present { cordon, .. } => match cordon {
+                // The release takes off our own cordon and nothing else, so it may
                 // be asked for while the scheduler's word is missing or old.
-                FenceLook::Ours | FenceLook::Unread => (stay(why), vec![Effect::Release]),
-                FenceLook::Clear | FenceLook::NotOurs if fresh(look) => (ended(why), vec![]),
-                FenceLook::Clear | FenceLook::NotOurs => (stay(why), vec![]),
+                OwnCordon::Ours | OwnCordon::Unread => (stay(why), vec![Effect::Release]),
+                OwnCordon::Clear | OwnCordon::NotOurs if fresh(look) => (ended(why), vec![]),
+                OwnCordon::Clear | OwnCordon::NotOurs => (stay(why), vec![]),
             },
         },
         EventKind::Deadline if at.since(since) >= terms.overdue => {
@@ -853,7 +875,7 @@ fn releasing(
         EventKind::Started
         | EventKind::Deadline
         | EventKind::Cleared { .. }
-        | EventKind::CallOver(_)
+        | EventKind::GroupRequestOver(_)
         | EventKind::Answered(_)
         | EventKind::Veto(_)
         | EventKind::Paused => (stay(why), vec![]),

@@ -10,9 +10,9 @@ use crate::ids::{GroupName, InstanceId, LedgerId, NodeName};
 use crate::join::Joined;
 use crate::policy::ClusterPolicy;
 use crate::snapshot::{
-    Activity, ClusterDescription, ControllerHost, FenceSight, GroupDescription, GroupFreeze,
+    Activity, ClusterDescription, ControllerHost, CordonStatus, GroupDescription, GroupFreeze,
     GroupView, InstanceStatus, ListedNode, Listing, ListingFault, NameDoubt, NodeListing, NodeView,
-    Role, SchedulerFacts, SchedulerNode, SchedulerSight, SeenFence, Snapshot, Witness, Workload,
+    Reading, Role, SchedulerFacts, SchedulerNode, SchedulerStatus, SeenCordon, Snapshot, Workload,
     WorkloadSource,
 };
 use crate::units::{NodeCount, Time};
@@ -31,12 +31,12 @@ pub struct Reads {
     /// The scheduler, or what went wrong; `None` if the policy names none.
     pub workload: Option<Result<Workload, Arc<str>>>,
     /// What the metrics say; a node that is missing here has none.
-    pub activity: BTreeMap<InstanceId, Witness<Activity>>,
+    pub activity: BTreeMap<InstanceId, Reading<Activity>>,
     /// Single-node reads, made on purpose.
     pub described: BTreeMap<InstanceId, InstanceStatus>,
 }
 
-/// Builds the snapshot. `ledger` tells our fences from others'.
+/// Builds the snapshot. `ledger` tells our cordons from others'.
 pub fn assemble(
     reads: Reads,
     policy: &ClusterPolicy,
@@ -64,7 +64,7 @@ pub fn assemble(
         }
     };
     let owners = owners(&listed);
-    let fences = seen_fences(&scheduler_nodes, &owners);
+    let cordons = seen_cordons(&scheduler_nodes, &owners);
     let mut by_group: BTreeMap<GroupName, Vec<NodeView>> = BTreeMap::new();
     let mut offers: BTreeMap<GroupName, BTreeSet<Arc<str>>> = BTreeMap::new();
     let mut roles = facts.roles;
@@ -82,16 +82,16 @@ pub fn assemble(
         };
         let seen = name.as_ref().and_then(|name| scheduler_nodes.get(name));
         let scheduler = match (&join_doubt, seen) {
-            (Some(_), _) => Witness::Partial,
-            (None, None) => Witness::Absent,
+            (Some(_), _) => Reading::Partial,
+            (None, None) => Reading::Absent,
             (None, Some(seen)) => {
                 if let Some(has) = &seen.offers {
                     offers.entry(node.group.clone()).or_default().extend(has.iter().cloned());
                 }
-                seen.sight.clone()
+                seen.seen_node.clone()
             }
         };
-        let activity = activity.get(&node.id).copied().unwrap_or(Witness::Absent);
+        let activity = activity.get(&node.id).copied().unwrap_or(Reading::Absent);
         by_group.entry(node.group.clone()).or_default().push(NodeView {
             id: node.id,
             launched: node.launched,
@@ -127,7 +127,7 @@ pub fn assemble(
         listing,
         workload: source,
         groups,
-        fences,
+        cordons,
         refuses_large_jobs: facts.refuses_large_jobs,
     }
 }
@@ -169,8 +169,8 @@ fn judge_listing(
 
 /// One scheduler node, by its name.
 struct Seen {
-    sight: Witness<SchedulerSight>,
-    fence: FenceSight,
+    seen_node: Reading<SchedulerStatus>,
+    cordon: CordonStatus,
     offers: Option<BTreeSet<Arc<str>>>,
 }
 
@@ -183,26 +183,24 @@ fn by_name(
 ) -> BTreeMap<NodeName, Seen> {
     let mut seen: BTreeMap<NodeName, Seen> = BTreeMap::new();
     for node in nodes {
-        let fence = match &node.drained {
-            None => FenceSight::Clear,
-            Some(reason) => FenceSight::of_reason(reason, ledger),
+        let cordon = match &node.drained {
+            None => CordonStatus::Clear,
+            Some(reason) => CordonStatus::of_reason(reason, ledger),
         };
-        let sight = match fresh {
-            None => Witness::Stale { at },
-            Some(at) => Witness::Fresh {
+        let seen_node = match fresh {
+            None => Reading::Stale { at },
+            Some(at) => Reading::Fresh {
                 at,
-                value: SchedulerSight {
+                value: SchedulerStatus {
                     condition: node.condition,
                     claims: node.claims,
-                    fence: fence.clone(),
+                    cordon: cordon.clone(),
                 },
             },
         };
-        seen.entry(node.name).and_modify(|first| first.sight = Witness::Partial).or_insert(Seen {
-            sight,
-            fence,
-            offers: node.offers,
-        });
+        seen.entry(node.name)
+            .and_modify(|first| first.seen_node = Reading::Partial)
+            .or_insert(Seen { seen_node, cordon, offers: node.offers });
     }
     seen
 }
@@ -233,22 +231,22 @@ fn owners(listed: &[ListedNode]) -> BTreeMap<NodeName, Owner> {
     owners
 }
 
-fn seen_fences(
+fn seen_cordons(
     nodes: &BTreeMap<NodeName, Seen>,
     owners: &BTreeMap<NodeName, Owner>,
-) -> Vec<SeenFence> {
-    let trimtabs = nodes.iter().filter(|(_, seen)| match seen.fence {
-        FenceSight::Ours { .. } | FenceSight::Foreign { .. } => true,
-        FenceSight::Clear | FenceSight::Recovery | FenceSight::Person { .. } => false,
+) -> Vec<SeenCordon> {
+    let trimtabs = nodes.iter().filter(|(_, seen)| match seen.cordon {
+        CordonStatus::Ours { .. } | CordonStatus::Foreign { .. } => true,
+        CordonStatus::Clear | CordonStatus::Recovery | CordonStatus::Operator { .. } => false,
     });
     trimtabs
-        .map(|(name, seen)| SeenFence {
+        .map(|(name, seen)| SeenCordon {
             name: name.clone(),
             instance: match owners.get(name) {
                 Some(Owner::One(id)) => Some(*id),
                 Some(Owner::Several) | None => None,
             },
-            fence: seen.fence.clone(),
+            cordon: seen.cordon.clone(),
         })
         .collect()
 }
@@ -268,7 +266,7 @@ fn group_freeze(
     let asked = history.actions.values().filter(|a| a.group == *name).filter(|a| match a.state {
         ActionState::Asking { .. } | ActionState::Asked { .. } => true,
         ActionState::Marked { .. }
-        | ActionState::Fencing { .. }
+        | ActionState::Cordoning { .. }
         | ActionState::Settling { .. }
         | ActionState::Releasing { .. }
         | ActionState::Ended { .. } => false,
@@ -277,7 +275,7 @@ fn group_freeze(
     for id in asked.map(|a| a.node).chain(gone) {
         *if is_listed(&id) { &mut still_listed } else { &mut unlisted } += NodeCount(1);
     }
-    let explained = listed.less(still_listed)..=listed + unlisted;
+    let explained = listed.saturating_sub(still_listed)..=listed + unlisted;
     let GroupDescription { current, target, .. } = *description;
     if current != target && !explained.contains(&target) {
         return Some(GroupFreeze::Scaling { current, target });

@@ -13,17 +13,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use crate::action::{ActionState, Call};
+use crate::action::{ActionState, RequestScope};
 use crate::history::{History, OpenAction};
-use crate::ids::{ActionId, BatchId, ClusterName, GroupName, InstanceId};
+use crate::ids::{ActionId, ClusterName, GroupName, InstanceId, RequestId};
 use crate::plan::{Mark, Plan, Release};
 use crate::policy::{
-    BATCH_LIMIT, Capacity, ClusterPolicy, GroupCalls, GroupPolicy, KeepWindow, Regain, TimerChoice,
-    UtilizationRule, WitnessKind,
+    Capacity, ClusterPolicy, EvidenceSource, GroupCalls, GroupPolicy, KeepWindow,
+    REQUEST_NODE_LIMIT, Regain, TimerChoice, UtilizationRule,
 };
 use crate::snapshot::{
-    Activity, ClusterStatus, Condition, Eligible, FenceSight, GroupView, Identity, InstanceStatus,
-    Listing, NodeCapacity, NodeView, Provisioning, Role, Snapshot, Witness, WorkloadSource,
+    Activity, ClusterStatus, Condition, CordonStatus, Eligible, GroupView, Identity,
+    InstanceStatus, Listing, NodeCapacity, NodeView, Provisioning, Reading, Role, Snapshot,
+    WorkloadSource,
 };
 use crate::units::{MilliGpus, NodeCount, Span, Time, UsdPerHour};
 
@@ -44,7 +45,7 @@ impl ApprovedPlan {
         &self.marks
     }
 
-    /// Actions to take back.
+    /// Actions to release.
     pub fn releases(&self) -> &[Release] {
         &self.releases
     }
@@ -87,17 +88,17 @@ pub enum Rule {
     Evidence,
     /// Not protected, cooling down, too young or busy lately.
     LeftAlone,
-    /// Spare all through the idle timer, spares and queue left out.
+    /// Spare all through the idle timer, headroom and queue left out.
     Surplus,
     /// The group's and the cluster's floor.
     Floor,
-    /// Batch, hour, day and share.
+    /// Request, hour, day and share.
     Budget,
     /// Not more at once than may be believed.
     MassChange,
     /// Enough idle nodes stay for jobs that wait now.
     Demand,
-    /// Only open, revocable actions are taken back.
+    /// Only open, revocable actions are released.
     Revocable,
     /// A gate has let it through before the look began.
     Gate,
@@ -106,7 +107,7 @@ pub enum Rule {
     /// A call for the whole group takes all of it or nothing: every node, and
     /// only where the policy lets it.
     WholeGroup,
-    /// `CurrentCount == TargetCount ==` listed `==` fenced, before and after the
+    /// `CurrentCount == TargetCount ==` listed `==` cordoned, before and after the
     /// looks.
     Counts,
 }
@@ -252,13 +253,13 @@ impl Auditor<'_> {
                     && open.next().is_none()
                     && marks.len() == view.nodes.len()
                     && stay > NodeCount::ZERO
-                    && going(marks) > BATCH_LIMIT
+                    && going(marks) > REQUEST_NODE_LIMIT
             }
         };
         self.demand(holds, name, Rule::WholeGroup);
     }
 
-    /// What was marked for a call for the whole group is taken back as a whole.
+    /// What was marked for a call for the whole group is released as a whole.
     fn check_whole_releases(&mut self, releases: &[Release]) {
         let released: BTreeSet<ActionId> = releases.iter().map(|release| release.action).collect();
         let whole: Vec<&OpenAction> = self
@@ -306,7 +307,7 @@ impl Auditor<'_> {
             && idle_since.is_some_and(|since| self.now.since(since) >= group.post_job_grace)
     }
 
-    /// Nodes spare all through the idle timer, less spares and certain demand;
+    /// Nodes spare all through the idle timer, less headroom and certain demand;
     /// `None` while samples do not cover it.
     fn surplus(
         &self,
@@ -342,12 +343,12 @@ impl Auditor<'_> {
                 i64::from(free) + run.departed as i64
             })
             .min()?;
-        let spare = least - last.departed as i64;
+        let surplus_count = least - last.departed as i64;
         let idle_now = last.counts.idle.0;
         let certain = certain_demand(view, group, self.now);
-        let spare_now = i64::from(idle_now) - i64::from(certain);
-        let spare = spare.min(spare_now) - i64::from(group.min_idle_nodes.0);
-        Some(NodeCount(u32::try_from(spare.max(0)).unwrap_or(u32::MAX)))
+        let surplus_now = i64::from(idle_now) - i64::from(certain);
+        let surplus_count = surplus_count.min(surplus_now) - i64::from(group.min_idle_nodes.0);
+        Some(NodeCount(u32::try_from(surplus_count.max(0)).unwrap_or(u32::MAX)))
     }
 
     fn is_in_budget(
@@ -371,20 +372,20 @@ impl Auditor<'_> {
             spent + uncharged + going.get() <= limit.get()
         };
         let size = group.size.0 as usize;
-        // Those that stay are fenced, too, and the share is of what is.
+        // Those that stay are cordoned, too, and the share is of what is.
         let leaving = open.len() + marks.len();
         // A call for the whole group carries any number of nodes, but then it
         // has to take every one that is listed, or to say how many stay.
         let takes_all = uncharged == open.len() && open.len() + marks.len() == view.nodes.len();
-        let batch = match group.group_calls {
-            GroupCalls::ToZero | GroupCalls::WholeGroup if takes_all => group.budgets.per_batch,
+        let request = match group.group_calls {
+            GroupCalls::ToZero | GroupCalls::WholeGroup if takes_all => group.budgets.per_request,
             GroupCalls::Never | GroupCalls::ToZero | GroupCalls::WholeGroup => {
-                group.budgets.per_batch.min(BATCH_LIMIT)
+                group.budgets.per_request.min(REQUEST_NODE_LIMIT)
             }
         };
         let share_of_size = group.budgets.leaving.of_rounded_down(group.size).get();
         let small_group = usize::from(group.budgets.leaving > Default::default() && size > 0);
-        uncharged + going.get() <= batch.get()
+        uncharged + going.get() <= request.get()
             && within(Span::hours(1), group.budgets.per_hour)
             && within(Span::hours(24), group.budgets.per_day)
             && leaving <= share_of_size.max(small_group)
@@ -392,10 +393,10 @@ impl Auditor<'_> {
 }
 
 /// A delete request that may be sent: one cluster, one group, at most 99
-/// fenced (or twice looked at) and clean nodes, and a time by which it is void.
+/// cordoned (or twice looked at) and clean nodes, and a time by which it is void.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClearedBatch {
-    id: BatchId,
+    id: RequestId,
     cluster: ClusterName,
     group: GroupName,
     nodes: Vec<InstanceId>,
@@ -405,7 +406,7 @@ pub struct ClearedBatch {
 
 impl ClearedBatch {
     /// Its id in the ledger.
-    pub fn id(&self) -> BatchId {
+    pub fn id(&self) -> RequestId {
         self.id
     }
 
@@ -439,7 +440,7 @@ impl ClearedBatch {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Clearance {
     /// The request, if any action was cleared.
-    pub batch: Option<ClearedBatch>,
+    pub request: Option<ClearedBatch>,
     /// Actions that have to wait, and for what.
     pub waiting: Vec<(ActionId, Rule)>,
 }
@@ -448,7 +449,7 @@ pub struct Clearance {
 #[derive(Clone, Copy)]
 pub struct Offer<'a> {
     /// The request's id in the ledger.
-    pub id: BatchId,
+    pub id: RequestId,
     /// The group whose settled actions are offered.
     pub group: &'a GroupName,
     /// Whether every gate let an action through before the reads began.
@@ -475,7 +476,8 @@ fn ready_group<'a>(
     else {
         return Err(Rule::GroupCalm);
     };
-    let fresh = now.since(snapshot.begun_at) <= policy.timing.guard && now >= snapshot.begun_at;
+    let fresh =
+        now.since(snapshot.begun_at) <= policy.timing.max_look_age && now >= snapshot.begun_at;
     if !fresh || snapshot.cluster != policy.cluster {
         return Err(Rule::Current);
     }
@@ -526,10 +528,10 @@ pub fn clear(offer: Offer<'_>) -> Clearance {
         Ok((_, group)) => group,
         Err(rule) => {
             let waiting = settled.iter().map(|action| (action.id, rule)).collect();
-            return Clearance { batch: None, waiting };
+            return Clearance { request: None, waiting };
         }
     };
-    let room = room_in_budgets(group_name, group, history, now).min(BATCH_LIMIT);
+    let room = room_in_budgets(group_name, group, history, now).min(REQUEST_NODE_LIMIT);
     let mut nodes = vec![];
     let mut waiting = vec![];
     for action in settled {
@@ -544,15 +546,15 @@ pub fn clear(offer: Offer<'_>) -> Clearance {
             None => nodes.push(action.node),
         }
     }
-    let batch = (!nodes.is_empty()).then(|| ClearedBatch {
+    let request = (!nodes.is_empty()).then(|| ClearedBatch {
         id,
         cluster: policy.cluster.clone(),
         group: group_name.clone(),
         nodes,
         look_begun_at: snapshot.begun_at,
-        expires_at: snapshot.begun_at + policy.timing.guard,
+        expires_at: snapshot.begun_at + policy.timing.max_look_age,
     });
-    Clearance { batch, waiting }
+    Clearance { request, waiting }
 }
 
 /// What keeps one settled action from being cleared, if anything does.
@@ -586,7 +588,7 @@ fn clearance(action: &OpenAction, offer: &Offer<'_>) -> Option<Rule> {
 /// How many nodes go by these marks of one group.
 fn going(marks: &[&Mark]) -> NodeCount {
     let stay = marks.first().and_then(|mark| mark.evidence.remainder);
-    NodeCount::of(marks.len()).less(stay.unwrap_or(NodeCount::ZERO))
+    NodeCount::of(marks.len()).saturating_sub(stay.unwrap_or(NodeCount::ZERO))
 }
 
 fn is_backed_off(history: &History, now: Time) -> bool {
@@ -607,17 +609,19 @@ fn is_paid_as_declared(node: &NodeView, group: &GroupPolicy) -> bool {
 /// before, says nothing about the time after the settle time's end.
 fn is_second_look(node: &NodeView, action: &OpenAction, policy: &ClusterPolicy, now: Time) -> bool {
     let Some(until) = settled_until(&action.state) else { return false };
-    match policy.witness {
-        WitnessKind::Scheduler => match &node.scheduler {
+    match policy.evidence_source {
+        EvidenceSource::Scheduler => match &node.scheduler {
             // A scheduler that repeats an old answer is not a look (S13).
-            Witness::Fresh { at, .. } => {
-                action.terms.fenced && *at >= until && now.since(*at) <= policy.timing.guard
+            Reading::Fresh { at, .. } => {
+                action.terms.cordoned
+                    && *at >= until
+                    && now.since(*at) <= policy.timing.max_look_age
             }
-            Witness::Absent | Witness::Stale { .. } | Witness::Partial => false,
+            Reading::Absent | Reading::Stale { .. } | Reading::Partial => false,
         },
-        WitnessKind::MetricsOnly => match &node.activity {
-            Witness::Fresh { value, .. } => value.to >= until,
-            Witness::Absent | Witness::Stale { .. } | Witness::Partial => false,
+        EvidenceSource::MetricsOnly => match &node.activity {
+            Reading::Fresh { value, .. } => value.to >= until,
+            Reading::Absent | Reading::Stale { .. } | Reading::Partial => false,
         },
     }
 }
@@ -628,7 +632,7 @@ fn is_our_turn(group: &GroupName, snapshot: &Snapshot, history: &History) -> boo
     let in_flight = history.actions.values().filter(|action| match action.state {
         ActionState::Asking { .. } | ActionState::Asked { .. } => true,
         ActionState::Marked { .. }
-        | ActionState::Fencing { .. }
+        | ActionState::Cordoning { .. }
         | ActionState::Settling { .. }
         | ActionState::Releasing { .. }
         | ActionState::Ended { .. } => false,
@@ -650,16 +654,16 @@ fn room_in_budgets(
             history.charges.iter().filter(|c| c.group == *name && now.since(c.at) <= window);
         NodeCount::of(recent.count())
     };
-    let hour = group.budgets.per_hour.less(spent(Span::hours(1)));
-    let day = group.budgets.per_day.less(spent(Span::hours(24)));
-    hour.min(day).min(group.budgets.per_batch)
+    let hour = group.budgets.per_hour.saturating_sub(spent(Span::hours(1)));
+    let day = group.budgets.per_day.saturating_sub(spent(Span::hours(24)));
+    hour.min(day).min(group.budgets.per_request)
 }
 
 fn settled_until(state: &ActionState) -> Option<Time> {
     match state {
         ActionState::Settling { until } => Some(*until),
         ActionState::Marked { .. }
-        | ActionState::Fencing { .. }
+        | ActionState::Cordoning { .. }
         | ActionState::Asking { .. }
         | ActionState::Asked { .. }
         | ActionState::Releasing { .. }
@@ -669,12 +673,12 @@ fn settled_until(state: &ActionState) -> Option<Time> {
 
 fn is_in_group_call(state: &ActionState) -> bool {
     match state {
-        ActionState::Asking { call, .. } | ActionState::Asked { call, .. } => match call {
-            Call::Group { .. } => true,
-            Call::Named => false,
+        ActionState::Asking { scope, .. } | ActionState::Asked { scope, .. } => match scope {
+            RequestScope::Group { .. } => true,
+            RequestScope::Named => false,
         },
         ActionState::Marked { .. }
-        | ActionState::Fencing { .. }
+        | ActionState::Cordoning { .. }
         | ActionState::Settling { .. }
         | ActionState::Releasing { .. }
         | ActionState::Ended { .. } => false,
@@ -683,9 +687,9 @@ fn is_in_group_call(state: &ActionState) -> bool {
 
 fn is_short_of_asking(state: &ActionState) -> bool {
     match state {
-        ActionState::Marked { .. } | ActionState::Fencing { .. } | ActionState::Settling { .. } => {
-            true
-        }
+        ActionState::Marked { .. }
+        | ActionState::Cordoning { .. }
+        | ActionState::Settling { .. } => true,
         ActionState::Asking { .. }
         | ActionState::Asked { .. }
         | ActionState::Releasing { .. }
@@ -694,9 +698,9 @@ fn is_short_of_asking(state: &ActionState) -> bool {
 }
 
 fn cluster_is_calm(snapshot: &Snapshot, policy: &ClusterPolicy, history: &History) -> bool {
-    let source = match policy.witness {
-        WitnessKind::Scheduler => snapshot.workload == WorkloadSource::Complete,
-        WitnessKind::MetricsOnly => match snapshot.workload {
+    let source = match policy.evidence_source {
+        EvidenceSource::Scheduler => snapshot.workload == WorkloadSource::Complete,
+        EvidenceSource::MetricsOnly => match snapshot.workload {
             WorkloadSource::NotConfigured | WorkloadSource::Complete => true,
             WorkloadSource::Failed { .. } | WorkloadSource::Empty => false,
         },
@@ -710,11 +714,11 @@ fn cluster_is_calm(snapshot: &Snapshot, policy: &ClusterPolicy, history: &Histor
             .groups
             .iter()
             .flat_map(|(name, view)| view.nodes.iter().map(move |node| (name, node)));
-        policy.witness == WitnessKind::Scheduler
+        policy.evidence_source == EvidenceSource::Scheduler
             && nodes.any(|(name, node)| match &node.scheduler {
-                Witness::Fresh { value, .. } => value.fence == FenceSight::Recovery,
-                Witness::Absent => lost(name, &node.id),
-                Witness::Stale { .. } | Witness::Partial => true,
+                Reading::Fresh { value, .. } => value.cordon == CordonStatus::Recovery,
+                Reading::Absent => lost(name, &node.id),
+                Reading::Stale { .. } | Reading::Partial => true,
             })
     };
     let state = snapshot.state.as_ref().is_some_and(|state| {
@@ -771,32 +775,34 @@ fn has_identity(node: &NodeView, identity: &Identity) -> bool {
 }
 
 /// Positive, fresh evidence that nothing lays claim to a node, and that it bears
-/// the fence of this action, or no fence at all.
+/// the cordon of this action, or no cordon at all.
 fn is_idle(
     node: &NodeView,
-    fenced_for: Option<ActionId>,
+    cordoned_for: Option<ActionId>,
     policy: &ClusterPolicy,
     group: &GroupPolicy,
 ) -> bool {
-    let is_as_meant = |fence: &FenceSight| match fenced_for {
-        None => *fence == FenceSight::Clear,
-        Some(action) => fence.is_for(action),
+    let is_as_meant = |cordon: &CordonStatus| match cordoned_for {
+        None => *cordon == CordonStatus::Clear,
+        Some(action) => cordon.is_for(action),
     };
     let by_scheduler = match &node.scheduler {
-        Witness::Fresh { value, .. } => {
-            value.condition == Condition::Up && value.claims.is_empty() && is_as_meant(&value.fence)
+        Reading::Fresh { value, .. } => {
+            value.condition == Condition::Up
+                && value.claims.is_empty()
+                && is_as_meant(&value.cordon)
         }
-        Witness::Absent | Witness::Stale { .. } | Witness::Partial => false,
+        Reading::Absent | Reading::Stale { .. } | Reading::Partial => false,
     };
     let by_metrics = |rule: &UtilizationRule| match &node.activity {
-        Witness::Fresh { value, .. } => is_quiet(value, rule),
-        Witness::Absent | Witness::Stale { .. } | Witness::Partial => false,
+        Reading::Fresh { value, .. } => is_quiet(value, rule),
+        Reading::Absent | Reading::Stale { .. } | Reading::Partial => false,
     };
-    match (policy.witness, &group.utilization) {
-        (WitnessKind::Scheduler, None) => by_scheduler,
-        (WitnessKind::Scheduler, Some(rule)) => by_scheduler && by_metrics(rule),
-        (WitnessKind::MetricsOnly, Some(rule)) => by_metrics(rule),
-        (WitnessKind::MetricsOnly, None) => false,
+    match (policy.evidence_source, &group.utilization) {
+        (EvidenceSource::Scheduler, None) => by_scheduler,
+        (EvidenceSource::Scheduler, Some(rule)) => by_scheduler && by_metrics(rule),
+        (EvidenceSource::MetricsOnly, Some(rule)) => by_metrics(rule),
+        (EvidenceSource::MetricsOnly, None) => false,
     }
 }
 
@@ -820,15 +826,15 @@ fn count_live(
         if !running || gone || history.actions.contains_key(&node.id) {
             return false;
         }
-        match policy.witness {
-            WitnessKind::Scheduler => match &node.scheduler {
-                Witness::Fresh { value, .. } => {
-                    value.condition == Condition::Up && value.fence == FenceSight::Clear
+        match policy.evidence_source {
+            EvidenceSource::Scheduler => match &node.scheduler {
+                Reading::Fresh { value, .. } => {
+                    value.condition == Condition::Up && value.cordon == CordonStatus::Clear
                 }
-                Witness::Absent | Witness::Stale { .. } | Witness::Partial => false,
+                Reading::Absent | Reading::Stale { .. } | Reading::Partial => false,
             },
-            WitnessKind::MetricsOnly => match (&node.activity, &group.utilization) {
-                (Witness::Fresh { value, .. }, Some(rule)) => {
+            EvidenceSource::MetricsOnly => match (&node.activity, &group.utilization) {
+                (Reading::Fresh { value, .. }, Some(rule)) => {
                     let active =
                         value.utilization >= rule.idle_below || value.memory >= rule.memory_below;
                     active || is_quiet(value, rule)
@@ -862,7 +868,7 @@ fn break_even(group: &GroupPolicy) -> Option<Span> {
         Regain::Scarce { accepted_risk: Some(risk) } => risk.0,
         Regain::Scarce { accepted_risk: None } | Regain::Plentiful => 0,
     };
-    let extra_usd = i128::from(group.wake_failure_cost.0) + i128::from(risk);
+    let extra_usd = i128::from(group.boot_failure_cost.0) + i128::from(risk);
     let hour_ms = i128::from(Span::hours(1).0);
     let extra = extra_usd * hour_ms / i128::from(price.0);
     let waiting = i128::from(boot.0) * i128::from(group.delay_value.0) / 10;

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{BatchId, ClusterName};
+use crate::ids::{ClusterName, RequestId};
 use crate::units::{Span, Time};
 
 /// Why a whole request was refused, as far as the answer proves it.
@@ -62,22 +62,22 @@ impl Refusal {
             // Quotas of mutating calls are low and shared with everybody in the
             // account; they fill up again within minutes.
             Self::Throttled => Pace { first: Span::mins(2), longest: Span::mins(30) },
-            // Only a person can change these, and every try fences nodes for
+            // Only an operator can change these, and every try cordons nodes for
             // nothing.
             Self::Denied | Self::NotFound => {
                 Pace { first: Span::mins(15), longest: Span::hours(6) }
             }
-            // Most credentials are renewed by themselves, a person's session is not.
+            // Most credentials are renewed by themselves, an operator's session is not.
             Self::ExpiredCredentials => Pace { first: Span::mins(5), longest: Span::hours(1) },
-            // Nobody knows what would help, so rarely, and a person is told.
+            // Nobody knows what would help, so rarely, and an operator is told.
             Self::Unknown => Pace { first: Span::mins(10), longest: Span::hours(6) },
-            // Nothing reached the API. The nodes are handed back and cool down.
+            // Nothing reached the API. The nodes are released and cool down.
             Self::NotSent => return None,
         })
     }
 
-    /// Whether only a person can help, or has to find out.
-    pub const fn wants_a_person(self) -> bool {
+    /// Whether only an operator can help, or has to find out.
+    pub const fn wants_an_operator(self) -> bool {
         match self {
             Self::Denied | Self::ExpiredCredentials | Self::NotFound | Self::Unknown => true,
             Self::Conflict | Self::Throttled | Self::NotSent => false,
@@ -126,7 +126,7 @@ impl fmt::Display for Backoff {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
     /// The request.
-    pub batch: BatchId,
+    pub request: RequestId,
     /// When.
     pub at: Time,
     /// Why.
@@ -154,7 +154,7 @@ pub fn after(before: Option<Backoff>, refused: &Refused, cluster: &ClusterName) 
         cause: refused.cause,
         why: shortened(&refused.why, WHY_LIMIT),
         at: refused.at,
-        until: refused.at + delay + spread(delay, cluster, refused.batch),
+        until: refused.at + delay + spread(delay, cluster, refused.request),
         refused: in_a_row,
     })
 }
@@ -174,8 +174,8 @@ pub fn shortened(text: &Arc<str>, limit: usize) -> Arc<str> {
 /// A part of the delay that differs from cluster to cluster and from request to
 /// request, so that many clusters of one account do not come back at once: a
 /// hash (FNV-1a) instead of chance, so that a replay is the same.
-fn spread(delay: Span, cluster: &ClusterName, batch: BatchId) -> Span {
-    let bytes = cluster.as_str().bytes().chain(batch.0.to_be_bytes());
+fn spread(delay: Span, cluster: &ClusterName, request: RequestId) -> Span {
+    let bytes = cluster.as_str().bytes().chain(request.0.to_be_bytes());
     let hash = bytes.fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });
@@ -187,8 +187,8 @@ fn spread(delay: Span, cluster: &ClusterName, batch: BatchId) -> Span {
 mod tests {
     use super::*;
 
-    fn refused(batch: u64, at: Time, cause: Refusal) -> Refused {
-        Refused { batch: BatchId(batch), at, cause, why: "no".into() }
+    fn refused(request: u64, at: Time, cause: Refusal) -> Refused {
+        Refused { request: RequestId(request), at, cause, why: "no".into() }
     }
 
     fn cluster() -> ClusterName {
@@ -201,8 +201,8 @@ mod tests {
             let mut backoff = None;
             let mut delays = vec![];
             let mut at = Time(0);
-            for batch in 1..30 {
-                backoff = after(backoff, &refused(batch, at, cause), &cluster());
+            for request in 1..30 {
+                backoff = after(backoff, &refused(request, at, cause), &cluster());
                 let Some(backoff) = &backoff else { break };
                 delays.push(backoff.until.since(at));
                 at = backoff.until;

@@ -4,13 +4,13 @@ use crate::action::ActionState;
 use crate::history::History;
 use crate::ids::GroupName;
 use crate::plan::Bound;
-use crate::policy::{BATCH_LIMIT, GroupPolicy};
+use crate::policy::{GroupPolicy, REQUEST_NODE_LIMIT};
 use crate::units::{NodeCount, Span, Time};
 
 /// What one request can ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RequestLimit {
-    /// So many ids ([`BATCH_LIMIT`]).
+    /// So many ids ([`REQUEST_NODE_LIMIT`]).
     Ids,
     /// A count, for the whole group: any number.
     Count,
@@ -30,7 +30,7 @@ pub fn remaining(
         match action.state {
             ActionState::Ended { .. } => continue,
             ActionState::Marked { .. }
-            | ActionState::Fencing { .. }
+            | ActionState::Cordoning { .. }
             | ActionState::Settling { .. } => uncharged += NodeCount(1),
             ActionState::Asking { .. }
             | ActionState::Asked { .. }
@@ -40,17 +40,17 @@ pub fn remaining(
     }
     let spent = |window| history.charged(name, window, now) + uncharged;
     let budgets = &policy.budgets;
-    let batch = match limit {
-        RequestLimit::Ids => budgets.per_batch.min(BATCH_LIMIT),
-        RequestLimit::Count => budgets.per_batch,
+    let request = match limit {
+        RequestLimit::Ids => budgets.per_request.min(REQUEST_NODE_LIMIT),
+        RequestLimit::Count => budgets.per_request,
     };
-    // No more is fenced than the next request carries.
+    // No more is cordoned than the next request carries.
     let leaving = leaving_limit(policy);
     [
-        (batch.less(uncharged), Bound::BatchBudget),
-        (budgets.per_hour.less(spent(Span::hours(1))), Bound::HourBudget),
-        (budgets.per_day.less(spent(Span::hours(24))), Bound::DayBudget),
-        (leaving.less(open), Bound::LeavingBudget),
+        (request.saturating_sub(uncharged), Bound::RequestBudget),
+        (budgets.per_hour.saturating_sub(spent(Span::hours(1))), Bound::HourBudget),
+        (budgets.per_day.saturating_sub(spent(Span::hours(24))), Bound::DayBudget),
+        (leaving.saturating_sub(open), Bound::LeavingBudget),
     ]
 }
 

@@ -12,12 +12,12 @@ use crate::floors;
 use crate::history::{FreezeReason, History, MassTurn};
 use crate::ids::{GroupName, InstanceId};
 use crate::plan::{Doubt, Impairment, KeepReason, Usage};
-use crate::policy::{ClusterPolicy, GroupPolicy, UtilizationRule, WitnessKind};
+use crate::policy::{ClusterPolicy, EvidenceSource, GroupPolicy, UtilizationRule};
 use crate::rule::learned::{self, Learner};
-use crate::rule::{self, Class, Counts, Member, Sample, wake_cost};
+use crate::rule::{self, Class, Counts, Member, Sample, boot_cost};
 use crate::snapshot::{
-    Activity, Condition, FenceSight, GroupView, InstanceStatus, Listing, NodeView, Role, Snapshot,
-    Witness, WorkloadSource,
+    Activity, Condition, CordonStatus, GroupView, InstanceStatus, Listing, NodeView, Reading, Role,
+    Snapshot, WorkloadSource,
 };
 use crate::units::{NodeCount, Span, Time};
 
@@ -48,7 +48,7 @@ pub struct GroupCensus {
 
 /// Why a snapshot is not a sample.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Gap {
+pub enum SampleGap {
     /// The cluster or its nodes could not be read whole.
     Nodes,
     /// The scheduler could not be read whole.
@@ -68,26 +68,30 @@ pub struct Classified {
 ///
 /// # Errors
 /// When it is not a sample; the caller then ends every group's window.
-pub fn take(snapshot: &Snapshot, policy: &ClusterPolicy, history: &History) -> Result<Census, Gap> {
+pub fn take(
+    snapshot: &Snapshot,
+    policy: &ClusterPolicy,
+    history: &History,
+) -> Result<Census, SampleGap> {
     if snapshot.state.is_none() || snapshot.listing != Listing::Complete {
-        return Err(Gap::Nodes);
+        return Err(SampleGap::Nodes);
     }
-    match (&snapshot.workload, policy.witness) {
+    match (&snapshot.workload, policy.evidence_source) {
         (WorkloadSource::Complete, _)
-        | (WorkloadSource::NotConfigured, WitnessKind::MetricsOnly) => {}
-        (other, _) => return Err(Gap::Workload(other.clone())),
+        | (WorkloadSource::NotConfigured, EvidenceSource::MetricsOnly) => {}
+        (other, _) => return Err(SampleGap::Workload(other.clone())),
     }
     // An answer as old as this is the source's failure, not the nodes' turning
-    // unknown: it ends the windows, and no person has to clear anything.
+    // unknown: it ends the windows, and no operator has to clear anything.
     let mut nodes = snapshot.groups.values().flat_map(|group| &group.nodes);
-    if policy.witness == WitnessKind::Scheduler
+    if policy.evidence_source == EvidenceSource::Scheduler
         && let Some(at) = nodes.find_map(|node| match node.scheduler {
-            Witness::Stale { at } => Some(at),
-            Witness::Absent | Witness::Partial | Witness::Fresh { .. } => None,
+            Reading::Stale { at } => Some(at),
+            Reading::Absent | Reading::Partial | Reading::Fresh { .. } => None,
         })
     {
         let why = format!("its answer is of {at}").into();
-        return Err(Gap::Workload(WorkloadSource::Failed { why }));
+        return Err(SampleGap::Workload(WorkloadSource::Failed { why }));
     }
     let mut groups = BTreeMap::new();
     let mut turns = Turns::default();
@@ -153,7 +157,7 @@ fn count_group(
         // One that was gone and shows again may still be on its way out.
         let gone = history.gone.iter().any(|gone| gone.node == node.id);
         let open = gone || history.actions.contains_key(&node.id);
-        let class = classify(node, open, member, policy.witness, group_policy).class;
+        let class = classify(node, open, member, policy.evidence_source, group_policy).class;
         *match class {
             Class::Leaving => &mut counts.leaving,
             Class::Impaired => &mut counts.impaired,
@@ -178,7 +182,7 @@ fn count_group(
             Some(Member { idle_since: Some(since), .. }) if watched => *since,
             Some(_) | None => at,
         });
-        let joined = member.is_some_and(|m| m.joined) || !matches!(node.scheduler, Witness::Absent);
+        let joined = member.is_some_and(|m| m.joined) || !matches!(node.scheduler, Reading::Absent);
         members.insert(node.id, Member { class, idle_since, joined });
     }
     if let Some(state) = before {
@@ -202,13 +206,13 @@ fn count_group(
         before.map_or(NodeCount::ZERO, |s| s.largest).max(NodeCount::of(view.nodes.len()));
     if let Some(queue) = Queue::of(view) {
         // More nodes than the whole group has cannot be taken.
-        let room = largest.max(group_policy.size).less(counts.busy + counts.unknown);
+        let room = largest.max(group_policy.size).saturating_sub(counts.busy + counts.unknown);
         counts.queued = demand::queued(queue, group_policy, largest, at).min(room);
         // A look further ahead than T* tells nothing of use (algorithms.md R4).
-        let lookahead = wake_cost(group_policy).map_or(Span::ZERO, |cost| cost.break_even);
+        let lookahead = boot_cost(group_policy).map_or(Span::ZERO, |cost| cost.break_even);
         let lookahead = group_policy.queue_lookahead.min(lookahead);
         let upcoming = demand::upcoming(queue, group_policy, largest, at, lookahead);
-        counts.upcoming = upcoming.min(room.less(counts.queued));
+        counts.upcoming = upcoming.min(room.saturating_sub(counts.queued));
     }
     GroupCensus { sample: Sample { at, counts, departed }, members }
 }
@@ -218,7 +222,7 @@ pub fn classify(
     node: &NodeView,
     open_action: bool,
     member: Option<&Member>,
-    witness: WitnessKind,
+    evidence_source: EvidenceSource,
     policy: &GroupPolicy,
 ) -> Classified {
     let of = |class, why| Classified { class, why: Some(why) };
@@ -241,16 +245,16 @@ pub fn classify(
         | InstanceStatus::Failure
         | InstanceStatus::ShuttingDown => return arriving(),
     }
-    match witness {
-        WitnessKind::Scheduler => match &node.scheduler {
-            Witness::Absent if member.is_some_and(|m| m.joined) => unknown(Doubt::SchedulerLost),
-            Witness::Absent => arriving(),
-            Witness::Stale { .. } => unknown(Doubt::SchedulerStale),
-            Witness::Partial => match &node.join_doubt {
+    match evidence_source {
+        EvidenceSource::Scheduler => match &node.scheduler {
+            Reading::Absent if member.is_some_and(|m| m.joined) => unknown(Doubt::SchedulerLost),
+            Reading::Absent => arriving(),
+            Reading::Stale { .. } => unknown(Doubt::SchedulerStale),
+            Reading::Partial => match &node.join_doubt {
                 Some(doubt) => unknown(Doubt::Name(doubt.clone())),
                 None => unknown(Doubt::SchedulerPartial),
             },
-            Witness::Fresh { value, .. } => match (value.condition, value.claims.first()) {
+            Reading::Fresh { value, .. } => match (value.condition, value.claims.first()) {
                 (Condition::Joining, _) => arriving(),
                 (Condition::Up | Condition::Down, Some(claim)) => {
                     of(Class::Busy, KeepReason::Busy(claim.clone()))
@@ -260,11 +264,11 @@ pub fn classify(
                 }
             },
         },
-        WitnessKind::MetricsOnly => match (&policy.utilization, &node.activity) {
-            (None, _) | (_, Witness::Absent) => unknown(Doubt::MetricsAbsent),
-            (_, Witness::Stale { .. }) => unknown(Doubt::MetricsStale),
-            (_, Witness::Partial) => unknown(Doubt::MetricsPartial),
-            (Some(rule), Witness::Fresh { value, .. }) => match activity_objection(value, rule) {
+        EvidenceSource::MetricsOnly => match (&policy.utilization, &node.activity) {
+            (None, _) | (_, Reading::Absent) => unknown(Doubt::MetricsAbsent),
+            (_, Reading::Stale { .. }) => unknown(Doubt::MetricsStale),
+            (_, Reading::Partial) => unknown(Doubt::MetricsPartial),
+            (Some(rule), Reading::Fresh { value, .. }) => match activity_objection(value, rule) {
                 None => Classified { class: Class::Idle, why: None },
                 Some(why @ KeepReason::Active(_)) => of(Class::Busy, why),
                 Some(why) => of(Class::Unknown, why),
@@ -277,16 +281,16 @@ fn impairment(node: &NodeView) -> Option<Impairment> {
     if node.status == InstanceStatus::Failure {
         return Some(Impairment::Failed);
     }
-    let sight = node.scheduler.fresh()?;
-    match &sight.fence {
-        FenceSight::Recovery => return Some(Impairment::InRecovery),
-        FenceSight::Person { reason } => return Some(Impairment::Drained(Arc::clone(reason))),
-        FenceSight::Foreign { .. } | FenceSight::Ours { .. } => {
-            return Some(Impairment::StrayFence);
+    let seen_node = node.scheduler.fresh()?;
+    match &seen_node.cordon {
+        CordonStatus::Recovery => return Some(Impairment::InRecovery),
+        CordonStatus::Operator { reason } => return Some(Impairment::Drained(Arc::clone(reason))),
+        CordonStatus::Foreign { .. } | CordonStatus::Ours { .. } => {
+            return Some(Impairment::StrayCordon);
         }
-        FenceSight::Clear => {}
+        CordonStatus::Clear => {}
     }
-    (sight.condition == Condition::Down).then_some(Impairment::Down)
+    (seen_node.condition == Condition::Down).then_some(Impairment::Down)
 }
 
 /// What speaks against calling these metrics idle: work, or too short a run.

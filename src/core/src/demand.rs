@@ -45,7 +45,7 @@ pub fn upcoming(
     lookahead: Span,
 ) -> NodeCount {
     let by_then = nodes_by(queue, policy, largest, now + lookahead);
-    by_then.less(queued(queue, policy, largest, now))
+    by_then.saturating_sub(queued(queue, policy, largest, now))
 }
 
 /// Waiting jobs that could run in this group by then, and so hold nodes of it.

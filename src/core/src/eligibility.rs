@@ -1,15 +1,15 @@
 //! Which nodes may be chosen at all. Each guard says no with a reason, and the
-//! order of the guards is the order in which a person would ask.
+//! order of the guards is the order in which an operator would ask.
 
 use crate::census::{activity_objection, classify};
 use crate::history::History;
 use crate::ids::GroupName;
 use crate::plan::{Doubt, KeepReason};
-use crate::policy::{ClusterPolicy, GroupPolicy, Regain, WitnessKind};
+use crate::policy::{ClusterPolicy, EvidenceSource, GroupPolicy, Regain};
 use crate::rule::{Class, Member};
 use crate::snapshot::{
-    ClusterStatus, FenceSight, GroupView, Listing, NodeCapacity, NodeView, Provisioning, Role,
-    Snapshot, Witness, WorkloadSource,
+    ClusterStatus, CordonStatus, GroupView, Listing, NodeCapacity, NodeView, Provisioning, Reading,
+    Role, Snapshot, WorkloadSource,
 };
 use crate::units::Time;
 
@@ -33,9 +33,9 @@ pub fn cluster_objection(
     if let Listing::Lost(fault) = &snapshot.listing {
         return Some(KeepReason::ListingLost(fault.clone()));
     }
-    match (&snapshot.workload, policy.witness) {
+    match (&snapshot.workload, policy.evidence_source) {
         (WorkloadSource::Complete, _)
-        | (WorkloadSource::NotConfigured, WitnessKind::MetricsOnly) => {}
+        | (WorkloadSource::NotConfigured, EvidenceSource::MetricsOnly) => {}
         (source, _) => return Some(KeepReason::WorkloadUnread(source.clone())),
     }
     // A classic cluster shows `Updating` while our own request runs; then
@@ -50,7 +50,7 @@ pub fn cluster_objection(
         return Some(KeepReason::RivalAutoscaler);
     }
     if state.provisioning == Provisioning::Classic
-        && policy.witness == WitnessKind::Scheduler
+        && policy.evidence_source == EvidenceSource::Scheduler
         && recovery_under_way(snapshot, history)
     {
         return Some(KeepReason::RecoveryUnderWay);
@@ -64,9 +64,9 @@ fn recovery_under_way(snapshot: &Snapshot, history: &History) -> bool {
     snapshot.groups.iter().any(|(name, view)| {
         let members = history.groups.get(name).map(|state| &state.members);
         view.nodes.iter().any(|node| match &node.scheduler {
-            Witness::Fresh { value, .. } => value.fence == FenceSight::Recovery,
-            Witness::Stale { .. } | Witness::Partial => true,
-            Witness::Absent => members.and_then(|m| m.get(&node.id)).is_some_and(|m| m.joined),
+            Reading::Fresh { value, .. } => value.cordon == CordonStatus::Recovery,
+            Reading::Stale { .. } | Reading::Partial => true,
+            Reading::Absent => members.and_then(|m| m.get(&node.id)).is_some_and(|m| m.joined),
         })
     })
 }
@@ -129,7 +129,7 @@ pub fn node_objection(
     let member: Option<&Member> = history.groups.get(group).and_then(|s| s.members.get(&node.id));
     // One that was gone and shows again may still be on its way out.
     let gone = history.gone.iter().any(|gone| gone.node == node.id);
-    let classified = classify(node, gone, member, policy.witness, group_policy);
+    let classified = classify(node, gone, member, policy.evidence_source, group_policy);
     if classified.class != Class::Idle {
         return Err(classified.why.unwrap_or(KeepReason::Unknown(Doubt::SchedulerPartial)));
     }
@@ -161,10 +161,10 @@ pub fn node_objection(
     }
     if let Some(rule) = &group_policy.utilization {
         let objection = match &node.activity {
-            Witness::Absent => Some(KeepReason::Unknown(Doubt::MetricsAbsent)),
-            Witness::Stale { .. } => Some(KeepReason::Unknown(Doubt::MetricsStale)),
-            Witness::Partial => Some(KeepReason::Unknown(Doubt::MetricsPartial)),
-            Witness::Fresh { value, .. } => activity_objection(value, rule),
+            Reading::Absent => Some(KeepReason::Unknown(Doubt::MetricsAbsent)),
+            Reading::Stale { .. } => Some(KeepReason::Unknown(Doubt::MetricsStale)),
+            Reading::Partial => Some(KeepReason::Unknown(Doubt::MetricsPartial)),
+            Reading::Fresh { value, .. } => activity_objection(value, rule),
         };
         if let Some(why) = objection {
             return Err(why);

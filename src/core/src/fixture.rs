@@ -15,7 +15,7 @@ pub(crate) fn group() -> GroupPolicy {
         keep_windows: vec![],
         lookahead: Span::hours(24),
         budgets: Budgets {
-            per_batch: NodeCount(99),
+            per_request: NodeCount(99),
             per_hour: NodeCount(1000),
             per_day: NodeCount(1000),
             leaving: Share::ALL,
@@ -26,7 +26,7 @@ pub(crate) fn group() -> GroupPolicy {
         boot: Some(Span::mins(10)),
         billed_after_delete: Span::ZERO,
         delay_value: Factor::ONE,
-        wake_failure_cost: Usd::ZERO,
+        boot_failure_cost: Usd::ZERO,
         timer: TimerChoice::BreakEven,
         queue_lookahead: Span::mins(10),
         min_age: Span::ZERO,

@@ -23,9 +23,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::action::{ActionState, Answer, Call, ReleaseReason};
+use crate::action::{ActionState, Answer, ReleaseReason, RequestScope};
 use crate::history::{History, OpenAction};
-use crate::ids::{BatchId, GroupName, InstanceId};
+use crate::ids::{GroupName, InstanceId, RequestId};
 use crate::snapshot::{
     ClusterStatus, GroupView, InstanceStatus, Listing, NodeView, Role, Snapshot,
 };
@@ -54,19 +54,19 @@ pub fn over(snapshot: &Snapshot, history: &History) -> Vec<(InstanceId, ReleaseR
     if !calm || snapshot.listing != Listing::Complete {
         return vec![];
     }
-    let mut calls: BTreeMap<(&GroupName, BatchId), Open<'_>> = BTreeMap::new();
+    let mut calls: BTreeMap<(&GroupName, RequestId), Open<'_>> = BTreeMap::new();
     for action in history.actions.values() {
         if let ActionState::Asked {
-            batch,
+            request,
             at,
             answer,
             absent_since: _,
             running_since,
-            call: Call::Group { after },
+            scope: RequestScope::Group { after },
         } = &action.state
         {
             let open = Open { after: *after, left: vec![] };
-            let open = calls.entry((&action.group, *batch)).or_insert(open);
+            let open = calls.entry((&action.group, *request)).or_insert(open);
             let running_since = *running_since;
             open.left.push(Left { action, asked_at: *at, answer, running_since });
         }
@@ -103,7 +103,7 @@ impl Open<'_> {
         let left = NodeCount::of(self.left.len());
         // When it was sent, all of its nodes and no others were in the group. So
         // one that is listed and was launched before is one that it left, though
-        // its action may have ended since: handed back, or its fence lost.
+        // its action may have ended since: released, or its cordon lost.
         let asked_at = self.left.iter().map(|left| left.asked_at).max();
         let of_call = |node: &&NodeView| asked_at.is_some_and(|at| node.launched <= at);
         let survivors = NodeCount::of(view.nodes.iter().filter(of_call).count());
@@ -115,9 +115,9 @@ impl Open<'_> {
             });
             let is_proven = long && node.described_running;
             let why = match left.answer {
-                Answer::Accepted if is_as_asked => ReleaseReason::Spared,
-                Answer::Accepted if took_its_number && is_proven => ReleaseReason::Spared,
-                Answer::NoAnswer if took_its_number && is_proven => ReleaseReason::Spared,
+                Answer::Accepted if is_as_asked => ReleaseReason::NotPicked,
+                Answer::Accepted if took_its_number && is_proven => ReleaseReason::NotPicked,
+                Answer::NoAnswer if took_its_number && is_proven => ReleaseReason::NotPicked,
                 Answer::NoAnswer if is_proven => ReleaseReason::NeverLeft,
                 Answer::Accepted
                 | Answer::NoAnswer

@@ -26,7 +26,7 @@ pub struct History {
     pub charges: Vec<Charge>,
     /// Nodes that are left alone for a while.
     pub cooldowns: BTreeMap<InstanceId, Time>,
-    /// Freezes that only a person ends.
+    /// Freezes that only an operator ends.
     pub freeze: Option<Freeze>,
     /// Why nothing may be done at all, if so.
     pub stop: Option<Stop>,
@@ -58,7 +58,7 @@ pub struct Gone {
 /// One node on its way out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OpenAction {
-    /// Its id in the ledger, part of the fence's reason.
+    /// Its id in the ledger, part of the cordon's reason.
     pub id: ActionId,
     /// The node's group.
     pub group: GroupName,
@@ -89,7 +89,7 @@ pub struct Charge {
     pub action: ActionId,
 }
 
-/// A freeze that only a person ends.
+/// A freeze that only an operator ends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Freeze {
     /// Since when.
@@ -98,7 +98,7 @@ pub struct Freeze {
     pub why: FreezeReason,
 }
 
-/// Why a cluster was frozen until a person clears it.
+/// Why a cluster was frozen until an operator clears it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FreezeReason {
     /// Too many nodes changed between two samples to be believed (S7).
@@ -144,7 +144,7 @@ impl fmt::Display for FreezeReason {
 /// Why nothing may be done at all.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stop {
-    /// A person paused us, by file or in the ledger.
+    /// An operator paused us, by file or in the ledger.
     Paused {
         /// By what and why.
         why: Arc<str>,
@@ -159,8 +159,8 @@ pub enum Stop {
         /// Who does, or what went wrong.
         why: Arc<str>,
     },
-    /// The cluster bears fences of another trimtab.
-    ForeignFences {
+    /// The cluster bears cordons of another trimtab.
+    ForeignCordons {
         /// Its ledger.
         ledger: LedgerId,
     },
@@ -172,8 +172,8 @@ impl fmt::Display for Stop {
             Self::Paused { why } => write!(f, "paused: {why}"),
             Self::SwitchUnreadable { why } => write!(f, "the pause switch cannot be read: {why}"),
             Self::NoLease { why } => write!(f, "the lease is not ours: {why}"),
-            Self::ForeignFences { ledger } => {
-                write!(f, "another trimtab (ledger {ledger}) has fenced nodes here")
+            Self::ForeignCordons { ledger } => {
+                write!(f, "another trimtab (ledger {ledger}) has cordoned nodes here")
             }
         }
     }

@@ -176,7 +176,7 @@ name!(
 );
 name!(
     /// The id of one ledger, made when its file is made. It is part of every
-    /// fence's reason, so two daemons never touch each other's fences.
+    /// cordon's reason, so two daemons never touch each other's cordons.
     LedgerId, "a ledger id (letters, digits, `-`)", is_scheduler_word
 );
 name!(
@@ -207,7 +207,7 @@ number!(
 );
 number!(
     /// One delete request of the ledger.
-    BatchId
+    RequestId
 );
 number!(
     /// One tick of the ledger.

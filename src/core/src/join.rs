@@ -19,7 +19,7 @@ use crate::snapshot::{ListedNode, SchedulerNode, Workload};
 
 /// What an instance is known by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Mark {
+pub enum JoinKey {
     /// The name that `node_name` gives it.
     Rule,
     /// What the resource configuration records of it.
@@ -30,7 +30,7 @@ pub enum Mark {
     Address,
 }
 
-impl fmt::Display for Mark {
+impl fmt::Display for JoinKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Rule => "`node_name`",
@@ -57,9 +57,9 @@ pub enum Joined {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JoinDoubt {
     /// A mark, and the node it points to.
-    pub one: (Mark, NodeName),
+    pub one: (JoinKey, NodeName),
     /// Another, and its node.
-    pub other: (Mark, NodeName),
+    pub other: (JoinKey, NodeName),
 }
 
 impl fmt::Display for JoinDoubt {
@@ -200,14 +200,14 @@ impl<'a> Nodes<'a> {
 
     /// Another node of the scheduler's on the same machine: work on it is work on the
     /// instance. Daemons on a loopback address are a test's.
-    fn on_the_same_machine(&self, name: &NodeName) -> Option<(Mark, &'a NodeName)> {
+    fn on_the_same_machine(&self, name: &NodeName) -> Option<(JoinKey, &'a NodeName)> {
         let node = self.by_name.get(name.as_str())?;
         if node.address.is_some_and(|address| address.is_loopback()) {
             return None;
         }
         let by_address = node.address.and_then(|address| self.by_address.get(&address));
         let by_host = node.hostname.as_deref().and_then(|host| self.by_hostname.get(host));
-        let shared = [(Mark::Address, by_address), (Mark::DnsName, by_host)];
+        let shared = [(JoinKey::Address, by_address), (JoinKey::DnsName, by_host)];
         shared.into_iter().find_map(|(mark, bearers)| Some((mark, bearers?.beside(name)?)))
     }
 
@@ -228,12 +228,12 @@ pub fn join(listed: &mut [ListedNode], workload: &Workload, naming: Option<&Node
         let record_address = recorded.and_then(|r| nodes.at(r.address?));
         let dns = node.name.as_ref().and_then(|name| nodes.called(name.as_str()));
         let mut pointed = vec![
-            (Mark::Rule, rule),
-            (Mark::Record, record_name),
-            (Mark::Record, record_address),
-            (Mark::DnsName, dns),
+            (JoinKey::Rule, rule),
+            (JoinKey::Record, record_name),
+            (JoinKey::Record, record_address),
+            (JoinKey::DnsName, dns),
         ];
-        pointed.extend(addresses(node).map(|address| (Mark::Address, nodes.at(address))));
+        pointed.extend(addresses(node).map(|address| (JoinKey::Address, nodes.at(address))));
         let mut pointed = pointed.into_iter().filter_map(|(mark, node)| Some((mark, node?)));
         node.joined = match pointed.next() {
             None => Joined::ByDnsName,

@@ -51,7 +51,7 @@ impl Need {
 
 /// Where a job was put.
 #[derive(Debug, Clone)]
-enum Placement {
+enum JobPlacement {
     Part { node: u32, gpus: MilliGpus },
     Whole(Vec<u32>),
 }
@@ -73,7 +73,7 @@ pub struct Packer {
     emptied: BTreeSet<u32>,
     /// Nodes from this number up never had a job.
     first_unused: u32,
-    jobs: BTreeMap<u64, Placement>,
+    jobs: BTreeMap<u64, JobPlacement>,
 }
 
 impl Packer {
@@ -98,11 +98,11 @@ impl Packer {
                 let Some(node) = self.node_for_part(gpus) else {
                     return Vec::new();
                 };
-                (Placement::Part { node, gpus }, vec![node])
+                (JobPlacement::Part { node, gpus }, vec![node])
             }
             Footprint::Whole(count) => {
                 let nodes: Vec<u32> = (0..count.0).map_while(|_| self.take_empty()).collect();
-                (Placement::Whole(nodes.clone()), nodes)
+                (JobPlacement::Whole(nodes.clone()), nodes)
             }
         };
         self.jobs.insert(job, placement);
@@ -113,8 +113,8 @@ impl Packer {
     pub fn free(&mut self, job: u64) {
         match self.jobs.remove(&job) {
             None => {}
-            Some(Placement::Whole(nodes)) => self.emptied.extend(nodes),
-            Some(Placement::Part { node, gpus }) => {
+            Some(JobPlacement::Whole(nodes)) => self.emptied.extend(nodes),
+            Some(JobPlacement::Part { node, gpus }) => {
                 let Some(free) = self.free_of.remove(&node) else {
                     return;
                 };
@@ -126,7 +126,7 @@ impl Packer {
 
     /// Nodes with a job on them.
     pub fn busy(&self) -> NodeCount {
-        NodeCount(self.first_unused).less(NodeCount::of(self.emptied.len()))
+        NodeCount(self.first_unused).saturating_sub(NodeCount::of(self.emptied.len()))
     }
 
     /// Takes the GPUs from the best node; none only when node numbers run out.

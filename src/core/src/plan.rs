@@ -12,8 +12,8 @@ use crate::backoff::Backoff;
 use crate::history::{Freeze, FreezeReason, Stop};
 use crate::ids::{ActionId, ClusterName, GroupName, InstanceId, JobId, NodeName, PolicyHash};
 use crate::policy::Capacity;
-use crate::rule::learned::{Fit, Standing};
-use crate::rule::{Counts, WakeCost};
+use crate::rule::learned::{Fit, TimerInForce};
+use crate::rule::{BootCost, Counts};
 use crate::snapshot::{
     Claim, ClusterStatus, GroupFreeze, Identity, InstanceStatus, ListingFault, NameDoubt, Role,
     WorkloadSource,
@@ -31,7 +31,7 @@ pub struct Plan {
     pub policy: PolicyHash,
     /// Nodes to begin with, best first.
     pub marks: Vec<Mark>,
-    /// Actions to take back.
+    /// Actions to release.
     pub releases: Vec<Release>,
     /// A freeze to be put in force: the plan itself wants too much.
     pub freeze: Option<FreezeReason>,
@@ -59,14 +59,14 @@ pub struct Mark {
 pub struct Evidence {
     /// Since when it was seen idle in every sample.
     pub idle_since: Time,
-    /// How many nodes of its group were spare all through τ.
+    /// How many nodes of its group were surplus all through τ.
     pub surplus: NodeCount,
     /// The idle timer in force.
     pub tau: Span,
     /// What its absence saves.
     pub price: UsdPerHour,
     /// What bringing one back costs.
-    pub wake: Usd,
+    pub boot_cost: Usd,
     /// Marked together with every other node of its group, for one call that
     /// leaves so many of them, nobody knows which; `None` for a node that is
     /// asked for by its id, or goes with all of its group.
@@ -74,7 +74,7 @@ pub struct Evidence {
     pub remainder: Option<NodeCount>,
 }
 
-/// One action to take back.
+/// One action to release.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Release {
     /// The action.
@@ -110,7 +110,7 @@ pub enum Verdict {
         /// The state its action was in.
         state: Arc<str>,
     },
-    /// It is handed back by this plan.
+    /// It is released by this plan.
     Release(ReleaseReason),
 }
 
@@ -119,7 +119,7 @@ pub enum Verdict {
 pub enum KeepReason {
     /// Nothing may be done at all.
     Stopped(Stop),
-    /// The cluster is frozen until a person clears it.
+    /// The cluster is frozen until an operator clears it.
     Frozen(Freeze),
     /// The API refused a request lately, and the cluster is left alone for a while.
     BackedOff(Backoff),
@@ -171,7 +171,7 @@ pub enum KeepReason {
     Impaired(Impairment),
     /// It is on its way in.
     Arriving(InstanceStatus),
-    /// A witness is missing, so it may be in use.
+    /// A evidence source is missing, so it may be in use.
     Unknown(Doubt),
     /// It is in use.
     Busy(Claim),
@@ -179,7 +179,7 @@ pub enum KeepReason {
     Active(Usage),
     /// Somebody protects it.
     Protected,
-    /// It was handed back lately.
+    /// It was released lately.
     CoolingDown {
         /// Until when it is left alone.
         until: Time,
@@ -216,11 +216,11 @@ pub enum Impairment {
     InRecovery,
     /// Somebody drained it, for this reason.
     Drained(Arc<str>),
-    /// Another trimtab fenced it, or we did and forgot; the sweep looks after it.
-    StrayFence,
+    /// Another trimtab cordoned it, or we did and forgot; the sweep looks after it.
+    StrayCordon,
 }
 
-/// Which witness is missing.
+/// Which evidence source is missing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Doubt {
     /// The scheduler does not know the node any more.
@@ -259,14 +259,14 @@ pub struct Usage {
 /// What limits the number of nodes that go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Bound {
-    /// So many were spare all through τ, less spares and jobs about to start.
+    /// So many were surplus all through τ, less headroom and jobs about to start.
     Surplus,
     /// The group's floor.
     Floor,
     /// The cluster's floor.
     ClusterFloor,
     /// Most nodes in one request.
-    BatchBudget,
+    RequestBudget,
     /// Most nodes in an hour.
     HourBudget,
     /// Most nodes in a day.
@@ -319,21 +319,21 @@ pub struct GroupFigures {
     /// The idle timer in force; `None` without price or boot time.
     pub tau: Option<Span>,
     /// What a node costs and what bringing one back costs.
-    pub cost: Option<WakeCost>,
-    /// Nodes spare all through τ; `None` while samples do not cover it.
+    pub cost: Option<BootCost>,
+    /// Nodes surplus all through τ; `None` while samples do not cover it.
     pub surplus: Option<NodeCount>,
     /// Nodes for jobs that become eligible soon (V).
     pub upcoming: NodeCount,
     /// Jobs that wait for nodes of the group, those that take most first, as many as a
-    /// person reads.
+    /// operator reads.
     #[serde(default)]
     pub waiting: Vec<WaitingJob>,
     /// How many wait for nodes of the group.
     #[serde(default)]
     pub waiting_jobs: usize,
-    /// Idle spares that are kept.
-    pub spares: NodeCount,
-    /// The floor in force, look-ahead and spares included.
+    /// Idle headroom that are kept.
+    pub headroom: NodeCount,
+    /// The floor in force, look-ahead and headroom included.
     pub floor: NodeCount,
     /// Nodes that could be chosen.
     pub candidates: NodeCount,
@@ -344,7 +344,7 @@ pub struct GroupFigures {
     pub bound: Option<Bound>,
     /// Nodes that floor or demand want back.
     pub wanted_back: NodeCount,
-    /// From when on one more node is spare, if nothing changes any more; may be
+    /// From when on one more node is surplus, if nothing changes any more; may be
     /// over.
     #[serde(default)]
     pub next_at: Option<Time>,
@@ -354,16 +354,16 @@ pub struct GroupFigures {
     /// Whether it is in force or held to its bound; `None` where the policy goes
     /// by another timer.
     #[serde(default)]
-    pub standing: Option<Standing>,
+    pub standing: Option<TimerInForce>,
 }
 
 impl fmt::Display for Bound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Surplus => "no more were spare",
+            Self::Surplus => "no more were surplus",
             Self::Floor => "the group's floor",
             Self::ClusterFloor => "the cluster's floor",
-            Self::BatchBudget => "the budget of one request",
+            Self::RequestBudget => "the budget of one request",
             Self::HourBudget => "the hour's budget",
             Self::DayBudget => "the day's budget",
             Self::LeavingBudget => "the share that may leave at the same time",
@@ -382,18 +382,18 @@ impl fmt::Display for Verdict {
                     None => f.write_str("delete")?,
                     Some(stay) => write!(
                         f,
-                        "fence with its whole group, of which one call leaves {stay}, which come \
+                        "cordon with its whole group, of which one call leaves {stay}, which come \
                          back"
                     )?,
                 }
                 write!(
                     f,
-                    ": idle since {}, {} spare for {}, saves {}, bringing one back costs {}",
-                    e.idle_since, e.surplus, e.tau, e.price, e.wake
+                    ": idle since {}, {} surplus for {}, saves {}, bringing one back costs {}",
+                    e.idle_since, e.surplus, e.tau, e.price, e.boot_cost
                 )
             }
             Self::Leaving { state } => write!(f, "leaving: {state}"),
-            Self::Release(why) => write!(f, "hand back: {why}"),
+            Self::Release(why) => write!(f, "release: {why}"),
         }
     }
 }
@@ -458,11 +458,13 @@ impl fmt::Display for KeepReason {
                 f.write_str("it is shutting down, or was deleted by us and shows again")
             }
             Self::Impaired(why) => match why {
-                Impairment::Failed => f.write_str("it has failed; recovery or a person decides"),
+                Impairment::Failed => f.write_str("it has failed; recovery or an operator decides"),
                 Impairment::Down => f.write_str("the scheduler calls it down"),
                 Impairment::InRecovery => f.write_str("HyperPod is recovering it"),
                 Impairment::Drained(reason) => write!(f, "somebody drained it: {reason}"),
-                Impairment::StrayFence => f.write_str("it bears a trimtab fence without an action"),
+                Impairment::StrayCordon => {
+                    f.write_str("it bears a trimtab cordon without an action")
+                }
             },
             Self::Arriving(status) => match status {
                 InstanceStatus::Running => f.write_str(
@@ -505,7 +507,7 @@ impl fmt::Display for KeepReason {
             ),
             Self::Protected => f.write_str("it is protected"),
             Self::CoolingDown { until } => {
-                write!(f, "it was handed back; left alone until {until}")
+                write!(f, "it was released; left alone until {until}")
             }
             Self::TooYoung { until } => write!(f, "it is too young until {until}"),
             Self::RecentlyBusy { until } => write!(f, "it was busy lately; kept until {until}"),
@@ -516,8 +518,8 @@ impl fmt::Display for KeepReason {
                 write!(f, "not watched yet, the idle timer is {tau}")
             }
             Self::Enough(Bound::Surplus) => f.write_str(
-                "idle, but not spare: used within the idle timer, or kept for waiting jobs \
-                     or as a spare",
+                "idle, but not surplus: used within the idle timer, or kept for waiting jobs \
+                     or as headroom",
             ),
             Self::Enough(bound) => write!(f, "idle, but no further node may go: {bound}"),
         }

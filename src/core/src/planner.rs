@@ -19,10 +19,10 @@ use crate::plan::{
     Bound, Evidence, GroupFigures, KeepReason, Mark, NodeVerdict, Plan, Release, Verdict,
     WaitingJob,
 };
-use crate::policy::{BATCH_LIMIT, ClusterPolicy, GroupCalls, GroupPolicy, TimerChoice};
+use crate::policy::{ClusterPolicy, GroupCalls, GroupPolicy, REQUEST_NODE_LIMIT, TimerChoice};
 use crate::ranking::Rank;
 use crate::rule::learned::Learner;
-use crate::rule::{GroupState, SampleRun, Timer, WakeCost, wake_cost};
+use crate::rule::{BootCost, GroupState, SampleRun, Timer, boot_cost};
 use crate::snapshot::{GroupView, NodeView, PendingJob, Snapshot};
 use crate::units::{NodeCount, Span, Time, UsdPerHour};
 
@@ -41,7 +41,7 @@ pub fn plan(snapshot: &Snapshot, policy: &ClusterPolicy, history: &History, now:
     let objection = cluster_objection(snapshot, policy, history, now);
     let live = |name: &GroupName| newest_live(history, name, snapshot.taken_at);
     let cluster_live: NodeCount = policy.groups.keys().map(live).sum();
-    let mut cluster_spare = cluster_live.less(policy.min_nodes);
+    let mut cluster_surplus = cluster_live.saturating_sub(policy.min_nodes);
 
     for (name, group_policy) in dearest_first(policy) {
         let Some(view) = snapshot.groups.get(name) else { continue };
@@ -51,7 +51,7 @@ pub fn plan(snapshot: &Snapshot, policy: &ClusterPolicy, history: &History, now:
             policy: group_policy,
             history,
             state: history.groups.get(name),
-            cost: wake_cost(group_policy),
+            cost: boot_cost(group_policy),
             now,
         };
         let mut figures = group.figures();
@@ -61,9 +61,9 @@ pub fn plan(snapshot: &Snapshot, policy: &ClusterPolicy, history: &History, now:
             .or_else(|| group_objection(view, group_policy, snapshot.refuses_large_jobs));
         let (marks, verdicts) = match objection {
             Some(why) => (vec![], group.verdicts_all(&why, &releases)),
-            None => group.choose(policy, cluster_spare, &releases, &mut figures),
+            None => group.choose(policy, cluster_surplus, &releases, &mut figures),
         };
-        cluster_spare = cluster_spare.less(figures.marks);
+        cluster_surplus = cluster_surplus.saturating_sub(figures.marks);
         plan.marks.extend(marks);
         plan.releases.extend(releases);
         plan.verdicts.extend(verdicts);
@@ -83,7 +83,7 @@ pub fn plan(snapshot: &Snapshot, policy: &ClusterPolicy, history: &History, now:
     plan
 }
 
-/// Groups in the order in which they may use the cluster's spare nodes.
+/// Groups in the order in which they may use the cluster's surplus nodes.
 fn dearest_first(policy: &ClusterPolicy) -> Vec<(&GroupName, &GroupPolicy)> {
     let mut groups: Vec<_> = policy.groups.iter().collect();
     groups.sort_by_key(|(name, group)| {
@@ -139,7 +139,7 @@ struct Group<'a> {
     policy: &'a GroupPolicy,
     history: &'a History,
     state: Option<&'a GroupState>,
-    cost: Option<WakeCost>,
+    cost: Option<BootCost>,
     now: Time,
 }
 
@@ -159,7 +159,7 @@ impl Group<'_> {
             upcoming: newest.map_or(NodeCount::ZERO, |run| run.counts.upcoming),
             waiting,
             waiting_jobs,
-            spares: self.spares(),
+            headroom: self.headroom(),
             floor: floors::floor(self.policy, self.now),
             candidates: NodeCount::ZERO,
             marks: NodeCount::ZERO,
@@ -195,10 +195,10 @@ impl Group<'_> {
         Some(self.policy.timer.tau(self.state.unwrap_or(&empty), &cost, self.now))
     }
 
-    /// Idle nodes that are kept whatever the timer says: the declared spares,
+    /// Idle nodes that are kept whatever the timer says: the declared headroom,
     /// and those that have been found to pay.
-    fn spares(&self) -> NodeCount {
-        self.policy.min_idle_nodes.max(self.learner().map_or(NodeCount::ZERO, Learner::spares))
+    fn headroom(&self) -> NodeCount {
+        self.policy.min_idle_nodes.max(self.learner().map_or(NodeCount::ZERO, Learner::headroom))
     }
 
     /// What was learned, where the policy goes by it.
@@ -213,7 +213,7 @@ impl Group<'_> {
     fn next_at(&self, tau: Option<Span>) -> Option<Time> {
         let state = self.state?;
         let counts = state.runs.back()?.counts;
-        let wanted = self.spares() + NodeCount(1);
+        let wanted = self.headroom() + NodeCount(1);
         let is_free = counts.free() >= counts.upcoming + wanted;
         let at = state.surplus_from(wanted, tau?)?;
         is_free.then_some(at)
@@ -223,7 +223,7 @@ impl Group<'_> {
         self.history.actions.values().filter(|action| action.group == *self.name)
     }
 
-    /// Actions to take back: as many as floor or demand miss, newest first.
+    /// Actions to release: as many as floor or demand miss, newest first.
     fn releases(&self, figures: &mut GroupFigures, snapshot: &Snapshot) -> Vec<Release> {
         // Only a sample of this very instant counts as a shortage.
         let newest = self.state.and_then(|state| state.runs.back());
@@ -232,12 +232,12 @@ impl Group<'_> {
             return self.whole_group_back(stay, run, figures);
         }
         let live = run.counts.live();
-        let below_floor = figures.floor.less(live);
-        let unmet = (run.counts.queued + figures.upcoming).less(run.counts.idle);
+        let below_floor = figures.floor.saturating_sub(live);
+        let unmet = (run.counts.queued + figures.upcoming).saturating_sub(run.counts.idle);
         let wanted = below_floor.max(unmet);
         let why = if below_floor >= unmet { ReleaseReason::Floor } else { ReleaseReason::Demand };
         let coming = self.open_actions().filter(|a| is_releasing(&a.state)).count();
-        figures.wanted_back = wanted.less(NodeCount::of(coming));
+        figures.wanted_back = wanted.saturating_sub(NodeCount::of(coming));
         let mut revocable: Vec<_> =
             self.open_actions().filter(|action| action.state.is_revocable()).collect();
         revocable.sort_by_key(|action| Reverse((action.marked_at, action.id)));
@@ -254,7 +254,7 @@ impl Group<'_> {
         self.open_actions().find_map(|action| action.evidence.remainder)
     }
 
-    /// Takes back what was marked for a call for the whole group: all of it or
+    /// Releases what was marked for a call for the whole group: all of it or
     /// nothing. The call needs every node of the group, and without it a node
     /// that was to stay must not be asked for by its id. Those that stay come
     /// back right after the call, so here they count as live and idle.
@@ -264,9 +264,9 @@ impl Group<'_> {
         run: &SampleRun,
         figures: &mut GroupFigures,
     ) -> Vec<Release> {
-        let below_floor = figures.floor.less(run.counts.live() + stay);
+        let below_floor = figures.floor.saturating_sub(run.counts.live() + stay);
         let idle = run.counts.idle + stay;
-        let unmet = (run.counts.queued + figures.upcoming).less(idle);
+        let unmet = (run.counts.queued + figures.upcoming).saturating_sub(idle);
         let is_whole = self.view.nodes.iter().all(|node| {
             let action = self.history.actions.get(&node.id);
             action.is_some_and(|a| a.evidence.remainder == Some(stay) && a.state.is_revocable())
@@ -293,7 +293,7 @@ impl Group<'_> {
     fn choose(
         &self,
         policy: &ClusterPolicy,
-        cluster_spare: NodeCount,
+        cluster_surplus: NodeCount,
         releases: &[Release],
         figures: &mut GroupFigures,
     ) -> (Vec<Mark>, Vec<NodeVerdict>) {
@@ -317,18 +317,19 @@ impl Group<'_> {
         }
         candidates.sort_by(|(a, ..), (b, ..)| a.cmp(b));
         figures.candidates = NodeCount::of(candidates.len());
-        let Choice { count, bound, remainder } = self.how_many(figures, policy, cluster_spare);
+        let Choice { count, bound, remainder } = self.how_many(figures, policy, cluster_surplus);
         figures.marks = count;
         figures.bound = bound;
-        // Whoever goes, a call for the whole group needs all of its nodes fenced.
+        // Whoever goes, a call for the whole group needs all of its nodes cordoned.
         let marked = if remainder.is_some() { candidates.len() } else { count.get() };
 
         let mut marks = vec![];
         for (rank, (_, place, idle_since)) in candidates.into_iter().enumerate() {
             let verdict = match (figures.surplus, figures.tau, self.cost) {
                 (Some(surplus), Some(tau), Some(cost)) if rank < marked => {
-                    let WakeCost { price, wake, .. } = cost;
-                    let evidence = Evidence { idle_since, surplus, tau, price, wake, remainder };
+                    let BootCost { price, boot_cost, .. } = cost;
+                    let evidence =
+                        Evidence { idle_since, surplus, tau, price, boot_cost, remainder };
                     marks.push(self.mark(&self.view.nodes[place], evidence));
                     Verdict::Mark(evidence)
                 }
@@ -363,21 +364,21 @@ impl Group<'_> {
         &self,
         figures: &GroupFigures,
         policy: &ClusterPolicy,
-        cluster_spare: NodeCount,
+        cluster_surplus: NodeCount,
     ) -> Choice {
-        // A node whose fence a person took away may be picked all the same: it is
+        // A node whose cordon an operator took away may be picked all the same: it is
         // not begun with anew while the call is open.
         let is_called = self.open_actions().any(|action| action.state.is_in_group_call());
         if is_called || self.whole_group_stays().is_some() {
             let (count, bound) = (NodeCount::ZERO, Some(Bound::WholeGroup));
             return Choice { count, bound, remainder: None };
         }
-        let (count, bound) = self.tightest(figures, cluster_spare, RequestLimit::Ids);
+        let (count, bound) = self.tightest(figures, cluster_surplus, RequestLimit::Ids);
         let named = Choice { count, bound, remainder: None };
         match self.policy.group_calls {
             GroupCalls::Never => named,
             GroupCalls::ToZero | GroupCalls::WholeGroup => {
-                self.as_a_whole(figures, policy, cluster_spare, named)
+                self.as_a_whole(figures, policy, cluster_surplus, named)
             }
         }
     }
@@ -389,10 +390,10 @@ impl Group<'_> {
         &self,
         figures: &GroupFigures,
         policy: &ClusterPolicy,
-        cluster_spare: NodeCount,
+        cluster_surplus: NodeCount,
         named: Choice,
     ) -> Choice {
-        let (count, bound) = self.tightest(figures, cluster_spare, RequestLimit::Count);
+        let (count, bound) = self.tightest(figures, cluster_surplus, RequestLimit::Count);
         let listed = NodeCount::of(self.view.nodes.len());
         let open = NodeCount::of(self.open_actions().count());
         let is_revocable = |node: &&NodeView| {
@@ -412,37 +413,42 @@ impl Group<'_> {
         if all_go {
             return Choice { count, bound, remainder: None };
         }
-        // Some stay, nobody knows which: so every node has to be fenced, and
+        // Some stay, nobody knows which: so every node has to be cordoned, and
         // those that stay are kept from their jobs for a while for it.
         let some_stay = self.policy.group_calls == GroupCalls::WholeGroup
-            && count > BATCH_LIMIT
+            && count > REQUEST_NODE_LIMIT
             && count < listed
             && open == NodeCount::ZERO
             && figures.candidates == listed
             && budgets::leaving_limit(self.policy) >= listed
             && is_believable(listed);
-        if some_stay { Choice { count, bound, remainder: Some(listed.less(count)) } } else { named }
+        if some_stay {
+            Choice { count, bound, remainder: Some(listed.saturating_sub(count)) }
+        } else {
+            named
+        }
     }
 
     /// The tightest bound, and which it is.
     fn tightest(
         &self,
         figures: &GroupFigures,
-        cluster_spare: NodeCount,
+        cluster_surplus: NodeCount,
         limit: RequestLimit,
     ) -> (NodeCount, Option<Bound>) {
         let Some(surplus) = figures.surplus else { return (NodeCount::ZERO, Some(Bound::Surplus)) };
         let live = newest_live(self.history, self.name, self.now);
         // Jobs that start soon take what idles within τ first: only what idles
-        // beside them is spare.
+        // beside them is surplus.
         let free = figures.counts.map_or(NodeCount::ZERO, |counts| counts.free());
-        let spare = surplus.min(free.less(figures.upcoming)).less(figures.spares);
+        let surplus_count =
+            surplus.min(free.saturating_sub(figures.upcoming)).saturating_sub(figures.headroom);
         // The order breaks ties: the first of equal bounds is the one named.
         let mut bounds = vec![
             (figures.candidates, Bound::Candidates),
-            (spare, Bound::Surplus),
-            (live.less(figures.floor), Bound::Floor),
-            (cluster_spare, Bound::ClusterFloor),
+            (surplus_count, Bound::Surplus),
+            (live.saturating_sub(figures.floor), Bound::Floor),
+            (cluster_surplus, Bound::ClusterFloor),
         ];
         bounds.extend(budgets::remaining(self.name, self.policy, self.history, self.now, limit));
         let tightest = bounds.into_iter().min_by_key(|(count, _)| *count);
@@ -479,7 +485,7 @@ fn is_releasing(state: &ActionState) -> bool {
     match state {
         ActionState::Releasing { .. } => true,
         ActionState::Marked { .. }
-        | ActionState::Fencing { .. }
+        | ActionState::Cordoning { .. }
         | ActionState::Settling { .. }
         | ActionState::Asking { .. }
         | ActionState::Asked { .. }

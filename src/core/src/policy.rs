@@ -16,7 +16,7 @@ pub use crate::windows::{Amount, KeepWindow};
 
 /// The most ids one `BatchDeleteClusterNodes` request may name
 /// (SageMaker's scale-down page: "99 per request").
-pub const BATCH_LIMIT: NodeCount = NodeCount(99);
+pub const REQUEST_NODE_LIMIT: NodeCount = NodeCount(99);
 
 /// What may be done to one cluster, and when.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -24,7 +24,7 @@ pub struct ClusterPolicy {
     /// The cluster this policy is for.
     pub cluster: ClusterName,
     /// Whose word the count of idle nodes rests on.
-    pub witness: WitnessKind,
+    pub evidence_source: EvidenceSource,
     /// Groups that may be touched; a group not named here never is.
     pub groups: BTreeMap<GroupName, GroupPolicy>,
     /// A floor over the live nodes of all named groups together.
@@ -42,10 +42,10 @@ pub struct ClusterPolicy {
 
 /// Who is asked whether a node is in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum WitnessKind {
-    /// A scheduler that can also fence.
+pub enum EvidenceSource {
+    /// A scheduler that can also cordon.
     Scheduler,
-    /// Nothing but metrics: two looks by the datapoints' own stamps, no fence.
+    /// Nothing but metrics: two looks by the datapoints' own stamps, no cordon.
     /// Jobs lost in this mode are counted and published, not denied.
     MetricsOnly,
 }
@@ -82,21 +82,21 @@ pub struct Timing {
     /// Samples further apart than this many ticks leave a gap, and a gap ends
     /// the window (S3).
     pub max_missed_ticks: u32,
-    /// From the moment our fence was seen until a look may count; not shorter
+    /// From the moment our cordon was seen until a look may count; not shorter
     /// than the scheduler takes to act on a drain.
     pub settle: Span,
-    /// How long a fence may take to show before the node is handed back.
-    pub fencing_timeout: Span,
-    /// How long a settled node may wait for a clean look before it is handed back.
+    /// How long a cordon may take to show before the node is released.
+    pub cordon_timeout: Span,
+    /// How long a settled node may wait for a clean look before it is released.
     pub settling_timeout: Span,
     /// How old a look may be when the delete is sent (`t_guard`, S13).
-    pub guard: Span,
+    pub max_look_age: Span,
     /// How long an unanswered node must be Running in every complete listing
-    /// before it may be handed back (S17 says 15 minutes; never less).
+    /// before it may be released (S17 says 15 minutes; never less).
     pub confirm_running: Span,
     /// An accepted deletion that takes longer than this is reported (F23).
     pub deletion_overdue: Span,
-    /// A node that was handed back is not marked again for this long.
+    /// A node that was released is not marked again for this long.
     pub cooldown: Span,
     /// How old a scheduler or metric reading may be and still be fresh.
     pub fresh_for: Span,
@@ -119,9 +119,9 @@ impl Default for Timing {
             tick: Span::mins(2),
             max_missed_ticks: 3,
             settle: Span::secs(30),
-            fencing_timeout: Span::mins(10),
+            cordon_timeout: Span::mins(10),
             settling_timeout: Span::mins(30),
-            guard: Span::secs(30),
+            max_look_age: Span::secs(30),
             confirm_running: Span::mins(15),
             deletion_overdue: Span::hours(1),
             cooldown: Span::mins(30),
@@ -162,7 +162,7 @@ pub enum Regain {
     Plentiful,
     /// Not to be deleted for money without an accepted risk.
     Scarce {
-        /// What the operator says a failed regain costs, added to the wake
+        /// What the operator says a failed regain costs, added to the boot
         /// cost; `None` means never delete.
         accepted_risk: Option<Usd>,
     },
@@ -212,22 +212,22 @@ pub struct UtilizationRule {
 }
 
 /// When a group may be shrunk by count instead of by ids (S8b): only while all of
-/// its nodes are fenced and were looked at clean, so that any victim will do.
+/// its nodes are cordoned and were looked at clean, so that any victim will do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum GroupCalls {
     /// Never: by ids only.
     Never,
     /// Only to zero: nothing is left over.
     ToZero,
-    /// To any count: the survivors are handed back once the call is confirmed.
+    /// To any count: the survivors are released once the call is confirmed.
     WholeGroup,
 }
 
 /// Most nodes that may be deleted in a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Budgets {
-    /// In one request, at most [`BATCH_LIMIT`].
-    pub per_batch: NodeCount,
+    /// In one request, at most [`REQUEST_NODE_LIMIT`].
+    pub per_request: NodeCount,
     /// In any 60 minutes.
     pub per_hour: NodeCount,
     /// In any 24 hours.
@@ -244,7 +244,7 @@ pub struct GroupPolicy {
     pub size: NodeCount,
     /// Fewest live nodes at any time.
     pub min_nodes: Amount,
-    /// Idle spares that are always kept on top.
+    /// Idle headroom that are always kept on top.
     pub min_idle_nodes: NodeCount,
     /// Times with a higher floor.
     pub keep_windows: Vec<KeepWindow>,
@@ -265,8 +265,8 @@ pub struct GroupPolicy {
     pub billed_after_delete: Span,
     /// Value of one node-hour of waiting jobs in node-hours of price (λ).
     pub delay_value: Factor,
-    /// Expected cost of a failed wake (φ), in dollars a wake.
-    pub wake_failure_cost: Usd,
+    /// Expected cost of a failed boot (φ), in dollars a boot.
+    pub boot_failure_cost: Usd,
     /// How τ is found.
     pub timer: TimerChoice,
     /// How far ahead the queue is looked at (W); at most T* is useful.
@@ -321,7 +321,7 @@ impl Factor {
 }
 
 impl GroupPolicy {
-    /// The floor in force at one instant, without spares.
+    /// The floor in force at one instant, without headroom.
     pub fn floor_at(&self, at: Time) -> NodeCount {
         let windows = self.keep_windows.iter().filter(|w| w.is_open(at));
         windows.map(|w| w.min_nodes.of(self.size)).fold(self.min_nodes.of(self.size), Ord::max)

@@ -1,7 +1,7 @@
 //! The count rule: how many nodes a group can spare.
 //!
 //! A group's idle *count* is watched, not its nodes: whichever nodes the
-//! scheduler happens to leave idle, `k` of them were spare for τ exactly when
+//! scheduler happens to leave idle, `k` of them were surplus for τ exactly when
 //! the idle count never fell below `k` during τ. With R the number of nodes
 //! that ever left {Busy, Idle} other than into each other,
 //!
@@ -19,20 +19,20 @@
 
 mod cost;
 pub mod gaps;
+pub mod headroom;
 pub mod learned;
 pub mod levels;
 pub mod meter;
-pub mod spares;
 
 use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
 use crate::ids::InstanceId;
-pub use cost::{Costing, WakeCost, wake_cost};
+pub use cost::{BootCost, Costing, boot_cost};
 
 use crate::policy::{GroupPolicy, TimerChoice, Timing};
-use crate::rule::learned::{Demand, Learner, OTHERS_TIMER, Terms};
+use crate::rule::learned::{Demand, Learner, OTHERS_TIMER, TimerTerms};
 use crate::units::{NodeCount, Span, Time};
 
 /// What one sample counted in one group.
@@ -42,7 +42,7 @@ pub struct Counts {
     pub busy: NodeCount,
     /// Nodes nothing lays claim to.
     pub idle: NodeCount,
-    /// Nodes whose witness is missing, stale or partial.
+    /// Nodes whose evidence source is missing, stale or partial.
     pub unknown: NodeCount,
     /// Nodes on their way in.
     pub arriving: NodeCount,
@@ -55,7 +55,7 @@ pub struct Counts {
     /// Nodes for jobs that become eligible soon and are not in q (V).
     #[serde(default)]
     pub upcoming: NodeCount,
-    /// The floor in force, look-ahead and spares included.
+    /// The floor in force, look-ahead and headroom included.
     #[serde(default)]
     pub floor: NodeCount,
 }
@@ -68,7 +68,7 @@ impl Counts {
 
     /// Idle nodes that no pending job would take.
     pub fn free(&self) -> NodeCount {
-        self.idle.less(self.queued)
+        self.idle.saturating_sub(self.queued)
     }
 
     /// Nodes in use, perhaps in use, or about to be.
@@ -135,7 +135,7 @@ pub enum Class {
     Impaired,
     /// Pending, health check, updating, rebooting, not joined yet.
     Arriving,
-    /// A witness of the count is missing, stale or partial.
+    /// A evidence source of the count is missing, stale or partial.
     Unknown,
     /// Something lays claim to it.
     Busy,
@@ -192,7 +192,7 @@ pub struct GroupState {
 
 impl GroupState {
     /// How far back samples are kept. An idle timer longer than this never
-    /// runs out: a wake that costs more than a week of a node's price is not
+    /// runs out: a boot that costs more than a week of a node's price is not
     /// worth trimming for.
     pub const HORIZON: Span = Span::hours(7 * 24);
 
@@ -258,7 +258,7 @@ impl GroupState {
         self.runs.back().map(|run| run.to)
     }
 
-    /// How many nodes were spare all through `[now - tau, now]`, over and
+    /// How many nodes were surplus all through `[now - tau, now]`, over and
     /// above those that left meanwhile; `None` while samples do not cover
     /// that window.
     pub fn surplus(&self, tau: Span, now: Time) -> Option<NodeCount> {
@@ -290,12 +290,12 @@ impl GroupState {
 
 /// Finds the idle timer τ of a group.
 pub trait Timer {
-    /// τ now, from what the group's past shows and what a wake costs.
-    fn tau(&self, state: &GroupState, cost: &WakeCost, now: Time) -> Span;
+    /// τ now, from what the group's past shows and what a boot costs.
+    fn tau(&self, state: &GroupState, cost: &BootCost, now: Time) -> Span;
 }
 
 impl Timer for TimerChoice {
-    fn tau(&self, state: &GroupState, cost: &WakeCost, _: Time) -> Span {
+    fn tau(&self, state: &GroupState, cost: &BootCost, _: Time) -> Span {
         match self {
             // A node that is paid for anyway is not deleted for money, however
             // short the timer.
@@ -312,14 +312,14 @@ impl Timer for TimerChoice {
 
 /// What a group's timers go by; `None` while price or boot time is unknown, and
 /// where a node is paid for anyway.
-pub fn terms(policy: &GroupPolicy, timing: &Timing) -> Option<Terms> {
-    let cost = wake_cost(policy).filter(|cost| !cost.break_even.is_forever())?;
+pub fn terms(policy: &GroupPolicy, timing: &Timing) -> Option<TimerTerms> {
+    let cost = boot_cost(policy).filter(|cost| !cost.break_even.is_forever())?;
     let fixed = match policy.timer {
         TimerChoice::Fixed(tau) => tau,
         TimerChoice::BreakEven | TimerChoice::Learned => OTHERS_TIMER,
     };
     // On one sample nothing is called idle.
-    Some(Terms { cost, fixed, shortest: timing.tick.times(2) })
+    Some(TimerTerms { cost, fixed, shortest: timing.tick.times(2) })
 }
 
 #[cfg(test)]

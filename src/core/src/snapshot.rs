@@ -37,8 +37,8 @@ pub struct Snapshot {
     pub workload: WorkloadSource,
     /// The cluster's instance groups, named in the policy or not.
     pub groups: BTreeMap<GroupName, GroupView>,
-    /// Every fence with a trimtab reason that the scheduler shows.
-    pub fences: Vec<SeenFence>,
+    /// Every cordon with a trimtab reason that the scheduler shows.
+    pub cordons: Vec<SeenCordon>,
     /// The scheduler refuses jobs that are larger than a partition is now.
     pub refuses_large_jobs: bool,
 }
@@ -227,9 +227,9 @@ pub struct NodeView {
     /// How it is paid for, by its own description.
     pub capacity: NodeCapacity,
     /// What the scheduler says of it.
-    pub scheduler: Witness<SchedulerSight>,
+    pub scheduler: Reading<SchedulerStatus>,
     /// What its metrics say of it.
-    pub activity: Witness<Activity>,
+    pub activity: Reading<Activity>,
     /// DescribeClusterNode, asked on purpose this tick, said Running.
     pub described_running: bool,
 }
@@ -303,7 +303,7 @@ pub enum InstanceStatus {
 
 /// One source's word on one node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Witness<T> {
+pub enum Reading<T> {
     /// The source does not know the node.
     Absent,
     /// The newest word is older than it may be.
@@ -322,7 +322,7 @@ pub enum Witness<T> {
     },
 }
 
-impl<T> Witness<T> {
+impl<T> Reading<T> {
     /// The word, if it counts.
     pub fn fresh(&self) -> Option<&T> {
         match self {
@@ -334,13 +334,13 @@ impl<T> Witness<T> {
 
 /// What the scheduler says of one node.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SchedulerSight {
+pub struct SchedulerStatus {
     /// Whether it can run jobs.
     pub condition: Condition,
     /// Everything that lays claim to it; empty means purely idle.
     pub claims: Vec<Claim>,
     /// Who keeps new jobs off it.
-    pub fence: FenceSight,
+    pub cordon: CordonStatus,
 }
 
 /// Whether the scheduler can use a node.
@@ -389,7 +389,7 @@ impl fmt::Display for Claim {
 
 /// Who keeps new jobs off a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum FenceSight {
+pub enum CordonStatus {
     /// Nobody.
     Clear,
     /// This ledger, for one of these actions.
@@ -405,29 +405,29 @@ pub enum FenceSight {
     /// HyperPod's own recovery (a reason that begins with `Action:`).
     Recovery,
     /// Somebody else, with this reason.
-    Person {
+    Operator {
         /// The reason given.
         reason: Arc<str>,
     },
 }
 
-/// The text put before every fence's reason.
-const FENCE_PREFIX: &str = "trimtab:";
+/// The text put before every cordon's reason.
+const CORDON_PREFIX: &str = "trimtab:";
 /// HyperPod's recovery drains nodes with reasons that begin like this.
 const RECOVERY_PREFIX: &str = "Action:";
 
 /// How Slurm begins what it adds to a reason when a node is rebooted.
 const REBOOT_NOTE: &str = " : reboot ";
 
-/// The reason our fence carries: `trimtab:<ledger>:<action>`, or with several nodes
-/// fenced in one call `trimtab:<ledger>:<first>-<last>`.
-pub fn fence_reason(ledger: &LedgerId, actions: impl Into<ActionSpan>) -> String {
-    format!("{FENCE_PREFIX}{ledger}:{}", actions.into())
+/// The reason our cordon carries: `trimtab:<ledger>:<action>`, or with several nodes
+/// cordoned in one call `trimtab:<ledger>:<first>-<last>`.
+pub fn cordon_reason(ledger: &LedgerId, actions: impl Into<ActionSpan>) -> String {
+    format!("{CORDON_PREFIX}{ledger}:{}", actions.into())
 }
 
-/// The actions that one call fences for, from the lowest id to the highest. Ids are
+/// The actions that one call cordons for, from the lowest id to the highest. Ids are
 /// never used again and an action is of one node, so an action of a node that lies in
-/// the span of its fence is the one it was fenced for.
+/// the span of its cordon is the one it was cordoned for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ActionSpan {
     first: ActionId,
@@ -482,13 +482,13 @@ impl FromStr for ActionSpan {
     }
 }
 
-impl FenceSight {
+impl CordonStatus {
     /// Whether it is ours, for this action.
     pub fn is_for(&self, action: ActionId) -> bool {
         matches!(self, Self::Ours { actions } if actions.contains(action))
     }
 
-    /// Whose fence a drain with this reason is. A reason that begins like ours
+    /// Whose cordon a drain with this reason is. A reason that begins like ours
     /// but does not parse is somebody else's: hands off.
     pub fn of_reason(reason: &str, ours: &LedgerId) -> Self {
         if reason.starts_with(RECOVERY_PREFIX) {
@@ -496,27 +496,27 @@ impl FenceSight {
         }
         // Slurm itself writes ` : reboot issued` behind a reason when somebody reboots.
         let own = reason.split_once(REBOOT_NOTE).map_or(reason, |(own, _)| own);
-        let parsed = own.strip_prefix(FENCE_PREFIX).and_then(|rest| {
+        let parsed = own.strip_prefix(CORDON_PREFIX).and_then(|rest| {
             let (ledger, action) = rest.split_once(':')?;
             Some((ledger.parse::<LedgerId>().ok()?, action.parse::<ActionSpan>().ok()?))
         });
         match parsed {
             Some((ledger, actions)) if ledger == *ours => Self::Ours { actions },
             Some((ledger, _)) => Self::Foreign { ledger },
-            None => Self::Person { reason: reason.into() },
+            None => Self::Operator { reason: reason.into() },
         }
     }
 }
 
-/// A trimtab fence that the scheduler shows, ours or another's.
+/// A trimtab cordon that the scheduler shows, ours or another's.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SeenFence {
+pub struct SeenCordon {
     /// The scheduler's name for the node.
     pub name: NodeName,
     /// The instance that bears this name now, if one is listed.
     pub instance: Option<InstanceId>,
     /// Whose it is.
-    pub fence: FenceSight,
+    pub cordon: CordonStatus,
 }
 
 /// What a node's metrics say, all series together.
@@ -623,7 +623,7 @@ pub struct ClusterDescription {
     pub groups: BTreeMap<GroupName, GroupDescription>,
 }
 
-/// One node as the scheduler tells it, its fence still a bare reason.
+/// One node as the scheduler tells it, its cordon still a bare reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SchedulerNode {
     /// The scheduler's name.
@@ -696,28 +696,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_our_own_well_formed_reason_is_our_fence() {
+    fn only_our_own_well_formed_reason_is_our_cordon() {
         let ours: LedgerId = "0f3a-77".parse().expect("valid");
         let theirs: LedgerId = "aaaa-11".parse().expect("valid");
-        let reason = fence_reason(&ours, ActionId(7));
+        let reason = cordon_reason(&ours, ActionId(7));
         assert_eq!(reason, "trimtab:0f3a-77:7");
         assert_eq!(
-            FenceSight::of_reason(&reason, &ours),
-            FenceSight::Ours { actions: ActionId(7).into() }
+            CordonStatus::of_reason(&reason, &ours),
+            CordonStatus::Ours { actions: ActionId(7).into() }
         );
         let span = ActionSpan::of([9, 7, 12].map(ActionId)).expect("one at least");
-        let reason = fence_reason(&ours, span);
+        let reason = cordon_reason(&ours, span);
         assert_eq!(reason, "trimtab:0f3a-77:7-12");
-        assert_eq!(FenceSight::of_reason(&reason, &ours), FenceSight::Ours { actions: span });
+        assert_eq!(CordonStatus::of_reason(&reason, &ours), CordonStatus::Ours { actions: span });
         assert!([7, 8, 12].iter().all(|id| span.contains(ActionId(*id))));
         assert!([6, 13].iter().all(|id| !span.contains(ActionId(*id))));
         assert_eq!(
-            FenceSight::of_reason(&reason, &theirs),
-            FenceSight::Foreign { ledger: ours.clone() }
+            CordonStatus::of_reason(&reason, &theirs),
+            CordonStatus::Foreign { ledger: ours.clone() }
         );
         let rebooted = format!("{reason} : reboot issued");
-        assert_eq!(FenceSight::of_reason(&rebooted, &ours), FenceSight::Ours { actions: span });
-        assert_eq!(FenceSight::of_reason("Action:Replace", &ours), FenceSight::Recovery);
+        assert_eq!(CordonStatus::of_reason(&rebooted, &ours), CordonStatus::Ours { actions: span });
+        assert_eq!(CordonStatus::of_reason("Action:Replace", &ours), CordonStatus::Recovery);
         for odd in [
             "trimtab:0f3a-77:",
             "trimtab:0f3a-77:7 and more",
@@ -729,8 +729,8 @@ mod tests {
             "bad fan",
             "",
         ] {
-            let sight = FenceSight::of_reason(odd, &ours);
-            assert!(matches!(sight, FenceSight::Person { .. }), "{odd}: {sight:?}");
+            let seen_node = CordonStatus::of_reason(odd, &ours);
+            assert!(matches!(seen_node, CordonStatus::Operator { .. }), "{odd}: {seen_node:?}");
         }
     }
 }

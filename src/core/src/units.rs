@@ -296,7 +296,7 @@ impl NodeCount {
     }
 
     /// What is left after taking `other` away, at least zero.
-    pub const fn less(self, other: Self) -> Self {
+    pub const fn saturating_sub(self, other: Self) -> Self {
         Self(self.0.saturating_sub(other.0))
     }
 }

@@ -11,28 +11,28 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use trimtab_core::action::{
-    ActionState, Answer, Effect, End, EventKind, FenceLook, Notice, ReleaseReason, Sight, Terms,
+    ActionState, Answer, Effect, End, EventKind, NodeSeen, Notice, OwnCordon, ReleaseReason, Terms,
 };
 use trimtab_core::audit::{self, ApprovedPlan, Violation};
-use trimtab_core::census::{self, Gap};
+use trimtab_core::census::{self, SampleGap};
 use trimtab_core::group_call;
 use trimtab_core::history::{Freeze, Gone, History, OpenAction, Stop};
 use trimtab_core::ids::{ActionId, GroupName, InstanceId, LedgerId, TickId};
 use trimtab_core::plan::{Mark, Plan};
 use trimtab_core::planner;
-use trimtab_core::policy::{ClusterPolicy, WitnessKind};
+use trimtab_core::policy::{ClusterPolicy, EvidenceSource};
 use trimtab_core::rule::learned::SoFar;
-use trimtab_core::snapshot::{FenceSight, InstanceStatus, Snapshot};
+use trimtab_core::snapshot::{CordonStatus, InstanceStatus, Snapshot};
 use trimtab_core::units::{NodeCount, Span, Time};
 
 use self::inquiries::Inquiries;
 use crate::executor::Sent;
 use crate::look::{self, look};
-use crate::observe::{KnownDetails, MetricsUse, Observed, Reading, observe};
+use crate::observe::{KnownDetails, MetricsUse, Observed, ReadScope, observe};
 use crate::ports::{
-    Decision, FenceOrder, Ledger, LedgerError, Notification, Observation, Ports, Ring, Switch,
+    CordonOrder, Decision, Ledger, LedgerError, Notification, Observation, Ports, Ring, Switch,
 };
-use crate::steps::{Happening, Steps, take_steps, wants_cooldown};
+use crate::steps::{NodeEvent, Steps, take_steps, wants_cooldown};
 
 mod inquiries;
 mod requests;
@@ -119,7 +119,7 @@ pub enum TickError {
 
 impl Driver {
     /// Takes up where the ledger left off: whatever was short of the delete
-    /// call is taken back, whatever may have been sent is looked at first.
+    /// call is released, whatever may have been sent is looked at first.
     ///
     /// # Errors
     /// When the ledger cannot be read or written.
@@ -155,7 +155,7 @@ impl Driver {
             driver.notify(now, &Notification::Frozen { why: freeze.why.clone() });
         }
         if driver.ports.writers.is_none() && !driver.history.actions.is_empty() {
-            // There is nothing here that could take a fence off.
+            // There is nothing here that could take a cordon off.
             let open = driver.history.actions.len();
             tracing::warn!(open, "actions of an enforcing run are open; observing leaves them be");
         }
@@ -194,7 +194,7 @@ impl Driver {
         if let Some(Stop::NoLease { why }) = &self.history.stop {
             return Err(TickError::NoLease { why: Arc::clone(why) });
         }
-        let Observed { snapshot, metrics } = self.observe(Reading::Everything).await;
+        let Observed { snapshot, metrics } = self.observe(ReadScope::Everything).await;
         let now = snapshot.taken_at;
         self.last_look = Some(snapshot.begun_at);
         self.check_clocks(&snapshot);
@@ -202,12 +202,12 @@ impl Driver {
         let tick = match self.count(&snapshot, ring) {
             Ok(tick) => tick,
             Err(why) => {
-                self.give_up_fences(&snapshot).await;
+                self.give_up_cordons(&snapshot).await;
                 return Err(why.into());
             }
         };
         self.unwritable_since = None;
-        self.check_foreign_fences(&snapshot);
+        self.check_foreign_cordons(&snapshot);
         self.report_long_freezes(&snapshot);
 
         let mut ended = vec![];
@@ -225,7 +225,7 @@ impl Driver {
             let violations = violations.iter().map(ToString::to_string).collect();
             self.notify(now, &Notification::PlanRefused { violations });
         }
-        // Who only follows begins nothing, but still hands back what floor and
+        // Who only follows begins nothing, but still releases what floor and
         // waiting jobs want. A refused plan is a bug of ours: nothing of it is
         // done, and nothing is deleted beside it.
         let approved = approved.filter(|_| self.ports.writers.is_some()).map(|plan| match intent {
@@ -257,7 +257,7 @@ impl Driver {
         })
     }
 
-    /// Takes back whatever is short of the delete call. Called at SIGTERM.
+    /// Releases whatever is short of the delete call. Called at SIGTERM.
     ///
     /// # Errors
     /// When the ledger could not be written.
@@ -270,20 +270,20 @@ impl Driver {
         let open = self.history.actions.keys();
         let vetoes = open.map(|node| (*node, EventKind::Veto(why.clone()))).collect();
         self.advance(vetoes, self.ports.clock.now()).await?;
-        // The first look takes the fences off, the second sees that they are.
+        // The first look takes the cordons off, the second sees that they are.
         for _ in 0..2 {
-            let seen = self.observe(Reading::ToRelease).await;
+            let seen = self.observe(ReadScope::ToRelease).await;
             self.look_at_all(&seen.snapshot).await?;
         }
         Ok(())
     }
 
-    async fn observe(&mut self, reading: Reading) -> Observed {
+    async fn observe(&mut self, reading: ReadScope) -> Observed {
         let Self { ports, policy, history, ledger_id, details, .. } = self;
         observe(ports, policy, history, ledger_id, details, reading).await
     }
 
-    /// Reads what a person or another daemon may have set meanwhile.
+    /// Reads what an operator or another daemon may have set meanwhile.
     fn read_controls(&mut self) -> Result<(), LedgerError> {
         self.history.stop = self.stop();
         if let Some(freeze) = &self.history.freeze
@@ -296,7 +296,7 @@ impl Driver {
         Ok(())
     }
 
-    /// Why nothing may be done now, if so. Read anew before every batch.
+    /// Why nothing may be done now, if so. Read anew before every request.
     fn stop(&self) -> Option<Stop> {
         if let Err(why) = self.ports.lease.hold() {
             return Some(Stop::NoLease { why: why.to_string().into() });
@@ -354,8 +354,8 @@ impl Driver {
             Err(why) => {
                 counted.end_windows();
                 gap = Some(match why {
-                    Gap::Nodes => "the cluster or its nodes could not be read whole",
-                    Gap::Workload(_) => "the scheduler could not be read whole",
+                    SampleGap::Nodes => "the cluster or its nodes could not be read whole",
+                    SampleGap::Workload(_) => "the scheduler could not be read whole",
                 });
             }
         }
@@ -377,10 +377,10 @@ impl Driver {
     }
 
     /// A ledger that cannot be written for longer than a settled node may wait
-    /// keeps no node from its jobs: what has not been asked for is unfenced,
+    /// keeps no node from its jobs: what has not been asked for is uncordoned,
     /// without a word in the ledger. Once that can be written again, the looks
-    /// find the fences gone and end the actions as they would after a person.
-    async fn give_up_fences(&mut self, snapshot: &Snapshot) {
+    /// find the cordons gone and end the actions as they would after an operator.
+    async fn give_up_cordons(&mut self, snapshot: &Snapshot) {
         let now = snapshot.taken_at;
         let since = *self.unwritable_since.get_or_insert(now);
         if now.since(since) < self.policy.timing.settling_timeout {
@@ -388,36 +388,39 @@ impl Driver {
         }
         self.inquiries.withdraw_all();
         let unasked = self.history.actions.values().filter(|action| !action.state.is_asked());
-        let ours = unasked.filter(|action| match look(action, snapshot, &self.policy).sight {
-            Sight::Present { status, fence: FenceLook::Ours, .. } => {
+        let ours = unasked.filter(|action| match look(action, snapshot, &self.policy).seen_node {
+            NodeSeen::Present { status, cordon: OwnCordon::Ours, .. } => {
                 status != InstanceStatus::ShuttingDown
             }
-            Sight::Present { .. } | Sight::Absent { .. } | Sight::Replaced | Sight::Unread => false,
+            NodeSeen::Present { .. }
+            | NodeSeen::Absent { .. }
+            | NodeSeen::Replaced
+            | NodeSeen::Unread => false,
         });
         let order = |action: &OpenAction| {
-            Some(FenceOrder { name: action.identity.name.clone()?, action: action.id })
+            Some(CordonOrder { name: action.identity.name.clone()?, action: action.id })
         };
-        let orders: Vec<FenceOrder> = ours.filter_map(order).collect();
-        self.release_fences(&orders).await;
+        let orders: Vec<CordonOrder> = ours.filter_map(order).collect();
+        self.release_cordons(&orders).await;
     }
 
-    /// A fence of another trimtab stops us here until a person adopts it.
-    fn check_foreign_fences(&mut self, snapshot: &Snapshot) {
-        let foreign = snapshot.fences.iter().find_map(|seen| match &seen.fence {
-            FenceSight::Foreign { ledger } => Some(ledger.clone()),
-            FenceSight::Clear
-            | FenceSight::Ours { .. }
-            | FenceSight::Recovery
-            | FenceSight::Person { .. } => None,
+    /// A cordon of another trimtab stops us here until an operator adopts it.
+    fn check_foreign_cordons(&mut self, snapshot: &Snapshot) {
+        let foreign = snapshot.cordons.iter().find_map(|seen| match &seen.cordon {
+            CordonStatus::Foreign { ledger } => Some(ledger.clone()),
+            CordonStatus::Clear
+            | CordonStatus::Ours { .. }
+            | CordonStatus::Recovery
+            | CordonStatus::Operator { .. } => None,
         });
         let Some(ledger) = foreign else { return };
         if !self.foreign_notified {
             self.foreign_notified = true;
-            let notification = Notification::ForeignFences { ledger: ledger.clone() };
+            let notification = Notification::ForeignCordons { ledger: ledger.clone() };
             self.notify(snapshot.taken_at, &notification);
         }
         if self.history.stop.is_none() {
-            self.history.stop = Some(Stop::ForeignFences { ledger });
+            self.history.stop = Some(Stop::ForeignCordons { ledger });
         }
     }
 
@@ -490,9 +493,9 @@ impl Driver {
         let mut ended = self.advance(happenings, snapshot.taken_at).await?;
         // After the looks: what they ended is what the calls are judged by.
         let over = group_call::over(snapshot, &self.history);
-        let over: Vec<Happening> =
-            over.into_iter().map(|(node, why)| (node, EventKind::CallOver(why))).collect();
-        // Without a fence this ends them; with one, the next look asks for the
+        let over: Vec<NodeEvent> =
+            over.into_iter().map(|(node, why)| (node, EventKind::GroupRequestOver(why))).collect();
+        // Without a cordon this ends them; with one, the next look asks for the
         // release. Asked for again here, they need not wait a tick for it.
         let nodes: Vec<InstanceId> = over.iter().map(|(node, _)| *node).collect();
         ended.extend(self.advance(over, snapshot.taken_at).await?);
@@ -506,12 +509,12 @@ impl Driver {
         Ok(ended)
     }
 
-    /// Takes off fences of ours that nothing accounts for (S17).
+    /// Takes off cordons of ours that nothing accounts for (S17).
     async fn sweep(&self, snapshot: &Snapshot) {
-        self.release_fences(&look::stray_fences(snapshot, &self.history)).await;
+        self.release_cordons(&look::stray_cordons(snapshot, &self.history)).await;
     }
 
-    /// Commits what was decided, then fences what was marked and hands back
+    /// Commits what was decided, then cordons what was marked and releases
     /// what was released.
     async fn begin(
         &mut self,
@@ -531,7 +534,7 @@ impl Driver {
             let ids = (first.0..).map(ActionId);
             opened = marks.iter().zip(ids).map(|(mark, id)| self.open(mark, id, at)).collect();
         }
-        let mut happenings: Vec<Happening> = vec![];
+        let mut happenings: Vec<NodeEvent> = vec![];
         for release in releases {
             happenings.push((release.node, EventKind::Veto(release.why.clone())));
             if let Some(action) = self.history.actions.get(&release.node) {
@@ -569,13 +572,13 @@ impl Driver {
     }
 
     fn open(&self, mark: &Mark, id: ActionId, at: Time) -> OpenAction {
-        let fenced = self.policy.witness == WitnessKind::Scheduler;
+        let cordoned = self.policy.evidence_source == EvidenceSource::Scheduler;
         let period = self.policy.groups.get(&mark.group).and_then(|group| group.utilization);
         let timing = &self.policy.timing;
-        // Without a fence the second look must rest on datapoints stamped at
+        // Without a cordon the second look must rest on datapoints stamped at
         // least one period after the mark.
         let settle = match period {
-            Some(rule) if !fenced => timing.settle.max(rule.period),
+            Some(rule) if !cordoned => timing.settle.max(rule.period),
             Some(_) | None => timing.settle,
         };
         OpenAction {
@@ -585,7 +588,7 @@ impl Driver {
             identity: mark.identity.clone(),
             marked_at: at,
             state: ActionState::Marked { since: at },
-            terms: Terms::new(timing, fenced, settle),
+            terms: Terms::new(timing, cordoned, settle),
             evidence: mark.evidence,
             policy: self.policy.hash.clone(),
         }
@@ -594,7 +597,7 @@ impl Driver {
     /// Takes steps, commits them, then runs their effects.
     async fn advance(
         &mut self,
-        happenings: Vec<Happening>,
+        happenings: Vec<NodeEvent>,
         at: Time,
     ) -> Result<Vec<(InstanceId, End)>, LedgerError> {
         let steps = take_steps(&self.history.actions, happenings, at);
@@ -611,15 +614,15 @@ impl Driver {
         steps: Steps,
         at: Time,
     ) -> Result<Vec<(InstanceId, End)>, LedgerError> {
-        let (mut fence, mut release) = (vec![], vec![]);
+        let (mut cordon, mut release) = (vec![], vec![]);
         for (node, effect) in &steps.effects {
             let Some(action) = self.history.actions.get(node) else { continue };
             let order = || {
                 let name = action.identity.name.clone()?;
-                Some(FenceOrder { name, action: action.id })
+                Some(CordonOrder { name, action: action.id })
             };
             match effect {
-                Effect::Fence => fence.extend(order()),
+                Effect::Cordon => cordon.extend(order()),
                 Effect::Release => release.extend(order()),
                 Effect::Notify(notice) => {
                     let (id, notice) = (action.id, *notice);
@@ -633,16 +636,16 @@ impl Driver {
             }
         }
         let ended = self.put(&steps, at);
-        // Before a node is handed back: nothing of ours may go on there then.
+        // Before a node is released: nothing of ours may go on there then.
         self.inquiries.withdraw_over(&self.history);
-        self.release_fences(&release).await;
-        if let Some(port) = self.fence_port()
-            && !fence.is_empty()
+        self.release_cordons(&release).await;
+        if let Some(port) = self.cordon_port()
+            && !cordon.is_empty()
         {
-            // A fence that fails does not show, and runs into its time limit.
-            let asked = port.fence(&self.policy.cluster, &self.ledger_id, &fence).await;
+            // A cordon that fails does not show, and runs into its time limit.
+            let asked = port.cordon(&self.policy.cluster, &self.ledger_id, &cordon).await;
             if let Err(why) = asked {
-                tracing::warn!(cluster = %self.policy.cluster, %why, "fencing failed");
+                tracing::warn!(cluster = %self.policy.cluster, %why, "cordoning failed");
             }
         }
         Ok(ended)
@@ -683,12 +686,12 @@ impl Driver {
         ended
     }
 
-    fn fence_port(&self) -> Option<&dyn crate::ports::Fence> {
-        self.ports.writers.as_ref()?.fence.as_deref()
+    fn cordon_port(&self) -> Option<&dyn crate::ports::Cordon> {
+        self.ports.writers.as_ref()?.cordon.as_deref()
     }
 
-    async fn release_fences(&self, orders: &[FenceOrder]) {
-        let Some(port) = self.fence_port().filter(|_| !orders.is_empty()) else { return };
+    async fn release_cordons(&self, orders: &[CordonOrder]) {
+        let Some(port) = self.cordon_port().filter(|_| !orders.is_empty()) else { return };
         // A release that fails is asked for again at the next look.
         if let Err(why) = port.release(&self.policy.cluster, &self.ledger_id, orders).await {
             tracing::warn!(cluster = %self.policy.cluster, %why, "releasing failed");

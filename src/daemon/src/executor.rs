@@ -8,14 +8,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use trimtab_core::action::{self, ActionState, Answer, Call, Effect, Event, EventKind};
+use trimtab_core::action::{self, ActionState, Answer, Effect, Event, EventKind, RequestScope};
 use trimtab_core::audit::Cleared;
 use trimtab_core::backoff::{self, Refused, shortened};
 use trimtab_core::history::{Charge, History};
 use trimtab_core::ids::InstanceId;
 use trimtab_core::units::{Span, Time};
 
-use crate::ports::{Clock, ClusterWrite, DeleteOutcome, Ledger, LedgerError, Request, Transition};
+use crate::ports::{
+    Clock, ClusterWrite, DeleteOutcome, Ledger, LedgerError, RequestRecord, Transition,
+};
 
 /// Longest text of an answer that the request's row keeps, in bytes: an API's
 /// error message is a few hundred, a proxy's page must not fill the ledger.
@@ -31,7 +33,7 @@ pub struct Committed(Cleared);
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sent {
     /// The request.
-    pub batch: Cleared,
+    pub request: Cleared,
     /// How it ended.
     pub outcome: DeleteOutcome,
 }
@@ -44,48 +46,48 @@ pub struct Sent {
 pub fn commit(
     ledger: &dyn Ledger,
     history: &mut History,
-    batch: &Cleared,
+    request: &Cleared,
     now: Time,
 ) -> Result<Option<Committed>, LedgerError> {
     let mut transitions = vec![];
     let mut charges = vec![];
-    let call = match batch.count_after() {
-        None => Call::Named,
-        Some(after) => Call::Group { after },
+    let scope = match request.count_after() {
+        None => RequestScope::Named,
+        Some(after) => RequestScope::Group { after },
     };
-    for node in batch.nodes() {
+    for node in request.nodes() {
         let Some(open) = history.actions.get(node) else { return Ok(None) };
-        let look_begun_at = batch.look_begun_at();
-        let kind = EventKind::Cleared { batch: batch.id(), look_begun_at, call };
+        let look_begun_at = request.look_begun_at();
+        let kind = EventKind::Cleared { request: request.id(), look_begun_at, scope };
         let event = Event { at: now, kind };
         let (state, effects) = action::step(&open.terms, open.state.clone(), &event);
-        if effects != [Effect::Delete(batch.id())] {
+        if effects != [Effect::Delete(request.id())] {
             return Ok(None);
         }
-        charges.push(Charge { at: now, group: batch.group().clone(), action: open.id });
+        charges.push(Charge { at: now, group: request.group().clone(), action: open.id });
         transitions.push(Transition { action: open.id, node: *node, event, state });
     }
     // Budgets are about how many go; of a whole group nobody knows which.
-    charges.truncate(batch.going().get());
-    let request = Request { batch, charges: &charges };
-    ledger.record_transitions(batch.cluster(), &transitions, Some(request))?;
+    charges.truncate(request.going().get());
+    let record = RequestRecord { request, charges: &charges };
+    ledger.record_transitions(request.cluster(), &transitions, Some(record))?;
     history.charges.extend(charges);
     put(history, &transitions);
-    Ok(Some(Committed(batch.clone())))
+    Ok(Some(Committed(request.clone())))
 }
 
 /// Sends a committed request, once.
 pub async fn send(writer: &dyn ClusterWrite, clock: &dyn Clock, committed: Committed) -> Sent {
-    let Committed(batch) = committed;
-    let within = batch.expires_at().since(clock.now());
+    let Committed(request) = committed;
+    let within = request.expires_at().since(clock.now());
     if within < Span::ZERO {
-        return Sent { batch, outcome: DeleteOutcome::too_late() };
+        return Sent { request, outcome: DeleteOutcome::too_late() };
     }
-    let outcome = match &batch {
-        Cleared::Batch(batch) => writer.delete_nodes(batch, within).await,
+    let outcome = match &request {
+        Cleared::Batch(request) => writer.delete_nodes(request, within).await,
         Cleared::Group(group) => writer.shrink_group(group, within).await,
     };
-    Sent { batch, outcome: bounded(outcome) }
+    Sent { request, outcome: bounded(outcome) }
 }
 
 /// The outcome with its texts cut to what the ledger keeps.
@@ -117,7 +119,7 @@ pub fn record(
 ) -> Result<(), LedgerError> {
     let answers = answers(sent);
     let mut transitions = vec![];
-    for node in sent.batch.nodes() {
+    for node in sent.request.nodes() {
         let Some(open) = history.actions.get(node) else { continue };
         let answer = match &sent.outcome {
             DeleteOutcome::Answered { .. } => {
@@ -132,7 +134,7 @@ pub fn record(
         let (state, _) = action::step(&open.terms, open.state.clone(), &event);
         transitions.push(Transition { action: open.id, node: *node, event, state });
     }
-    ledger.record_outcome(sent.batch.id(), now, &sent.outcome, &transitions)?;
+    ledger.record_outcome(sent.request.id(), now, &sent.outcome, &transitions)?;
     put(history, &transitions);
     back_off(history, sent, now);
     Ok(())
@@ -147,10 +149,10 @@ fn back_off(history: &mut History, sent: &Sent, now: Time) {
             history.has_accepted = true;
         }
         DeleteOutcome::Refused { cause, why } => {
-            let (batch, cause, why) = (sent.batch.id(), *cause, Arc::clone(why));
-            let refused = Refused { batch, at: now, cause, why };
+            let (request, cause, why) = (sent.request.id(), *cause, Arc::clone(why));
+            let refused = Refused { request, at: now, cause, why };
             history.backoff =
-                backoff::after(history.backoff.take(), &refused, sent.batch.cluster());
+                backoff::after(history.backoff.take(), &refused, sent.request.cluster());
         }
         // Nobody knows, or each node has its own reason.
         DeleteOutcome::Answered { .. } | DeleteOutcome::NoAnswer { .. } => {}
@@ -158,7 +160,7 @@ fn back_off(history: &mut History, sent: &Sent, now: Time) {
 }
 
 fn answers(sent: &Sent) -> BTreeMap<InstanceId, Answer> {
-    match (&sent.outcome, &sent.batch) {
+    match (&sent.outcome, &sent.request) {
         // The API accepts a count: the same holds for each of the nodes,
         // whatever an implementation says of single ones.
         (DeleteOutcome::Answered { .. }, Cleared::Group(group)) => {

@@ -1,26 +1,26 @@
 //! Look: what one snapshot says of one node that is on its way out.
 
-use trimtab_core::action::{FenceLook, Look, Sight, Work};
+use trimtab_core::action::{Look, NodeSeen, OwnCordon, Work};
 use trimtab_core::census::activity_objection;
 use trimtab_core::history::{History, OpenAction};
 use trimtab_core::ids::NodeName;
 use trimtab_core::plan::KeepReason;
-use trimtab_core::policy::{ClusterPolicy, GroupPolicy, WitnessKind};
+use trimtab_core::policy::{ClusterPolicy, EvidenceSource, GroupPolicy};
 use trimtab_core::snapshot::{
-    Condition, FenceSight, InstanceStatus, Listing, NodeView, SchedulerSight, SeenFence, Snapshot,
-    Witness, WorkloadSource,
+    Condition, CordonStatus, InstanceStatus, Listing, NodeView, Reading, SchedulerStatus,
+    SeenCordon, Snapshot, WorkloadSource,
 };
 
-use crate::ports::FenceOrder;
+use crate::ports::CordonOrder;
 
 /// Looks at one action's node.
 pub fn look(action: &OpenAction, snapshot: &Snapshot, policy: &ClusterPolicy) -> Look {
-    Look { begun_at: snapshot.begun_at, sight: sight(action, snapshot, policy) }
+    Look { begun_at: snapshot.begun_at, seen_node: seen_node(action, snapshot, policy) }
 }
 
-fn sight(action: &OpenAction, snapshot: &Snapshot, policy: &ClusterPolicy) -> Sight {
+fn seen_node(action: &OpenAction, snapshot: &Snapshot, policy: &ClusterPolicy) -> NodeSeen {
     if snapshot.state.is_none() || snapshot.listing != Listing::Complete {
-        return Sight::Unread;
+        return NodeSeen::Unread;
     }
     let mut nodes = snapshot.groups.values().flat_map(|group| &group.nodes);
     let Some(node) = nodes.find(|node| node.id == action.node) else {
@@ -31,97 +31,97 @@ fn sight(action: &OpenAction, snapshot: &Snapshot, policy: &ClusterPolicy) -> Si
     let is_same = node.launched == action.identity.launched
         && (!is_name_told(node, action, snapshot) || node.name == action.identity.name);
     if !is_same && !action.state.is_asked() {
-        return Sight::Replaced;
+        return NodeSeen::Replaced;
     }
-    Sight::Present {
+    NodeSeen::Present {
         status: node.status.clone(),
-        fence: fence(action, node, snapshot),
+        cordon: cordon(action, node, snapshot),
         work: work(node, policy, policy.groups.get(&action.group)),
         described_running: node.described_running,
     }
 }
 
-fn absent(action: &OpenAction, snapshot: &Snapshot) -> Sight {
+fn absent(action: &OpenAction, snapshot: &Snapshot) -> NodeSeen {
     let Some(name) = &action.identity.name else {
-        return Sight::Absent { fence: FenceLook::Unread };
+        return NodeSeen::Absent { cordon: OwnCordon::Unread };
     };
     let mut nodes = snapshot.groups.values().flat_map(|group| &group.nodes);
     if nodes.any(|node| node.name.as_ref() == Some(name)) {
-        return Sight::Replaced;
+        return NodeSeen::Replaced;
     }
-    Sight::Absent { fence: fence_by_name(action, name, snapshot) }
+    NodeSeen::Absent { cordon: cordon_by_name(action, name, snapshot) }
 }
 
 /// Whether it is certain which of the scheduler's nodes an action's instance is. It is not
-/// when nothing points to any, and nobody else bears the name it was fenced by.
+/// when nothing points to any, and nobody else bears the name it was cordoned by.
 fn is_name_told(node: &NodeView, action: &OpenAction, snapshot: &Snapshot) -> bool {
     if snapshot.workload != WorkloadSource::Complete || node.join_doubt.is_some() {
         return false;
     }
     let mut nodes = snapshot.groups.values().flat_map(|group| &group.nodes);
-    let is_joined = !matches!(node.scheduler, Witness::Absent);
+    let is_joined = !matches!(node.scheduler, Reading::Absent);
     is_joined || nodes.any(|other| other.id != node.id && other.name == action.identity.name)
 }
 
-/// The fence that the scheduler shows on the node of this name, whatever instance it is.
-fn fence_by_name(action: &OpenAction, name: &NodeName, snapshot: &Snapshot) -> FenceLook {
-    let seen = snapshot.fences.iter().find(|fence| fence.name == *name);
+/// The cordon that the scheduler shows on the node of this name, whatever instance it is.
+fn cordon_by_name(action: &OpenAction, name: &NodeName, snapshot: &Snapshot) -> OwnCordon {
+    let seen = snapshot.cordons.iter().find(|cordon| cordon.name == *name);
     match (&snapshot.workload, seen) {
-        (WorkloadSource::Complete, Some(seen)) if seen.fence.is_for(action.id) => FenceLook::Ours,
-        (WorkloadSource::Complete, Some(_)) => FenceLook::NotOurs,
-        (WorkloadSource::Complete, None) => FenceLook::Clear,
-        (WorkloadSource::NotConfigured, _) => FenceLook::Clear,
-        (WorkloadSource::Failed { .. } | WorkloadSource::Empty, _) => FenceLook::Unread,
+        (WorkloadSource::Complete, Some(seen)) if seen.cordon.is_for(action.id) => OwnCordon::Ours,
+        (WorkloadSource::Complete, Some(_)) => OwnCordon::NotOurs,
+        (WorkloadSource::Complete, None) => OwnCordon::Clear,
+        (WorkloadSource::NotConfigured, _) => OwnCordon::Clear,
+        (WorkloadSource::Failed { .. } | WorkloadSource::Empty, _) => OwnCordon::Unread,
     }
 }
 
-fn fence(action: &OpenAction, node: &NodeView, snapshot: &Snapshot) -> FenceLook {
-    // What was fenced was fenced by name, and is found by it again. What is asked for may be
+fn cordon(action: &OpenAction, node: &NodeView, snapshot: &Snapshot) -> OwnCordon {
+    // What was cordoned was cordoned by name, and is found by it again. What is asked for may be
     // out of the scheduler already: that nothing is found says nothing then.
     if let Some(name) = &action.identity.name
         && (node.join_doubt.is_some() || node.name.as_ref() != Some(name))
     {
-        let found = fence_by_name(action, name, snapshot);
-        let is_pruned = found == FenceLook::Clear && action.state.is_asked();
-        return if is_pruned { FenceLook::Unread } else { found };
+        let found = cordon_by_name(action, name, snapshot);
+        let is_pruned = found == OwnCordon::Clear && action.state.is_asked();
+        return if is_pruned { OwnCordon::Unread } else { found };
     }
-    let sight = match (&node.scheduler, &snapshot.workload) {
-        (Witness::Fresh { value, .. }, _) => value,
+    let seen_node = match (&node.scheduler, &snapshot.workload) {
+        (Reading::Fresh { value, .. }, _) => value,
         // A node that is asked for and listed still is one that HyperPod may have taken out
-        // of the scheduler already. Nobody has taken our fence off for that.
-        (Witness::Absent, WorkloadSource::Complete) if action.state.is_asked() => {
-            return FenceLook::Unread;
+        // of the scheduler already. Nobody has taken our cordon off for that.
+        (Reading::Absent, WorkloadSource::Complete) if action.state.is_asked() => {
+            return OwnCordon::Unread;
         }
-        // A scheduler that answers and does not know the node has no fence on it;
+        // A scheduler that answers and does not know the node has no cordon on it;
         // should it come back with ours, the sweep sees that.
-        (Witness::Absent, WorkloadSource::Complete | WorkloadSource::NotConfigured) => {
-            return FenceLook::Clear;
+        (Reading::Absent, WorkloadSource::Complete | WorkloadSource::NotConfigured) => {
+            return OwnCordon::Clear;
         }
-        (Witness::Absent | Witness::Stale { .. } | Witness::Partial, _) => {
-            return FenceLook::Unread;
+        (Reading::Absent | Reading::Stale { .. } | Reading::Partial, _) => {
+            return OwnCordon::Unread;
         }
     };
-    match &sight.fence {
-        FenceSight::Clear => FenceLook::Clear,
-        FenceSight::Ours { actions } if actions.contains(action.id) => FenceLook::Ours,
-        FenceSight::Ours { .. }
-        | FenceSight::Foreign { .. }
-        | FenceSight::Recovery
-        | FenceSight::Person { .. } => FenceLook::NotOurs,
+    match &seen_node.cordon {
+        CordonStatus::Clear => OwnCordon::Clear,
+        CordonStatus::Ours { actions } if actions.contains(action.id) => OwnCordon::Ours,
+        CordonStatus::Ours { .. }
+        | CordonStatus::Foreign { .. }
+        | CordonStatus::Recovery
+        | CordonStatus::Operator { .. } => OwnCordon::NotOurs,
     }
 }
 
-/// Fences of ours that no open action accounts for, and those that sit on an instance they
+/// Cordons of ours that no open action accounts for, and those that sit on an instance they
 /// were not meant for. None where anything could not be read.
-pub fn stray_fences(snapshot: &Snapshot, history: &History) -> Vec<FenceOrder> {
+pub fn stray_cordons(snapshot: &Snapshot, history: &History) -> Vec<CordonOrder> {
     if snapshot.listing != Listing::Complete
         || snapshot.workload != WorkloadSource::Complete
         || snapshot.state.is_none()
     {
         return vec![];
     }
-    let stray = |seen: &SeenFence| {
-        let FenceSight::Ours { actions } = seen.fence else { return None };
+    let stray = |seen: &SeenCordon| {
+        let CordonStatus::Ours { actions } = seen.cordon else { return None };
         // A name without an instance is a deleted node's: HyperPod prunes it, and nothing
         // can run there. One that was gone a while ago and shows again may be on its way out.
         let instance = seen.instance?;
@@ -130,9 +130,9 @@ pub fn stray_fences(snapshot: &Snapshot, history: &History) -> Vec<FenceOrder> {
         let is_accounted_for = open.is_some_and(|open| actions.contains(open.id));
         let is_stray =
             !was_gone && !is_accounted_for && !may_be_dying(&seen.name, snapshot, history);
-        is_stray.then(|| FenceOrder { name: seen.name.clone(), action: actions.first() })
+        is_stray.then(|| CordonOrder { name: seen.name.clone(), action: actions.first() })
     };
-    snapshot.fences.iter().filter_map(stray).collect()
+    snapshot.cordons.iter().filter_map(stray).collect()
 }
 
 /// Whether what the scheduler has under this name may be a node that is being terminated.
@@ -146,21 +146,21 @@ fn may_be_dying(name: &NodeName, snapshot: &Snapshot, history: &History) -> bool
             .any(|node| node.name.as_ref() == Some(name) && node.status != InstanceStatus::Running)
 }
 
-/// Every witness must say that nothing lays claim to the node; one that says
+/// Every evidence source must say that nothing lays claim to the node; one that says
 /// something does is enough.
 fn work(node: &NodeView, policy: &ClusterPolicy, group: Option<&GroupPolicy>) -> Work {
-    let by_scheduler = match policy.witness {
-        WitnessKind::MetricsOnly => Work::None,
-        WitnessKind::Scheduler => node.scheduler.fresh().map_or(Work::Unread, claimed),
+    let by_scheduler = match policy.evidence_source {
+        EvidenceSource::MetricsOnly => Work::None,
+        EvidenceSource::Scheduler => node.scheduler.fresh().map_or(Work::Unread, claimed),
     };
     let by_metrics = match (group.and_then(|g| g.utilization), &node.activity) {
-        (None, _) if policy.witness == WitnessKind::Scheduler => Work::None,
-        (Some(rule), Witness::Fresh { value, .. }) => match activity_objection(value, &rule) {
+        (None, _) if policy.evidence_source == EvidenceSource::Scheduler => Work::None,
+        (Some(rule), Reading::Fresh { value, .. }) => match activity_objection(value, &rule) {
             None => Work::None,
             Some(KeepReason::Active(_)) => Work::Active,
             Some(_) => Work::Unread,
         },
-        (_, Witness::Fresh { .. } | Witness::Absent | Witness::Stale { .. } | Witness::Partial) => {
+        (_, Reading::Fresh { .. } | Reading::Absent | Reading::Stale { .. } | Reading::Partial) => {
             Work::Unread
         }
     };
@@ -172,8 +172,8 @@ fn work(node: &NodeView, policy: &ClusterPolicy, group: Option<&GroupPolicy>) ->
     }
 }
 
-fn claimed(sight: &SchedulerSight) -> Work {
-    match (sight.claims.first(), sight.condition) {
+fn claimed(seen_node: &SchedulerStatus) -> Work {
+    match (seen_node.claims.first(), seen_node.condition) {
         (Some(claim), _) => Work::Claimed(claim.clone()),
         (None, Condition::Up) => Work::None,
         (None, Condition::Down | Condition::Joining) => Work::Unread,
@@ -184,8 +184,8 @@ fn claimed(sight: &SchedulerSight) -> Work {
 mod tests {
     use std::collections::BTreeMap;
 
-    use trimtab_core::action::{ActionState, Answer, Call, Terms};
-    use trimtab_core::ids::{ActionId, BatchId, InstanceId};
+    use trimtab_core::action::{ActionState, Answer, RequestScope, Terms};
+    use trimtab_core::ids::{ActionId, InstanceId, RequestId};
     use trimtab_core::plan::Evidence;
     use trimtab_core::policy::Timing;
     use trimtab_core::snapshot::{
@@ -213,7 +213,7 @@ mod tests {
                 surplus: NodeCount(1),
                 tau: Span::mins(20),
                 price: UsdPerHour(3_060_000),
-                wake: Usd(1_020_000),
+                boot_cost: Usd(1_020_000),
                 remainder: None,
             },
             policy: "cafe".parse().expect("a digest"),
@@ -221,7 +221,7 @@ mod tests {
     }
 
     /// The action's node is listed and Running, and the scheduler says this of it.
-    fn snapshot(action: &OpenAction, scheduler: Witness<SchedulerSight>) -> Snapshot {
+    fn snapshot(action: &OpenAction, scheduler: Reading<SchedulerStatus>) -> Snapshot {
         let node = NodeView {
             id: action.node,
             launched: action.identity.launched,
@@ -233,7 +233,7 @@ mod tests {
             protected: false,
             capacity: NodeCapacity::NotShown,
             scheduler,
-            activity: Witness::Absent,
+            activity: Reading::Absent,
             described_running: true,
         };
         let description = GroupDescription {
@@ -264,92 +264,92 @@ mod tests {
             listing: Listing::Complete,
             workload: WorkloadSource::Complete,
             groups: BTreeMap::from([(action.group.clone(), view)]),
-            fences: vec![],
+            cordons: vec![],
             refuses_large_jobs: false,
         }
     }
 
-    fn fence_of(state: ActionState) -> FenceLook {
+    fn cordon_of(state: ActionState) -> OwnCordon {
         let action = action(state);
-        fence_in(&action, &snapshot(&action, Witness::Absent))
+        cordon_in(&action, &snapshot(&action, Reading::Absent))
     }
 
-    fn fence_in(action: &OpenAction, snapshot: &Snapshot) -> FenceLook {
+    fn cordon_in(action: &OpenAction, snapshot: &Snapshot) -> OwnCordon {
         let node = &snapshot.groups[&action.group].nodes[0];
-        fence(action, node, snapshot)
+        cordon(action, node, snapshot)
     }
 
     #[test]
-    fn a_node_that_is_asked_for_and_gone_from_the_scheduler_has_not_lost_its_fence() {
+    fn a_node_that_is_asked_for_and_gone_from_the_scheduler_has_not_lost_its_cordon() {
         let asked = ActionState::Asked {
-            batch: BatchId(1),
+            request: RequestId(1),
             answer: Answer::Accepted,
             at: AT,
-            call: Call::Named,
+            scope: RequestScope::Named,
             running_since: None,
             absent_since: None,
         };
-        assert_eq!(fence_of(asked.clone()), FenceLook::Unread);
+        assert_eq!(cordon_of(asked.clone()), OwnCordon::Unread);
         // Nor has one that was joined by anything but its DNS name.
         let action = action(asked);
-        let mut seen = snapshot(&action, Witness::Absent);
+        let mut seen = snapshot(&action, Reading::Absent);
         for view in seen.groups.values_mut() {
             view.nodes[0].name = Some("dns-name".parse().expect("a name"));
         }
-        assert_eq!(fence_in(&action, &seen), FenceLook::Unread);
-        assert_eq!(fence_of(ActionState::Settling { until: AT }), FenceLook::Clear);
+        assert_eq!(cordon_in(&action, &seen), OwnCordon::Unread);
+        assert_eq!(cordon_of(ActionState::Settling { until: AT }), OwnCordon::Clear);
     }
 
     #[test]
     fn a_name_that_a_dying_node_still_has_is_not_undrained_for_its_replacement() {
         let asked = |running| ActionState::Asked {
-            batch: BatchId(1),
+            request: RequestId(1),
             answer: Answer::Accepted,
             at: AT,
-            call: Call::Named,
+            scope: RequestScope::Named,
             running_since: running,
             absent_since: None,
         };
         let old = action(asked(None));
-        let mut seen = snapshot(&old, Witness::Absent);
+        let mut seen = snapshot(&old, Reading::Absent);
         let name = old.identity.name.clone().expect("it has one");
         // The old one is not listed, or shuts down; the new one has its name.
         let new = InstanceId::from_number(2);
-        let ours = FenceSight::Ours { actions: old.id.into() };
-        seen.fences = vec![SeenFence { name: name.clone(), instance: Some(new), fence: ours }];
+        let ours = CordonStatus::Ours { actions: old.id.into() };
+        seen.cordons = vec![SeenCordon { name: name.clone(), instance: Some(new), cordon: ours }];
         for view in seen.groups.values_mut() {
             view.nodes[0].id = new;
         }
         let mut history = History::default();
-        let order = FenceOrder { name, action: old.id };
-        assert_eq!(stray_fences(&seen, &history), [order], "nothing accounts for it");
+        let order = CordonOrder { name, action: old.id };
+        assert_eq!(stray_cordons(&seen, &history), [order], "nothing accounts for it");
         history.actions.insert(old.node, old.clone());
-        assert_eq!(stray_fences(&seen, &history), [], "its deletion was asked for");
+        assert_eq!(stray_cordons(&seen, &history), [], "its deletion was asked for");
         history.actions.clear();
         for view in seen.groups.values_mut() {
             let mut dying = view.nodes[0].clone();
             (dying.id, dying.status) = (old.node, InstanceStatus::ShuttingDown);
             view.nodes.push(dying);
         }
-        assert_eq!(stray_fences(&seen, &history), [], "somebody else terminates it");
+        assert_eq!(stray_cordons(&seen, &history), [], "somebody else terminates it");
         for view in seen.groups.values_mut() {
             view.nodes.pop();
             view.nodes[0].status = InstanceStatus::Pending;
         }
-        assert_eq!(stray_fences(&seen, &history), [], "its replacement is not there yet");
+        assert_eq!(stray_cordons(&seen, &history), [], "its replacement is not there yet");
     }
 
     #[test]
-    fn what_nothing_points_to_any_more_is_still_the_node_that_was_fenced() {
+    fn what_nothing_points_to_any_more_is_still_the_node_that_was_cordoned() {
         let action = action(ActionState::Settling { until: AT });
-        let mut seen = snapshot(&action, Witness::Absent);
+        let mut seen = snapshot(&action, Reading::Absent);
         for view in seen.groups.values_mut() {
             view.nodes[0].name = Some("dns-name".parse().expect("a name"));
         }
         let name = action.identity.name.clone().expect("it has one");
-        let ours = FenceSight::Ours { actions: action.id.into() };
-        seen.fences = vec![SeenFence { name: name.clone(), instance: None, fence: ours }];
-        assert_eq!(fence_in(&action, &seen), FenceLook::Ours);
+        let ours = CordonStatus::Ours { actions: action.id.into() };
+        seen.cordons = vec![SeenCordon { name: name.clone(), instance: None, cordon: ours }];
+        assert_eq!(cordon_in(&action, &seen), OwnCordon::Ours);
         let node = seen.groups[&action.group].nodes[0].clone();
         assert!(!is_name_told(&node, &action, &seen));
         // Another instance of that name is another matter.
@@ -365,18 +365,18 @@ mod tests {
     }
 
     #[test]
-    fn a_fence_is_found_by_name_while_it_cannot_be_told_which_node_an_instance_is() {
+    fn a_cordon_is_found_by_name_while_it_cannot_be_told_which_node_an_instance_is() {
         let action = action(ActionState::Settling { until: AT });
-        let mut snapshot = snapshot(&action, Witness::Partial);
-        assert_eq!(fence_in(&action, &snapshot), FenceLook::Unread);
+        let mut snapshot = snapshot(&action, Reading::Partial);
+        assert_eq!(cordon_in(&action, &snapshot), OwnCordon::Unread);
         let name = action.identity.name.clone().expect("it has one");
         let doubt = NameDoubt::Shared { name: name.clone() };
         for view in snapshot.groups.values_mut() {
             view.nodes[0].join_doubt = Some(doubt.clone());
         }
-        assert_eq!(fence_in(&action, &snapshot), FenceLook::Clear);
-        let ours = FenceSight::Ours { actions: action.id.into() };
-        snapshot.fences = vec![SeenFence { name, instance: None, fence: ours }];
-        assert_eq!(fence_in(&action, &snapshot), FenceLook::Ours);
+        assert_eq!(cordon_in(&action, &snapshot), OwnCordon::Clear);
+        let ours = CordonStatus::Ours { actions: action.id.into() };
+        snapshot.cordons = vec![SeenCordon { name, instance: None, cordon: ours }];
+        assert_eq!(cordon_in(&action, &snapshot), OwnCordon::Ours);
     }
 }

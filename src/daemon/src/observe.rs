@@ -10,10 +10,10 @@ use trimtab_core::assemble::{Reads, assemble};
 use trimtab_core::history::{History, OpenAction};
 use trimtab_core::ids::{InstanceId, LedgerId, NodeName};
 use trimtab_core::join::{self, Joined};
-use trimtab_core::policy::{ClusterPolicy, GroupPolicy, WitnessKind};
+use trimtab_core::policy::{ClusterPolicy, EvidenceSource, GroupPolicy};
 use trimtab_core::snapshot::{
-    Activity, InstanceStatus, ListedNode, NodeCapacity, NodeListing, SchedulerNode, Snapshot,
-    Witness, Workload,
+    Activity, InstanceStatus, ListedNode, NodeCapacity, NodeListing, Reading, SchedulerNode,
+    Snapshot, Workload,
 };
 use trimtab_core::units::{MilliGpus, Time};
 
@@ -40,7 +40,7 @@ pub struct MetricsUse {
 }
 
 /// Most nodes whose own description is read in one tick for the first time. It
-/// takes a call each, and the looks must stay within the guard: at a tenth of a
+/// takes a call each, and the looks must stay within max_look_age: at a tenth of a
 /// second a call these take 5 of its 30 seconds. A cluster of a thousand idle
 /// nodes is known after 20 ticks.
 const NEW_DETAILS_A_TICK: usize = 50;
@@ -77,7 +77,7 @@ impl KnownDetails {
         };
         // Of one that nothing else joins the address may.
         let is_unjoined = |node: &ListedNode| {
-            policy.witness == WitnessKind::Scheduler
+            policy.evidence_source == EvidenceSource::Scheduler
                 && policy.groups.contains_key(&node.group)
                 && node.status == InstanceStatus::Running
                 && node.joined == Joined::ByDnsName
@@ -143,11 +143,11 @@ impl KnownDetails {
 
 /// How much is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reading {
+pub enum ReadScope {
     /// All that a plan and a deletion rest on.
     Everything,
-    /// What it takes to hand nodes back: cluster, listing, scheduler. The time to stop in
-    /// is for fences, and every other source may be slow.
+    /// What it takes to release nodes: cluster, listing, scheduler. The time to stop in
+    /// is for cordons, and every other source may be slow.
     ToRelease,
 }
 
@@ -158,7 +158,7 @@ pub async fn observe(
     history: &History,
     ledger: &LedgerId,
     details: &mut KnownDetails,
-    reading: Reading,
+    reading: ReadScope,
 ) -> Observed {
     let begun_at = ports.clock.now();
     let cluster = &policy.cluster;
@@ -171,7 +171,7 @@ pub async fn observe(
     let (description, listing, workload) =
         tokio::join!(ports.cluster.describe(cluster), ports.cluster.list_nodes(cluster), workload,);
     let (description, mut listing) = (description.map_err(said), listing.map_err(said));
-    let all = reading == Reading::Everything;
+    let all = reading == ReadScope::Everything;
     if let Ok(listing) = &mut listing {
         details.join(policy, listing, workload.as_ref());
         if let Some(ruled_out) = ruled_out(policy, history, workload.as_ref(), begun_at)
@@ -185,8 +185,8 @@ pub async fn observe(
         }
     }
     let (metrics, described) = match reading {
-        Reading::ToRelease => (Default::default(), BTreeMap::new()),
-        Reading::Everything => {
+        ReadScope::ToRelease => (Default::default(), BTreeMap::new()),
+        ReadScope::Everything => {
             let queries =
                 metrics_queries(ports, policy, history, &listing, workload.as_ref(), begun_at);
             let metrics = read_metrics(ports, policy, &listing, &queries).await;
@@ -200,7 +200,7 @@ pub async fn observe(
 }
 
 /// Reads nodes that were asked for one by one, where that decides what becomes of them.
-/// Those that may be handed back come first: an accepted one waits for a person anyway.
+/// Those that may be released come first: an accepted one waits for an operator anyway.
 /// A service that does not answer is not asked again in this tick, and neither is one that
 /// is so slow that the look behind a deletion would grow too old.
 async fn describe_asked(
@@ -216,7 +216,7 @@ async fn describe_asked(
     let mut described = BTreeMap::new();
     for (number, action) in asked.into_iter().take(DESCRIPTIONS_A_TICK).enumerate() {
         let took = ports.clock.now().since(begun_at);
-        if number > 0 && took.times(2) > policy.timing.guard {
+        if number > 0 && took.times(2) > policy.timing.max_look_age {
             break;
         }
         match ports.cluster.describe_node(&policy.cluster, action.node).await {
@@ -273,7 +273,7 @@ fn is_kept_by_capacity(node: &ListedNode, policy: &ClusterPolicy, group: &GroupP
         NodeCapacity::NotShown => true,
         NodeCapacity::Shown(seen) => seen == group.capacity,
     };
-    policy.witness == WitnessKind::Scheduler && !fits
+    policy.evidence_source == EvidenceSource::Scheduler && !fits
 }
 
 /// Which nodes cannot go, by what is known without a call for each of them;
@@ -284,17 +284,17 @@ fn ruled_out<'a>(
     workload: Option<&'a Result<Workload, Arc<str>>>,
     now: Time,
 ) -> Option<impl Fn(&ListedNode) -> bool + use<'a>> {
-    let claimed: BTreeMap<&NodeName, bool> = match (policy.witness, workload) {
-        (WitnessKind::Scheduler, Some(Ok(workload))) => {
+    let claimed: BTreeMap<&NodeName, bool> = match (policy.evidence_source, workload) {
+        (EvidenceSource::Scheduler, Some(Ok(workload))) => {
             let is_claimed = |node: &SchedulerNode| !node.claims.is_empty();
             workload.nodes.iter().map(|node| (&node.name, is_claimed(node))).collect()
         }
-        (WitnessKind::Scheduler, Some(Err(_)) | None) => return None,
-        (WitnessKind::MetricsOnly, _) => BTreeMap::new(),
+        (EvidenceSource::Scheduler, Some(Err(_)) | None) => return None,
+        (EvidenceSource::MetricsOnly, _) => BTreeMap::new(),
     };
-    Some(move |node: &ListedNode| match policy.witness {
-        WitnessKind::MetricsOnly => false,
-        WitnessKind::Scheduler => {
+    Some(move |node: &ListedNode| match policy.evidence_source {
+        EvidenceSource::MetricsOnly => false,
+        EvidenceSource::Scheduler => {
             let known = node.scheduler_name().and_then(|name| claimed.get(name));
             known.copied().unwrap_or(true)
                 || node.status != InstanceStatus::Running
@@ -315,7 +315,7 @@ async fn read_metrics(
     policy: &ClusterPolicy,
     listing: &Result<NodeListing, Arc<str>>,
     queries: &[MetricsQuery],
-) -> (BTreeMap<InstanceId, Witness<Activity>>, MetricsUse) {
+) -> (BTreeMap<InstanceId, Reading<Activity>>, MetricsUse) {
     let (Some(port), Ok(listing)) = (&ports.utilization, listing) else {
         return (BTreeMap::new(), MetricsUse::default());
     };

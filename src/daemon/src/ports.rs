@@ -19,13 +19,13 @@ use trimtab_core::backoff::Backoff;
 pub use trimtab_core::backoff::Refusal;
 use trimtab_core::history::{Charge, Freeze, FreezeReason, History, OpenAction};
 use trimtab_core::ids::{
-    ActionId, BatchId, ClusterName, GroupName, InstanceId, LedgerId, NodeName, TickId,
+    ActionId, ClusterName, GroupName, InstanceId, LedgerId, NodeName, RequestId, TickId,
 };
 use trimtab_core::plan::{GroupFigures, NodeVerdict};
 use trimtab_core::policy::{Capacity, UtilizationRule};
 use trimtab_core::rule::GroupState;
 use trimtab_core::snapshot::{
-    Activity, ClusterDescription, InstanceStatus, NodeListing, Witness, Workload,
+    Activity, ClusterDescription, InstanceStatus, NodeListing, Reading, Workload,
 };
 use trimtab_core::units::{NodeCount, Span, Time, UsdPerHour};
 
@@ -136,12 +136,12 @@ impl DeleteOutcome {
 pub trait ClusterWrite: Send + Sync {
     /// Sends the request (BatchDeleteClusterNodes) once, without retry. The look behind it
     /// is good for `within` from now: after that nothing may leave any more.
-    async fn delete_nodes(&self, batch: &ClearedBatch, within: Span) -> DeleteOutcome;
+    async fn delete_nodes(&self, request: &ClearedBatch, within: Span) -> DeleteOutcome;
 
     /// Sets the group to the cleared count (UpdateCluster) once, without retry, `within` as for named nodes.
     /// Every other member of the group is sent as it is; where that cannot be
     /// done for sure, nothing is sent and the call is refused as
-    /// [`Refusal::Unknown`], so that a person is told.
+    /// [`Refusal::Unknown`], so that an operator is told.
     ///
     /// The API accepts a count and picks the nodes by itself, so an answer that
     /// accepts is `Answered` with every node of the group accepted, and none
@@ -149,16 +149,16 @@ pub trait ClusterWrite: Send + Sync {
     async fn shrink_group(&self, cleared: &ClearedGroup, within: Span) -> DeleteOutcome;
 }
 
-/// Reads the scheduler: nodes, claims, fences, queue.
+/// Reads the scheduler: nodes, claims, cordons, queue.
 #[async_trait]
 pub trait WorkloadRead: Send + Sync {
     /// Everything about one cluster's scheduler.
     async fn read(&self, cluster: &ClusterName) -> Result<Workload, ReadError>;
 }
 
-/// A node to fence or to release.
+/// A node to cordon or to release.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FenceOrder {
+pub struct CordonOrder {
     /// The scheduler's name for it.
     pub name: NodeName,
     /// The action it is for, part of the reason.
@@ -167,23 +167,23 @@ pub struct FenceOrder {
 
 /// Keeps new jobs off nodes, and takes that back. Running jobs go on.
 #[async_trait]
-pub trait Fence: Send + Sync {
+pub trait Cordon: Send + Sync {
     /// Drains these nodes with our reason, several in one call. A node that
     /// somebody else has drained is left as it is.
-    async fn fence(
+    async fn cordon(
         &self,
         cluster: &ClusterName,
         ledger: &LedgerId,
-        orders: &[FenceOrder],
+        orders: &[CordonOrder],
     ) -> Result<(), ReadError>;
 
-    /// Takes exactly these fences off; a node whose reason is another one, or
+    /// Takes exactly these cordons off; a node whose reason is another one, or
     /// none, is left as it is.
     async fn release(
         &self,
         cluster: &ClusterName,
         ledger: &LedgerId,
-        orders: &[FenceOrder],
+        orders: &[CordonOrder],
     ) -> Result<(), ReadError>;
 }
 
@@ -207,7 +207,7 @@ pub struct MetricsQuery {
 pub struct MetricsAnswer {
     /// The highest utilization and memory in use of each node over its window, with the
     /// datapoints' own stamps. A node that is missing here has no metrics.
-    pub activity: BTreeMap<InstanceId, Witness<Activity>>,
+    pub activity: BTreeMap<InstanceId, Reading<Activity>>,
     /// Metrics requested, as CloudWatch bills them.
     pub metrics: u64,
     /// Calls made, of any kind.
@@ -274,7 +274,7 @@ impl<D: Doorbell + ?Sized> Doorbell for Box<D> {
     }
 }
 
-/// Whether a person lets us act.
+/// Whether an operator lets us act.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Switch {
     /// Nobody says no.
@@ -334,7 +334,7 @@ pub struct QuestionedNode {
 
 /// How a question stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Standing {
+pub enum InquiryState {
     /// There is no answer yet.
     Open,
     /// It is answered. A node that no veto names may go.
@@ -360,13 +360,13 @@ pub trait Gate: Send + Sync {
 /// ended.
 pub trait Inquiry: Send + Sync {
     /// How it stands now. Once answered, always the same.
-    fn standing(&self) -> Standing;
+    fn state(&self) -> InquiryState;
 
     /// When it will be answered at the latest: no answer by then is a veto.
     fn deadline(&self) -> Time;
 }
 
-/// Something a person should know.
+/// Something an operator should know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notification {
     /// About one action.
@@ -378,7 +378,7 @@ pub enum Notification {
         /// What.
         notice: Notice,
     },
-    /// The cluster froze until a person clears it.
+    /// The cluster froze until an operator clears it.
     Frozen {
         /// Why.
         why: FreezeReason,
@@ -395,16 +395,16 @@ pub enum Notification {
         /// What it found.
         violations: Vec<String>,
     },
-    /// Fences of another trimtab are here.
-    ForeignFences {
+    /// Cordons of another trimtab are here.
+    ForeignCordons {
         /// Its ledger.
         ledger: LedgerId,
     },
-    /// A request was refused for something that only a person can change, or
+    /// A request was refused for something that only an operator can change, or
     /// that nobody understands.
     Refused {
         /// The request.
-        batch: BatchId,
+        request: RequestId,
         /// Why, how often, and until when the cluster is left alone.
         backoff: Backoff,
     },
@@ -412,7 +412,7 @@ pub enum Notification {
     /// ever accepted: by the API's documentation it has to be patched once.
     ProbablyNeverPatched {
         /// The request.
-        batch: BatchId,
+        request: RequestId,
         /// When the cluster was created.
         created: Time,
     },
@@ -423,9 +423,9 @@ impl fmt::Display for Notification {
         match self {
             Self::Action { action, node, notice } => {
                 let what = match notice {
-                    Notice::FenceLost => "somebody took our fence away; it is left alone",
+                    Notice::CordonLost => "somebody took our cordon away; it is left alone",
                     Notice::DeletionOverdue => "its deletion was accepted and has not finished",
-                    Notice::ReleaseOverdue => "it could not be handed back to the scheduler",
+                    Notice::ReleaseOverdue => "it could not be released to the scheduler",
                 };
                 write!(f, "action {action}, node {node}: {what}")
             }
@@ -438,22 +438,22 @@ impl fmt::Display for Notification {
             Self::PlanRefused { violations } => {
                 write!(f, "the audit refused the plan, nothing was done: {}", violations.join("; "))
             }
-            Self::ForeignFences { ledger } => {
-                write!(f, "nodes bear fences of another trimtab, ledger {ledger}; nothing is done")
+            Self::ForeignCordons { ledger } => {
+                write!(f, "nodes bear cordons of another trimtab, ledger {ledger}; nothing is done")
             }
-            Self::Refused { batch, backoff } => write!(f, "request {batch}: {backoff}"),
-            Self::ProbablyNeverPatched { batch, created } => write!(
+            Self::Refused { request, backoff } => write!(f, "request {request}: {backoff}"),
+            Self::ProbablyNeverPatched { request, created } => write!(
                 f,
-                "request {batch} was refused for every node. The cluster was created at {created}, \
+                "request {request} was refused for every node. The cluster was created at {created}, \
                  and one from before 2024-06-20 deletes nodes by id only once its software was \
-                 updated, so it was probably never patched. UpdateClusterSoftware is a person's \
+                 updated, so it was probably never patched. UpdateClusterSoftware is an operator's \
                  step, never trimtab's: it takes 30 to 60 minutes or more and interrupts jobs"
             ),
         }
     }
 }
 
-/// Tells a person. Never on the critical path: it may not fail.
+/// Tells an operator. Never on the critical path: it may not fail.
 pub trait Notifier: Send + Sync {
     /// Passes a notification on.
     fn notify(&self, cluster: &ClusterName, at: Time, notification: &Notification);
@@ -463,8 +463,8 @@ pub trait Notifier: Send + Sync {
 pub struct Writers {
     /// Deletes nodes.
     pub cluster: Arc<dyn ClusterWrite>,
-    /// Fences nodes; `None` where there is no scheduler.
-    pub fence: Option<Arc<dyn Fence>>,
+    /// Cordons nodes; `None` where there is no scheduler.
+    pub cordon: Option<Arc<dyn Cordon>>,
 }
 
 /// All ports of one daemon.
@@ -562,9 +562,9 @@ pub struct Transition {
 
 /// A delete request about to be sent.
 #[derive(Debug, Clone, Copy)]
-pub struct Request<'a> {
+pub struct RequestRecord<'a> {
     /// The request.
-    pub batch: &'a Cleared,
+    pub request: &'a Cleared,
     /// One charge for each node that goes. Nobody knows which these are in a
     /// call for a whole group, so there the first so many of its nodes stand for
     /// them.
@@ -586,7 +586,7 @@ pub struct SwitchEntry {
 /// that `explain`, `history` and a restart need. Every method is one
 /// transaction, durable when it returns, and synchronous.
 pub trait Ledger: Send + Sync {
-    /// The ledger's id, part of every fence's reason.
+    /// The ledger's id, part of every cordon's reason.
     fn id(&self) -> LedgerId;
 
     /// What is known of a cluster from before `now`: folded samples and
@@ -599,7 +599,7 @@ pub trait Ledger: Send + Sync {
     fn reserve_actions(&self, count: NodeCount) -> Result<ActionId, LedgerError>;
 
     /// An id for a new request.
-    fn reserve_batch(&self) -> Result<BatchId, LedgerError>;
+    fn reserve_request(&self) -> Result<RequestId, LedgerError>;
 
     /// Writes what was seen, and makes the tick's row.
     fn record_observation(&self, observation: &Observation<'_>) -> Result<TickId, LedgerError>;
@@ -613,13 +613,13 @@ pub trait Ledger: Send + Sync {
         &self,
         cluster: &ClusterName,
         transitions: &[Transition],
-        request: Option<Request<'_>>,
+        request: Option<RequestRecord<'_>>,
     ) -> Result<(), LedgerError>;
 
     /// Writes how a request ended.
     fn record_outcome(
         &self,
-        batch: BatchId,
+        request: RequestId,
         at: Time,
         outcome: &DeleteOutcome,
         transitions: &[Transition],
@@ -636,6 +636,6 @@ pub trait Ledger: Send + Sync {
     /// The operator's switch for a cluster, as it stands now.
     fn read_switch(&self, cluster: &ClusterName) -> Result<Switch, LedgerError>;
 
-    /// Whether the freeze with this start was cleared by a person meanwhile.
+    /// Whether the freeze with this start was cleared by an operator meanwhile.
     fn freeze_cleared(&self, cluster: &ClusterName, since: Time) -> Result<bool, LedgerError>;
 }

@@ -17,7 +17,7 @@ pub trait Audience {
     fn ticked(&mut self, report: Result<&TickReport, &TickError>);
 }
 
-/// Runs until the doorbell says stop, then takes back what can be taken back.
+/// Runs until the doorbell says stop, then releases what can be released.
 ///
 /// A tick that fails is reported and the next one tries again: nothing was
 /// done that is not in the ledger.

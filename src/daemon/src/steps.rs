@@ -11,7 +11,7 @@ use trimtab_core::units::Time;
 use crate::ports::Transition;
 
 /// What is to happen to one action.
-pub(crate) type Happening = (InstanceId, EventKind);
+pub(crate) type NodeEvent = (InstanceId, EventKind);
 
 /// Steps taken in thought: what changed, and what to do once that is durable.
 pub(crate) struct Steps {
@@ -25,7 +25,7 @@ pub(crate) struct Steps {
 /// changes nothing is not a transition, but its effects still count.
 pub(crate) fn take_steps(
     actions: &BTreeMap<InstanceId, OpenAction>,
-    happenings: Vec<Happening>,
+    happenings: Vec<NodeEvent>,
     at: Time,
 ) -> Steps {
     let mut steps = Steps { transitions: vec![], effects: vec![] };
@@ -49,11 +49,13 @@ pub(crate) fn take_steps(
     steps
 }
 
-/// A node that was handed back is left alone for a while, unless it was for a
+/// A node that was released is left alone for a while, unless it was for a
 /// reason of ours that says nothing about the node.
 pub(crate) fn wants_cooldown(end: &End) -> bool {
     match end {
-        End::Released(ReleaseReason::Paused | ReleaseReason::Restarted | ReleaseReason::Spared)
+        End::Released(
+            ReleaseReason::Paused | ReleaseReason::Restarted | ReleaseReason::NotPicked,
+        )
         | End::Gone => false,
         End::Released(
             ReleaseReason::Claimed(_)
@@ -67,7 +69,7 @@ pub(crate) fn wants_cooldown(end: &End) -> bool {
             | ReleaseReason::RefusedByApi(_)
             | ReleaseReason::NeverLeft,
         )
-        | End::FenceLost
+        | End::CordonLost
         | End::Replaced => true,
     }
 }

@@ -26,7 +26,7 @@ use trimtab_core::ids::{ClusterName, GroupName, LedgerId};
 use trimtab_core::snapshot::Workload;
 use trimtab_core::units::{Span, Time, UsdPerHour};
 use trimtab_daemon::ports::{
-    Clock, Doorbell, Fence, FenceOrder, MetricsAnswer, MetricsQuery, Prices, ReadError, Ring,
+    Clock, Cordon, CordonOrder, Doorbell, MetricsAnswer, MetricsQuery, Prices, ReadError, Ring,
     Utilization, WorkloadRead,
 };
 
@@ -178,29 +178,29 @@ impl WorldClient {
         self.shared.get(&format!("/_world/{cluster}/truth")).await
     }
 
-    /// The negative control: a fence that shows, and jobs are placed all the same.
+    /// The negative control: a cordon that shows, and jobs are placed all the same.
     ///
     /// # Errors
-    /// As for a fence.
-    pub async fn pretend_fence(
+    /// As for a cordon.
+    pub async fn pretend_cordon(
         &self,
         cluster: &ClusterName,
         ledger: &LedgerId,
-        orders: &[FenceOrder],
+        orders: &[CordonOrder],
     ) -> Result<(), ReadError> {
-        self.order_fences(cluster, ledger, orders, true).await
+        self.order_cordons(cluster, ledger, orders, true).await
     }
 
-    async fn order_fences(
+    async fn order_cordons(
         &self,
         cluster: &ClusterName,
         ledger: &LedgerId,
-        orders: &[FenceOrder],
+        orders: &[CordonOrder],
         pretend: bool,
     ) -> Result<(), ReadError> {
         let orders = orders.iter().map(Into::into).collect();
         let orders = Orders { ledger: ledger.clone(), orders, pretend };
-        self.shared.post::<_, Done>(&format!("/_world/{cluster}/fence"), &orders).await.map(|_| ())
+        self.shared.post::<_, Done>(&format!("/_world/{cluster}/cordon"), &orders).await.map(|_| ())
     }
 }
 
@@ -359,21 +359,21 @@ impl WorkloadRead for WorldClient {
 }
 
 #[async_trait]
-impl Fence for WorldClient {
-    async fn fence(
+impl Cordon for WorldClient {
+    async fn cordon(
         &self,
         cluster: &ClusterName,
         ledger: &LedgerId,
-        orders: &[FenceOrder],
+        orders: &[CordonOrder],
     ) -> Result<(), ReadError> {
-        self.order_fences(cluster, ledger, orders, false).await
+        self.order_cordons(cluster, ledger, orders, false).await
     }
 
     async fn release(
         &self,
         cluster: &ClusterName,
         ledger: &LedgerId,
-        orders: &[FenceOrder],
+        orders: &[CordonOrder],
     ) -> Result<(), ReadError> {
         let orders = orders.iter().map(Into::into).collect();
         let orders = Orders { ledger: ledger.clone(), orders, pretend: false };

@@ -17,12 +17,12 @@
 
 mod client;
 mod cloudwatch;
-mod door;
 mod hosts;
 mod messages;
 mod sagemaker;
 mod server;
 mod wire;
+mod world_api;
 
 #[cfg(test)]
 mod tests;

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use trimtab_core::ids::{ActionId, GroupName, InstanceId, LedgerId, NodeName};
-use trimtab_core::snapshot::{Activity, Witness};
+use trimtab_core::snapshot::{Activity, Reading};
 use trimtab_core::units::{Span, Time, UsdPerHour};
-use trimtab_daemon::ports::{FenceOrder, Ring};
+use trimtab_daemon::ports::{CordonOrder, Ring};
 
 /// On every reply: the wall clock of the daemon's machine in the world, in
 /// milliseconds since 1970.
@@ -93,18 +93,18 @@ impl From<Rung> for Ring {
     }
 }
 
-/// Fences or releases nodes.
+/// Cordons or releases nodes.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Orders {
     pub(crate) ledger: LedgerId,
     pub(crate) orders: Vec<Order>,
-    /// The negative control: the fence shows, and jobs are placed all the same.
+    /// The negative control: the cordon shows, and jobs are placed all the same.
     #[serde(default)]
     pub(crate) pretend: bool,
 }
 
-/// A [`FenceOrder`] on the wire.
+/// A [`CordonOrder`] on the wire.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Order {
@@ -112,13 +112,13 @@ pub(crate) struct Order {
     pub(crate) action: ActionId,
 }
 
-impl From<&FenceOrder> for Order {
-    fn from(order: &FenceOrder) -> Self {
+impl From<&CordonOrder> for Order {
+    fn from(order: &CordonOrder) -> Self {
         Self { name: order.name.clone(), action: order.action }
     }
 }
 
-impl From<Order> for FenceOrder {
+impl From<Order> for CordonOrder {
     fn from(order: Order) -> Self {
         Self { name: order.name, action: order.action }
     }
@@ -133,7 +133,7 @@ pub(crate) struct MetricsOf {
 }
 
 /// What nodes' metrics say.
-pub(crate) type Metrics = BTreeMap<InstanceId, Witness<Activity>>;
+pub(crate) type Metrics = BTreeMap<InstanceId, Reading<Activity>>;
 
 /// What a node of each group costs.
 pub(crate) type PriceList = BTreeMap<GroupName, UsdPerHour>;

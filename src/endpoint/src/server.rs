@@ -25,7 +25,7 @@ use trimtab_simulator::World;
 use crate::hosts::{Hosts, NodeChange, Pace, Scope};
 use crate::messages::{MONOTONIC_HEADER, NOW_HEADER};
 use crate::wire::{Answer, Reply, Request};
-use crate::{cloudwatch, door, sagemaker};
+use crate::{cloudwatch, sagemaker, world_api};
 
 /// Largest body, as sent and unpacked. CloudWatch takes 1 MB for PutMetricData; the
 /// rest is room for what a test sends on purpose.
@@ -197,7 +197,7 @@ impl Endpoint {
                         Ok((stream, _)) => {
                             // Small answers, and a client that waits for each.
                             let _ = stream.set_nodelay(true);
-                            let front = Front { shared: Arc::clone(&self.shared) };
+                            let front = Connection { shared: Arc::clone(&self.shared) };
                             let builder = http1::Builder::new();
                             let connection = builder.serve_connection(TokioIo::new(stream), front);
                             connections.push(Box::pin(connection));
@@ -238,11 +238,11 @@ fn note_end(ended: Result<(), hyper::Error>) {
 struct HungUp;
 
 /// What answers the requests of one connection.
-struct Front {
+struct Connection {
     shared: Arc<Shared>,
 }
 
-impl Service<hyper::Request<Incoming>> for Front {
+impl Service<hyper::Request<Incoming>> for Connection {
     type Response = Response<Full<Bytes>>;
     type Error = HungUp;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, HungUp>> + Send>>;
@@ -267,8 +267,8 @@ impl Shared {
         self.count(request);
         let answer = if is_count_asked(request) {
             self.counted().into()
-        } else if door::is_for_us(request) {
-            door::answer(&self.hosts, request)
+        } else if world_api::is_for_us(request) {
+            world_api::answer(&self.hosts, request)
         } else if cloudwatch::is_for_us(request) {
             let (worlds, store) = self.hosts.of_metrics(&Scope::of(request));
             cloudwatch::answer(&worlds, store, request).into()

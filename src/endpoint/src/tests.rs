@@ -15,7 +15,7 @@ use trimtab_core::ids::{ActionId, ClusterName, LedgerId};
 use trimtab_core::policy::UtilizationRule;
 use trimtab_core::units::{Share, Span, Time};
 use trimtab_daemon::ports::{
-    Clock, Doorbell, Fence, FenceOrder, MetricsQuery, Prices, ReadError, Ring, Utilization,
+    Clock, Cordon, CordonOrder, Doorbell, MetricsQuery, Prices, ReadError, Ring, Utilization,
     WorkloadRead,
 };
 use trimtab_simulator::World;
@@ -224,12 +224,12 @@ fn a_request_that_the_world_loses_ends_its_connection_without_a_word() {
         let client = connect(addr).await;
         let ledger: LedgerId = "l-1".parse().expect("valid");
         let name = own.workload(&cluster()).expect("an answer").nodes[1].name.clone();
-        let orders = [FenceOrder { name, action: ActionId(1) }];
-        let lost = client.fence(&cluster(), &ledger, &orders).await;
+        let orders = [CordonOrder { name, action: ActionId(1) }];
+        let lost = client.cordon(&cluster(), &ledger, &orders).await;
         assert!(matches!(lost, Err(ReadError::NoAnswer(_))), "{lost:?}");
-        assert_eq!(own.truth().fences.len(), 1, "it acted all the same");
+        assert_eq!(own.truth().cordons.len(), 1, "it acted all the same");
         let again = client.truth(&cluster()).await.expect("a new connection");
-        assert_eq!(again["fences"].as_array().map(Vec::len), Some(1));
+        assert_eq!(again["cordons"].as_array().map(Vec::len), Some(1));
     });
 }
 
@@ -257,13 +257,13 @@ fn the_client_is_the_scheduler_the_clock_the_doorbell_and_the_price_list() {
         assert!(matches!(refused, Err(ReadError::Refused(_))), "{refused:?}");
 
         let ledger: LedgerId = "l-1".parse().expect("valid");
-        let orders = [FenceOrder { name: read.nodes[3].name.clone(), action: ActionId(7) }];
-        client.fence(&cluster(), &ledger, &orders).await.expect("fenced");
-        assert_eq!(&*own.truth().fences[0].1, "trimtab:l-1:7");
+        let orders = [CordonOrder { name: read.nodes[3].name.clone(), action: ActionId(7) }];
+        client.cordon(&cluster(), &ledger, &orders).await.expect("cordoned");
+        assert_eq!(&*own.truth().cordons[0].1, "trimtab:l-1:7");
         client.release(&cluster(), &ledger, &orders).await.expect("released");
-        assert_eq!(own.truth().fences, []);
-        client.pretend_fence(&cluster(), &ledger, &orders).await.expect("pretended");
-        assert_eq!(own.truth().fences, [], "it only shows");
+        assert_eq!(own.truth().cordons, []);
+        client.pretend_cordon(&cluster(), &ledger, &orders).await.expect("pretended");
+        assert_eq!(own.truth().cordons, [], "it only shows");
         let shown = own.workload(&cluster()).expect("an answer").nodes[3].drained.clone();
         assert_eq!(shown.as_deref(), Some("trimtab:l-1:7"));
 

@@ -1,6 +1,6 @@
 //! Hooks: the operator's own programs behind the daemon's [`Gate`] port.
 //!
-//! [`BatchProgram`] runs one program for all nodes of a question, which it reads
+//! [`GateProgram`] runs one program for all nodes of a question, which it reads
 //! as JSON on its standard input: a gate, which may save what is on their disks.
 //! [`NodeProgram`] runs one for each node, whose name stands in its arguments: a
 //! look at the node itself, through ssh or an agent.
@@ -26,13 +26,13 @@ use tokio::sync::oneshot;
 use trimtab_core::ids::InstanceId;
 use trimtab_core::units::{Span, Time};
 use trimtab_daemon::config::HookSettings;
-use trimtab_daemon::ports::{Clock, Inquiry, Standing};
+use trimtab_daemon::ports::{Clock, Inquiry, InquiryState};
 use trimtab_program::{Task, trusted};
 
-mod batch;
+mod gate;
 mod node;
 
-pub use batch::{BatchProgram, SCHEMA_VERSION};
+pub use gate::{GateProgram, SCHEMA_VERSION};
 pub use node::NodeProgram;
 
 /// Keeps something going beside the daemon's loop until it is over.
@@ -124,17 +124,17 @@ struct UnderWay {
 }
 
 impl Inquiry for UnderWay {
-    fn standing(&self) -> Standing {
+    fn state(&self) -> InquiryState {
         if let Some((at, vetoes)) = self.answer.get() {
-            return Standing::Answered { at: *at, vetoes: vetoes.clone() };
+            return InquiryState::Answered { at: *at, vetoes: vetoes.clone() };
         }
         // Whatever was to keep it going does not.
         if self.clock.now() >= self.deadline {
             let why: Arc<str> = "no answer in time".into();
             let vetoes = self.nodes.iter().map(|node| (*node, Arc::clone(&why))).collect();
-            return Standing::Answered { at: self.deadline, vetoes };
+            return InquiryState::Answered { at: self.deadline, vetoes };
         }
-        Standing::Open
+        InquiryState::Open
     }
 
     fn deadline(&self) -> Time {

@@ -12,8 +12,8 @@ use std::time::Duration;
 use trimtab_core::ids::{ActionId, InstanceId};
 use trimtab_core::units::{Span, Time};
 use trimtab_daemon::config::HookSettings;
-use trimtab_daemon::ports::{Clock, Gate, Inquiry, Question, QuestionedNode, Standing};
-use trimtab_hooks::{BatchProgram, NodeProgram, Start};
+use trimtab_daemon::ports::{Clock, Gate, Inquiry, InquiryState, Question, QuestionedNode};
+use trimtab_hooks::{GateProgram, NodeProgram, Start};
 
 /// A clock that is set by hand.
 struct Hand(AtomicI64);
@@ -67,9 +67,9 @@ fn hook(command: &[&str], time_limit: Span) -> HookSettings {
 }
 
 /// A gate that is a line of shell.
-fn gate(line: &str, time_limit: Span) -> BatchProgram {
+fn gate(line: &str, time_limit: Span) -> GateProgram {
     let hook = hook(&["/bin/sh", "-c", line], time_limit);
-    BatchProgram::new(hook, "us-west-2", "123456789012", clock(), start())
+    GateProgram::new(hook, "us-west-2", "123456789012", clock(), start())
 }
 
 /// A check that is a line of shell, with the node's name and address as `$1`, `$2`.
@@ -80,7 +80,7 @@ fn check(line: &str) -> NodeProgram {
 
 async fn vetoes(inquiry: &dyn Inquiry) -> BTreeMap<InstanceId, String> {
     for _ in 0..3_000 {
-        if let Standing::Answered { at, vetoes } = inquiry.standing() {
+        if let InquiryState::Answered { at, vetoes } = inquiry.state() {
             assert_eq!(at, NOON);
             return vetoes.into_iter().map(|(node, why)| (node, why.to_string())).collect();
         }
@@ -90,7 +90,7 @@ async fn vetoes(inquiry: &dyn Inquiry) -> BTreeMap<InstanceId, String> {
 }
 
 /// What a gate says of two nodes, which is the same of both.
-async fn veto(gate: &BatchProgram) -> String {
+async fn veto(gate: &GateProgram) -> String {
     let vetoes = vetoes(&*gate.ask(question(2))).await;
     assert_eq!(vetoes.keys().copied().collect::<Vec<_>>(), [id(0), id(1)]);
     assert_eq!(vetoes[&id(0)], vetoes[&id(1)]);
@@ -159,11 +159,11 @@ async fn a_program_that_anybody_could_have_put_there_is_not_run() {
     std::fs::write(&program, format!("#!/bin/sh\n: > {}\n", ran.display())).expect("written");
     std::fs::set_permissions(&program, PermissionsExt::from_mode(0o757)).expect("a mode");
     let text = program.to_str().expect("text");
-    let gate = BatchProgram::new(hook(&[text], PLENTY), "r", "a", clock(), start());
+    let gate = GateProgram::new(hook(&[text], PLENTY), "r", "a", clock(), start());
     let why = veto(&gate).await;
     assert!(why.contains("can be written by its group or by everybody"), "{why}");
     let gone = hook(&["/nowhere/at-all"], PLENTY);
-    let why = veto(&BatchProgram::new(gone, "r", "a", clock(), start())).await;
+    let why = veto(&GateProgram::new(gone, "r", "a", clock(), start())).await;
     assert!(why.contains("/nowhere cannot be looked at"), "{why}");
     assert!(!ran.exists());
 }
@@ -175,7 +175,7 @@ async fn a_question_that_is_withdrawn_ends_its_program() {
     let line = format!("sleep 600 & echo $$ $! > {}.new; mv {0}.new {0}; wait", ids.display());
     let inquiry = gate(&line, PLENTY).ask(question(1));
     while !ids.exists() {
-        assert_eq!(inquiry.standing(), Standing::Open);
+        assert_eq!(inquiry.state(), InquiryState::Open);
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     drop(inquiry);
@@ -199,12 +199,12 @@ async fn a_question_that_is_withdrawn_ends_its_program() {
 async fn a_question_that_nobody_works_on_is_vetoed_once_it_is_late() {
     let (clock, start): (_, Start) = (clock(), Arc::new(drop));
     let hook = hook(&["/bin/true"], PLENTY);
-    let gate = BatchProgram::new(hook, "r", "a", clock.clone(), start);
+    let gate = GateProgram::new(hook, "r", "a", clock.clone(), start);
     let inquiry = gate.ask(question(1));
-    assert_eq!(inquiry.standing(), Standing::Open);
+    assert_eq!(inquiry.state(), InquiryState::Open);
     clock.0.store(inquiry.deadline().0, Ordering::Relaxed);
     let vetoes = [(id(0), "no answer in time".into())].into();
-    assert_eq!(inquiry.standing(), Standing::Answered { at: inquiry.deadline(), vetoes });
+    assert_eq!(inquiry.state(), InquiryState::Answered { at: inquiry.deadline(), vetoes });
 }
 
 #[tokio::test]

@@ -93,9 +93,9 @@ fn nobody_is_on_an_idle_node() {
 
 #[test]
 fn whoever_is_on_a_node_is_named() {
-    let person = LOGINCTL.replace("background", "user");
+    let operator = LOGINCTL.replace("background", "user");
     for (command, line, why) in [
-        ("loginctl", person.as_str(), "session 5 of ubuntu"),
+        ("loginctl", operator.as_str(), "session 5 of ubuntu"),
         ("docker", "echo dcgm-exporter; echo training", "container training is running (docker)"),
         ("podman", "echo jupyter", "container jupyter is running (podman)"),
         (

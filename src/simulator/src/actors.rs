@@ -1,4 +1,4 @@
-//! The person or pipeline who grows a group back when jobs wait for nodes.
+//! The operator or pipeline who grows a group back when jobs wait for nodes.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use trimtab_core::units::{MilliGpus, Time};
 
 use crate::fleet::GroupNo;
 use crate::scheduler::Footprint;
-use crate::world::{Happening, Inner};
+use crate::world::{Inner, Scheduled};
 
 /// What the regrow actor remembers.
 #[derive(Debug, Clone, Default)]
@@ -20,7 +20,7 @@ impl Inner {
     /// Looks at the queue; acts on what has been missing for long enough.
     pub(crate) fn look_for_shortage(&mut self) {
         let Some(regrow) = self.spec.regrow.clone() else { return };
-        self.plan(self.now + regrow.every, Happening::Regrow);
+        self.plan(self.now + regrow.every, Scheduled::Regrow);
         for number in 0..self.scheduler.partitions.len() {
             if self.scheduler.partitions[number].waiting.is_empty() {
                 for group in &self.scheduler.partitions[number].groups {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use trimtab_core::ids::{ClusterName, GroupName, InstanceId};
 use trimtab_core::join::Joined;
-use trimtab_core::policy::{BATCH_LIMIT, Capacity};
+use trimtab_core::policy::{Capacity, REQUEST_NODE_LIMIT};
 use trimtab_core::snapshot::{
     ClusterDescription, ClusterState, ClusterStatus, GroupDescription, InstanceStatus, ListedNode,
     NodeCapacity, NodeListing, Provisioning, Role,
@@ -218,13 +218,13 @@ impl Inner {
         (DeleteOutcome::Answered { accepted, failed }, failures)
     }
 
-    /// A person deletes a node; no fault is in their way.
-    pub(crate) fn delete_as_person(&mut self, serial: Serial) {
+    /// An operator deletes a node; no fault is in their way.
+    pub(crate) fn delete_as_operator(&mut self, serial: Serial) {
         let Some(node) = self.fleet.nodes.get(&serial) else { return };
         if node.phase != Phase::Up || (self.is_classic() && self.fleet.is_operating()) {
             return;
         }
-        let (id, by) = (node.id, Caller::Person);
+        let (id, by) = (node.id, Caller::Operator);
         let request = self.record_request(&[id], by, None, true, None);
         let operation = self.fleet.begin_operation(1);
         self.accept(request, id, by, operation);
@@ -260,7 +260,7 @@ impl Inner {
         }
         let is_over = match self.spec.api.over_limit {
             OverLimitAnswer::Validation | OverLimitAnswer::ResourceLimit => {
-                ids.len() > BATCH_LIMIT.get()
+                ids.len() > REQUEST_NODE_LIMIT.get()
             }
             OverLimitAnswer::Accepted => false,
         };
@@ -465,7 +465,7 @@ impl Inner {
         }
     }
 
-    /// Sets a group to so many nodes if that is more than it has: how a person
+    /// Sets a group to so many nodes if that is more than it has: how an operator
     /// grows it.
     pub(crate) fn set_count(
         &mut self,

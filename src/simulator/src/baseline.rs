@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use trimtab_core::ids::{GroupName, InstanceId, NodeName};
-use trimtab_core::policy::BATCH_LIMIT;
+use trimtab_core::policy::REQUEST_NODE_LIMIT;
 use trimtab_core::snapshot::{Condition, InstanceStatus, ListedNode, SchedulerNode};
 use trimtab_core::trace::TraceJob;
 use trimtab_core::units::{NodeCount, Span, Time};
@@ -15,7 +15,7 @@ use crate::truth::{Caller, Truth};
 use crate::world::World;
 
 /// A timer on every node: one that the scheduler has called idle at every look
-/// for so long is deleted, without a fence and without a second look.
+/// for so long is deleted, without a cordon and without a second look.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdleTimer {
     /// How long a node must be idle.
@@ -85,7 +85,7 @@ impl IdleTimer {
         for (group, min_nodes) in &self.min_nodes {
             let nodes: Vec<&ListedNode> =
                 listing.nodes.iter().filter(|node| node.group == *group).filter(running).collect();
-            let mut room = NodeCount::of(nodes.len()).less(*min_nodes).get();
+            let mut room = NodeCount::of(nodes.len()).saturating_sub(*min_nodes).get();
             for node in nodes.into_iter().filter(is_idle) {
                 let since = idle_since.get(&node.id).copied().unwrap_or(now);
                 still_idle.insert(node.id, since);
@@ -95,8 +95,8 @@ impl IdleTimer {
                 }
             }
         }
-        for batch in going.chunks(BATCH_LIMIT.get()) {
-            let outcome = world.delete_nodes(batch, Caller::Baseline);
+        for request in going.chunks(REQUEST_NODE_LIMIT.get()) {
+            let outcome = world.delete_nodes(request, Caller::Baseline);
             if let trimtab_daemon::ports::DeleteOutcome::Answered { accepted, .. } = outcome {
                 asked.extend(accepted);
             }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use trimtab_core::ids::{GroupName, InstanceId, LedgerId, NodeName};
 use trimtab_core::snapshot::{ClusterState, InstanceStatus, NodeListing};
 use trimtab_core::units::{NodeCount, Time};
-use trimtab_daemon::ports::{Clock, DeleteOutcome, FenceOrder, ReadError};
+use trimtab_daemon::ports::{Clock, CordonOrder, DeleteOutcome, ReadError};
 
 use crate::faults::FaultKind;
 use crate::fleet::{GroupNo, Phase, Serial};
@@ -16,7 +16,7 @@ use crate::ports::PortOptions;
 use crate::rng::{Stream, id_number};
 use crate::spec::{GroupSpec, WorldSpec};
 use crate::truth::Caller;
-use crate::world::{Happening, Inner, World};
+use crate::world::{Inner, Scheduled, World};
 
 pub use crate::update::GroupChange;
 
@@ -261,15 +261,19 @@ impl World {
         self.lock().gate_refusal().map(|(_, why)| why)
     }
 
-    /// The negative control: a fence that shows, and jobs are placed all the
+    /// The negative control: a cordon that shows, and jobs are placed all the
     /// same.
     ///
     /// # Errors
     /// By fault.
-    pub fn pretend_fence(&self, ledger: &LedgerId, orders: &[FenceOrder]) -> Result<(), ReadError> {
+    pub fn pretend_cordon(
+        &self,
+        ledger: &LedgerId,
+        orders: &[CordonOrder],
+    ) -> Result<(), ReadError> {
         let mut inner = self.lock();
         let cluster = inner.spec.cluster.clone();
-        inner.fence(&cluster, ledger, orders, true)
+        inner.cordon(&cluster, ledger, orders, true)
     }
 
     /// The clocks of the daemon's machine, faults included.
@@ -379,7 +383,7 @@ impl Inner {
         self.software.coming = Some(image.unwrap_or_else(|| next_release(&self.fleet.image)));
         let mut rng = self.rng(Stream::Software, self.now.0.unsigned_abs());
         let takes = rng.span(self.spec.api.software_update);
-        self.plan(self.now + takes, Happening::SoftwareUpdated);
+        self.plan(self.now + takes, Scheduled::SoftwareUpdated);
         for serial in self.nodes_that_are_up() {
             self.list(serial, Some(InstanceStatus::SystemUpdating));
         }

@@ -24,9 +24,9 @@ pub enum FaultKind {
     ThrottledReads,
     /// Deletes are throttled, a definite refusal (F1).
     ThrottledWrites,
-    /// Deletes, fences and releases act but give no answer (F2).
+    /// Deletes, cordons and releases act but give no answer (F2).
     WriteTimesOutAfterActing,
-    /// Deletes, fences and releases give no answer and do not act (F2).
+    /// Deletes, cordons and releases give no answer and do not act (F2).
     WriteTimesOutBeforeActing,
     /// Deletes fail for this share of their nodes, with each of the API's
     /// codes and one that nobody knows (F3).
@@ -136,20 +136,20 @@ pub enum FaultKind {
         /// Which.
         node: Target,
     },
-    /// A person drains the node, for as long as the fault lasts (F14).
-    PersonDrains {
+    /// An operator drains the node, for as long as the fault lasts (F14).
+    OperatorDrains {
         /// Which.
         node: Target,
         /// The reason given; a drain of ours is overwritten by it.
         reason: String,
     },
-    /// A person resumes the node, whoever drained it (F14).
-    PersonResumes {
+    /// An operator resumes the node, whoever drained it (F14).
+    OperatorResumes {
         /// Which.
         node: Target,
     },
-    /// A person deletes the node (F22).
-    PersonDeletes {
+    /// An operator deletes the node (F22).
+    OperatorDeletes {
         /// Which.
         node: Target,
     },
@@ -218,17 +218,17 @@ impl FaultKind {
             Self::SchedulerStale,
             Self::SchedulerUnknown,
             Self::NodeReserved { node: Target::AnyIdle },
-            Self::NodeReserved { node: Target::AnyFenced },
+            Self::NodeReserved { node: Target::AnyCordoned },
             Self::JobSuspended { node: Target::AnyBusy },
             Self::MetricsMissing,
             Self::MetricsStale,
             Self::NodeReplaced { node: node.clone() },
-            Self::NodeReplaced { node: Target::AnyFenced },
+            Self::NodeReplaced { node: Target::AnyCordoned },
             Self::NodeFailure { node: node.clone() },
-            Self::PersonDrains { node: node.clone(), reason: "bad fan".to_owned() },
-            Self::PersonDrains { node: Target::AnyFenced, reason: "mine".to_owned() },
-            Self::PersonResumes { node: Target::AnyFenced },
-            Self::PersonDeletes { node: Target::AnyIdle },
+            Self::OperatorDrains { node: node.clone(), reason: "bad fan".to_owned() },
+            Self::OperatorDrains { node: Target::AnyCordoned, reason: "mine".to_owned() },
+            Self::OperatorResumes { node: Target::AnyCordoned },
+            Self::OperatorDeletes { node: Target::AnyIdle },
             Self::JobLands { node: Target::AnyIdle, length: Span::mins(20) },
             Self::GrowToSize,
             Self::ClockStep { by: Span::mins(7) },
@@ -241,7 +241,7 @@ impl FaultKind {
     }
 
     /// Whether it holds for a while; else it happens in an instant, or, as a
-    /// person's drain may, for good.
+    /// operator's drain may, for good.
     pub fn holds(&self) -> bool {
         match self {
             Self::ThrottledReads
@@ -283,9 +283,9 @@ impl FaultKind {
             | Self::LedgerFails => true,
             Self::NodeReplaced { .. }
             | Self::NodeFailure { .. }
-            | Self::PersonDrains { .. }
-            | Self::PersonResumes { .. }
-            | Self::PersonDeletes { .. }
+            | Self::OperatorDrains { .. }
+            | Self::OperatorResumes { .. }
+            | Self::OperatorDeletes { .. }
             | Self::JobLands { .. }
             | Self::GrowToSize
             | Self::ClockStep { .. }
@@ -331,9 +331,9 @@ impl FaultKind {
             Self::MetricsGaps { .. } => "metrics-gaps",
             Self::NodeReplaced { .. } => "node-replaced",
             Self::NodeFailure { .. } => "node-failure",
-            Self::PersonDrains { .. } => "person-drains",
-            Self::PersonResumes { .. } => "person-resumes",
-            Self::PersonDeletes { .. } => "person-deletes",
+            Self::OperatorDrains { .. } => "operator-drains",
+            Self::OperatorResumes { .. } => "operator-resumes",
+            Self::OperatorDeletes { .. } => "operator-deletes",
             Self::JobLands { .. } => "job-lands",
             Self::GrowToSize => "grow-to-size",
             Self::ClockStep { .. } => "clock-step",
@@ -367,8 +367,8 @@ pub enum Target {
     AnyIdle,
     /// Any that is up and has a job.
     AnyBusy,
-    /// Any with a trimtab fence.
-    AnyFenced,
+    /// Any with a trimtab cordon.
+    AnyCordoned,
     /// The n-th worker that is up, from 0, in the scheduler's order.
     Nth(usize),
     /// The one with this name.
@@ -383,7 +383,7 @@ impl fmt::Display for Target {
             Self::Any => f.write_str("any"),
             Self::AnyIdle => f.write_str("any-idle"),
             Self::AnyBusy => f.write_str("any-busy"),
-            Self::AnyFenced => f.write_str("any-fenced"),
+            Self::AnyCordoned => f.write_str("any-cordoned"),
             Self::Nth(n) => write!(f, "#{n}"),
             Self::Name(name) => write!(f, "{name}"),
             Self::Instance(id) => write!(f, "{id}"),
@@ -396,13 +396,15 @@ impl FromStr for Target {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || {
-            format!("`{text}` is no node (any, any-idle, any-busy, any-fenced, #3, a name, an id)")
+            format!(
+                "`{text}` is no node (any, any-idle, any-busy, any-cordoned, #3, a name, an id)"
+            )
         };
         match text {
             "any" => Ok(Self::Any),
             "any-idle" => Ok(Self::AnyIdle),
             "any-busy" => Ok(Self::AnyBusy),
-            "any-fenced" => Ok(Self::AnyFenced),
+            "any-cordoned" => Ok(Self::AnyCordoned),
             _ => {
                 if let Some(n) = text.strip_prefix('#') {
                     n.parse().map(Self::Nth).map_err(|_| wrong())

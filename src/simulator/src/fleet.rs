@@ -21,7 +21,7 @@ use crate::scheduler::SlotNo;
 use crate::spec::api::TargetFalls;
 use crate::spec::{Between, GroupSpec, WorldSpec};
 use crate::truth::{Caller, RestartCause};
-use crate::world::{Happening, Inner};
+use crate::world::{Inner, Scheduled};
 
 /// Nodes of the start were launched so long before it.
 const FIRST_AGES: Between = Between::secs(3_600, 10 * 86_400);
@@ -304,7 +304,7 @@ impl Inner {
         self.write(WorldEvent::NodeLaunched { node: id, name, group: group_name });
         self.list(serial, Some(InstanceStatus::Pending));
         let boot = self.rng(Stream::Boot, u64::from(serial.0)).span(boot);
-        self.plan(self.now + boot, Happening::Booted(serial));
+        self.plan(self.now + boot, Scheduled::Booted(serial));
         id
     }
 
@@ -319,7 +319,7 @@ impl Inner {
                 node.phase = Phase::Checking;
                 let check = self.rng(Stream::Boot, u64::from(serial.0) | 1 << 40).span(check);
                 self.list(serial, Some(InstanceStatus::DeepHealthCheck));
-                self.plan(self.now + check, Happening::Checked(serial));
+                self.plan(self.now + check, Scheduled::Checked(serial));
             }
         }
     }
@@ -350,7 +350,7 @@ impl Inner {
         self.record_live(group);
         self.write(WorldEvent::NodeUp { node: id, live });
         let join = self.rng(Stream::Boot, u64::from(serial.0) | 1 << 41).span(self.spec.join_delay);
-        self.plan(now + join, Happening::Joins(serial));
+        self.plan(now + join, Scheduled::Joins(serial));
     }
 
     /// A delete request for this node was accepted. A node that is still
@@ -389,7 +389,7 @@ impl Inner {
         }
         self.record_live(group);
         self.list(serial, Some(InstanceStatus::ShuttingDown));
-        self.plan(until, Happening::Terminates(serial));
+        self.plan(until, Scheduled::Terminates(serial));
     }
 
     /// The node is no more: its jobs die with it.
@@ -415,7 +415,7 @@ impl Inner {
         let jobs = slot.map_or_else(Vec::new, |slot| self.jobs_on(slot));
         self.write(WorldEvent::NodeGone { node: id, jobs: jobs.clone() });
         if let Leave::Deleted { asked, by } = leave {
-            if by != Caller::Person {
+            if by != Caller::Operator {
                 self.record.groups[group.0].deleted += 1;
             }
             let asked = &mut self.record.asked[asked];
@@ -425,7 +425,7 @@ impl Inner {
                 self.lose_slot(slot, RestartCause::Deleted { node: id, by });
                 let prune =
                     self.rng(Stream::Prune, u64::from(serial.0)).span(self.spec.prune_delay);
-                self.plan(now + prune, Happening::Pruned(slot));
+                self.plan(now + prune, Scheduled::Pruned(slot));
             }
         }
         self.list(serial, None);
@@ -448,7 +448,7 @@ impl Inner {
             self.lose_slot(slot, RestartCause::Failed { node: id });
         }
         let delay = self.rng(Stream::Recovery, u64::from(serial.0)).span(self.spec.recovery_delay);
-        self.plan(self.now + delay, Happening::Recovers(serial));
+        self.plan(self.now + delay, Scheduled::Recovers(serial));
     }
 
     /// A broken node is replaced, unless somebody has deleted it meanwhile.
@@ -480,7 +480,7 @@ impl Inner {
         }
         self.list(serial, Some(InstanceStatus::ShuttingDown));
         let shown = self.rng(Stream::Recovery, u64::from(serial.0) | 1 << 40).span(REPLACED_SHOWS);
-        self.plan(self.now + shown, Happening::Terminates(serial));
+        self.plan(self.now + shown, Scheduled::Terminates(serial));
         let boot = self.spec.groups[group.0].boot;
         let instead_of = Some((name, slot));
         let new = self.launch(Launch { group, instead_of, operation: None, boot });
@@ -501,7 +501,7 @@ impl Inner {
             self.show_listed(node, status);
         } else {
             let at = self.now + self.spec.listing_lag;
-            self.plan(at, Happening::ShowsListed { node, status });
+            self.plan(at, Scheduled::ShowsListed { node, status });
         }
     }
 
@@ -528,7 +528,7 @@ impl Inner {
         if at <= self.now {
             state.current_shown = current;
         } else {
-            self.plan(at, Happening::ShowsCount { group, current });
+            self.plan(at, Scheduled::ShowsCount { group, current });
         }
     }
 

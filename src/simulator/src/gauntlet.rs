@@ -1,7 +1,7 @@
 //! The gauntlet: every port call and every commit of the ledger passes here,
 //! so that a run can be disturbed at any one of them.
 //!
-//! - A [`KillPoint`] ends the process at an *effect* (a fence, a release, a
+//! - A [`KillPoint`] ends the process at an *effect* (a cordon, a release, a
 //!   delete, a commit), before it or after it acted. From then on every port's
 //!   future is pending for ever and the ledger refuses everything: the harness
 //!   sees the daemon's future pending, drops it, calls [`World::revive`] and
@@ -14,10 +14,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use trimtab_core::history::History;
-use trimtab_core::ids::{ActionId, BatchId, ClusterName, InstanceId, LedgerId, TickId};
+use trimtab_core::ids::{ActionId, ClusterName, InstanceId, LedgerId, RequestId, TickId};
 use trimtab_core::units::{NodeCount, Span, Time};
 use trimtab_daemon::ports::{
-    Decision, DeleteOutcome, Ledger, LedgerError, Observation, Request, Switch, Transition,
+    Decision, DeleteOutcome, Ledger, LedgerError, Observation, RequestRecord, Switch, Transition,
 };
 
 use crate::faults::FaultKind;
@@ -156,7 +156,7 @@ impl World {
         self.lock().begin_fault(action, lasts);
     }
 
-    /// Effects so far: fences, releases, deletes, commits.
+    /// Effects so far: cordons, releases, deletes, commits.
     pub fn effects(&self) -> u64 {
         self.lock().gauntlet.effects
     }
@@ -256,8 +256,8 @@ impl<L: Ledger + ?Sized> Ledger for CrashingLedger<L> {
         self.commit("reserve actions", |ledger| ledger.reserve_actions(count))
     }
 
-    fn reserve_batch(&self) -> Result<BatchId, LedgerError> {
-        self.commit("reserve a batch", |ledger| ledger.reserve_batch())
+    fn reserve_request(&self) -> Result<RequestId, LedgerError> {
+        self.commit("reserve a request", |ledger| ledger.reserve_request())
     }
 
     fn record_observation(&self, observation: &Observation<'_>) -> Result<TickId, LedgerError> {
@@ -272,7 +272,7 @@ impl<L: Ledger + ?Sized> Ledger for CrashingLedger<L> {
         &self,
         cluster: &ClusterName,
         transitions: &[Transition],
-        request: Option<Request<'_>>,
+        request: Option<RequestRecord<'_>>,
     ) -> Result<(), LedgerError> {
         self.commit("record transitions", |ledger| {
             ledger.record_transitions(cluster, transitions, request)
@@ -281,13 +281,13 @@ impl<L: Ledger + ?Sized> Ledger for CrashingLedger<L> {
 
     fn record_outcome(
         &self,
-        batch: BatchId,
+        request: RequestId,
         at: Time,
         outcome: &DeleteOutcome,
         transitions: &[Transition],
     ) -> Result<(), LedgerError> {
         self.commit("record an outcome", |ledger| {
-            ledger.record_outcome(batch, at, outcome, transitions)
+            ledger.record_outcome(request, at, outcome, transitions)
         })
     }
 

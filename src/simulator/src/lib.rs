@@ -27,9 +27,9 @@ pub mod spec;
 pub mod truth;
 
 mod actors;
+mod answers;
 mod api;
 mod fleet;
-mod front;
 mod nemesis;
 mod placement;
 mod record;

@@ -113,7 +113,7 @@ pub enum WorldEvent {
         /// The reason it had been drained for.
         reason: Arc<str>,
     },
-    /// A fence or a release left a node alone.
+    /// A cordon or a release left a node alone.
     LeftAlone(NodeName),
     /// A group was set to a lower count; its victims are leaving from here on.
     GroupShrunk {
@@ -155,7 +155,7 @@ pub enum WorldEvent {
     },
     /// The daemon was started anew.
     Revived,
-    /// The daemon told a person something.
+    /// The daemon told an operator something.
     Notified(Box<Notification>),
 }
 
@@ -178,9 +178,9 @@ pub enum Call {
     Shrink,
     /// `WorkloadRead::read`.
     Workload,
-    /// `Fence::fence`.
-    Fence,
-    /// `Fence::release`.
+    /// `Cordon::cordon`.
+    Cordon,
+    /// `Cordon::release`.
     Release,
     /// `Utilization::read`.
     Utilization,

@@ -26,12 +26,13 @@ mod series;
 use std::collections::BTreeMap;
 
 use trimtab_core::ids::{ClusterName, InstanceId};
-use trimtab_core::snapshot::{Activity, Witness};
+use trimtab_core::snapshot::{Activity, Reading};
 use trimtab_core::units::{Share, Span, Time};
 use trimtab_daemon::ports::ReadError;
 
 pub use series::{
-    METRICS_KEPT, MetricsLayout, MetricsView, Place, Point, Series, SeriesFilter, SeriesRead,
+    METRICS_KEPT, MetricsLayout, MetricsView, Point, Series, SeriesFilter, SeriesPosition,
+    SeriesRead,
 };
 
 use crate::faults::FaultKind;
@@ -74,7 +75,7 @@ impl Periods {
 
 /// What a node did in one period, in hundredths of a percent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct Reading {
+struct NodeLoad {
     /// Of its busiest processor.
     utilization: u32,
     /// Of its fullest memory.
@@ -117,7 +118,7 @@ impl Inner {
         cluster: &ClusterName,
         ids: &[InstanceId],
         window: Span,
-    ) -> Result<BTreeMap<InstanceId, Witness<Activity>>, ReadError> {
+    ) -> Result<BTreeMap<InstanceId, Reading<Activity>>, ReadError> {
         if *cluster != self.spec.cluster {
             return Err(ReadError::Refused(format!("no cluster {cluster}").into()));
         }
@@ -129,12 +130,12 @@ impl Inner {
             let Some((serial, node)) = self.fleet.find(*id) else { continue };
             let Some(subject) = self.subject(serial, node) else { continue };
             let Some(activity) = self.activity(&subject, window) else { continue };
-            let witness = if self.is_partial(serial, activity.to) {
-                Witness::Partial
+            let evidence_source = if self.is_partial(serial, activity.to) {
+                Reading::Partial
             } else {
-                Witness::Fresh { at: activity.to, value: activity }
+                Reading::Fresh { at: activity.to, value: activity }
             };
-            read.insert(*id, witness);
+            read.insert(*id, evidence_source);
         }
         Ok(read)
     }
@@ -257,7 +258,7 @@ impl Inner {
         // The run that has no gap ends where the port stops counting; what lies before
         // it still tells how busy the node was.
         let from = (first..=to).rev().take_while(shows).last()?;
-        let mut highest = Reading::default();
+        let mut highest = NodeLoad::default();
         for period in (first..=to).filter(shows) {
             let reading = self.reading(subject, PeriodNo(period));
             highest.utilization = highest.utilization.max(reading.utilization);
@@ -271,9 +272,9 @@ impl Inner {
         })
     }
 
-    fn reading(&self, subject: &Subject<'_>, period: PeriodNo) -> Reading {
+    fn reading(&self, subject: &Subject<'_>, period: PeriodNo) -> NodeLoad {
         if self.faults.any(|kind| *kind == FaultKind::MetricsZero) {
-            return Reading::default();
+            return NodeLoad::default();
         }
         let periods = self.periods();
         let (begins, ends) = (periods.start(period), periods.end(period));
@@ -285,9 +286,9 @@ impl Inner {
         let mut rng = self.rng(Stream::Metrics, key);
         let mut draw = |least: u32, below: u64| least + rng.below(below) as u32;
         if was_busy {
-            Reading { utilization: draw(7_000, 3_000), memory: draw(3_000, 6_000) }
+            NodeLoad { utilization: draw(7_000, 3_000), memory: draw(3_000, 6_000) }
         } else {
-            Reading { utilization: draw(0, 150), memory: draw(100, 100) }
+            NodeLoad { utilization: draw(0, 150), memory: draw(100, 100) }
         }
     }
 }

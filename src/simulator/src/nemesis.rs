@@ -12,7 +12,7 @@ use crate::log::WorldEvent;
 use crate::rng::Stream;
 use crate::scheduler::{JobNo, Slot, SlotNo};
 use crate::spec::Between;
-use crate::world::{Happening, Inner};
+use crate::world::{Inner, Scheduled};
 
 /// How long a random fault lasts.
 const RANDOM_LASTS: Between = Between::secs(30, 1_200);
@@ -28,7 +28,7 @@ struct Active {
     node: Option<Serial>,
     /// The answer that is repeated meanwhile.
     frozen: Option<Box<Workload>>,
-    /// The drain that is taken back afterwards.
+    /// The drain that is released afterwards.
     drained: Option<(SlotNo, Arc<str>)>,
     /// The entry that is reserved meanwhile.
     reserved: Option<SlotNo>,
@@ -126,7 +126,7 @@ impl Inner {
         if self.spec.random_faults_per_day > 0.0 {
             let mut rng = self.rng(Stream::Faults, n << 1);
             let at = self.now + rng.until_next(self.spec.random_faults_per_day);
-            self.plan(at, Happening::RandomFault(n));
+            self.plan(at, Scheduled::RandomFault(n));
         }
     }
 
@@ -190,7 +190,7 @@ impl Inner {
                 let target = self.aim(node, kind.name());
                 target.map(|(node, _)| Active { node: Some(node), ..self.hold(&kind, lasts) })
             }
-            FaultKind::PersonDrains { node, reason } => {
+            FaultKind::OperatorDrains { node, reason } => {
                 let target = self.aim(node, kind.name());
                 target.map(|(_, slot)| {
                     self.drain(slot, reason);
@@ -214,8 +214,8 @@ impl Inner {
             }
             FaultKind::NodeReplaced { node }
             | FaultKind::NodeFailure { node }
-            | FaultKind::PersonResumes { node }
-            | FaultKind::PersonDeletes { node }
+            | FaultKind::OperatorResumes { node }
+            | FaultKind::OperatorDeletes { node }
             | FaultKind::JobLands { node, .. } => {
                 if let Some((serial, slot)) = self.aim(node, kind.name()) {
                     self.strike(&kind, serial, slot);
@@ -242,7 +242,7 @@ impl Inner {
             }
         };
         if let Some(active) = active {
-            self.plan(active.until, Happening::FaultEnds(active.id));
+            self.plan(active.until, Scheduled::FaultEnds(active.id));
             self.faults.active.push(active);
         }
     }
@@ -268,10 +268,10 @@ impl Inner {
             self.replace(node);
         } else if let FaultKind::NodeFailure { .. } = kind {
             self.fail(node);
-        } else if let FaultKind::PersonResumes { .. } = kind {
+        } else if let FaultKind::OperatorResumes { .. } = kind {
             self.resume(slot);
-        } else if let FaultKind::PersonDeletes { .. } = kind {
-            self.delete_as_person(node);
+        } else if let FaultKind::OperatorDeletes { .. } = kind {
+            self.delete_as_operator(node);
         } else if let FaultKind::JobLands { length, .. } = kind {
             self.land_job(slot, *length);
         }
@@ -306,7 +306,7 @@ impl Inner {
             let is_up = self.fleet.nodes.get(&node).is_some_and(|node| node.phase == Phase::Up);
             is_up.then_some((node, *number))
         };
-        let is_fenced = |slot: &Slot| {
+        let is_cordoned = |slot: &Slot| {
             let reason = slot.drain.as_ref().map(|drain| &drain.reason).or(slot.pretended.as_ref());
             reason.is_some_and(|reason| reason.starts_with("trimtab:"))
         };
@@ -314,13 +314,13 @@ impl Inner {
             Target::Any | Target::Nth(_) | Target::Instance(_) => true,
             Target::AnyIdle => slot.accepts_jobs() && slot.jobs.is_empty(),
             Target::AnyBusy => !slot.jobs.is_empty(),
-            Target::AnyFenced => is_fenced(slot),
+            Target::AnyCordoned => is_cordoned(slot),
             Target::Name(name) => slot.name == *name,
         };
         let mut candidates: Vec<(Serial, SlotNo)> =
             self.scheduler.slots.iter().filter(|(_, slot)| fits(slot)).filter_map(up).collect();
         let chosen = match target {
-            Target::Any | Target::AnyIdle | Target::AnyBusy | Target::AnyFenced => {
+            Target::Any | Target::AnyIdle | Target::AnyBusy | Target::AnyCordoned => {
                 self.faults.begun += 1;
                 let mut rng = self.rng(Stream::Targets, self.faults.begun);
                 candidates.get(rng.index(candidates.len())).copied()

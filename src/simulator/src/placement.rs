@@ -19,7 +19,7 @@ use crate::scheduler::{
 };
 use crate::spec::Placement;
 use crate::truth::{Restart, RestartCause};
-use crate::world::{Happening, Inner};
+use crate::world::{Inner, Scheduled};
 
 /// HyperPod's recovery drains broken nodes with this reason.
 const RECOVERY_REASON: &str = "Action:Replace";
@@ -43,7 +43,7 @@ impl Inner {
     pub(crate) fn plan_first_job(&mut self) {
         if let Some(first) = self.scheduler.jobs.first() {
             let at = first.order.submit;
-            self.plan(at, Happening::Submit(JobNo(0)));
+            self.plan(at, Scheduled::Submit(JobNo(0)));
         }
     }
 
@@ -52,7 +52,7 @@ impl Inner {
         let next = JobNo(job.0 + 1);
         if next.0 < self.scheduler.planned {
             let at = self.scheduler.job(next).order.submit;
-            self.plan(at, Happening::Submit(next));
+            self.plan(at, Scheduled::Submit(next));
         }
         self.enqueue(job);
     }
@@ -67,7 +67,7 @@ impl Inner {
         self.scheduler.partitions[partition.0].waiting.insert(key);
         self.write(WorldEvent::JobSubmitted(id));
         if eligible > now {
-            self.plan(eligible, Happening::Eligible(partition));
+            self.plan(eligible, Scheduled::Eligible(partition));
         } else {
             self.place_waiting(partition);
         }
@@ -257,7 +257,7 @@ impl Inner {
         }
         self.write(WorldEvent::JobStarted { job: id, nodes: names });
         if !lasts.is_forever() {
-            self.plan(leaves, Happening::JobEnds { job: number, start: starts });
+            self.plan(leaves, Scheduled::JobEnds { job: number, start: starts });
         }
     }
 
@@ -269,7 +269,7 @@ impl Inner {
         }
         if leaves > self.now {
             // It was suspended for a while and is not done yet.
-            self.plan(leaves, Happening::JobEnds { job: number, start });
+            self.plan(leaves, Scheduled::JobEnds { job: number, start });
             return;
         }
         let partition = job.partition;
@@ -383,7 +383,7 @@ impl Inner {
 
     /// Drains an entry, over whatever reason it had.
     pub(crate) fn drain(&mut self, slot: SlotNo, reason: &str) {
-        let lag = self.spec.fence_lag;
+        let lag = self.spec.cordon_lag;
         let Some(entry) = self.scheduler.slots.get_mut(&slot) else { return };
         let reason: Arc<str> = reason.into();
         let was_drained = entry.drain.as_ref().is_some_and(|drain| drain.takes);
@@ -393,7 +393,7 @@ impl Inner {
         self.scheduler.reindex(slot);
         self.write(WorldEvent::Drained { node, reason });
         if !takes {
-            self.plan(self.now + lag, Happening::DrainTakes(slot));
+            self.plan(self.now + lag, Scheduled::DrainTakes(slot));
         }
     }
 

@@ -13,9 +13,9 @@ use trimtab_core::ids::{ClusterName, GroupName, InstanceId, LedgerId};
 use trimtab_core::snapshot::{ClusterDescription, InstanceStatus, NodeListing, Workload};
 use trimtab_core::units::{Span, Time, UsdPerHour};
 use trimtab_daemon::ports::{
-    Clock, ClusterRead, ClusterWrite, DeleteOutcome, Fence, FenceOrder, Gate, Inquiry, Lease,
-    MetricsAnswer, MetricsQuery, NodeDetails, Notification, Notifier, Ports, Prices, Question,
-    ReadError, Refusal, Standing, Switch, Switches, Utilization, WorkloadRead, Writers,
+    Clock, ClusterRead, ClusterWrite, Cordon, CordonOrder, DeleteOutcome, Gate, Inquiry,
+    InquiryState, Lease, MetricsAnswer, MetricsQuery, NodeDetails, Notification, Notifier, Ports,
+    Prices, Question, ReadError, Refusal, Switch, Switches, Utilization, WorkloadRead, Writers,
 };
 
 use crate::faults::FaultKind;
@@ -32,8 +32,8 @@ const LEASE_GENERATION: u64 = 1;
 pub struct PortOptions {
     /// Without anything that could change the world.
     pub observe_only: bool,
-    /// The negative control: a fence shows, and jobs are placed all the same.
-    pub fence_disabled: bool,
+    /// The negative control: a cordon shows, and jobs are placed all the same.
+    pub cordon_disabled: bool,
     /// How long a read or write takes: the world moves meanwhile.
     pub call_time: Span,
     /// A gate, if there is one.
@@ -53,7 +53,7 @@ pub struct SimulatedGate {
 
 /// One wiring of all ports to a world.
 #[derive(Clone)]
-struct Front {
+struct SimulatedPorts {
     world: World,
     options: Arc<PortOptions>,
 }
@@ -62,8 +62,8 @@ impl World {
     /// The daemon's ports.
     pub fn ports(&self, options: PortOptions) -> Ports {
         let spec = self.spec();
-        let front = Arc::new(Front { world: self.clone(), options: Arc::new(options) });
-        let fence: Option<Arc<dyn Fence>> = match spec.scheduler {
+        let front = Arc::new(SimulatedPorts { world: self.clone(), options: Arc::new(options) });
+        let cordon: Option<Arc<dyn Cordon>> = match spec.scheduler {
             true => Some(front.clone()),
             false => None,
         };
@@ -80,7 +80,7 @@ impl World {
             Some(Arc::new(gate) as Arc<dyn Gate>)
         };
         let (gate, on_node_check) = (gate(&front.options.gate), gate(&front.options.on_node_check));
-        let writers = Writers { cluster: front.clone(), fence };
+        let writers = Writers { cluster: front.clone(), cordon };
         Ports {
             cluster: front.clone(),
             workload,
@@ -100,7 +100,7 @@ impl World {
 
     /// The prices that the spec gives its groups.
     pub fn prices(&self) -> Arc<dyn Prices> {
-        Arc::new(Front { world: self.clone(), options: Arc::default() })
+        Arc::new(SimulatedPorts { world: self.clone(), options: Arc::default() })
     }
 
     /// Puts the pause file there, or takes it away.
@@ -117,7 +117,7 @@ pub(crate) async fn alive<T>(answer: Option<T>) -> T {
     }
 }
 
-impl Front {
+impl SimulatedPorts {
     fn begin(&self, inner: &mut Inner, call: Call) -> bool {
         if !inner.begin_call(call) {
             return false;
@@ -153,7 +153,7 @@ impl Front {
 }
 
 #[async_trait]
-impl ClusterRead for Front {
+impl ClusterRead for SimulatedPorts {
     async fn describe(&self, cluster: &ClusterName) -> Result<ClusterDescription, ReadError> {
         self.read(Call::Describe, |inner| inner.describe(cluster)).await
     }
@@ -184,11 +184,11 @@ impl ClusterRead for Front {
 }
 
 #[async_trait]
-impl ClusterWrite for Front {
-    async fn delete_nodes(&self, batch: &ClearedBatch, _within: Span) -> DeleteOutcome {
+impl ClusterWrite for SimulatedPorts {
+    async fn delete_nodes(&self, request: &ClearedBatch, _within: Span) -> DeleteOutcome {
         self.act(Call::Delete, |inner| {
-            if *batch.cluster() == inner.spec.cluster {
-                inner.delete_nodes(batch.nodes(), Caller::Daemon)
+            if *request.cluster() == inner.spec.cluster {
+                inner.delete_nodes(request.nodes(), Caller::Daemon)
             } else {
                 let why = "ResourceNotFound: no such cluster".into();
                 DeleteOutcome::Refused { cause: Refusal::NotFound, why }
@@ -211,36 +211,36 @@ impl ClusterWrite for Front {
 }
 
 #[async_trait]
-impl WorkloadRead for Front {
+impl WorkloadRead for SimulatedPorts {
     async fn read(&self, cluster: &ClusterName) -> Result<Workload, ReadError> {
-        Front::read(self, Call::Workload, |inner| inner.workload(cluster)).await
+        SimulatedPorts::read(self, Call::Workload, |inner| inner.workload(cluster)).await
     }
 }
 
 #[async_trait]
-impl Fence for Front {
-    async fn fence(
+impl Cordon for SimulatedPorts {
+    async fn cordon(
         &self,
         cluster: &ClusterName,
         ledger: &LedgerId,
-        orders: &[FenceOrder],
+        orders: &[CordonOrder],
     ) -> Result<(), ReadError> {
-        let pretend = self.options.fence_disabled;
-        self.act(Call::Fence, |inner| inner.fence(cluster, ledger, orders, pretend)).await
+        let pretend = self.options.cordon_disabled;
+        self.act(Call::Cordon, |inner| inner.cordon(cluster, ledger, orders, pretend)).await
     }
 
     async fn release(
         &self,
         cluster: &ClusterName,
         ledger: &LedgerId,
-        orders: &[FenceOrder],
+        orders: &[CordonOrder],
     ) -> Result<(), ReadError> {
         self.act(Call::Release, |inner| inner.release(cluster, ledger, orders)).await
     }
 }
 
 #[async_trait]
-impl Utilization for Front {
+impl Utilization for SimulatedPorts {
     async fn read(
         &self,
         cluster: &ClusterName,
@@ -255,7 +255,7 @@ impl Utilization for Front {
             }
             Ok(MetricsAnswer { activity, metrics: 0, calls: 1 })
         };
-        Front::read(self, Call::Utilization, read).await
+        SimulatedPorts::read(self, Call::Utilization, read).await
     }
 
     fn metrics_per_node(&self, _cluster: &ClusterName, _group: &GroupName, _devices: u32) -> u64 {
@@ -263,7 +263,7 @@ impl Utilization for Front {
     }
 }
 
-impl Prices for Front {
+impl Prices for SimulatedPorts {
     fn price(&self, cluster: &ClusterName, group: &GroupName) -> Option<UsdPerHour> {
         let spec = self.world.spec();
         let named = spec.groups.iter().find(|named| named.name == *group)?;
@@ -271,7 +271,7 @@ impl Prices for Front {
     }
 }
 
-impl Clock for Front {
+impl Clock for SimulatedPorts {
     fn now(&self) -> Time {
         let inner = self.world.lock();
         inner.now + inner.daemon.clock_offset
@@ -285,7 +285,7 @@ impl Clock for Front {
     }
 }
 
-impl Switches for Front {
+impl Switches for SimulatedPorts {
     fn read(&self, _cluster: &ClusterName) -> Result<Switch, ReadError> {
         let mut inner = self.world.lock();
         if !inner.begin_call(Call::Switches) {
@@ -293,12 +293,12 @@ impl Switches for Front {
         }
         let by_fault = inner.faults.any(|kind| *kind == FaultKind::Paused);
         let why =
-            inner.daemon.paused.clone().or_else(|| by_fault.then(|| "a person said so".into()));
+            inner.daemon.paused.clone().or_else(|| by_fault.then(|| "an operator said so".into()));
         Ok(why.map_or(Switch::On, |why| Switch::Paused { why }))
     }
 }
 
-impl Lease for Front {
+impl Lease for SimulatedPorts {
     fn hold(&self) -> Result<u64, ReadError> {
         let mut inner = self.world.lock();
         if !inner.begin_call(Call::Lease) {
@@ -339,10 +339,10 @@ struct Asked {
 }
 
 impl Inquiry for Asked {
-    fn standing(&self) -> Standing {
+    fn state(&self) -> InquiryState {
         match self.until.filter(|at| *at <= self.world.now()) {
-            Some(at) => Standing::Answered { at, vetoes: self.vetoes.clone() },
-            None => Standing::Open,
+            Some(at) => InquiryState::Answered { at, vetoes: self.vetoes.clone() },
+            None => InquiryState::Open,
         }
     }
 
@@ -351,7 +351,7 @@ impl Inquiry for Asked {
     }
 }
 
-impl Notifier for Front {
+impl Notifier for SimulatedPorts {
     fn notify(&self, _cluster: &ClusterName, at: Time, notification: &Notification) {
         let mut inner = self.world.lock();
         if !inner.gauntlet.is_dead() {

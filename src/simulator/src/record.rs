@@ -77,7 +77,7 @@ impl Inner {
             groups,
             asked: self.record.asked.clone(),
             requests: self.record.requests.clone(),
-            fences: self.scheduler.fences(),
+            cordons: self.scheduler.cordons(),
         }
     }
 }

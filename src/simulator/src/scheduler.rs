@@ -74,7 +74,7 @@ pub(crate) struct Drain {
 
 /// Where an entry stands in its group's index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum NodeSlot {
     Idle,
     Shared(MilliGpus),
 }
@@ -86,13 +86,13 @@ pub(crate) struct Slot {
     pub(crate) group: GroupNo,
     pub(crate) condition: Condition,
     pub(crate) drain: Option<Drain>,
-    /// A fence that is only pretended (the negative control).
+    /// A cordon that is only pretended (the negative control).
     pub(crate) pretended: Option<Arc<str>>,
     /// Reservations that cover it.
     pub(crate) reservations: u32,
     pub(crate) jobs: Vec<JobNo>,
     pub(crate) free: MilliGpus,
-    place: Option<Place>,
+    place: Option<NodeSlot>,
     /// When it was last given to or left by a job.
     pub(crate) touched: Time,
     /// Since when it has a job, and when it had one before: for metrics.
@@ -327,22 +327,23 @@ impl Scheduler {
         let place = if !slot.accepts_jobs() {
             None
         } else if slot.jobs.is_empty() {
-            Some(Place::Idle)
+            Some(NodeSlot::Idle)
         } else {
-            Some(Place::Shared(slot.free)).filter(|_| slot.free > MilliGpus(0) && slot.free < full)
+            Some(NodeSlot::Shared(slot.free))
+                .filter(|_| slot.free > MilliGpus(0) && slot.free < full)
         };
         if place == slot.place {
             return;
         }
         let index = &mut self.index[slot.group.0];
         match std::mem::replace(&mut slot.place, place) {
-            Some(Place::Idle) => index.idle.remove(&number),
-            Some(Place::Shared(free)) => index.shared.remove(&(free, number)),
+            Some(NodeSlot::Idle) => index.idle.remove(&number),
+            Some(NodeSlot::Shared(free)) => index.shared.remove(&(free, number)),
             None => false,
         };
         match place {
-            Some(Place::Idle) => index.idle.insert(number),
-            Some(Place::Shared(free)) => index.shared.insert((free, number)),
+            Some(NodeSlot::Idle) => index.idle.insert(number),
+            Some(NodeSlot::Shared(free)) => index.shared.insert((free, number)),
             None => false,
         };
     }
@@ -374,7 +375,7 @@ impl Scheduler {
     }
 
     /// Entries drained with a trimtab reason.
-    pub(crate) fn fences(&self) -> Vec<(NodeName, Arc<str>)> {
+    pub(crate) fn cordons(&self) -> Vec<(NodeName, Arc<str>)> {
         let drained = self.slots.values().filter_map(|slot| Some((slot, slot.drain.as_ref()?)));
         drained
             .filter(|(_, drain)| drain.reason.starts_with("trimtab:"))

@@ -60,7 +60,7 @@ pub struct WorldSpec {
     /// How long the scheduler goes on placing jobs on a node that shows as
     /// drained already.
     #[serde(with = "text::span")]
-    pub fence_lag: Span,
+    pub cordon_lag: Span,
     /// Whether idle nodes that a blocked job is going to get show as planned,
     /// as Slurm's back-filling scheduler shows them.
     pub show_planned: bool,
@@ -129,7 +129,7 @@ impl Default for WorldSpec {
             count_lag: Span::secs(75),
             prune_delay: Between::secs(20, 120),
             join_delay: Between::secs(0, 30),
-            fence_lag: Span::ZERO,
+            cordon_lag: Span::ZERO,
             show_planned: true,
             configuring: Between::secs(1, 8),
             completing: Between::secs(1, 10),
@@ -270,7 +270,7 @@ fn default_boot() -> Between {
     Between::secs(600, 1200)
 }
 
-/// The person or pipeline who grows a group when jobs wait, up to its size.
+/// The operator or pipeline who grows a group when jobs wait, up to its size.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RegrowSpec {

@@ -14,10 +14,10 @@ use std::task::{Context, Poll, Waker};
 use trimtab_core::ids::{ActionId, ClusterName, InstanceId, JobId, LedgerId};
 use trimtab_core::snapshot::{
     Claim, ClusterStatus, Condition, Eligible, GroupDescription, InstanceStatus, Provisioning,
-    SchedulerNode, fence_reason,
+    SchedulerNode, cordon_reason,
 };
 use trimtab_core::units::{MilliGpus, NodeCount, Span};
-use trimtab_daemon::ports::{DeleteOutcome, FenceOrder};
+use trimtab_daemon::ports::{CordonOrder, DeleteOutcome};
 
 use crate::faults::{FaultKind, Target};
 use crate::spec::WorldSpec;
@@ -90,8 +90,8 @@ fn scheduler_node(world: &World, n: usize) -> SchedulerNode {
     world.workload(&cluster()).expect("an answer").nodes[n].clone()
 }
 
-fn order(world: &World, n: usize, action: u64) -> FenceOrder {
-    FenceOrder { name: scheduler_node(world, n).name, action: ActionId(action) }
+fn order(world: &World, n: usize, action: u64) -> CordonOrder {
+    CordonOrder { name: scheduler_node(world, n).name, action: ActionId(action) }
 }
 
 fn group(world: &World) -> GroupDescription {
@@ -287,39 +287,39 @@ fn views_lag_behind_the_truth_and_behind_one_another() {
 }
 
 #[test]
-fn a_fence_keeps_jobs_off_and_only_its_own_release_takes_it_away() {
+fn a_cordon_keeps_jobs_off_and_only_its_own_release_takes_it_away() {
     let world = world(&job("1m", "1h", "").repeat(5));
     let (ours, cluster) = (ledger(), cluster());
     let theirs: LedgerId = "xyz-2".parse().expect("valid");
     let (first, second) = (order(&world, 0, 7), order(&world, 1, 8));
-    world.fence(&cluster, &theirs, std::slice::from_ref(&second)).expect("done");
-    world.fence(&cluster, &ours, &[first.clone(), second.clone()]).expect("done");
+    world.cordon(&cluster, &theirs, std::slice::from_ref(&second)).expect("done");
+    world.cordon(&cluster, &ours, &[first.clone(), second.clone()]).expect("done");
     let reason = |n| scheduler_node(&world, n).drained;
-    assert_eq!(reason(0).as_deref(), Some(&*fence_reason(&ours, ActionId(7))));
-    assert_eq!(reason(1).as_deref(), Some(&*fence_reason(&theirs, ActionId(8))), "left alone");
+    assert_eq!(reason(0).as_deref(), Some(&*cordon_reason(&ours, ActionId(7))));
+    assert_eq!(reason(1).as_deref(), Some(&*cordon_reason(&theirs, ActionId(8))), "left alone");
     world.advance_by(Span::mins(2));
     assert_eq!(scheduler_node(&world, 0).claims, []);
     assert_eq!(world.workload(&cluster).expect("an answer").pending.len(), 3);
-    assert_eq!(world.truth().fences.len(), 2);
-    let other_action = FenceOrder { action: ActionId(9), ..first.clone() };
+    assert_eq!(world.truth().cordons.len(), 2);
+    let other_action = CordonOrder { action: ActionId(9), ..first.clone() };
     world.release(&cluster, &ours, &[other_action, second]).expect("done");
-    assert_eq!(world.truth().fences.len(), 2);
+    assert_eq!(world.truth().cordons.len(), 2);
     world.release(&cluster, &ours, &[first]).expect("done");
-    assert_eq!(world.truth().fences.len(), 1);
+    assert_eq!(world.truth().cordons.len(), 1);
     assert_eq!(scheduler_node(&world, 0).claims.len(), 1, "a waiting job took it at once");
 }
 
 #[test]
-fn a_fenced_node_keeps_the_job_it_has_and_a_late_fence_lets_one_in() {
+fn a_cordoned_node_keeps_the_job_it_has_and_a_late_cordon_lets_one_in() {
     let mut spec = spec(&(job("1m", "1h", "") + &job("10m", "1h", "") + &job("11m", "1h", "")));
-    spec.fence_lag = Span::secs(30);
+    spec.cordon_lag = Span::secs(30);
     let world = World::new(spec, vec![]).expect("a world");
     world.advance_by(Span::mins(10) - Span::secs(10));
     let (first, second) = (order(&world, 0, 1), order(&world, 1, 2));
-    world.fence(&cluster(), &ledger(), &[first, second]).expect("done");
+    world.cordon(&cluster(), &ledger(), &[first, second]).expect("done");
     world.advance_by(Span::mins(5));
     assert_eq!(scheduler_node(&world, 0).claims.len(), 1, "it goes on");
-    assert_eq!(scheduler_node(&world, 1).claims.len(), 1, "placed before the fence took");
+    assert_eq!(scheduler_node(&world, 1).claims.len(), 1, "placed before the cordon took");
     assert_eq!(scheduler_node(&world, 2).claims.len(), 1, "the next one is kept off");
     world.advance_by(Span::hours(1));
     assert_eq!(world.truth().jobs_done(), 3);
@@ -353,9 +353,9 @@ fn a_replaced_node_keeps_its_name_and_its_drain() {
     let world = world(&job("1m", "1h", ""));
     world.advance_by(Span::mins(2));
     let before = world.list_nodes(&cluster()).expect("a listing").nodes;
-    let fenced = order(&world, 0, 5);
-    world.fence(&cluster(), &ledger(), std::slice::from_ref(&fenced)).expect("done");
-    world.act(FaultKind::NodeReplaced { node: Target::Name(fenced.name.clone()) }, Span::ZERO);
+    let cordoned = order(&world, 0, 5);
+    world.cordon(&cluster(), &ledger(), std::slice::from_ref(&cordoned)).expect("done");
+    world.act(FaultKind::NodeReplaced { node: Target::Name(cordoned.name.clone()) }, Span::ZERO);
     let after = world.list_nodes(&cluster()).expect("a listing").nodes;
     let new = after.last().expect("five").clone();
     assert_eq!((after.len(), &new.status), (5, &InstanceStatus::Pending));
@@ -364,8 +364,8 @@ fn a_replaced_node_keeps_its_name_and_its_drain() {
     assert_eq!(scheduler_node(&world, 0).condition, Condition::Joining);
     world.advance_by(Span::mins(10));
     let node = scheduler_node(&world, 0);
-    assert_eq!((node.condition, node.name), (Condition::Up, fenced.name));
-    assert_eq!(node.drained.as_deref(), Some(&*fence_reason(&ledger(), ActionId(5))));
+    assert_eq!((node.condition, node.name), (Condition::Up, cordoned.name));
+    assert_eq!(node.drained.as_deref(), Some(&*cordon_reason(&ledger(), ActionId(5))));
     let truth = world.truth();
     assert!(matches!(truth.jobs[0].restarts[0].cause, RestartCause::Replaced { .. }));
     assert_eq!((truth.lost_jobs().count(), group(&world).current), (0, NodeCount(4)));
@@ -418,5 +418,5 @@ fn a_world_without_scheduler_or_metrics_has_no_such_ports() {
     let ports =
         World::new(spec, vec![]).expect("a world").ports(crate::ports::PortOptions::default());
     assert!(ports.workload.is_none() && ports.utilization.is_none());
-    assert!(ports.writers.is_some_and(|writers| writers.fence.is_none()));
+    assert!(ports.writers.is_some_and(|writers| writers.cordon.is_none()));
 }

@@ -23,7 +23,7 @@ pub struct Truth {
     /// Every delete request.
     pub requests: Vec<DeleteRequest>,
     /// Nodes drained with a trimtab reason now.
-    pub fences: Vec<(NodeName, Arc<str>)>,
+    pub cordons: Vec<(NodeName, Arc<str>)>,
 }
 
 /// One job.
@@ -65,7 +65,7 @@ impl JobRecord {
     pub fn is_lost(&self) -> bool {
         self.restarts.iter().any(|restart| match restart.cause {
             RestartCause::Deleted { by: Caller::Daemon | Caller::Baseline, .. } => true,
-            RestartCause::Deleted { by: Caller::Person, .. }
+            RestartCause::Deleted { by: Caller::Operator, .. }
             | RestartCause::Failed { .. }
             | RestartCause::Replaced { .. } => false,
         })
@@ -112,8 +112,8 @@ pub enum Caller {
     Daemon,
     /// A policy this crate compares it with.
     Baseline,
-    /// A person.
-    Person,
+    /// An operator.
+    Operator,
 }
 
 /// One group.
@@ -202,7 +202,7 @@ impl Truth {
 
     /// Deleted nodes that had a job on them when they were terminated.
     pub fn busy_nodes_deleted(&self) -> impl Iterator<Item = &AskedNode> {
-        let ours = |asked: &&AskedNode| asked.by != Caller::Person;
+        let ours = |asked: &&AskedNode| asked.by != Caller::Operator;
         self.asked.iter().filter(ours).filter(|asked| !asked.jobs_at_end.is_empty())
     }
 

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use trimtab_core::ids::{ClusterName, LedgerId};
 use trimtab_core::snapshot::{
-    Claim, Eligible, PendingJob, SchedulerFacts, SchedulerNode, Workload, fence_reason,
+    Claim, Eligible, PendingJob, SchedulerFacts, SchedulerNode, Workload, cordon_reason,
 };
 use trimtab_core::units::Time;
-use trimtab_daemon::ports::{FenceOrder, ReadError};
+use trimtab_daemon::ports::{CordonOrder, ReadError};
 
 use crate::faults::FaultKind;
 use crate::log::WorldEvent;
@@ -136,11 +136,11 @@ impl Inner {
         }
     }
 
-    pub(crate) fn fence(
+    pub(crate) fn cordon(
         &mut self,
         cluster: &ClusterName,
         ledger: &LedgerId,
-        orders: &[FenceOrder],
+        orders: &[CordonOrder],
         pretend: bool,
     ) -> Result<(), ReadError> {
         self.admit_order(cluster)?;
@@ -149,10 +149,10 @@ impl Inner {
             let entry = found.and_then(|slot| Some((slot, self.scheduler.slots.get_mut(&slot)?)));
             match entry {
                 Some((_, entry)) if entry.drain.is_none() && pretend => {
-                    entry.pretended = Some(fence_reason(ledger, order.action).into());
+                    entry.pretended = Some(cordon_reason(ledger, order.action).into());
                 }
                 Some((slot, entry)) if entry.drain.is_none() => {
-                    self.drain(slot, &fence_reason(ledger, order.action));
+                    self.drain(slot, &cordon_reason(ledger, order.action));
                 }
                 Some(_) | None => self.write(WorldEvent::LeftAlone(order.name.clone())),
             }
@@ -164,11 +164,11 @@ impl Inner {
         &mut self,
         cluster: &ClusterName,
         ledger: &LedgerId,
-        orders: &[FenceOrder],
+        orders: &[CordonOrder],
     ) -> Result<(), ReadError> {
         self.admit_order(cluster)?;
         for order in orders {
-            let reason = fence_reason(ledger, order.action);
+            let reason = cordon_reason(ledger, order.action);
             let found = self.scheduler.find(&order.name);
             let entry = found.and_then(|slot| Some((slot, self.scheduler.slots.get_mut(&slot)?)));
             match entry {

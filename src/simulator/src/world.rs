@@ -138,7 +138,7 @@ pub(crate) struct Machine {
 
 /// What comes next.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Happening {
+pub(crate) enum Scheduled {
     /// The next job is handed in.
     Submit(JobNo),
     /// A job may start from now on.
@@ -181,7 +181,7 @@ pub(crate) struct Inner {
     pub(crate) spec: Arc<WorldSpec>,
     pub(crate) now: Time,
     planned: u64,
-    queue: BTreeMap<(Time, u64), Happening>,
+    queue: BTreeMap<(Time, u64), Scheduled>,
     pub(crate) fleet: Fleet,
     pub(crate) scheduler: Scheduler,
     pub(crate) shortages: Shortages,
@@ -216,18 +216,18 @@ impl Inner {
         inner.plan_first_job();
         if let Some(regrow) = &inner.spec.regrow {
             let first = inner.now + regrow.every;
-            inner.plan(first, Happening::Regrow);
+            inner.plan(first, Scheduled::Regrow);
         }
         let spec = Arc::clone(&inner.spec);
         for (i, fault) in spec.faults.iter().enumerate() {
-            inner.plan(spec.start + fault.at, Happening::FaultBegins(i));
+            inner.plan(spec.start + fault.at, Scheduled::FaultBegins(i));
         }
         inner.plan_random_fault(0);
         inner
     }
 
     /// Plans an event; one that lies in the past happens now.
-    pub(crate) fn plan(&mut self, at: Time, what: Happening) {
+    pub(crate) fn plan(&mut self, at: Time, what: Scheduled) {
         self.planned += 1;
         self.queue.insert((at.max(self.now), self.planned), what);
     }
@@ -259,25 +259,25 @@ impl Inner {
         }
     }
 
-    fn handle(&mut self, what: Happening) {
+    fn handle(&mut self, what: Scheduled) {
         match what {
-            Happening::Submit(job) => self.submit(job),
-            Happening::Eligible(partition) => self.place_waiting(partition),
-            Happening::JobEnds { job, start } => self.end_job(job, start),
-            Happening::Booted(node) => self.boot_ends(node),
-            Happening::Checked(node) => self.come_up(node),
-            Happening::Joins(node) => self.join(node),
-            Happening::Terminates(node) => self.terminate(node),
-            Happening::Pruned(slot) => self.prune(slot),
-            Happening::DrainTakes(slot) => self.drain_takes(slot),
-            Happening::ShowsListed { node, status } => self.show_listed(node, status),
-            Happening::ShowsCount { group, current } => self.fleet.show_count(group, current),
-            Happening::Regrow => self.look_for_shortage(),
-            Happening::FaultBegins(i) => self.begin_scheduled_fault(i),
-            Happening::RandomFault(n) => self.begin_random_fault(n),
-            Happening::FaultEnds(id) => self.end_fault(id),
-            Happening::Recovers(node) => self.recover(node),
-            Happening::SoftwareUpdated => self.end_software_update(),
+            Scheduled::Submit(job) => self.submit(job),
+            Scheduled::Eligible(partition) => self.place_waiting(partition),
+            Scheduled::JobEnds { job, start } => self.end_job(job, start),
+            Scheduled::Booted(node) => self.boot_ends(node),
+            Scheduled::Checked(node) => self.come_up(node),
+            Scheduled::Joins(node) => self.join(node),
+            Scheduled::Terminates(node) => self.terminate(node),
+            Scheduled::Pruned(slot) => self.prune(slot),
+            Scheduled::DrainTakes(slot) => self.drain_takes(slot),
+            Scheduled::ShowsListed { node, status } => self.show_listed(node, status),
+            Scheduled::ShowsCount { group, current } => self.fleet.show_count(group, current),
+            Scheduled::Regrow => self.look_for_shortage(),
+            Scheduled::FaultBegins(i) => self.begin_scheduled_fault(i),
+            Scheduled::RandomFault(n) => self.begin_random_fault(n),
+            Scheduled::FaultEnds(id) => self.end_fault(id),
+            Scheduled::Recovers(node) => self.recover(node),
+            Scheduled::SoftwareUpdated => self.end_software_update(),
         }
     }
 }

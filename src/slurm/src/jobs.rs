@@ -291,7 +291,7 @@ impl Waiting<'_> {
 enum WaitsFor {
     Nodes,
     Time,
-    /// A person, another job, an account's limit: more nodes would not help.
+    /// An operator, another job, an account's limit: more nodes would not help.
     SomethingElse,
 }
 
@@ -574,7 +574,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_for_a_person_a_job_or_a_limit_holds_nothing() {
+    fn who_waits_for_an_operator_a_job_or_a_limit_holds_nothing() {
         let eligible = |reason, start, reservation| {
             let fields =
                 ["4_3", "a,b", "1", "1", "N/A", "N/A", "N/A", reason, start, reservation, "(null)"];

@@ -17,7 +17,7 @@
 pub mod backend;
 pub mod command;
 pub mod configuration;
-pub mod fence;
+pub mod cordon;
 pub mod files;
 pub mod history;
 pub mod hostlist;

@@ -107,7 +107,7 @@ fn texts_begin(line: &str) -> usize {
 impl Node {
     /// What is put beside a node of which nothing can be told: what is told of one
     /// twice counts for nothing (`core::assemble`), and it is neither drained nor
-    /// undrained (`crate::fence`).
+    /// undrained (`crate::cordon`).
     fn unclear(name: NodeName) -> Self {
         Self {
             name,
@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_person_wrote_behind_our_reason_makes_it_theirs() {
+    fn what_an_operator_wrote_behind_our_reason_makes_it_theirs() {
         let stamp = "[root@2026-11-25T06:58:27]";
         let drained = |behind: &str| {
             let reason = format!(" Reason=trimtab:ab-1:7-8 {stamp}{behind}");

@@ -20,7 +20,7 @@ use crate::reservations::Reservation;
 const RESERVED_AHEAD: Span = Span::hours(24);
 
 /// How long what Slurm says of itself is taken for true. It changes with a
-/// reconfiguration, which is a person's step.
+/// reconfiguration, which is an operator's step.
 const CONFIGURATION_FOR: Span = Span::hours(1);
 
 /// One cluster's Slurm.
@@ -73,7 +73,7 @@ impl Slurm {
         Self { files, ..self }
     }
 
-    /// What it says of itself, asked for once an hour, and before each fence.
+    /// What it says of itself, asked for once an hour, and before each cordon.
     async fn configuration(&self, now: Time) -> Result<Configuration, ReadError> {
         if let Some((at, known)) = &*self.known()
             && now.since(*at) < CONFIGURATION_FOR
@@ -232,7 +232,7 @@ mod tests {
         assert!(said.contains("add `nodes` to PrivateData"), "{said}");
         set(Hidden::NodesToo);
         assert!(slurm.read(&cluster).await.is_ok(), "at the next read, not in an hour");
-        // What is asked before a fence holds for the reads after it.
+        // What is asked before a cordon holds for the reads after it.
         set(Hidden::JobsOnly);
         assert!(slurm.ask_configuration().await.is_err());
         assert!(slurm.read(&cluster).await.is_err());

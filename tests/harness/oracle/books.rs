@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use trimtab_core::ids::{ActionId, GroupName, InstanceId};
-use trimtab_core::policy::BATCH_LIMIT;
+use trimtab_core::policy::REQUEST_NODE_LIMIT;
 use trimtab_core::units::{NodeCount, Span, Time};
 use trimtab_daemon::ledger::{HistoryRow, LedgerReader, NodeQuery};
 use trimtab_simulator::truth::{Caller, DeleteRequest, Truth};
 
 use super::{Oracle, Rule};
 
-/// An unanswered node is not handed back before this (S17).
+/// An unanswered node is not released before this (S17).
 const UNANSWERED_KEPT: Span = Span::mins(15);
 
 impl Oracle {
@@ -67,7 +67,7 @@ impl Oracle {
             let looks = looked.filter_map(|row| row.request.as_ref());
             let nearest = looks.filter(|r| r.at <= wall).max_by_key(|r| r.at);
             if let Some(asked) = nearest
-                && asked.at.since(asked.look_begun_at) > self.policy.timing.guard
+                && asked.at.since(asked.look_begun_at) > self.policy.timing.max_look_age
             {
                 let age = asked.at.since(asked.look_begun_at);
                 self.breach(Rule::S13, at, format!("{id}: the look was {age} old"));
@@ -91,7 +91,7 @@ impl Oracle {
             })
             .collect();
         let charged = of_call.iter().filter(|row| row.charged_at.is_some()).count();
-        let going = NodeCount::of(request.nodes.len()).less(stay);
+        let going = NodeCount::of(request.nodes.len()).saturating_sub(stay);
         if NodeCount::of(charged) != going {
             let what = format!("{going} go by a count, {charged} are charged");
             self.breach(Rule::S11, at, what);
@@ -106,8 +106,8 @@ impl Oracle {
             let Some(policy) = self.policy.groups.get(&group) else { continue };
             let ids = NodeCount::of(request.nodes.len());
             let (limit, ids) = match &request.count {
-                None => (policy.budgets.per_batch.min(BATCH_LIMIT), ids),
-                Some((_, stay)) => (policy.budgets.per_batch, ids.less(*stay)),
+                None => (policy.budgets.per_request.min(REQUEST_NODE_LIMIT), ids),
+                Some((_, stay)) => (policy.budgets.per_request, ids.saturating_sub(*stay)),
             };
             if ids > limit {
                 let what = format!("{group}: {ids} ids in one request, at most {limit}");
@@ -172,9 +172,9 @@ impl Oracle {
     fn check_strays(&mut self, at: Time, rows: &[HistoryRow]) {
         let open: BTreeMap<ActionId, &HistoryRow> =
             rows.iter().map(|row| (row.action.id, row)).collect();
-        for (action, (node, since)) in self.living_fences() {
+        for (action, (node, since)) in self.living_cordons() {
             let Some(row) = open.get(&action) else {
-                self.breach(Rule::S17, at, format!("{node} bears our fence {action}, unwritten"));
+                self.breach(Rule::S17, at, format!("{node} bears our cordon {action}, unwritten"));
                 continue;
             };
             let Some(ended) = row.ended_at else { continue };
@@ -183,7 +183,7 @@ impl Oracle {
                 **tick > since && self.wall(**tick) > ended + self.policy.timing.tick
             });
             if chances.count() > 1 {
-                let what = format!("{node} bears our fence {action}, which ended at {ended}");
+                let what = format!("{node} bears our cordon {action}, which ended at {ended}");
                 self.breach(Rule::S17, at, what);
             }
         }

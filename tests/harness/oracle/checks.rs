@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use trimtab_core::ids::{ActionId, GroupName, InstanceId, JobId, NodeName};
 use trimtab_core::policy::{Capacity, GroupPolicy, Regain, TimerChoice};
-use trimtab_core::snapshot::FenceSight;
+use trimtab_core::snapshot::CordonStatus;
 use trimtab_core::units::{NodeCount, Span, Time};
 use trimtab_daemon::ports::Notification;
 use trimtab_simulator::log::{Call, LogEntry, WorldEvent};
@@ -132,7 +132,7 @@ impl Oracle {
             }
             Call::List | Call::Workload => self.pending = Some((call, acts)),
             Call::Delete | Call::Shrink => self.delete_called(at),
-            Call::Fence | Call::Release => {
+            Call::Cordon | Call::Release => {
                 if self.mode == Mode::Observe {
                     self.breach(Rule::S15, at, format!("{call:?} in observe mode"));
                 }
@@ -166,7 +166,7 @@ impl Oracle {
             | Call::Details
             | Call::Delete
             | Call::Shrink
-            | Call::Fence
+            | Call::Cordon
             | Call::Release
             | Call::Utilization
             | Call::Switches
@@ -189,7 +189,7 @@ impl Oracle {
             | Call::Details
             | Call::Delete
             | Call::Shrink
-            | Call::Fence
+            | Call::Cordon
             | Call::Release
             | Call::Utilization
             | Call::Switches
@@ -267,7 +267,7 @@ impl Oracle {
         }
     }
 
-    /// A step that the daemon's two clocks could show voids what was fenced.
+    /// A step that the daemon's two clocks could show voids what was cordoned.
     fn check_clocks(&mut self, at: Time) {
         let skew = self.clock_skew(at);
         if let Some(before) = self.skew
@@ -301,7 +301,7 @@ impl Oracle {
         if self.model.is_in_force("lease-lost") {
             found.push((Rule::S12, "deletes without the lease".to_owned()));
         }
-        if age > self.policy.timing.guard {
+        if age > self.policy.timing.max_look_age {
             found.push((Rule::S13, format!("deletes {age} after its reads began")));
         }
         if self.paused || self.model.is_in_force("paused") {
@@ -341,12 +341,12 @@ impl Oracle {
         let Some(node) = self.model.nodes.get(&id).cloned() else { return };
         let begun = self.reads.begun.unwrap_or(at);
         let place = self.model.places.get(&node.name);
-        let lost = place.and_then(|place| place.fence_lost).is_some_and(|lost| lost >= begun);
+        let lost = place.and_then(|place| place.cordon_lost).is_some_and(|lost| lost >= begun);
         if !jobs.is_empty() && !lost {
             self.breach(Rule::S1, at, format!("{id} leaves with jobs {jobs:?}"));
         }
         match drained.and_then(|reason| self.ours(reason)) {
-            Some(action) => self.fenced_leaving(id, action, at),
+            Some(action) => self.cordoned_leaving(id, action, at),
             None if lost => {}
             None => self.breach(Rule::S1, at, format!("{id} leaves drained as {drained:?}")),
         }
@@ -384,12 +384,13 @@ impl Oracle {
                 found.push(format!("{group} shrinks with {id}, which no scheduler knows"));
                 continue;
             };
-            let lost = place.fence_lost.is_some_and(|lost| lost >= begun);
+            let lost = place.cordon_lost.is_some_and(|lost| lost >= begun);
             let ours = place.drain.as_ref().and_then(|drain| self.ours(&drain.reason));
-            let settled = ours.and_then(|action| self.fenced.get(&action)).is_some_and(|fenced| {
-                let settled = fenced.at + self.policy.timing.settle;
-                fenced.node == Some(*id) && self.reads.as_of.is_some_and(|at| at >= settled)
-            });
+            let settled =
+                ours.and_then(|action| self.cordoned.get(&action)).is_some_and(|cordoned| {
+                    let settled = cordoned.at + self.policy.timing.settle;
+                    cordoned.node == Some(*id) && self.reads.as_of.is_some_and(|at| at >= settled)
+                });
             if !place.jobs.is_empty() && !lost {
                 found.push(format!("{group} shrinks with jobs {:?} on {id}", place.jobs));
             }
@@ -405,23 +406,23 @@ impl Oracle {
         }
     }
 
-    fn fenced_leaving(&mut self, id: InstanceId, action: ActionId, at: Time) {
-        let Some(fenced) = self.fenced.get(&action).cloned() else {
-            self.breach(Rule::S1, at, format!("{id} leaves, and action {action} never fenced"));
+    fn cordoned_leaving(&mut self, id: InstanceId, action: ActionId, at: Time) {
+        let Some(cordoned) = self.cordoned.get(&action).cloned() else {
+            self.breach(Rule::S1, at, format!("{id} leaves, and action {action} never cordoned"));
             return;
         };
-        let settled = fenced.at + self.policy.timing.settle;
+        let settled = cordoned.at + self.policy.timing.settle;
         if self.reads.as_of.is_some_and(|as_of| as_of < settled) {
             let as_of = self.reads.as_of;
-            let what = format!("{id} leaves: fenced at {}, answer of {as_of:?}", fenced.at);
+            let what = format!("{id} leaves: cordoned at {}, answer of {as_of:?}", cordoned.at);
             self.breach(Rule::S1, at, what);
         }
-        if fenced.node != Some(id) {
-            let what = format!("{id} leaves by action {action} of {:?}", fenced.node);
+        if cordoned.node != Some(id) {
+            let what = format!("{id} leaves by action {action} of {:?}", cordoned.node);
             self.breach(Rule::S9, at, what);
         }
-        if self.void_before.is_some_and(|void| fenced.at < void) {
-            let what = format!("{id} leaves: fenced at {}, clocks parted since", fenced.at);
+        if self.void_before.is_some_and(|void| cordoned.at < void) {
+            let what = format!("{id} leaves: cordoned at {}, clocks parted since", cordoned.at);
             self.breach(Rule::S20, at, what);
         }
     }
@@ -444,7 +445,7 @@ impl Oracle {
         }
     }
 
-    /// The highest floor of the look-ahead, with the spares.
+    /// The highest floor of the look-ahead, with the headroom.
     pub(super) fn floor(&mut self, group: &GroupName, at: Time) -> u32 {
         let from = self.wall(at);
         let Some(policy) = self.policy.groups.get(group) else { return 0 };
@@ -465,22 +466,22 @@ impl Oracle {
         let Some(node) = self.model.nodes.get(&id) else { return };
         let Phase::Leaving(Caller::Daemon, since) = node.phase else { return };
         let place = self.model.places.get(&node.name);
-        let lost = place.and_then(|place| place.fence_lost);
+        let lost = place.and_then(|place| place.cordon_lost);
         // The look behind the call was in the same tick.
-        let excused = lost.is_some_and(|lost| lost + self.policy.timing.guard >= since);
+        let excused = lost.is_some_and(|lost| lost + self.policy.timing.max_look_age >= since);
         if !jobs.is_empty() && !excused {
             self.breach(Rule::S1, at, format!("{id} is gone with jobs {jobs:?}"));
         }
     }
 
-    /// The action of our fence's reason.
+    /// The action of our cordon's reason.
     pub(super) fn ours(&self, reason: &str) -> Option<ActionId> {
-        match FenceSight::of_reason(reason, &self.ledger) {
-            FenceSight::Ours { actions } => Some(actions.first()),
-            FenceSight::Clear
-            | FenceSight::Foreign { .. }
-            | FenceSight::Recovery
-            | FenceSight::Person { .. } => None,
+        match CordonStatus::of_reason(reason, &self.ledger) {
+            CordonStatus::Ours { actions } => Some(actions.first()),
+            CordonStatus::Clear
+            | CordonStatus::Foreign { .. }
+            | CordonStatus::Recovery
+            | CordonStatus::Operator { .. } => None,
         }
     }
 }
@@ -498,7 +499,7 @@ pub(super) fn idle_timer(policy: &GroupPolicy, tick: Span) -> Span {
             Regain::Scarce { accepted_risk: None } | Regain::Plentiful => 0.0,
         };
         let extra_hours =
-            (policy.wake_failure_cost.as_dollars() + risk) / price.as_dollars().max(1e-9);
+            (policy.boot_failure_cost.as_dollars() + risk) / price.as_dollars().max(1e-9);
         let waiting = policy.delay_value.of(boot);
         let known = boot + policy.billed_after_delete + waiting;
         // A second less: rounding is not what is checked.

@@ -1,5 +1,5 @@
 //! The oracle's own picture of the world, drawn from the world's events alone:
-//! nodes and their lives, names with fences and jobs, faults in force, clocks.
+//! nodes and their lives, names with cordons and jobs, faults in force, clocks.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -59,10 +59,10 @@ pub(super) struct Place {
     pub(super) idle_since: Time,
     /// The last read of the scheduler that found a job here.
     pub(super) seen_busy: Option<Time>,
-    /// When our fence was last taken off.
+    /// When our cordon was last taken off.
     pub(super) released: Option<Time>,
-    /// When somebody else last took our fence away or put theirs over it.
-    pub(super) fence_lost: Option<Time>,
+    /// When somebody else last took our cordon away or put theirs over it.
+    pub(super) cordon_lost: Option<Time>,
 }
 
 /// The picture.
@@ -304,6 +304,6 @@ fn place(holder: InstanceId, joined: bool, now: Time) -> Place {
         idle_since: now,
         seen_busy: None,
         released: None,
-        fence_lost: None,
+        cordon_lost: None,
     }
 }

@@ -1,5 +1,5 @@
 //! Lives through a world with the oracle beside it: starts the daemon, starts
-//! it anew after every kill, and plays the person who ends its freezes and now
+//! it anew after every kill, and plays the operator who ends its freezes and now
 //! and then pauses it.
 
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ use trimtab_simulator::ports::PortOptions;
 use trimtab_simulator::truth::Caller;
 
 use super::worlds::Case;
-use super::{Breach, Mode, Oracle, Person};
+use super::{Breach, Mode, Operator, Oracle};
 use crate::life::{Fate, Life};
 use crate::random::Random;
 
@@ -65,7 +65,7 @@ pub struct Played {
     pub ticks: u64,
     /// How often the daemon was killed.
     pub kills: u32,
-    /// Freezes that a person ended.
+    /// Freezes that an operator ended.
     pub thaws: u32,
     /// Digest of the world's log.
     pub digest: u64,
@@ -93,7 +93,7 @@ pub fn play_with(case: &Case, folder: &Path, tampering: &Tampering<'_>) -> Playe
     let id = life.open_ledger().id();
     let call_time = life.options.call_time;
     let mut oracle = Oracle::new(case.policy.clone(), tampering.mode, id, &world, call_time);
-    let mut somebody = Somebody::new(case.seed, case.spec.random_faults_per_day > 0.0);
+    let mut somebody = OnCall::new(case.seed, case.spec.random_faults_per_day > 0.0);
     let (mut ticks, mut kills) = (0, 0);
     loop {
         let ledger: Arc<dyn Ledger> = Arc::new(life.open_ledger());
@@ -163,8 +163,8 @@ fn rows(reader: &LedgerReader) -> String {
     text
 }
 
-/// The person on call.
-struct Somebody {
+/// The operator on call.
+struct OnCall {
     random: Random,
     frozen_since: Option<Time>,
     patience: Span,
@@ -175,7 +175,7 @@ struct Somebody {
     thaws: u32,
 }
 
-impl Somebody {
+impl OnCall {
     fn new(seed: u64, pauses: bool) -> Self {
         let random = Random::new(seed ^ 0x7065_7273_6f6e);
         Self {
@@ -212,7 +212,7 @@ impl Somebody {
             let cluster = &life.policy.cluster;
             let cleared = operator.clear_freeze(cluster, "somebody", now);
             cleared.expect("the freeze can be ended");
-            oracle.person(Person::Thaws);
+            oracle.operator(Operator::Thaws);
         }
         if !self.pauses {
             return;
@@ -231,7 +231,7 @@ impl Somebody {
         let operator = SqliteLedger::open_operator(life.ledger_path()).expect("a ledger");
         let entry = SwitchEntry { at: now, cluster: None, switch };
         operator.set_switch(&entry, "somebody").expect("the switch can be set");
-        oracle.person(if self.paused { Person::Pauses } else { Person::Resumes });
+        oracle.operator(if self.paused { Operator::Pauses } else { Operator::Resumes });
         let minutes = if self.paused { (20, 180) } else { (2_000, 12_000) };
         self.next = Some(now + Span::mins(self.random.between(minutes.0, minutes.1) as i64));
     }

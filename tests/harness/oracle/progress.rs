@@ -1,4 +1,4 @@
-//! What must happen in the end: idle nodes go, fences do not stay, a killed
+//! What must happen in the end: idle nodes go, cordons do not stay, a killed
 //! daemon leaves nothing behind.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,11 +12,11 @@ use super::checks::{idle_timer, is_metered};
 use super::model::{Phase, Place};
 use super::{Mode, Oracle, Rule};
 
-/// How long a node may bear our fence without leaving (L2): the longest way
+/// How long a node may bear our cordon without leaving (L2): the longest way
 /// back is a request without an answer (15 minutes and more), a release that
 /// fails and is asked for again after an hour, and the faults in between.
-const FENCE_BOUND: Span = Span::hours(3);
-/// How long after a kill its fences may be there (L3).
+const CORDON_BOUND: Span = Span::hours(3);
+/// How long after a kill its cordons may be there (L3).
 const KILL_BOUND: Span = Span::hours(2);
 /// Beside the idle timer, a mark may take so many ticks (L1).
 const MARK_TICKS: i64 = 6;
@@ -25,8 +25,8 @@ const MARK_TICKS: i64 = 6;
 #[derive(Debug, Clone, Default)]
 pub(super) struct Progress {
     /// Since when a group could lose a node.
-    spare_since: BTreeMap<GroupName, Time>,
-    /// Fences that a kill left behind, and when they must be gone.
+    surplus_since: BTreeMap<GroupName, Time>,
+    /// Cordons that a kill left behind, and when they must be gone.
     after_kill: BTreeMap<ActionId, Time>,
     told: BTreeSet<ActionId>,
     /// When ids were asked for, by group: for the budgets.
@@ -69,28 +69,28 @@ impl Oracle {
             | WorldEvent::Notified(_) => None,
         };
         let Some(group) = group else { return };
-        self.progress.spare_since.remove(&group);
+        self.progress.surplus_since.remove(&group);
         if let WorldEvent::NodeLeaving { .. } = event {
             self.progress.asked.entry(group).or_default().push(now);
         }
     }
 
-    /// The daemon dies: its fences on living nodes must be gone in time.
+    /// The daemon dies: its cordons on living nodes must be gone in time.
     pub(super) fn killed(&mut self, at: Time) {
-        for action in self.living_fences().into_keys() {
+        for action in self.living_cordons().into_keys() {
             self.progress.after_kill.entry(action).or_insert(at + KILL_BOUND);
         }
     }
 
-    /// Our fences on nodes that are up and not leaving, and since when.
-    pub(super) fn living_fences(&self) -> BTreeMap<ActionId, (InstanceId, Time)> {
-        let fence = |place: &Place| {
+    /// Our cordons on nodes that are up and not leaving, and since when.
+    pub(super) fn living_cordons(&self) -> BTreeMap<ActionId, (InstanceId, Time)> {
+        let cordon = |place: &Place| {
             let node = self.model.nodes.get(&place.holder)?;
             let drain = place.drain.as_ref().filter(|_| node.phase == Phase::Up)?;
             let since = drain.since.max(node.up_since);
             Some((self.ours(&drain.reason)?, (place.holder, since)))
         };
-        self.model.places.values().filter_map(fence).collect()
+        self.model.places.values().filter_map(cordon).collect()
     }
 
     /// Once in every tick, when all was read.
@@ -98,20 +98,20 @@ impl Oracle {
         if self.reads.bad.is_empty() && self.is_calm() {
             self.calm_ticks.push(at);
         }
-        let fences = self.living_fences();
-        for (action, (node, since)) in &fences {
+        let cordons = self.living_cordons();
+        for (action, (node, since)) in &cordons {
             let age = at.since(*since);
-            if age > FENCE_BOUND && self.progress.told.insert(*action) {
-                self.breach(Rule::L2, at, format!("{node} bears our fence {action} for {age}"));
+            if age > CORDON_BOUND && self.progress.told.insert(*action) {
+                self.breach(Rule::L2, at, format!("{node} bears our cordon {action} for {age}"));
             }
             let due = self.progress.after_kill.get(action);
             if due.is_some_and(|due| at > *due) {
                 self.progress.after_kill.remove(action);
-                let what = format!("{node} still bears our fence {action} after a kill");
+                let what = format!("{node} still bears our cordon {action} after a kill");
                 self.breach(Rule::L3, at, what);
             }
         }
-        self.progress.after_kill.retain(|action, _| fences.contains_key(action));
+        self.progress.after_kill.retain(|action, _| cordons.contains_key(action));
         if self.fault_free && self.mode == Mode::Enforce {
             self.check_idle(at);
         }
@@ -134,20 +134,20 @@ impl Oracle {
         let groups: Vec<GroupName> = self.policy.groups.keys().cloned().collect();
         for group in groups {
             if !self.could_lose(&group, at) {
-                self.progress.spare_since.remove(&group);
+                self.progress.surplus_since.remove(&group);
                 continue;
             }
-            let since = *self.progress.spare_since.entry(group.clone()).or_insert(at);
+            let since = *self.progress.surplus_since.entry(group.clone()).or_insert(at);
             let Some(policy) = self.group_policy(&group) else { continue };
             let ticks = self.policy.timing.tick.times(MARK_TICKS);
             if policy.timer == TimerChoice::Learned {
-                // How many spares it has learned to keep is not known here.
+                // How many headroom it has learned to keep is not known here.
                 continue;
             }
             let tick = self.policy.timing.tick;
             let bound = idle_timer(policy, tick) + ticks + self.listing_lag + self.count_lag;
             if at.since(since) > bound {
-                self.progress.spare_since.remove(&group);
+                self.progress.surplus_since.remove(&group);
                 let what = format!("{group} could lose a node since {since}, and loses none");
                 self.breach(Rule::L1, at, what);
             }
@@ -166,7 +166,7 @@ impl Oracle {
         let budgets = &policy.budgets;
         let has_budget = within(Span::hours(1)) < budgets.per_hour
             && within(Span::hours(24)) < budgets.per_day
-            && budgets.per_batch > NodeCount::ZERO;
+            && budgets.per_request > NodeCount::ZERO;
         let metrics = policy
             .utilization
             .map_or(Span::ZERO, |rule| rule.window + rule.period.times(3) + Span::mins(5));

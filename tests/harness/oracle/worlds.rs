@@ -1,13 +1,13 @@
-//! Worlds and policies from seeds, made to be awkward: views that lag, fences
+//! Worlds and policies from seeds, made to be awkward: views that lag, cordons
 //! that take their time, jobs at all hours, people, and about one fault a day.
 
 use std::collections::BTreeMap;
 
 use trimtab_core::ids::{GroupName, InstanceId};
 use trimtab_core::policy::{
-    Amount, Budgets, Capacity, ClusterPolicy, Factor, GroupCalls, GroupPolicy, KeepWindow,
-    MassChangeLimit, NodeLocalData, Prefer, Regain, TimerChoice, Timing, UtilizationRule,
-    WitnessKind,
+    Amount, Budgets, Capacity, ClusterPolicy, EvidenceSource, Factor, GroupCalls, GroupPolicy,
+    KeepWindow, MassChangeLimit, NodeLocalData, Prefer, Regain, TimerChoice, Timing,
+    UtilizationRule,
 };
 use trimtab_core::snapshot::{Provisioning, Role};
 use trimtab_core::units::{MilliGpus, NodeCount, Share, Span, Usd, UsdPerHour};
@@ -56,7 +56,7 @@ pub fn plain(seed: u64, days: i64) -> Case {
     let mut random = Random::new(seed ^ 0x0070_6c61_696e);
     let mut spec = world(seed, days, 0.0, &mut random);
     spec.provisioning = Provisioning::Continuous;
-    spec.fence_lag = Span::ZERO;
+    spec.cordon_lag = Span::ZERO;
     let mut policy = policy(&spec, &mut random);
     policy.min_nodes = NodeCount::ZERO;
     policy.mass_change = MassChangeLimit { nodes: NodeCount(100), share: Share::ALL };
@@ -65,7 +65,7 @@ pub fn plain(seed: u64, days: i64) -> Case {
         group.min_idle_nodes = NodeCount::ZERO;
         group.keep_windows = vec![];
         group.budgets = Budgets {
-            per_batch: NodeCount(4),
+            per_request: NodeCount(4),
             per_hour: NodeCount(12),
             per_day: NodeCount(60),
             leaving: Share::ALL,
@@ -118,7 +118,7 @@ pub fn by_group_calls(seed: u64, days: i64, faults_per_day: f64) -> Case {
         group.min_idle_nodes = NodeCount::ZERO;
         group.keep_windows = vec![];
         group.budgets = Budgets {
-            per_batch: NodeCount(150),
+            per_request: NodeCount(150),
             per_hour: NodeCount(300),
             per_day: NodeCount(900),
             leaving: Share::ALL,
@@ -184,7 +184,7 @@ fn world(seed: u64, days: i64, faults_per_day: f64, random: &mut Random) -> Worl
         count_lag: span(random, 0, 240),
         prune_delay: between(random, 5, 30, 180),
         join_delay: between(random, 0, 10, 120),
-        fence_lag: span(random, 0, 25),
+        cordon_lag: span(random, 0, 25),
         show_planned: !random.one_in(4),
         configuring: between(random, 0, 3, 30),
         completing: between(random, 0, 3, 90),
@@ -250,7 +250,7 @@ fn policy(spec: &WorldSpec, random: &mut Random) -> ClusterPolicy {
     }
     ClusterPolicy {
         cluster: spec.cluster.clone(),
-        witness: WitnessKind::Scheduler,
+        evidence_source: EvidenceSource::Scheduler,
         groups,
         min_nodes: NodeCount(random.between(0, 8) as u32),
         mass_change: MassChangeLimit {
@@ -259,7 +259,7 @@ fn policy(spec: &WorldSpec, random: &mut Random) -> ClusterPolicy {
         },
         timing: Timing {
             tick: TICK,
-            settle: span(random, 30, 90).max(spec.fence_lag),
+            settle: span(random, 30, 90).max(spec.cordon_lag),
             fresh_for: span(random, 240, 600),
             cooldown: span(random, 300, 3_600),
             ..Timing::default()
@@ -287,7 +287,7 @@ fn group_policy(named: &GroupSpec, ids: &[InstanceId], random: &mut Random) -> G
         keep_windows: (0..windows).map(|_| keep_window(random)).collect(),
         lookahead: Span::mins(random.between(10, 120) as i64),
         budgets: Budgets {
-            per_batch: NodeCount(random.between(1, 5) as u32),
+            per_request: NodeCount(random.between(1, 5) as u32),
             per_hour: NodeCount(random.between(2, 8) as u32),
             per_day: NodeCount(random.between(6, 30) as u32),
             leaving: percent(random, 5, 50),
@@ -301,7 +301,7 @@ fn group_policy(named: &GroupSpec, ids: &[InstanceId], random: &mut Random) -> G
         boot: Some(boot),
         billed_after_delete: Span::mins(random.between(0, 5) as i64),
         delay_value: Factor::ONE,
-        wake_failure_cost: Usd::ZERO,
+        boot_failure_cost: Usd::ZERO,
         timer: match random.between(0, 5) {
             0 | 1 => TimerChoice::BreakEven,
             2 | 3 => TimerChoice::Learned,

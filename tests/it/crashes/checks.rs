@@ -6,7 +6,7 @@ use std::fmt;
 
 use trimtab_core::action::{ActionState, End, ReleaseReason};
 use trimtab_core::ids::{GroupName, InstanceId};
-use trimtab_core::policy::{Amount, ClusterPolicy, WitnessKind};
+use trimtab_core::policy::{Amount, ClusterPolicy, EvidenceSource};
 use trimtab_core::units::{NodeCount, Span, Time};
 use trimtab_daemon::ledger::{HistoryRow, RequestRow};
 use trimtab_daemon::ports::Notification;
@@ -65,8 +65,8 @@ pub(super) fn look(life: &Life, policy: &ClusterPolicy, lived: &Lived) -> (Seen,
     });
     check_ledger(&mut report, &rows, &truth, policy, lived.kills);
     check_cooldowns(&mut report, &rows, policy.timing.cooldown);
-    for (name, reason) in &truth.fences {
-        report.add("fence left", format!("{name} is drained for `{reason}` at the end"));
+    for (name, reason) in &truth.cordons {
+        report.add("cordon left", format!("{name} is drained for `{reason}` at the end"));
     }
     for (at, notification) in life.world.notifications() {
         if let Notification::PlanRefused { violations } = notification {
@@ -99,8 +99,8 @@ pub(super) fn liveness(seen: &Seen, unharmed: &Seen, fewer: u64) -> Option<Findi
     Some(Finding { check: "not trimmed", text })
 }
 
-/// A node that was handed back for a reason of its own is left alone for the
-/// cool-down, a person's resume above all.
+/// A node that was released for a reason of its own is left alone for the
+/// cool-down, an operator's resume above all.
 fn check_cooldowns(report: &mut Report, rows: &[HistoryRow], cooldown: Span) {
     let mut ended: BTreeMap<InstanceId, (Time, &'static str)> = BTreeMap::new();
     // Oldest first.
@@ -137,11 +137,11 @@ fn end(row: &HistoryRow) -> &'static str {
             ReleaseReason::TimedOut => "timed out",
             ReleaseReason::RefusedByApi(_) => "refused",
             ReleaseReason::NeverLeft => "never left",
-            ReleaseReason::Spared => "spared",
+            ReleaseReason::NotPicked => "spared",
         },
-        ActionState::Ended { end: End::Gone | End::FenceLost | End::Replaced, .. }
+        ActionState::Ended { end: End::Gone | End::CordonLost | End::Replaced, .. }
         | ActionState::Marked { .. }
-        | ActionState::Fencing { .. }
+        | ActionState::Cordoning { .. }
         | ActionState::Settling { .. }
         | ActionState::Asking { .. }
         | ActionState::Asked { .. }
@@ -172,7 +172,7 @@ fn ours(truth: &Truth) -> impl Iterator<Item = (usize, &DeleteRequest)> {
     truth.requests.iter().enumerate().filter(|(_, request)| request.by == Caller::Daemon)
 }
 
-/// Every call names nodes that are fenced, idle, not asked for already, and
+/// Every call names nodes that are cordoned, idle, not asked for already, and
 /// not needed for a floor.
 fn check_calls(report: &mut Report, truth: &Truth, policy: &ClusterPolicy) {
     let mut leaving: BTreeSet<InstanceId> = BTreeSet::new();
@@ -185,15 +185,15 @@ fn check_calls(report: &mut Report, truth: &Truth, policy: &ClusterPolicy) {
         }
         for asked in truth.asked.iter().filter(|asked| asked.request == number) {
             let node = asked.node;
-            let fenced = asked.drained_at_call.as_ref();
-            let is_fenced = fenced.is_some_and(|reason| reason.starts_with("trimtab:"));
+            let cordoned = asked.drained_at_call.as_ref();
+            let is_cordoned = cordoned.is_some_and(|reason| reason.starts_with("trimtab:"));
             // A refused one may have been replaced under the daemon's eyes.
             if asked.failed.is_some() {
                 continue;
             }
             leaving.insert(node);
-            if policy.witness == WitnessKind::Scheduler && !is_fenced {
-                report.add("not fenced", format!("{node} at {}: {fenced:?}", asked.at));
+            if policy.evidence_source == EvidenceSource::Scheduler && !is_cordoned {
+                report.add("not cordoned", format!("{node} at {}: {cordoned:?}", asked.at));
             }
             if !asked.jobs_at_call.is_empty() {
                 report.add("asked while busy", format!("{node}: {:?}", asked.jobs_at_call));
@@ -209,7 +209,7 @@ fn check_calls(report: &mut Report, truth: &Truth, policy: &ClusterPolicy) {
     }
 }
 
-/// A group is only set to a lower count while all of its nodes are fenced and
+/// A group is only set to a lower count while all of its nodes are cordoned and
 /// idle. Of those that stay the world keeps no record at the call, so this is
 /// about those who went, and about what was asked.
 fn check_shrunk(
@@ -310,7 +310,7 @@ fn check_ledger(
             charges.entry(&row.action.group).or_default().push(at);
         }
         if let Some(request) = &row.request {
-            let (_, charged) = written.entry(request.batch).or_insert((request, BTreeSet::new()));
+            let (_, charged) = written.entry(request.request).or_insert((request, BTreeSet::new()));
             if row.charged_at.is_some() {
                 charged.insert(row.action.node);
             }
@@ -319,13 +319,13 @@ fn check_ledger(
     for (group, times) in &charges {
         check_rate(report, "charged over the budget", policy, group, times);
     }
-    for (batch, (request, charged)) in &written {
+    for (id, (request, charged)) in &written {
         let named: BTreeSet<InstanceId> = request.nodes.iter().copied().collect();
         let stay = request.count_after.map_or(0, NodeCount::get);
         // Of a whole group nobody knows who goes, only how many.
         let is_charged = charged.len() + stay == named.len() && charged.is_subset(&named);
         if !is_charged || named.len() != request.nodes.len() {
-            let text = format!("request {batch} names {named:?} and charges {charged:?}");
+            let text = format!("request {id} names {named:?} and charges {charged:?}");
             report.add("charged otherwise", text);
         }
     }
@@ -333,9 +333,9 @@ fn check_ledger(
         let made = written
             .iter()
             .find(|(_, (request, _))| request.at == call.at && request.nodes == call.nodes);
-        match made.map(|(batch, _)| *batch) {
-            Some(batch) => {
-                written.remove(&batch);
+        match made.map(|(request, _)| *request) {
+            Some(request) => {
+                written.remove(&request);
             }
             None => {
                 let text = format!("{:?} at {} is not in the ledger", call.nodes, call.at);
@@ -344,9 +344,9 @@ fn check_ledger(
         }
     }
     // What was written and never sent: killed between the two, once a kill.
-    for (batch, (request, _)) in &written {
+    for (id, (request, _)) in &written {
         if request.outcome.is_some() {
-            report.add("never sent", format!("request {batch}: {:?}", request.outcome));
+            report.add("never sent", format!("request {id}: {:?}", request.outcome));
         }
     }
     if written.len() > kills as usize {

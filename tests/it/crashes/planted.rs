@@ -8,11 +8,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use trimtab_core::audit::Cleared;
 use trimtab_core::history::{Charge, History};
-use trimtab_core::ids::{ActionId, BatchId, ClusterName, InstanceId, LedgerId, TickId};
+use trimtab_core::ids::{ActionId, ClusterName, InstanceId, LedgerId, RequestId, TickId};
 use trimtab_core::units::{NodeCount, Span, Time};
 use trimtab_daemon::ports::{
-    Decision, DeleteOutcome, Fence, FenceOrder, Ledger, LedgerError, Observation, Ports, ReadError,
-    Request, Switch, Transition,
+    Cordon, CordonOrder, Decision, DeleteOutcome, Ledger, LedgerError, Observation, Ports,
+    ReadError, RequestRecord, Switch, Transition,
 };
 
 use super::run::Wiring;
@@ -26,7 +26,7 @@ pub(super) enum Plant {
     ForgetsActions,
     /// A request is written with the next write, not before its call.
     WritesBehind,
-    /// After a restart no fence is taken off.
+    /// After a restart no cordon is taken off.
     NeverReleases,
     /// After a restart the first release is lost. No bug: that happens.
     LosesFirstRelease,
@@ -41,10 +41,10 @@ impl Wiring for Plant {
         };
         if start > 0
             && let Some(writers) = &mut ports.writers
-            && let Some(fence) = writers.fence.take()
+            && let Some(cordon) = writers.cordon.take()
         {
-            writers.fence =
-                Some(Arc::new(Unreleasing { fence, drops, dropped: AtomicBool::new(false) }));
+            writers.cordon =
+                Some(Arc::new(Unreleasing { cordon, drops, dropped: AtomicBool::new(false) }));
         }
         ports
     }
@@ -62,33 +62,33 @@ enum Drops {
 }
 
 struct Unreleasing {
-    fence: Arc<dyn Fence>,
+    cordon: Arc<dyn Cordon>,
     drops: Drops,
     dropped: AtomicBool,
 }
 
 #[async_trait]
-impl Fence for Unreleasing {
-    async fn fence(
+impl Cordon for Unreleasing {
+    async fn cordon(
         &self,
         cluster: &ClusterName,
         ledger: &LedgerId,
-        orders: &[FenceOrder],
+        orders: &[CordonOrder],
     ) -> Result<(), ReadError> {
-        self.fence.fence(cluster, ledger, orders).await
+        self.cordon.cordon(cluster, ledger, orders).await
     }
 
     async fn release(
         &self,
         cluster: &ClusterName,
         ledger: &LedgerId,
-        orders: &[FenceOrder],
+        orders: &[CordonOrder],
     ) -> Result<(), ReadError> {
         let was_dropped = self.dropped.swap(true, Ordering::Relaxed);
         if self.drops == Drops::All || !was_dropped {
             return Ok(());
         }
-        self.fence.release(cluster, ledger, orders).await
+        self.cordon.release(cluster, ledger, orders).await
     }
 }
 
@@ -96,7 +96,7 @@ impl Fence for Unreleasing {
 struct Behind {
     cluster: ClusterName,
     transitions: Vec<Transition>,
-    batch: Cleared,
+    request: Cleared,
     charges: Vec<Charge>,
 }
 
@@ -114,7 +114,7 @@ impl Forgetful {
     /// The ledger, with everything written.
     fn caught_up(&self) -> Result<&dyn Ledger, LedgerError> {
         while let Some(late) = self.behind().pop_front() {
-            let request = Request { batch: &late.batch, charges: &late.charges };
+            let request = RequestRecord { request: &late.request, charges: &late.charges };
             self.ledger.record_transitions(&late.cluster, &late.transitions, Some(request))?;
         }
         Ok(&*self.ledger)
@@ -145,8 +145,8 @@ impl Ledger for Forgetful {
         self.caught_up()?.reserve_actions(count)
     }
 
-    fn reserve_batch(&self) -> Result<BatchId, LedgerError> {
-        self.caught_up()?.reserve_batch()
+    fn reserve_request(&self) -> Result<RequestId, LedgerError> {
+        self.caught_up()?.reserve_request()
     }
 
     fn record_observation(&self, observation: &Observation<'_>) -> Result<TickId, LedgerError> {
@@ -161,14 +161,14 @@ impl Ledger for Forgetful {
         &self,
         cluster: &ClusterName,
         transitions: &[Transition],
-        request: Option<Request<'_>>,
+        request: Option<RequestRecord<'_>>,
     ) -> Result<(), LedgerError> {
         match request {
             Some(request) if self.plant == Plant::WritesBehind => {
                 self.behind().push_back(Behind {
                     cluster: cluster.clone(),
                     transitions: transitions.to_vec(),
-                    batch: request.batch.clone(),
+                    request: request.request.clone(),
                     charges: request.charges.to_vec(),
                 });
                 Ok(())
@@ -179,12 +179,12 @@ impl Ledger for Forgetful {
 
     fn record_outcome(
         &self,
-        batch: BatchId,
+        request: RequestId,
         at: Time,
         outcome: &DeleteOutcome,
         transitions: &[Transition],
     ) -> Result<(), LedgerError> {
-        self.caught_up()?.record_outcome(batch, at, outcome, transitions)
+        self.caught_up()?.record_outcome(request, at, outcome, transitions)
     }
 
     fn record_cooldown(

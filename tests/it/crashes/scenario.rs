@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use trimtab_core::policy::{
-    Amount, Budgets, ClusterPolicy, GroupCalls, GroupPolicy, NodeLocalData, TimerChoice, Timing,
-    UtilizationRule, WitnessKind,
+    Amount, Budgets, ClusterPolicy, EvidenceSource, GroupCalls, GroupPolicy, NodeLocalData,
+    TimerChoice, Timing, UtilizationRule,
 };
 use trimtab_core::snapshot::Role;
 use trimtab_core::units::{NodeCount, Share, Span};
@@ -57,7 +57,7 @@ impl Scenario {
                     size: group.size(),
                     min_nodes: Amount::Nodes(FLOOR),
                     budgets: Budgets {
-                        per_batch: NodeCount(2),
+                        per_request: NodeCount(2),
                         per_hour: NodeCount(24),
                         per_day: NodeCount(48),
                         leaving: Share::ALL,
@@ -106,7 +106,7 @@ fn to_zero(policy: &mut ClusterPolicy) {
     for group in policy.groups.values_mut() {
         group.group_calls = GroupCalls::ToZero;
         group.min_nodes = Amount::Nodes(NodeCount::ZERO);
-        group.budgets.per_batch = NodeCount(50);
+        group.budgets.per_request = NodeCount(50);
     }
 }
 
@@ -117,7 +117,7 @@ fn to_four(policy: &mut ClusterPolicy) {
         group.group_calls = GroupCalls::WholeGroup;
         group.min_nodes = Amount::Nodes(NodeCount(4));
         group.budgets = Budgets {
-            per_batch: NodeCount(200),
+            per_request: NodeCount(200),
             per_hour: NodeCount(500),
             per_day: NodeCount(900),
             leaving: Share::ALL,
@@ -132,7 +132,7 @@ fn with_data(policy: &mut ClusterPolicy) {
 }
 
 fn by_metrics(policy: &mut ClusterPolicy) {
-    policy.witness = WitnessKind::MetricsOnly;
+    policy.evidence_source = EvidenceSource::MetricsOnly;
     for group in policy.groups.values_mut() {
         group.utilization = Some(UtilizationRule {
             idle_below: worlds::percent(5),
@@ -162,8 +162,8 @@ pub(super) const ALL: [Scenario; 22] = [
     scenario!("classic", Span::mins(3), fewer: 0, shows: [], as_it_is),
     scenario!("two-groups", Span::secs(90), fewer: 0, shows: [], as_it_is),
     scenario!("job-lands", Span::secs(30), fewer: 0, shows: ["claimed"], as_it_is),
-    scenario!("person-resumes", Span::mins(1), fewer: 0, shows: ["fence lost", "timed out"], as_it_is),
-    scenario!("person-drains", Span::mins(2), fewer: 0, shows: ["fence lost"], as_it_is),
+    scenario!("operator-resumes", Span::mins(1), fewer: 0, shows: ["cordon lost", "timed out"], as_it_is),
+    scenario!("operator-drains", Span::mins(2), fewer: 0, shows: ["cordon lost"], as_it_is),
     scenario!("partial-failure", Span::mins(4), fewer: 0, shows: ["refused"], as_it_is),
     scenario!("refused", Span::mins(9), fewer: 0, shows: ["refused"], as_it_is),
     scenario!("answer-lost", Span::mins(1), fewer: 0, shows: ["unanswered"], as_it_is),

@@ -3,8 +3,8 @@
 use super::{check, report, script};
 
 #[test]
-fn batch_budget_bounds_one_request() {
-    check("batch_budget", "group workers per_batch=2\nnode n1..n4 idle");
+fn request_budget_bounds_one_request() {
+    check("request_budget", "group workers per_request=2\nnode n1..n4 idle");
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn tightest_budget_is_named() {
     check(
         "tightest_budget",
         "
-        group workers per_batch=3 per_hour=2 per_day=4 leaving=50%
+        group workers per_request=3 per_hour=2 per_day=4 leaving=50%
         node n1..n6 idle
         ",
     );
@@ -104,7 +104,7 @@ fn tightest_budget_is_named() {
 /// No golden file: a hundred verdicts are no reading for anybody.
 #[test]
 fn no_request_names_more_nodes_than_the_api_takes() {
-    let world = script::run("group workers size=101 per_batch=200\nnode n1..n101 idle");
+    let world = script::run("group workers size=101 per_request=200\nnode n1..n101 idle");
     let text = report::of_plan(&world);
     assert!(
         text.contains("goes    99 of 101 candidates; bound: the budget of one request"),

@@ -71,7 +71,7 @@ fn protected_node_stays_and_another_goes_in_its_place() {
 }
 
 #[test]
-fn node_that_was_handed_back_is_left_alone_until_its_cooldown_ends() {
+fn node_that_was_released_is_left_alone_until_its_cooldown_ends() {
     check("cooldown", "node n1..n2 idle\ncooldown n1 +1m\ncooldown n2 0s");
 }
 

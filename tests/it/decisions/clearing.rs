@@ -16,7 +16,7 @@ fn nothing_but_settled_actions_is_cleared() {
         node n1..n4 idle
         at -4m
         action n1 marked
-        action n2 fencing
+        action n2 cordoning
         action n3 releasing
         action n4 settling
         ",
@@ -42,8 +42,11 @@ fn look_that_took_too_long_clears_nothing() {
 }
 
 #[test]
-fn look_just_within_the_guard_clears() {
-    check_clearing("clear_guard", "reads-took 30s\nnode n1 idle\nat -4m\naction n1 settling");
+fn look_just_within_max_look_age_clears() {
+    check_clearing(
+        "clear_max_look_age",
+        "reads-took 30s\nnode n1 idle\nat -4m\naction n1 settling",
+    );
 }
 
 #[test]
@@ -61,7 +64,7 @@ fn scheduler_that_repeats_an_old_answer_is_no_second_look() {
 }
 
 #[test]
-fn scheduler_whose_answer_is_older_than_the_guard_is_no_look() {
+fn scheduler_whose_answer_is_older_than_max_look_age_is_no_look() {
     check_clearing(
         "clear_stale_answer",
         "node n1 idle\nat -10m\naction n1 settling\nat 0s\nscheduler old 31s",
@@ -88,7 +91,7 @@ fn action_of_another_policy_waits() {
 fn stopped_or_frozen_cluster_clears_nothing() {
     check_clearing(
         "clear_paused",
-        "node n1 idle\nat -4m\naction n1 settling\nat 0s\nstop paused by a person",
+        "node n1 idle\nat -4m\naction n1 settling\nat 0s\nstop paused by an operator",
     );
     check_clearing("clear_frozen", "node n1 idle\nat -4m\naction n1 settling\nat 0s\nfreeze 5 8");
 }
@@ -216,14 +219,14 @@ fn node_that_is_not_the_same_any_more_waits() {
 }
 
 #[test]
-fn node_that_is_claimed_or_not_fenced_by_us_waits() {
+fn node_that_is_claimed_or_not_cordoned_by_us_waits() {
     check_clearing(
         "clear_evidence",
         "
         node n1..n5 idle
         at -4m
         action n1..n4 settling
-        action n5 settling unfenced
+        action n5 settling uncordoned
         at 0s
         node n1 running 17
         node n2 drained=bad-fan
@@ -273,7 +276,7 @@ fn without_a_scheduler_the_newest_datapoint_must_be_younger_than_the_settle_time
     check_clearing(
         "clear_metrics",
         "
-        cluster witness=metrics
+        cluster evidence=metrics
         group workers metrics=5%,10m,1m
         node n1..n3 idle
         at -2m

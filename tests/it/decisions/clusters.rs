@@ -51,7 +51,7 @@ fn first_objection_is_named() {
         cluster status=Failed software-update rival-autoscaler
         node n1 idle
         freeze 5 8
-        stop paused by a person
+        stop paused by an operator
         ",
     );
 }
@@ -99,21 +99,21 @@ fn classic_cluster_waits_for_our_own_deletion_to_finish() {
 }
 
 #[test]
-fn another_trimtabs_fence_is_not_ours_to_judge() {
-    check("foreign_fence", "node n1 drained=trimtab:0f3a-77:4\nnode n2 idle");
+fn another_trimtabs_cordon_is_not_ours_to_judge() {
+    check("foreign_cordon", "node n1 drained=trimtab:0f3a-77:4\nnode n2 idle");
 }
 
 #[test]
-fn foreign_fences_stop_everything_but_what_is_under_way_is_shown() {
+fn foreign_cordons_stop_everything_but_what_is_under_way_is_shown() {
     check(
-        "foreign_fences_stop",
+        "foreign_cordons_stop",
         "
         node n1 drained=trimtab:0f3a-77:4
         node n2..n3 idle
         at -4m
         action n2 settling
         at 0s
-        stop foreign-fences 0f3a-77
+        stop foreign-cordons 0f3a-77
         ",
     );
 }

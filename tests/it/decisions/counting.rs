@@ -1,4 +1,4 @@
-//! The count rule: how many nodes were spare all through the idle timer.
+//! The count rule: how many nodes were surplus all through the idle timer.
 
 use super::check;
 
@@ -110,9 +110,9 @@ fn longer_gap_starts_the_watch_anew() {
 }
 
 #[test]
-fn spares_stay_idle_on_top_of_the_floor() {
+fn headroom_stays_idle_on_top_of_the_floor() {
     check(
-        "spares",
+        "headroom",
         "
         group workers min_nodes=1 min_idle=1
         node n1..n3 idle
@@ -122,16 +122,16 @@ fn spares_stay_idle_on_top_of_the_floor() {
 }
 
 #[test]
-fn spares_are_not_met_by_busy_nodes() {
-    check("spares_are_idle", "group workers min_idle=2\nnode n1..n2 idle\nnode n3..n6 running 17");
+fn headroom_is_not_met_by_busy_nodes() {
+    check("headroom_is_idle", "group workers min_idle=2\nnode n1..n2 idle\nnode n3..n6 running 17");
 }
 
 #[test]
-fn break_even_timer_is_what_a_wake_costs() {
+fn break_even_timer_is_what_a_boot_costs() {
     check(
         "break_even",
         "
-        group workers tau=break-even price=2 boot=5m billed_after=1m delay_value=1 wake_failure=0.1
+        group workers tau=break-even price=2 boot=5m billed_after=1m delay_value=1 boot_failure=0.1
         node n1 idle
         ",
     );

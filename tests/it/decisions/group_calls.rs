@@ -1,10 +1,10 @@
 //! Calls for a whole group: when they are planned, what clears them, what takes
 //! them back, and when they are over.
 
-use trimtab_core::action::{ActionState, Answer, Call, ReleaseReason};
+use trimtab_core::action::{ActionState, Answer, ReleaseReason, RequestScope};
 use trimtab_core::audit::{self, Offer, Recount, Rule};
 use trimtab_core::group_call;
-use trimtab_core::ids::{BatchId, GroupName, InstanceId};
+use trimtab_core::ids::{GroupName, InstanceId, RequestId};
 use trimtab_core::plan::{Bound, Plan};
 use trimtab_core::snapshot::{ClusterDescription, Snapshot};
 use trimtab_core::units::{NodeCount, Span, Time};
@@ -39,19 +39,19 @@ fn marks(plan: &Plan) -> (usize, Vec<Option<NodeCount>>) {
     (plan.marks.len(), stay)
 }
 
-const LARGE: &str = "group workers size=120 per_batch=200 group_calls=";
+const LARGE: &str = "group workers size=120 per_request=200 group_calls=";
 
 #[test]
 fn whole_group_may_go_to_nothing_though_ids_could_not_name_it() {
     let (plan, _) = planned(&format!("{LARGE}to-zero; node n1..n120 idle"));
     assert_eq!(marks(&plan), (120, vec![None]));
-    let (plan, _) = planned("group workers size=120 per_batch=200; node n1..n120 idle");
+    let (plan, _) = planned("group workers size=120 per_request=200; node n1..n120 idle");
     assert_eq!(marks(&plan), (99, vec![None]), "the key is off by default");
 }
 
 #[test]
 fn budget_of_one_request_and_a_busy_node_keep_it_to_what_ids_can_name() {
-    let cut = LARGE.replace("per_batch=200", "per_batch=60");
+    let cut = LARGE.replace("per_request=200", "per_request=60");
     let (plan, _) = planned(&format!("{cut}to-zero; node n1..n120 idle"));
     assert_eq!(marks(&plan), (60, vec![None]));
     let (plan, _) = planned(&format!("{LARGE}to-zero; node n1..n119 idle; node n120 running 7"));
@@ -74,7 +74,7 @@ fn with_a_remainder_every_node_is_marked_and_the_floor_is_named() {
     let figures = &plan.figures[&name::<GroupName>("workers")];
     assert_eq!((figures.marks, figures.bound), (NodeCount(115), Some(Bound::Floor)));
     let word = plan.verdicts[0].verdict.to_string();
-    assert!(word.starts_with("fence with its whole group, of which one call leaves 5"), "{word}");
+    assert!(word.starts_with("cordon with its whole group, of which one call leaves 5"), "{word}");
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn no_more_than_ids_can_name_goes_by_ids() {
 }
 
 #[test]
-fn node_that_cannot_be_fenced_keeps_its_group_from_going_as_a_whole() {
+fn node_that_cannot_be_cordoned_keeps_its_group_from_going_as_a_whole() {
     for odd in ["running 7", "idle protected", "idle shows=spot", "drained=bad-fan", "joining"] {
         let text = format!("{LARGE}whole-group min_nodes=5; node n1..n119 idle; node n120 {odd}");
         let (plan, _) = planned(&text);
@@ -92,7 +92,7 @@ fn node_that_cannot_be_fenced_keeps_its_group_from_going_as_a_whole() {
     }
     let shares = LARGE.replace("size=120", "size=120 leaving=99%");
     let (plan, _) = planned(&format!("{shares}whole-group min_nodes=5; node n1..n120 idle"));
-    assert_eq!(marks(&plan), (99, vec![None]), "all of them would be fenced at once");
+    assert_eq!(marks(&plan), (99, vec![None]), "all of them would be cordoned at once");
 }
 
 #[test]
@@ -121,10 +121,10 @@ fn audit_refuses_a_part_of_a_whole_group_and_a_whole_group_that_nobody_wants() {
     assert!(violations(plan, &world).contains(&Rule::WholeGroup), "to zero only");
 }
 
-/// Fenced and settled, with this much that differs.
+/// Cordoned and settled, with this much that differs.
 fn settled(policy: &str, stay: &str, more: &str) -> String {
     format!(
-        "group workers size=120 per_batch=200 {policy}; node n1..n120 idle; at -4m; \
+        "group workers size=120 per_request=200 {policy}; node n1..n120 idle; at -4m; \
          action n1..n120 settling {stay}; at 0s; {more}"
     )
 }
@@ -138,7 +138,7 @@ fn described(world: &World) -> ClusterDescription {
 fn clear(world: &World, recount: &Recount) -> Result<(usize, NodeCount), Rule> {
     let snapshot = world.snapshot();
     let offer = Offer {
-        id: BatchId(1),
+        id: RequestId(1),
         group: &name("workers"),
         gated: &|action| !world.gate_holds.contains(&action.node),
         snapshot: &snapshot,
@@ -149,7 +149,7 @@ fn clear(world: &World, recount: &Recount) -> Result<(usize, NodeCount), Rule> {
     let cleared = audit::clear_group(offer, recount)?;
     assert_eq!(cleared.group(), offer.group);
     assert_eq!(cleared.look_begun_at(), snapshot.begun_at);
-    assert_eq!(cleared.expires_at(), snapshot.begun_at + world.policy.timing.guard);
+    assert_eq!(cleared.expires_at(), snapshot.begun_at + world.policy.timing.max_look_age);
     Ok((cleared.nodes().len(), cleared.count_after()))
 }
 
@@ -191,7 +191,7 @@ fn one_node_of_which_it_is_not_sure_refuses_the_whole_group() {
         ("node n121 idle", Rule::WholeGroup),
         ("action n7 settling since=-29s", Rule::Current),
         ("action n7 settling policy=other", Rule::Current),
-        ("action n7 fencing", Rule::WholeGroup),
+        ("action n7 cordoning", Rule::WholeGroup),
         ("action n7 releasing", Rule::WholeGroup),
         ("action n7 asked", Rule::ClusterCalm),
         ("action n7 settling since=-4m stay=5", Rule::WholeGroup),
@@ -200,7 +200,7 @@ fn one_node_of_which_it_is_not_sure_refuses_the_whole_group() {
         ("group workers current=120 target=119", Rule::GroupCalm),
         ("group workers not-calm", Rule::GroupCalm),
         ("group workers shows=reserved", Rule::WorthIt),
-        ("group workers per_batch=119", Rule::Budget),
+        ("group workers per_request=119", Rule::Budget),
         ("group workers per_hour=119", Rule::Budget),
         ("charge 881 -30m", Rule::Budget),
         ("group workers min_nodes=1", Rule::Floor),
@@ -250,7 +250,7 @@ fn count_after_the_looks_must_agree_with_the_one_before() {
     let of_group = |change: &dyn Fn(&mut trimtab_core::snapshot::GroupDescription)| {
         spoilt(&|recount| change(recount.description.groups.get_mut(&group).expect("a group")))
     };
-    // A node that was added meanwhile is not fenced, and could be picked.
+    // A node that was added meanwhile is not cordoned, and could be picked.
     assert_eq!(
         of_group(&|group| (group.current, group.target) = (NodeCount(121), NodeCount(121))),
         Err(Rule::Counts)
@@ -284,7 +284,7 @@ fn by_ids_nothing_goes_that_was_marked_with_its_whole_group() {
     let world = world(&settled("group_calls=whole-group", "stay=20", "node n121 idle"));
     let snapshot = world.snapshot();
     let found = audit::clear(Offer {
-        id: BatchId(1),
+        id: RequestId(1),
         group: &name("workers"),
         gated: &|_| true,
         snapshot: &snapshot,
@@ -292,13 +292,13 @@ fn by_ids_nothing_goes_that_was_marked_with_its_whole_group() {
         history: &world.history,
         now: world.now,
     });
-    assert_eq!(found.batch, None);
+    assert_eq!(found.request, None);
     assert!(found.waiting.iter().all(|(_, rule)| *rule == Rule::WholeGroup));
     assert_eq!(found.waiting.len(), 120);
 }
 
 #[test]
-fn what_was_marked_with_its_whole_group_is_taken_back_as_a_whole_or_not_at_all() {
+fn what_was_marked_with_its_whole_group_is_released_as_a_whole_or_not_at_all() {
     let policy = "group_calls=whole-group min_nodes=5";
     let releases = |more: &str| {
         let world = world(&settled(policy, "stay=5", more));
@@ -320,7 +320,7 @@ fn what_was_marked_with_its_whole_group_is_taken_back_as_a_whole_or_not_at_all()
     let (count, why) = releases("node n7 gone");
     assert!(count == 120 && matches!(why, Some(ReleaseReason::Vetoed(_))), "{count} {why:?}");
     let (count, _) = releases("action n7 releasing");
-    assert_eq!(count, 119, "those that can still be taken back");
+    assert_eq!(count, 119, "those that can still be released");
     let (count, _) = releases("node n121 idle");
     assert_eq!(count, 120, "one came that nobody looked at");
 }
@@ -340,12 +340,12 @@ fn over(text: &str, called: &Called) -> Vec<(u128, ReleaseReason)> {
     let asked_at = world.now - Span::mins(20);
     for action in world.history.actions.values_mut() {
         action.state = ActionState::Asked {
-            batch: BatchId(7),
+            request: RequestId(7),
             at: asked_at,
             answer: called.answer.clone(),
             absent_since: None,
             running_since: called.running.map(|ago| world.now - ago),
-            call: Call::Group { after: NodeCount(called.after) },
+            scope: RequestScope::Group { after: NodeCount(called.after) },
         };
     }
     let mut snapshot = world.snapshot();
@@ -360,7 +360,7 @@ fn over(text: &str, called: &Called) -> Vec<(u128, ReleaseReason)> {
 
 #[test]
 fn accepted_call_is_over_at_once_when_listing_and_counts_are_as_asked_and_the_others_gone() {
-    let spared = vec![(1, ReleaseReason::Spared), (2, ReleaseReason::Spared)];
+    let spared = vec![(1, ReleaseReason::NotPicked), (2, ReleaseReason::NotPicked)];
     // n3 and n4 were seen gone, so no action of theirs is open.
     let two = "node n1..n2 idle; at -20m; action n1..n2 asked; at 0s; ";
     assert_eq!(over(&format!("{two}node n1 idle"), &YES), spared);
@@ -389,7 +389,7 @@ fn accepted_call_is_never_over_before_it_took_as_many_as_it_was_to_take() {
     let long = Called { running: Some(Span::mins(60)), described: true, ..YES };
     let four = "node n1..n4 idle; at -20m; action n1..n4 asked; at 0s; node n1 idle";
     assert_eq!(over(four, &long), [], "it may still begin");
-    // A person took the fences of two away, so their actions ended. They are
+    // An operator took the cordons of two away, so their actions ended. They are
     // there all the same, and two of the four are still to go.
     let resumed = "node n1..n4 idle; at -20m; action n1..n2 asked; at 0s; node n1 idle";
     assert_eq!(over(resumed, &long), []);
@@ -413,13 +413,13 @@ fn unanswered_call_is_over_after_a_quarter_of_an_hour_of_settled_counts() {
     assert!(back.iter().all(|(_, why)| *why == ReleaseReason::NeverLeft));
     assert_eq!(over(&untouched, &none(14, true)), []);
     assert_eq!(over(&untouched, &none(15, false)), []);
-    // It did act: not one is handed back while any may still be picked.
+    // It did act: not one is released while any may still be picked.
     for more in ["group workers target=2", "node n3 status=ShuttingDown", "node n3 gone"] {
         assert_eq!(over(&format!("{four}{more}"), &none(60, true)), [], "{more}");
     }
     let two = "node n1..n2 idle; at -20m; action n1..n2 asked; at 0s; node n1 idle";
     let back = over(two, &none(15, true));
-    assert!(back.len() == 2 && back.iter().all(|(_, why)| *why == ReleaseReason::Spared));
+    assert!(back.len() == 2 && back.iter().all(|(_, why)| *why == ReleaseReason::NotPicked));
     assert_eq!(over(two, &none(1, true)), [], "without an answer never at once");
 }
 
@@ -430,8 +430,8 @@ fn nothing_is_marked_in_a_group_while_a_call_for_it_is_open() {
     let (plan, mut world) = planned(text);
     assert_eq!(marks(&plan), (2, vec![None]), "beside a request by ids");
     for action in world.history.actions.values_mut() {
-        if let ActionState::Asked { call, .. } = &mut action.state {
-            *call = Call::Group { after: NodeCount::ZERO };
+        if let ActionState::Asked { scope, .. } = &mut action.state {
+            *scope = RequestScope::Group { after: NodeCount::ZERO };
         }
     }
     assert_eq!(violations(plan, &world), [Rule::WholeGroup]);
@@ -453,8 +453,8 @@ fn reads_from_before_the_call_say_nothing_about_it() {
     );
     let at = |world: &mut World, at: Time| {
         for action in world.history.actions.values_mut() {
-            if let ActionState::Asked { at: asked, call, .. } = &mut action.state {
-                (*asked, *call) = (at, Call::Group { after: NodeCount(2) });
+            if let ActionState::Asked { at: asked, scope, .. } = &mut action.state {
+                (*asked, *scope) = (at, RequestScope::Group { after: NodeCount(2) });
             }
         }
         group_call::over(&world.snapshot(), &world.history).len()

@@ -59,7 +59,7 @@ fn known_nodes_turning_unknown_at_once_freeze() {
 }
 
 /// A source that is stale is a source at fault, yet what failed altogether only
-/// ends the windows, and this stops the cluster until a person comes.
+/// ends the windows, and this stops the cluster until an operator comes.
 #[test]
 fn scheduler_that_turns_stale_freezes_a_larger_cluster() {
     check(

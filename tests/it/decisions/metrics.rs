@@ -1,4 +1,4 @@
-//! Clusters without a scheduler: the witness of the count is each node's own
+//! Clusters without a scheduler: the evidence source of the count is each node's own
 //! metric history.
 
 use super::check;
@@ -8,7 +8,7 @@ fn node_whose_metrics_are_quiet_all_through_goes() {
     check(
         "metrics_only",
         "
-        cluster witness=metrics
+        cluster evidence=metrics
         group workers metrics=5%,10m,1m
         node n1 metrics=0%,1%,1h,0s
         node n2 metrics=90%,40%,1h,0s
@@ -21,7 +21,7 @@ fn metrics_that_are_missing_are_unknown_never_idle() {
     check(
         "metrics_only_doubts",
         "
-        cluster witness=metrics
+        cluster evidence=metrics
         group workers metrics=5%,10m,1m
         node n1 metrics=absent
         node n2 metrics=stale
@@ -37,7 +37,7 @@ fn memory_in_use_is_use_and_the_threshold_itself_is_not_below() {
     check(
         "metrics_only_memory",
         "
-        cluster witness=metrics
+        cluster evidence=metrics
         group workers metrics=5%,10m,1m
         node n1 metrics=0%,30%,1h,0s
         node n2 metrics=5%,0%,1h,0s
@@ -51,7 +51,7 @@ fn node_that_was_active_within_the_idle_timer_is_no_surplus() {
     check(
         "metrics_only_surplus",
         "
-        cluster witness=metrics
+        cluster evidence=metrics
         group workers metrics=5%,10m,1m
         node n1..n2 metrics=0%,0%,1h,0s
         at -8m
@@ -64,7 +64,7 @@ fn node_that_was_active_within_the_idle_timer_is_no_surplus() {
 
 #[test]
 fn group_without_a_metrics_rule_is_unknown() {
-    check("metrics_only_no_rule", "cluster witness=metrics\nnode n1 idle");
+    check("metrics_only_no_rule", "cluster evidence=metrics\nnode n1 idle");
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn failed_node_is_impaired_without_a_scheduler_too() {
     check(
         "metrics_only_failure",
         "
-        cluster witness=metrics classic
+        cluster evidence=metrics classic
         group workers metrics=5%,10m,1m
         node n1 status=Failure
         node n2 status=Pending

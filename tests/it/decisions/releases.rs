@@ -3,7 +3,7 @@
 use super::check;
 
 #[test]
-fn demand_takes_back_the_newest_fence_first() {
+fn demand_releases_the_newest_cordon_first() {
     check(
         "release_for_demand",
         "
@@ -21,7 +21,7 @@ fn demand_takes_back_the_newest_fence_first() {
 }
 
 #[test]
-fn floor_takes_back_what_it_misses() {
+fn floor_releases_what_it_misses() {
     check(
         "release_for_floor",
         "
@@ -36,7 +36,7 @@ fn floor_takes_back_what_it_misses() {
 }
 
 #[test]
-fn nothing_is_taken_back_once_the_call_may_have_been_sent() {
+fn nothing_is_released_once_the_call_may_have_been_sent() {
     check(
         "no_release_after_asking",
         "
@@ -44,7 +44,7 @@ fn nothing_is_taken_back_once_the_call_may_have_been_sent() {
         at -4m
         action n1 asked
         action n2 asking
-        action n3 fencing
+        action n3 cordoning
         action n4 marked
         at 0s
         job 17 nodes=4
@@ -68,7 +68,7 @@ fn node_that_is_coming_back_already_counts() {
 }
 
 #[test]
-fn idle_nodes_serve_the_queue_before_anything_is_taken_back() {
+fn idle_nodes_serve_the_queue_before_anything_is_released() {
     check(
         "idle_serves_first",
         "
@@ -82,7 +82,7 @@ fn idle_nodes_serve_the_queue_before_anything_is_taken_back() {
 }
 
 #[test]
-fn job_that_becomes_eligible_soon_takes_back_too() {
+fn job_that_becomes_eligible_soon_releases_too() {
     check(
         "release_for_soon",
         "
@@ -111,7 +111,7 @@ fn larger_of_floor_and_demand_is_wanted_not_their_sum() {
 }
 
 #[test]
-fn paused_daemon_still_says_what_it_would_take_back() {
+fn paused_daemon_still_says_what_it_would_release() {
     check(
         "release_while_paused",
         "
@@ -120,13 +120,13 @@ fn paused_daemon_still_says_what_it_would_take_back() {
         action n1..n2 settling
         at 0s
         job 17 nodes=1
-        stop paused by a person
+        stop paused by an operator
         ",
     );
 }
 
 #[test]
-fn nothing_is_taken_back_on_a_sample_of_before() {
+fn nothing_is_released_on_a_sample_of_before() {
     check(
         "no_release_without_sample",
         "
@@ -141,7 +141,7 @@ fn nothing_is_taken_back_on_a_sample_of_before() {
 }
 
 #[test]
-fn frozen_group_still_takes_back() {
+fn frozen_group_still_releases() {
     check(
         "release_in_frozen_group",
         "

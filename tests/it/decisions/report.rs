@@ -1,11 +1,11 @@
-//! A plan, or a clearance, as a text that a person can review.
+//! A plan, or a clearance, as a text that an operator can review.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use trimtab_core::audit;
 use trimtab_core::eligibility::cluster_objection;
-use trimtab_core::ids::{BatchId, GroupName, InstanceId};
+use trimtab_core::ids::{GroupName, InstanceId, RequestId};
 use trimtab_core::plan::{GroupFigures, NodeVerdict, Plan};
 use trimtab_core::planner::plan;
 use trimtab_core::rule::Counts;
@@ -75,7 +75,7 @@ pub(super) fn of_plan(world: &World) -> String {
 pub(super) fn of_clearing(world: &World) -> String {
     let snapshot = world.snapshot();
     let group: GroupName = name("workers");
-    let id = BatchId(1);
+    let id = RequestId(1);
     let clearance = audit::clear(audit::Offer {
         id,
         group: &group,
@@ -86,11 +86,11 @@ pub(super) fn of_clearing(world: &World) -> String {
         now: world.now,
     });
     let mut text = String::new();
-    match &clearance.batch {
+    match &clearance.request {
         None => line(&mut text, "request: none"),
-        Some(batch) => {
-            let nodes: Vec<_> = batch.nodes().iter().map(|node| label(world, *node)).collect();
-            let (look, end) = (batch.look_begun_at(), batch.expires_at());
+        Some(request) => {
+            let nodes: Vec<_> = request.nodes().iter().map(|node| label(world, *node)).collect();
+            let (look, end) = (request.look_begun_at(), request.expires_at());
             line(&mut text, &format!("request: {}", listed(&nodes)));
             line(&mut text, &format!("look begun at {look}, void after {end}"));
         }
@@ -111,12 +111,12 @@ fn write_figures(text: &mut String, figures: &GroupFigures) {
     };
     let tau = figures.tau.map_or("unknown".to_owned(), |tau: Span| tau.to_string());
     let surplus = match figures.surplus {
-        Some(surplus) => format!("{surplus} spare all through it"),
-        None => "no word on spare nodes".to_owned(),
+        Some(surplus) => format!("{surplus} surplus all through it"),
+        None => "no word on surplus nodes".to_owned(),
     };
     line(text, &format!("  rule    {watched}; idle timer {tau}; {surplus}"));
-    let GroupFigures { floor, spares, upcoming, .. } = figures;
-    let of_it = positive(*spares).map_or(String::new(), |n| format!(", {n} of it idle spares"));
+    let GroupFigures { floor, headroom, upcoming, .. } = figures;
+    let of_it = positive(*headroom).map_or(String::new(), |n| format!(", {n} of it idle headroom"));
     let soon = positive(*upcoming).map_or(String::new(), |n| format!("; {n} for jobs soon"));
     line(text, &format!("  keeps   floor {floor}{of_it}{soon}"));
     let bound = figures.bound.map_or(String::new(), |bound| format!("; bound: {bound}"));

@@ -14,16 +14,16 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use trimtab_core::action::{ActionState, Answer, Call, End, ReleaseReason, Terms};
+use trimtab_core::action::{ActionState, Answer, End, ReleaseReason, RequestScope, Terms};
 use trimtab_core::backoff::{self, Refusal, Refused};
 use trimtab_core::history::{Charge, Freeze, FreezeReason, Gone, MassTurn, OpenAction, Stop};
-use trimtab_core::ids::{ActionId, BatchId, GroupName, InstanceId};
-use trimtab_core::join::{JoinDoubt, Joined, Mark};
+use trimtab_core::ids::{ActionId, GroupName, InstanceId, RequestId};
+use trimtab_core::join::{JoinDoubt, JoinKey, Joined};
 use trimtab_core::plan::Evidence;
-use trimtab_core::policy::{MassChangeLimit, WitnessKind};
+use trimtab_core::policy::{EvidenceSource, MassChangeLimit};
 use trimtab_core::snapshot::{
     Claim, ClusterStatus, Condition, ControllerHost, Eligible, Identity, InstanceStatus,
-    NodeCapacity, PendingJob, Provisioning, Role, fence_reason,
+    NodeCapacity, PendingJob, Provisioning, Role, cordon_reason,
 };
 use trimtab_core::units::{MilliGpus, NodeCount, Span, Time, Usd, UsdPerHour};
 use trimtab_tests::worlds::{START, STEP, fold, group_policy, ledger, name};
@@ -124,12 +124,12 @@ fn apply(world: &mut World, line: &str) {
         }
         // A request that was refused then: `refused throttled -30s`.
         "refused" => {
-            let (batch, at) = (BatchId(3), at(world, rest[1]));
+            let (request, at) = (RequestId(3), at(world, rest[1]));
             let cause = *Refusal::ALL
                 .iter()
                 .find(|cause| format!("{cause:?}").eq_ignore_ascii_case(rest[0]))
                 .expect("a kind of refusal");
-            let refused = Refused { batch, at, cause, why: "as the API said".into() };
+            let refused = Refused { request, at, cause, why: "as the API said".into() };
             let before = world.history.backoff.take();
             world.history.backoff = backoff::after(before, &refused, &world.policy.cluster);
         }
@@ -186,7 +186,7 @@ fn stop(words: &[&str]) -> Stop {
         ["paused", rest @ ..] => Stop::Paused { why: why(rest) },
         ["switch-unreadable", rest @ ..] => Stop::SwitchUnreadable { why: why(rest) },
         ["no-lease", rest @ ..] => Stop::NoLease { why: why(rest) },
-        ["foreign-fences", ledger] => Stop::ForeignFences { ledger: name(ledger) },
+        ["foreign-cordons", ledger] => Stop::ForeignCordons { ledger: name(ledger) },
         _ => panic!("{words:?}: no such stop"),
     }
 }
@@ -211,8 +211,8 @@ fn set_cluster(world: &mut World, words: &[&str]) {
             ("classic", "") => state.provisioning = Provisioning::Classic,
             ("software-update", "") => state.software_update = true,
             ("rival-autoscaler", "") => state.rival_autoscaler = true,
-            ("witness", "metrics") => {
-                world.policy.witness = WitnessKind::MetricsOnly;
+            ("evidence", "metrics") => {
+                world.policy.evidence_source = EvidenceSource::MetricsOnly;
                 world.scheduler = SchedulerRead::NotAsked;
             }
             ("min_nodes", nodes) => world.policy.min_nodes = count(nodes),
@@ -296,8 +296,8 @@ fn set_node(node: &mut Node, word: &str, now: Time) {
         ("either", pair) => {
             let (one, other) = pair.split_once(',').expect("two names");
             node.joined = Joined::Doubtful(JoinDoubt {
-                one: (Mark::DnsName, name(one)),
-                other: (Mark::Address, name(other)),
+                one: (JoinKey::DnsName, name(one)),
+                other: (JoinKey::Address, name(other)),
             });
         }
         ("protected", "") => node.protected = true,
@@ -372,39 +372,39 @@ fn set_job(world: &mut World, words: &[&str]) {
     world.pending.push(job);
 }
 
-/// `action n3 settling [since=-4m] [unfenced] [policy=other] [stay=20]`: an
-/// action of ours begun then, with `stay` for a call for the whole group, whose id is the node's number and whose fence the
+/// `action n3 settling [since=-4m] [uncordoned] [policy=other] [stay=20]`: an
+/// action of ours begun then, with `stay` for a call for the whole group, whose id is the node's number and whose cordon the
 /// scheduler shows.
 fn open_action(world: &mut World, words: &[&str]) {
     let (node, words) = words.split_first().expect("an action has a node");
     let (stage, words) = words.split_first().expect("an action has a state");
     let mut since = world.tick;
-    let mut shows_fence = !matches!(*stage, "marked" | "fencing");
+    let mut shows_cordon = !matches!(*stage, "marked" | "cordoning");
     let mut policy = world.policy.hash.clone();
     let mut remainder = None;
     for word in words {
         match key_value(word) {
             ("since", offset) => since = world.now + span(offset),
-            ("unfenced", "") => shows_fence = false,
+            ("uncordoned", "") => shows_cordon = false,
             ("policy", other) => policy = name(other),
             ("stay", nodes) => remainder = Some(count(nodes)),
             _ => panic!("action: `{word}` is not known"),
         }
     }
-    let fenced = world.policy.witness == WitnessKind::Scheduler;
+    let cordoned = world.policy.evidence_source == EvidenceSource::Scheduler;
     let settle = world.policy.timing.settle;
     for id in instances(node) {
         let action = action_id(id);
         let there = world.nodes.get_mut(&id).expect("the node was described before its action");
-        if fenced && shows_fence {
-            there.drained = Some(fence_reason(&ledger(), action).into());
+        if cordoned && shows_cordon {
+            there.drained = Some(cordon_reason(&ledger(), action).into());
         }
         let evidence = Evidence {
             idle_since: since,
             surplus: NodeCount(1),
             tau: Span::mins(10),
             price: UsdPerHour(2_000_000),
-            wake: Usd::ZERO,
+            boot_cost: Usd::ZERO,
             remainder,
         };
         let open = OpenAction {
@@ -414,7 +414,7 @@ fn open_action(world: &mut World, words: &[&str]) {
             identity: Identity { launched: there.launched, name: there.name.clone() },
             marked_at: since,
             state: state(stage, since, settle),
-            terms: Terms::new(&world.policy.timing, fenced, settle),
+            terms: Terms::new(&world.policy.timing, cordoned, settle),
             evidence,
             policy: policy.clone(),
         };
@@ -428,19 +428,19 @@ fn action_id(node: InstanceId) -> ActionId {
 }
 
 fn state(stage: &str, since: Time, settle: Span) -> ActionState {
-    let batch = BatchId(7);
+    let request = RequestId(7);
     match stage {
         "marked" => ActionState::Marked { since },
-        "fencing" => ActionState::Fencing { since },
+        "cordoning" => ActionState::Cordoning { since },
         "settling" => ActionState::Settling { until: since + settle },
-        "asking" => ActionState::Asking { batch, at: since, call: Call::Named },
+        "asking" => ActionState::Asking { request, at: since, scope: RequestScope::Named },
         "asked" => ActionState::Asked {
-            batch,
+            request,
             at: since,
             answer: Answer::Accepted,
             absent_since: None,
             running_since: None,
-            call: Call::Named,
+            scope: RequestScope::Named,
         },
         "releasing" => ActionState::Releasing { why: ReleaseReason::Demand, since },
         "ended" => ActionState::Ended { end: End::Gone, at: since },

@@ -11,8 +11,8 @@ use trimtab_core::join::Joined;
 use trimtab_core::policy::{Capacity, ClusterPolicy, MassChangeLimit};
 use trimtab_core::snapshot::{
     Activity, Claim, ClusterDescription, ClusterState, ClusterStatus, Condition, GroupDescription,
-    InstanceStatus, ListedNode, NodeCapacity, NodeListing, PendingJob, Provisioning, Role,
-    SchedulerFacts, SchedulerNode, Snapshot, Witness, Workload,
+    InstanceStatus, ListedNode, NodeCapacity, NodeListing, PendingJob, Provisioning, Reading, Role,
+    SchedulerFacts, SchedulerNode, Snapshot, Workload,
 };
 use trimtab_core::units::{NodeCount, Share, Span, Time};
 use trimtab_tests::worlds::{START, cluster_policy, ledger, name};
@@ -282,17 +282,17 @@ impl World {
         }
     }
 
-    fn activity(&self) -> BTreeMap<InstanceId, Witness<Activity>> {
-        let witness = |metrics| match metrics {
-            Metrics::Absent => Witness::Absent,
-            Metrics::Stale => Witness::Stale { at: self.tick - Span::hours(1) },
-            Metrics::Partial => Witness::Partial,
+    fn activity(&self) -> BTreeMap<InstanceId, Reading<Activity>> {
+        let evidence_source = |metrics| match metrics {
+            Metrics::Absent => Reading::Absent,
+            Metrics::Stale => Reading::Stale { at: self.tick - Span::hours(1) },
+            Metrics::Partial => Reading::Partial,
             Metrics::Fresh { utilization, memory, covers, age } => {
                 let to = self.tick - age;
                 let value = Activity { utilization, memory, from: to - covers, to };
-                Witness::Fresh { at: to, value }
+                Reading::Fresh { at: to, value }
             }
         };
-        self.nodes.iter().map(|(id, node)| (*id, witness(node.metrics))).collect()
+        self.nodes.iter().map(|(id, node)| (*id, evidence_source(node.metrics))).collect()
     }
 }

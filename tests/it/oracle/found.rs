@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use trimtab_core::units::Span;
-use trimtab_daemon::ports::{FenceOrder, Ledger, Ports};
+use trimtab_daemon::ports::{CordonOrder, Ledger, Ports};
 use trimtab_simulator::World;
 use trimtab_simulator::faults::{FaultKind, Target};
 use trimtab_tests::oracle::play::Tampering;
 use trimtab_tests::oracle::worlds::plain;
 
-use super::meddling::{AfterFence, Forgetful, Rosy, Unheard};
+use super::meddling::{AfterCordon, Forgetful, Rosy, Unheard};
 use super::planted::{idle, run};
 
 /// Puts something between the daemon and its reads of the cluster: it happens
@@ -27,12 +27,12 @@ fn before_reads(mut ports: Ports, meddle: impl Fn() + Send + Sync + 'static) -> 
 #[test]
 fn an_answer_from_before_the_settle_time_is_no_second_look() {
     let mut case = plain(3, 1);
-    case.spec.fence_lag = Span::secs(25);
+    case.spec.cordon_lag = Span::secs(25);
     case.policy.timing.fresh_for = Span::mins(10);
     let fell_behind = Arc::new(AtomicBool::new(false));
     let ports = |world: &World, mut ports: Ports| {
         let (world, done) = (world.clone(), Arc::clone(&fell_behind));
-        let meddle = move |orders: &[FenceOrder]| {
+        let meddle = move |orders: &[CordonOrder]| {
             if done.swap(true, Ordering::Relaxed) {
                 return;
             }
@@ -41,20 +41,20 @@ fn an_answer_from_before_the_settle_time_is_no_second_look() {
             world.act(FaultKind::JobLands { node, length: Span::hours(2) }, Span::ZERO);
         };
         if let Some(writers) = &mut ports.writers {
-            let fence = writers.fence.take().expect("a world with a scheduler has a fence");
-            writers.fence = Some(Arc::new(AfterFence { fence, meddle: Box::new(meddle) }));
+            let cordon = writers.cordon.take().expect("a world with a scheduler has a cordon");
+            writers.cordon = Some(Arc::new(AfterCordon { cordon, meddle: Box::new(meddle) }));
         }
         ports
     };
     let played = run(&case, &Tampering { ports: &ports, ..Tampering::default() });
-    assert!(fell_behind.load(Ordering::Relaxed), "nothing was fenced");
+    assert!(fell_behind.load(Ordering::Relaxed), "nothing was cordoned");
     assert!(played.breaches.is_empty(), "{}", played.breaches[0]);
 }
 
 /// A wall clock set forward cut short the 15 minutes for which an unanswered
-/// node must be seen Running before it is handed back.
+/// node must be seen Running before it is released.
 #[test]
-fn a_clock_set_forward_does_not_hand_back_an_unanswered_node() {
+fn a_clock_set_forward_does_not_release_an_unanswered_node() {
     let mut case = idle(3, 6);
     // Its end shows a little before the 15 minutes are over.
     case.spec.listing_lag = Span::secs(14 * 60 + 40);
@@ -94,7 +94,7 @@ fn a_clock_step_is_remembered_until_its_vetoes_are_written() {
         let (there, fails, done) = (world.clone(), Arc::clone(&fails), Arc::clone(&done));
         before_reads(ports, move || {
             let truth = there.truth();
-            if truth.fences.is_empty() || done.swap(true, Ordering::Relaxed) {
+            if truth.cordons.is_empty() || done.swap(true, Ordering::Relaxed) {
                 return;
             }
             there.act(FaultKind::ClockStep { by: Span::mins(2) }, Span::ZERO);

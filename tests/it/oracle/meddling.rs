@@ -7,14 +7,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use trimtab_core::audit::{ClearedBatch, ClearedGroup};
 use trimtab_core::history::History;
-use trimtab_core::ids::{ActionId, BatchId, ClusterName, InstanceId, LedgerId, TickId};
+use trimtab_core::ids::{ActionId, ClusterName, InstanceId, LedgerId, RequestId, TickId};
 use trimtab_core::snapshot::{
     ClusterDescription, ClusterStatus, InstanceStatus, NodeListing, Workload,
 };
 use trimtab_core::units::{NodeCount, Span, Time};
 use trimtab_daemon::ports::{
-    Clock, ClusterRead, ClusterWrite, Decision, DeleteOutcome, Fence, FenceOrder, Lease, Ledger,
-    LedgerError, NodeDetails, Observation, ReadError, Request, Switch, Switches, Transition,
+    Clock, ClusterRead, ClusterWrite, Cordon, CordonOrder, Decision, DeleteOutcome, Lease, Ledger,
+    LedgerError, NodeDetails, Observation, ReadError, RequestRecord, Switch, Switches, Transition,
     WorkloadRead,
 };
 use trimtab_simulator::World;
@@ -117,29 +117,29 @@ impl WorkloadRead for Cached {
     }
 }
 
-/// What a fence does beside, or instead of, what it is told.
+/// What a cordon does beside, or instead of, what it is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Habit {
-    /// At every fence, it takes all older fences off.
+    /// At every cordon, it takes all older cordons off.
     ReleasesAll,
-    /// It never takes a fence off.
+    /// It never takes a cordon off.
     KeepsAll,
 }
 
-/// A fence with a habit.
-pub(super) struct Fencer {
-    pub(super) fence: Arc<dyn Fence>,
+/// A cordon with a habit.
+pub(super) struct Cordoner {
+    pub(super) cordon: Arc<dyn Cordon>,
     pub(super) habit: Habit,
-    pub(super) asked: Mutex<Vec<FenceOrder>>,
+    pub(super) asked: Mutex<Vec<CordonOrder>>,
 }
 
 #[async_trait]
-impl Fence for Fencer {
-    async fn fence(
+impl Cordon for Cordoner {
+    async fn cordon(
         &self,
         cluster: &ClusterName,
         ledger: &LedgerId,
-        orders: &[FenceOrder],
+        orders: &[CordonOrder],
     ) -> Result<(), ReadError> {
         let older = {
             let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
@@ -148,42 +148,42 @@ impl Fence for Fencer {
             older
         };
         if self.habit == Habit::ReleasesAll && !older.is_empty() {
-            self.fence.release(cluster, ledger, &older).await?;
+            self.cordon.release(cluster, ledger, &older).await?;
         }
-        self.fence.fence(cluster, ledger, orders).await
+        self.cordon.cordon(cluster, ledger, orders).await
     }
 
     async fn release(
         &self,
         cluster: &ClusterName,
         ledger: &LedgerId,
-        orders: &[FenceOrder],
+        orders: &[CordonOrder],
     ) -> Result<(), ReadError> {
         match self.habit {
             Habit::KeepsAll => Ok(()),
-            Habit::ReleasesAll => self.fence.release(cluster, ledger, orders).await,
+            Habit::ReleasesAll => self.cordon.release(cluster, ledger, orders).await,
         }
     }
 }
 
-/// What happens when these were fenced.
-type Meddle = Box<dyn Fn(&[FenceOrder]) + Send + Sync>;
+/// What happens when these were cordoned.
+type Meddle = Box<dyn Fn(&[CordonOrder]) + Send + Sync>;
 
-/// Lets something happen right after a fence was put on.
-pub(super) struct AfterFence {
-    pub(super) fence: Arc<dyn Fence>,
+/// Lets something happen right after a cordon was put on.
+pub(super) struct AfterCordon {
+    pub(super) cordon: Arc<dyn Cordon>,
     pub(super) meddle: Meddle,
 }
 
 #[async_trait]
-impl Fence for AfterFence {
-    async fn fence(
+impl Cordon for AfterCordon {
+    async fn cordon(
         &self,
         cluster: &ClusterName,
         ledger: &LedgerId,
-        orders: &[FenceOrder],
+        orders: &[CordonOrder],
     ) -> Result<(), ReadError> {
-        let done = self.fence.fence(cluster, ledger, orders).await;
+        let done = self.cordon.cordon(cluster, ledger, orders).await;
         (self.meddle)(orders);
         done
     }
@@ -192,9 +192,9 @@ impl Fence for AfterFence {
         &self,
         cluster: &ClusterName,
         ledger: &LedgerId,
-        orders: &[FenceOrder],
+        orders: &[CordonOrder],
     ) -> Result<(), ReadError> {
-        self.fence.release(cluster, ledger, orders).await
+        self.cordon.release(cluster, ledger, orders).await
     }
 }
 
@@ -206,8 +206,8 @@ pub(super) struct Unheard {
 
 #[async_trait]
 impl ClusterWrite for Unheard {
-    async fn delete_nodes(&self, batch: &ClearedBatch, within: Span) -> DeleteOutcome {
-        let _ = self.cluster.delete_nodes(batch, within).await;
+    async fn delete_nodes(&self, request: &ClearedBatch, within: Span) -> DeleteOutcome {
+        let _ = self.cluster.delete_nodes(request, within).await;
         let why = format!("the line broke at {}", self.world.now());
         DeleteOutcome::NoAnswer { why: why.into() }
     }
@@ -224,10 +224,10 @@ pub(super) struct ByCount(pub(super) World);
 
 #[async_trait]
 impl ClusterWrite for ByCount {
-    async fn delete_nodes(&self, batch: &ClearedBatch, _within: Span) -> DeleteOutcome {
-        let live = self.0.truth().groups[batch.group()].members;
-        let stay = live.less(NodeCount::of(batch.nodes().len()));
-        self.0.update_count(batch.group(), stay, Caller::Daemon)
+    async fn delete_nodes(&self, request: &ClearedBatch, _within: Span) -> DeleteOutcome {
+        let live = self.0.truth().groups[request.group()].members;
+        let stay = live.saturating_sub(NodeCount::of(request.nodes().len()));
+        self.0.update_count(request.group(), stay, Caller::Daemon)
     }
 
     async fn shrink_group(&self, cleared: &ClearedGroup, _within: Span) -> DeleteOutcome {
@@ -242,7 +242,7 @@ pub(super) enum Omits {
     Requests,
     /// Verdicts.
     Verdicts,
-    /// That a freeze needs a person to end it.
+    /// That a freeze needs an operator to end it.
     Freezes,
 }
 
@@ -272,8 +272,8 @@ impl Ledger for Forgetful {
         self.ledger.reserve_actions(count)
     }
 
-    fn reserve_batch(&self) -> Result<BatchId, LedgerError> {
-        self.ledger.reserve_batch()
+    fn reserve_request(&self) -> Result<RequestId, LedgerError> {
+        self.ledger.reserve_request()
     }
 
     fn record_observation(&self, observation: &Observation<'_>) -> Result<TickId, LedgerError> {
@@ -289,7 +289,7 @@ impl Ledger for Forgetful {
         &self,
         cluster: &ClusterName,
         transitions: &[Transition],
-        request: Option<Request<'_>>,
+        request: Option<RequestRecord<'_>>,
     ) -> Result<(), LedgerError> {
         if self.fails.swap(false, Ordering::Relaxed) {
             let (path, why) = ("planted".to_owned(), "no space left on device".to_owned());
@@ -301,12 +301,12 @@ impl Ledger for Forgetful {
 
     fn record_outcome(
         &self,
-        batch: BatchId,
+        request: RequestId,
         at: Time,
         outcome: &DeleteOutcome,
         transitions: &[Transition],
     ) -> Result<(), LedgerError> {
-        self.ledger.record_outcome(batch, at, outcome, transitions)
+        self.ledger.record_outcome(request, at, outcome, transitions)
     }
 
     fn record_cooldown(

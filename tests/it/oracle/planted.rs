@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use trimtab_core::ids::InstanceId;
 use trimtab_core::policy::{Amount, Budgets, ClusterPolicy, MassChangeLimit, TimerChoice};
-use trimtab_core::snapshot::fence_reason;
+use trimtab_core::snapshot::cordon_reason;
 use trimtab_core::units::{NodeCount, Share, Span, Time};
 use trimtab_daemon::ports::{Ledger, Ports};
 use trimtab_simulator::World;
@@ -25,7 +25,7 @@ use trimtab_tests::oracle::worlds::{Case, plain};
 use trimtab_tests::oracle::{CHECKS, Mode, Oracle, Rule};
 
 use super::meddling::{
-    AlwaysOn, ByCount, Cached, Fencer, Forgetful, Habit, Omits, OneClock, Rosy, counts,
+    AlwaysOn, ByCount, Cached, Cordoner, Forgetful, Habit, Omits, OneClock, Rosy, counts,
 };
 
 pub(super) fn run(case: &Case, tampering: &Tampering<'_>) -> Played {
@@ -88,8 +88,8 @@ fn each_rule_is_listed_with_a_sentence() {
 }
 
 #[test]
-fn s1_a_fence_that_only_shows_is_noticed() {
-    let options = PortOptions { fence_disabled: true, ..PortOptions::default() };
+fn s1_a_cordon_that_only_shows_is_noticed() {
+    let options = PortOptions { cordon_disabled: true, ..PortOptions::default() };
     check(Rule::S1, &plain(3, 1), &Tampering { options, ..Tampering::default() });
 }
 
@@ -142,7 +142,7 @@ fn s5_a_floor_of_nothing_is_noticed() {
 #[test]
 fn s6_larger_budgets_are_noticed() {
     let budgets = |per_hour| Budgets {
-        per_batch: NodeCount(4),
+        per_request: NodeCount(4),
         per_hour: NodeCount(per_hour),
         per_day: NodeCount(40),
         leaving: Share::ALL,
@@ -152,8 +152,8 @@ fn s6_larger_budgets_are_noticed() {
         |policy| each(policy, |group| group.budgets = budgets(1)),
         |policy| each(policy, |group| group.budgets = budgets(20)),
     );
-    let larger = |batch, leaving| Budgets {
-        per_batch: NodeCount(batch),
+    let larger = |request, leaving| Budgets {
+        per_request: NodeCount(request),
         leaving: Share::try_from_percent(leaving).expect("a share"),
         ..budgets(20)
     };
@@ -204,15 +204,15 @@ fn s8b_a_count_in_place_of_ids_is_noticed() {
     let found = run(&plain(3, 1), &Tampering { ports: &by_count, ..Tampering::default() });
     let rules = counts(found.breaches.iter().map(|breach| breach.rule));
     assert!(rules.contains_key(&Rule::S8b), "{rules:?}");
-    // Nodes that were not fenced went for it, which is a breach of its own.
+    // Nodes that were not cordoned went for it, which is a breach of its own.
     assert!(rules.contains_key(&Rule::S1), "{rules:?}");
 }
 
 /// Doctored: nothing but the real state machine releases, and it waits. A node
-/// that a call for its group has not picked is handed back while the one that
+/// that a call for its group has not picked is released while the one that
 /// it has picked is still being terminated.
 #[test]
-fn s8b_a_node_that_is_handed_back_before_the_call_is_over_is_noticed() {
+fn s8b_a_node_that_is_released_before_the_call_is_over_is_noticed() {
     let mut case = plain(3, 1);
     case.spec.random_faults_per_day = 0.001;
     let world = World::new(case.spec.clone(), vec![]).expect("a world");
@@ -221,18 +221,18 @@ fn s8b_a_node_that_is_handed_back_before_the_call_is_over_is_noticed() {
         listing.nodes.iter().filter(|node| node.group.as_str() == "workers-a").collect();
     let ledger: trimtab_core::ids::LedgerId = "0f3a-77".parse().expect("an id");
     let reason = |n: usize| -> Arc<str> {
-        fence_reason(&ledger, trimtab_core::ids::ActionId(n as u64)).into()
+        cordon_reason(&ledger, trimtab_core::ids::ActionId(n as u64)).into()
     };
     let hour = |n: i64| case.spec.start + Span::hours(n);
     let at = |at, event| LogEntry { at, event };
     let call = |time, call| at(time, WorldEvent::Called { n: 1, call });
     let reads = |time| [Call::Describe, Call::List, Call::Workload].map(|c| call(time, c));
-    let tell = |unfenced: usize, gone_first: bool| {
+    let tell = |uncordoned: usize, gone_first: bool| {
         let mut oracle =
             Oracle::new(case.policy.clone(), Mode::Enforce, ledger.clone(), &world, Span::ZERO);
         let mut events = reads(hour(1)).to_vec();
-        events.push(call(hour(1), Call::Fence));
-        for (n, node) in nodes.iter().enumerate().skip(unfenced) {
+        events.push(call(hour(1), Call::Cordon));
+        for (n, node) in nodes.iter().enumerate().skip(uncordoned) {
             let name = node.name.clone().expect("a name");
             events.push(at(hour(1), WorldEvent::Drained { node: name, reason: reason(n) }));
         }
@@ -257,8 +257,8 @@ fn s8b_a_node_that_is_handed_back_before_the_call_is_over_is_noticed() {
         oracle.breaches().iter().filter(|breach| breach.rule == Rule::S8b).count()
     };
     assert_eq!(tell(0, true), 0, "an honest call");
-    assert_eq!(tell(0, false), 1, "handed back too early");
-    assert_eq!(tell(1, true), 1, "one of the group is not fenced");
+    assert_eq!(tell(0, false), 1, "released too early");
+    assert_eq!(tell(1, true), 1, "one of the group is not cordoned");
 }
 
 #[test]
@@ -288,9 +288,9 @@ fn s12_a_lease_that_is_not_looked_at_is_noticed() {
 #[test]
 fn s13_a_look_that_has_grown_old_is_noticed() {
     let mut case = plain(3, 1);
-    case.policy.timing.guard = Span::secs(30);
+    case.policy.timing.max_look_age = Span::secs(30);
     let mut obeyed = case.policy.clone();
-    obeyed.timing.guard = Span::hours(5);
+    obeyed.timing.max_look_age = Span::hours(5);
     let options = PortOptions { call_time: Span::secs(12), ..PortOptions::default() };
     check(Rule::S13, &case, &Tampering { policy: Some(obeyed), options, ..Tampering::default() });
 }
@@ -322,22 +322,21 @@ fn s16_a_cluster_that_is_not_in_service_is_noticed() {
     });
 }
 
-fn with_fencer(habit: Habit, mut ports: Ports) -> Ports {
+fn with_cordoner(habit: Habit, mut ports: Ports) -> Ports {
     if let Some(writers) = &mut ports.writers {
-        writers.fence = writers
-            .fence
-            .take()
-            .map(|fence| Arc::new(Fencer { fence, habit, asked: Mutex::new(vec![]) }) as Arc<_>);
+        writers.cordon = writers.cordon.take().map(|cordon| {
+            Arc::new(Cordoner { cordon, habit, asked: Mutex::new(vec![]) }) as Arc<_>
+        });
     }
     ports
 }
 
 #[test]
-fn s17_a_fence_taken_off_a_node_that_is_being_deleted_is_noticed() {
+fn s17_a_cordon_taken_off_a_node_that_is_being_deleted_is_noticed() {
     let mut case = idle(3, 8);
     case.spec.delete_delay.min = Span::mins(40);
     case.spec.delete_delay.max = Span::mins(60);
-    check_ports(Rule::S17, &case, &|_, ports| with_fencer(Habit::ReleasesAll, ports));
+    check_ports(Rule::S17, &case, &|_, ports| with_cordoner(Habit::ReleasesAll, ports));
 }
 
 #[test]
@@ -368,28 +367,28 @@ fn l1_a_daemon_that_never_acts_is_noticed() {
 }
 
 #[test]
-fn l2_a_fence_that_stays_is_noticed() {
+fn l2_a_cordon_that_stays_is_noticed() {
     let mut case = idle(3, 12);
-    // Every deletion is refused, so every node has to be handed back.
+    // Every deletion is refused, so every node has to be released.
     let kind = FaultKind::ThrottledWrites;
     case.spec.faults.push(FaultSpec { at: Span::secs(1), lasts: Span::hours(24), kind });
-    check_ports(Rule::L2, &case, &|_, ports| with_fencer(Habit::KeepsAll, ports));
+    check_ports(Rule::L2, &case, &|_, ports| with_cordoner(Habit::KeepsAll, ports));
 }
 
 #[test]
-fn l3_a_fence_that_outlasts_a_kill_is_noticed() {
+fn l3_a_cordon_that_outlasts_a_kill_is_noticed() {
     let mut case = idle(3, 3);
-    // It dies while the first fences settle.
+    // It dies while the first cordons settle.
     let kind = FaultKind::DaemonKill { after: 0, when: KillWhen::Before };
     case.spec.faults.push(FaultSpec { at: Span::mins(26), lasts: Span::ZERO, kind });
-    check_ports(Rule::L3, &case, &|_, ports| with_fencer(Habit::KeepsAll, ports));
+    check_ports(Rule::L3, &case, &|_, ports| with_cordoner(Habit::KeepsAll, ports));
 }
 
 fn each(policy: &mut ClusterPolicy, change: impl Fn(&mut trimtab_core::policy::GroupPolicy)) {
     policy.groups.values_mut().for_each(change);
 }
 
-/// Doctored: a fence was put on a name, and then the instance that took the
+/// Doctored: a cordon was put on a name, and then the instance that took the
 /// name over leaves by it; and the controller leaves.
 #[test]
 fn s9_and_s8_an_instance_that_took_the_name_over_and_a_controller_are_noticed() {
@@ -404,7 +403,7 @@ fn s9_and_s8_an_instance_that_took_the_name_over_and_a_controller_are_noticed() 
     let ledger: trimtab_core::ids::LedgerId = "0f3a-77".parse().expect("an id");
     let name = node.name.clone().expect("a name");
     let new = InstanceId::from_number(7);
-    let reason: Arc<str> = fence_reason(&ledger, trimtab_core::ids::ActionId(1)).into();
+    let reason: Arc<str> = cordon_reason(&ledger, trimtab_core::ids::ActionId(1)).into();
     let hour = |n: i64| case.spec.start + Span::hours(n);
     let call = |at: Time, call| LogEntry { at, event: WorldEvent::Called { n: 1, call } };
     let reads = |at| [Call::Describe, Call::List, Call::Workload].map(|c| call(at, c));
@@ -419,7 +418,7 @@ fn s9_and_s8_an_instance_that_took_the_name_over_and_a_controller_are_noticed() 
             Oracle::new(case.policy.clone(), Mode::Enforce, ledger.clone(), &world, Span::ZERO);
         let at = |at, event| LogEntry { at, event };
         let mut events = reads(hour(1)).to_vec();
-        events.push(call(hour(1), Call::Fence));
+        events.push(call(hour(1), Call::Cordon));
         events
             .push(at(hour(1), WorldEvent::Drained { node: name.clone(), reason: reason.clone() }));
         let group = node.group.clone();

@@ -77,17 +77,17 @@ pub(super) struct Board {
     pub(super) has_come: bool,
     pub(super) point: Point,
     /// The first node that this round drained.
-    pub(super) fenced: Option<NodeName>,
+    pub(super) cordoned: Option<NodeName>,
     pub(super) later: Vec<Later>,
     /// What is wrong now, and for how many ticks more.
     pub(super) fault: Option<(Fault, u64)>,
     pub(super) jobs: Vec<Job>,
-    /// What a person's node has to say at the end of the round.
+    /// What an operator's node has to say at the end of the round.
     pub(super) reasons: BTreeMap<NodeName, &'static str>,
     pub(super) rebooting: Vec<NodeName>,
     pub(super) deleted: usize,
     pub(super) lost: Vec<Loss>,
-    /// Drains that are only pretended, where the fence is switched off.
+    /// Drains that are only pretended, where the cordon is switched off.
     pub(super) pretended: BTreeMap<NodeName, String>,
     /// Machines that are about to die.
     dying: Vec<JoinHandle<()>>,
@@ -99,13 +99,13 @@ pub(super) struct Race {
     pub(super) cluster: Cluster,
     pub(super) slurm: Slurm,
     pub(super) dial: Arc<Dial>,
-    pub(super) has_fence: bool,
+    pub(super) has_cordon: bool,
     pub(super) tools: PathBuf,
     board: Mutex<Board>,
 }
 
 impl Race {
-    pub(super) fn start(has_fence: bool, seed: u64) -> Option<Arc<Self>> {
+    pub(super) fn start(has_cordon: bool, seed: u64) -> Option<Arc<Self>> {
         let cluster = Cluster::start_with(WORKERS, &["others"])?;
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let start = Time::from_secs(since.expect("after 1970").as_secs().cast_signed());
@@ -119,7 +119,7 @@ impl Race {
             coming: None,
             has_come: false,
             point: Point::Nowhere,
-            fenced: None,
+            cordoned: None,
             later: vec![],
             fault: None,
             jobs: vec![],
@@ -134,11 +134,11 @@ impl Race {
         for name in worker_names() {
             board.launch(workers(), name, start);
         }
-        let this_machine = cluster.person("hostname", &["-s"]);
+        let this_machine = cluster.operator("hostname", &["-s"]);
         board.launch(others(Role::Login), "ip-10-0-1-1".parse().expect("a name"), start);
         board.launch(others(Role::Controller), this_machine.parse().expect("a name"), start);
         let board = Mutex::new(board);
-        Some(Arc::new(Self { cluster, slurm, dial, has_fence, tools, board }))
+        Some(Arc::new(Self { cluster, slurm, dial, has_cordon, tools, board }))
     }
 
     pub(super) fn board(&self) -> MutexGuard<'_, Board> {
@@ -163,7 +163,7 @@ impl Race {
             gate: None,
             on_node_check: None,
             notifier: self.clone(),
-            writers: Some(Writers { cluster: self.clone(), fence: Some(self.clone()) }),
+            writers: Some(Writers { cluster: self.clone(), cordon: Some(self.clone()) }),
         }
     }
 
@@ -178,7 +178,7 @@ impl Race {
         let mut board = self.board();
         let moment = (!moments.is_empty()).then(|| *board.random.pick(moments));
         board.coming = moment.map(|moment| (point, moment));
-        (board.point, board.has_come, board.fenced) = (point, moment.is_none(), None);
+        (board.point, board.has_come, board.cordoned) = (point, moment.is_none(), None);
     }
 
     /// This round's point, if it comes now.
@@ -311,7 +311,7 @@ impl ClusterWrite for Race {
         };
         let Some(first) = names.first() else { return DeleteOutcome::too_late() };
         self.moment(Moment::BeforeDelete, first);
-        if !self.has_fence {
+        if !self.has_cordon {
             self.wait_until_all_run();
         }
         for name in &names {

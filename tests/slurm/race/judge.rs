@@ -6,7 +6,7 @@ use std::fs;
 use std::time::Duration;
 
 use trimtab_core::ids::{LedgerId, NodeName};
-use trimtab_core::snapshot::FenceSight;
+use trimtab_core::snapshot::CordonStatus;
 use trimtab_daemon::ports::{Clock, WorkloadRead};
 
 use super::board::{Race, research, worker_names};
@@ -35,7 +35,7 @@ impl super::board::Board {
         self.lost.push(Loss { point, what: what.to_owned(), how });
     }
 
-    /// A person has this job started again.
+    /// An operator has this job started again.
     pub(super) fn expect_restart(&mut self, id: &str) {
         for job in self.jobs.iter_mut().filter(|job| job.id == id) {
             job.restarts += 1;
@@ -47,7 +47,7 @@ impl Race {
     /// Whoever is on this node now is lost.
     pub(super) fn note_jobs_on(&self, name: &NodeName, when: &str) -> bool {
         let states = ["-h", "-w", name.as_str(), "-t", "R,CG,CF,S", "-o", "%i"];
-        let on_it = self.person("squeue", &states);
+        let on_it = self.operator("squeue", &states);
         if on_it.is_empty() {
             return false;
         }
@@ -64,7 +64,7 @@ impl Race {
         self.replace_the_dead();
         self.judge_jobs();
         self.end_jobs();
-        self.end_what_persons_did();
+        self.end_what_operators_did();
     }
 
     /// Another machine takes each dead one's place. Slurm has to notice first what
@@ -92,7 +92,7 @@ impl Race {
                     let again = self.shown_jobs();
                     let is_known =
                         |id: &str| again.get(id).is_some_and(|shown| !shown.contains("Restarts=0"));
-                    self.person("squeue", &on_it).lines().all(is_known)
+                    self.operator("squeue", &on_it).lines().all(is_known)
                 })
             });
         }
@@ -100,7 +100,7 @@ impl Race {
 
     /// What Slurm says of each job, by its id.
     fn shown_jobs(&self) -> BTreeMap<String, String> {
-        let text = self.person("scontrol", &["show", "job", "-o"]);
+        let text = self.operator("scontrol", &["show", "job", "-o"]);
         let by_id = text.lines().filter_map(|line| {
             let id = line.strip_prefix("JobId=")?.split(' ').next()?;
             Some((id.to_owned(), line.to_owned()))
@@ -115,7 +115,7 @@ impl Race {
         }
         let starts = fs::read_to_string(self.cluster.path().join("starts")).unwrap_or_default();
         for job in &jobs {
-            let shown = self.person("scontrol", &["show", "job", &job.id, "-o"]);
+            let shown = self.operator("scontrol", &["show", "job", &job.id, "-o"]);
             // Tasks of an array and components of a job are told one by one; names
             // with a newline make lines of their own.
             let records = shown.lines().filter(|line| line.starts_with("JobId="));
@@ -140,17 +140,17 @@ impl Race {
     fn end_jobs(&self) {
         self.board().jobs.clear();
         self.wait_for("jobs end", || {
-            let left = self.person("squeue", &["-h", "-o", "%T"]);
+            let left = self.operator("squeue", &["-h", "-o", "%T"]);
             if left.lines().any(|state| state != "COMPLETING") {
-                self.person("scancel", &["--user", &self.person("id", &["-un"])]);
+                self.operator("scancel", &["--user", &self.operator("id", &["-un"])]);
             }
             left.is_empty()
         });
     }
 
-    fn end_what_persons_did(&self) {
-        if self.person("scontrol", &["show", "res", "-o"]).contains("ReservationName=mine ") {
-            self.person("scontrol", &["delete", "reservationname=mine"]);
+    fn end_what_operators_did(&self) {
+        if self.operator("scontrol", &["show", "res", "-o"]).contains("ReservationName=mine ") {
+            self.operator("scontrol", &["delete", "reservationname=mine"]);
         }
         // Not in the head of the loop: the board would stay locked in its body.
         let rebooting = std::mem::take(&mut self.board().rebooting);
@@ -168,34 +168,35 @@ impl Race {
             }
         }
         // All nodes: a slurmctld that was killed may remember what was undone. A machine
-        // that took a dead one's place is not what the person meant.
+        // that took a dead one's place is not what the operator meant.
         let is_out =
             |shown: &str| ["+DRAIN", "=DOWN", "+FAIL"].iter().any(|state| shown.contains(state));
-        if !is_out(&self.person("scontrol", &["show", "node", "-o"])) {
+        if !is_out(&self.operator("scontrol", &["show", "node", "-o"])) {
             return;
         }
         for node in worker_names() {
             let shown = self.shown(&node);
             let (of_slurm, reason) = shown.split_once(" Reason=").unwrap_or((&shown, ""));
             if is_out(of_slurm) && !reason.starts_with("trimtab:") {
-                self.person("scontrol", &["update", &format!("nodename={node}"), "state=resume"]);
+                self.operator("scontrol", &["update", &format!("nodename={node}"), "state=resume"]);
             }
         }
     }
 
     fn shown(&self, node: &NodeName) -> String {
-        self.person("scontrol", &["show", "node", node.as_str(), "-o"])
+        self.operator("scontrol", &["show", "node", node.as_str(), "-o"])
     }
 
-    /// Nodes that bear a fence of trimtab's.
-    pub(super) async fn fenced_nodes(&self) -> Vec<NodeName> {
+    /// Nodes that bear a cordon of trimtab's.
+    pub(super) async fn cordoned_nodes(&self) -> Vec<NodeName> {
         let ours: LedgerId = "0-0".parse().expect("an id");
         let nodes = self.slurm.read(&research()).await.expect("Slurm answers").nodes;
-        let is_fence = |reason: &str| match FenceSight::of_reason(reason, &ours) {
-            FenceSight::Foreign { .. } | FenceSight::Ours { .. } => true,
-            FenceSight::Clear | FenceSight::Recovery | FenceSight::Person { .. } => false,
+        let is_cordon = |reason: &str| match CordonStatus::of_reason(reason, &ours) {
+            CordonStatus::Foreign { .. } | CordonStatus::Ours { .. } => true,
+            CordonStatus::Clear | CordonStatus::Recovery | CordonStatus::Operator { .. } => false,
         };
-        let fenced = nodes.into_iter().filter(|node| node.drained.as_deref().is_some_and(is_fence));
-        fenced.map(|node| node.name).collect()
+        let cordoned =
+            nodes.into_iter().filter(|node| node.drained.as_deref().is_some_and(is_cordon));
+        cordoned.map(|node| node.name).collect()
     }
 }

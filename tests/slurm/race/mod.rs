@@ -3,7 +3,7 @@
 //!
 //! The cluster in front of it is a board of instances whose names are those of
 //! Slurm's nodes; time is virtual, so that a settle time passes in no time. In
-//! every round a job, a person or a fault comes in at one moment of a node's way
+//! every round a job, an operator or a fault comes in at one moment of a node's way
 //! out ([`points`]). A deletion is real: within half a second the node's slurmd, its
 //! steps and its jobs are killed. Lost is a job that is on a node when its deletion
 //! is asked for, by squeue's word at that very moment, and one that Slurm has
@@ -56,7 +56,7 @@ fn policy() -> ClusterPolicy {
         min_nodes: Amount::Nodes(NodeCount(least)),
         lookahead: Span::ZERO,
         budgets: Budgets {
-            per_batch: NodeCount(2),
+            per_request: NodeCount(2),
             per_hour: NodeCount(1_000),
             per_day: NodeCount(100_000),
             leaving: Share::ALL,
@@ -89,7 +89,7 @@ struct Tally {
     deleted: usize,
     jobs: usize,
     lost: usize,
-    left_fenced: usize,
+    left_cordoned: usize,
     left_open: usize,
 }
 
@@ -108,7 +108,7 @@ impl Played {
 /// A row a point, as the documentation has it.
 fn table(tallies: &BTreeMap<Point, Tally>) -> String {
     let mut lines = vec![
-        "| point | rounds | jobs | nodes deleted | jobs lost | nodes left fenced |".to_owned(),
+        "| point | rounds | jobs | nodes deleted | jobs lost | nodes left cordoned |".to_owned(),
         "|---|---|---|---|---|---|".to_owned(),
     ];
     let mut all = Tally::default();
@@ -118,7 +118,7 @@ fn table(tallies: &BTreeMap<Point, Tally>) -> String {
         all.jobs += tally.jobs;
         all.deleted += tally.deleted;
         all.lost += tally.lost;
-        all.left_fenced += tally.left_fenced;
+        all.left_cordoned += tally.left_cordoned;
     }
     lines.push(all.row("all"));
     lines.join("\n")
@@ -126,8 +126,8 @@ fn table(tallies: &BTreeMap<Point, Tally>) -> String {
 
 impl Tally {
     fn row(&self, name: &str) -> String {
-        let Self { rounds, jobs, deleted, lost, left_fenced, left_open: _ } = self;
-        format!("| {name} | {rounds} | {jobs} | {deleted} | {lost} | {left_fenced} |")
+        let Self { rounds, jobs, deleted, lost, left_cordoned, left_open: _ } = self;
+        format!("| {name} | {rounds} | {jobs} | {deleted} | {lost} | {left_cordoned} |")
     }
 }
 
@@ -162,10 +162,10 @@ async fn play(race: &Arc<Race>, points: &[Point], tell: impl Fn(usize, &str)) ->
         tally.rounds += 1;
         tally.jobs += race.board().jobs.len();
         race.clean_up();
-        let mut fenced = race.fenced_nodes().await;
+        let mut cordoned = race.cordoned_nodes().await;
         for _ in 0..TICKS_AFTER {
             let is_pretended = !race.board().pretended.is_empty();
-            if fenced.is_empty() && !is_pretended && driver.history().actions.is_empty() {
+            if cordoned.is_empty() && !is_pretended && driver.history().actions.is_empty() {
                 break;
             }
             // Nodes that idle go again meanwhile; what counts is that none is left
@@ -174,9 +174,9 @@ async fn play(race: &Arc<Race>, points: &[Point], tell: impl Fn(usize, &str)) ->
             let followed = driver.tick(Ring::Schedule, Intent::FollowOnly).await;
             followed.expect("the ledger is written");
             race.clean_up();
-            fenced = race.fenced_nodes().await;
+            cordoned = race.cordoned_nodes().await;
         }
-        tally.left_fenced += fenced.len();
+        tally.left_cordoned += cordoned.len();
         tally.left_open += driver.history().actions.len();
         let board = race.board();
         tally.deleted += board.deleted - deleted;
@@ -188,7 +188,7 @@ async fn play(race: &Arc<Race>, points: &[Point], tell: impl Fn(usize, &str)) ->
 }
 
 #[tokio::test(flavor = "current_thread")]
-async fn no_job_is_lost_at_any_point_and_no_node_is_left_fenced() {
+async fn no_job_is_lost_at_any_point_and_no_node_is_left_cordoned() {
     let seed = setting("TRIMTAB_RACE_SEED", 1);
     let Some(race) = Race::start(true, seed) else { return println!("{SKIPPED}") };
     let rounds = setting("TRIMTAB_RACE_ROUNDS", 0);
@@ -206,7 +206,7 @@ async fn no_job_is_lost_at_any_point_and_no_node_is_left_fenced() {
     let played = play(&race, &points, tell).await;
     println!("race, seed {seed}:\n{}", table(&played.tallies));
     assert!(played.lost.is_empty(), "{:?}", played.lost);
-    assert_eq!(played.sum(|tally| tally.left_fenced), 0);
+    assert_eq!(played.sum(|tally| tally.left_cordoned), 0);
     assert_eq!(played.sum(|tally| tally.left_open), 0);
     let orders: Vec<String> = race.orders().into_iter().collect();
     let drain = "scontrol update NodeName= State=DRAIN Reason=trimtab:";
@@ -216,14 +216,14 @@ async fn no_job_is_lost_at_any_point_and_no_node_is_left_fenced() {
 }
 
 #[tokio::test(flavor = "current_thread")]
-async fn with_the_fence_switched_off_the_same_race_loses_jobs() {
+async fn with_the_cordon_switched_off_the_same_race_loses_jobs() {
     let Some(race) = Race::start(false, 1) else { return println!("{SKIPPED}") };
-    for point in [Point::AfterFence, Point::BeforeDelete, Point::DuringDelete] {
+    for point in [Point::AfterCordon, Point::BeforeDelete, Point::DuringDelete] {
         // On a machine that is busy enough, a job may start before the look and be seen.
         let mut by_slurm = vec![];
         for _ in 0..3 {
             let played = play(&race, &[point], |_, _| ()).await;
-            println!("race without the fence:\n{}", table(&played.tallies));
+            println!("race without the cordon:\n{}", table(&played.tallies));
             by_slurm = played.lost;
             by_slurm.retain(|loss| loss.point == point && loss.how.starts_with("was hurt"));
             if !by_slurm.is_empty() {

@@ -1,4 +1,4 @@
-//! Where a round's job, person or fault comes in, and what it does there.
+//! Where a round's job, operator or fault comes in, and what it does there.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -13,9 +13,9 @@ use super::judge::Job;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Moment {
     /// After the look that marked it, before its drain.
-    BeforeFence,
+    BeforeCordon,
     /// Right after its drain.
-    AfterFence,
+    AfterCordon,
     /// Before the reads of a later tick.
     BeforeLook,
     /// After the look that cleared it, before the call.
@@ -32,9 +32,9 @@ pub(super) enum Point {
     /// Nobody comes.
     Nowhere,
     /// A job starts after the look that marked its node, and before the drain.
-    BeforeFence,
+    BeforeCordon,
     /// A job is handed in once its node is drained.
-    AfterFence,
+    AfterCordon,
     /// A job is handed in before a later tick reads.
     BeforeLook,
     /// A job is handed in after the look that clears its node, and before the call.
@@ -47,25 +47,25 @@ pub(super) enum Point {
     TwoNodes,
     /// A job of two components, one of them for the drained node.
     HetJob,
-    /// A job that runs is requeued and held by a person, who lets it go later.
+    /// A job that runs is requeued and held by an operator, who lets it go later.
     RequeueHold,
     /// A job that runs is suspended: Slurm calls its node idle.
     Suspended,
-    /// Jobs whose names and comments are any bytes, and a person's drain of another
+    /// Jobs whose names and comments are any bytes, and an operator's drain of another
     /// node with a reason of that kind.
     OddNames,
     /// 10,000 jobs wait.
     QueueOf10000,
-    /// A person takes the drain off, and a job starts.
-    PersonResumes,
-    /// A person drains the node with a reason of their own.
-    PersonDrains,
+    /// An operator takes the drain off, and a job starts.
+    OperatorResumes,
+    /// An operator drains the node with a reason of their own.
+    OperatorDrains,
     /// HyperPod's own words for a node that it shall replace.
-    PersonReplaces,
-    /// A person sets the node down.
-    PersonSetsDown,
-    /// A person has the node reboot, and it comes back.
-    PersonReboots,
+    OperatorReplaces,
+    /// An operator sets the node down.
+    OperatorSetsDown,
+    /// An operator has the node reboot, and it comes back.
+    OperatorReboots,
     /// A reservation begins.
     Reservation,
     /// slurmctld is ended and started anew.
@@ -90,8 +90,8 @@ impl Point {
     /// All of them.
     pub(super) const ALL: [Self; 27] = [
         Self::Nowhere,
-        Self::BeforeFence,
-        Self::AfterFence,
+        Self::BeforeCordon,
+        Self::AfterCordon,
         Self::BeforeLook,
         Self::BeforeDelete,
         Self::DuringDelete,
@@ -102,11 +102,11 @@ impl Point {
         Self::Suspended,
         Self::OddNames,
         Self::QueueOf10000,
-        Self::PersonResumes,
-        Self::PersonDrains,
-        Self::PersonReplaces,
-        Self::PersonSetsDown,
-        Self::PersonReboots,
+        Self::OperatorResumes,
+        Self::OperatorDrains,
+        Self::OperatorReplaces,
+        Self::OperatorSetsDown,
+        Self::OperatorReboots,
         Self::Reservation,
         Self::Restart,
         Self::SlurmctldKilled,
@@ -120,28 +120,28 @@ impl Point {
 
     /// The moments that it may come at.
     pub(super) const fn moments(self) -> &'static [Moment] {
-        use Moment::{AfterFence, Answer, BeforeDelete, BeforeFence, BeforeLook, DuringDelete};
+        use Moment::{AfterCordon, Answer, BeforeCordon, BeforeDelete, BeforeLook, DuringDelete};
         match self {
             Self::Nowhere => &[],
-            Self::BeforeFence | Self::RequeueHold | Self::Suspended => &[BeforeFence],
-            Self::AfterFence => &[AfterFence],
+            Self::BeforeCordon | Self::RequeueHold | Self::Suspended => &[BeforeCordon],
+            Self::AfterCordon => &[AfterCordon],
             Self::BeforeLook => &[BeforeLook],
             Self::BeforeDelete => &[BeforeDelete],
             Self::DuringDelete => &[DuringDelete],
             Self::JobArray | Self::TwoNodes | Self::HetJob => {
-                &[BeforeFence, AfterFence, BeforeLook, BeforeDelete, DuringDelete]
+                &[BeforeCordon, AfterCordon, BeforeLook, BeforeDelete, DuringDelete]
             }
-            Self::OddNames | Self::QueueOf10000 => &[BeforeFence, AfterFence, BeforeLook],
-            Self::PersonResumes => &[AfterFence, BeforeLook],
-            Self::PersonDrains | Self::PersonReplaces | Self::PersonSetsDown => {
-                &[BeforeFence, AfterFence, BeforeLook, BeforeDelete]
+            Self::OddNames | Self::QueueOf10000 => &[BeforeCordon, AfterCordon, BeforeLook],
+            Self::OperatorResumes => &[AfterCordon, BeforeLook],
+            Self::OperatorDrains | Self::OperatorReplaces | Self::OperatorSetsDown => {
+                &[BeforeCordon, AfterCordon, BeforeLook, BeforeDelete]
             }
-            Self::PersonReboots | Self::Reservation => &[BeforeFence, AfterFence, BeforeLook],
-            Self::Restart => &[BeforeFence, AfterFence, BeforeLook, BeforeDelete],
+            Self::OperatorReboots | Self::Reservation => &[BeforeCordon, AfterCordon, BeforeLook],
+            Self::Restart => &[BeforeCordon, AfterCordon, BeforeLook, BeforeDelete],
             Self::SlurmctldKilled | Self::SlurmctldStopped | Self::WrongCredentials => {
-                &[BeforeFence, AfterFence, BeforeLook, Answer]
+                &[BeforeCordon, AfterCordon, BeforeLook, Answer]
             }
-            Self::EmptyOutput | Self::TornOutput => &[BeforeFence],
+            Self::EmptyOutput | Self::TornOutput => &[BeforeCordon],
             Self::AnswerLost | Self::CallLost => &[Answer],
         }
     }
@@ -162,10 +162,10 @@ impl Race {
         let Some(point) = self.take(moment) else { return };
         match point {
             Point::Nowhere => {}
-            Point::BeforeFence => self.run(node),
-            // Where there is no fence, it begins after the look and before the call.
-            Point::AfterFence => {
-                let after = if self.has_fence { self.roll(0, 2) } else { 8 };
+            Point::BeforeCordon => self.run(node),
+            // Where there is no cordon, it begins after the look and before the call.
+            Point::AfterCordon => {
+                let after = if self.has_cordon { self.roll(0, 2) } else { 8 };
                 self.submit(&["-w", node.as_str(), &format!("--begin=now+{after}")]);
             }
             Point::BeforeLook | Point::BeforeDelete | Point::DuringDelete => {
@@ -190,31 +190,31 @@ impl Race {
             }
             Point::RequeueHold => {
                 let job = self.run_and_name(node);
-                self.person("scontrol", &["requeuehold", &job]);
+                self.operator("scontrol", &["requeuehold", &job]);
                 self.board().expect_restart(&job);
                 self.wait_until(&job, "PENDING");
-                self.after_fence(Later::Unhold(job));
+                self.after_cordon(Later::Unhold(job));
             }
             Point::Suspended => self.suspend(node),
             Point::OddNames => self.odd_names(moment, node),
             Point::QueueOf10000 => self.queue(node),
-            Point::PersonResumes => {
+            Point::OperatorResumes => {
                 self.undrain(node);
                 self.run(node);
             }
-            Point::PersonDrains => self.person_sets(node, moment, "drain", "mine"),
-            Point::PersonReplaces => self.person_sets(node, moment, "fail", "Action:Replace"),
-            Point::PersonSetsDown => self.person_sets(node, moment, "down", "bad fan"),
-            Point::PersonReboots => {
+            Point::OperatorDrains => self.operator_sets(node, moment, "drain", "mine"),
+            Point::OperatorReplaces => self.operator_sets(node, moment, "fail", "Action:Replace"),
+            Point::OperatorSetsDown => self.operator_sets(node, moment, "down", "bad fan"),
+            Point::OperatorReboots => {
                 let reboot = ["reboot", "ASAP", "nextstate=resume", "reason=kernel", node.as_str()];
-                self.person("scontrol", &reboot);
+                self.operator("scontrol", &reboot);
                 self.board().rebooting.push(node.clone());
             }
             Point::Reservation => {
                 let nodes = format!("nodes={node}");
                 let name = ["create", "reservationname=mine", "users=root", &nodes];
                 let when = ["starttime=now", "duration=365-00:00:00", "flags=maint,ignore_jobs"];
-                self.person("scontrol", &[&name[..], &when].concat());
+                self.operator("scontrol", &[&name[..], &when].concat());
             }
             Point::Restart => {
                 self.cluster.script(&["halt"], &[]);
@@ -243,14 +243,14 @@ impl Race {
 
     fn suspend(&self, node: &NodeName) {
         let job = self.run_and_name(node);
-        self.person("scontrol", &["suspend", &job]);
+        self.operator("scontrol", &["suspend", &job]);
     }
 
-    /// Where there is a fence, a job must not start: the scheduler has its time to.
+    /// Where there is a cordon, a job must not start: the scheduler has its time to.
     /// Where there is none, it does.
     fn wait_for_scheduler(&self, moment: Moment) {
         let is_late = matches!(moment, Moment::BeforeDelete | Moment::DuringDelete);
-        if self.has_fence {
+        if self.has_cordon {
             let longest = if is_late { 2_000 } else { 300 };
             std::thread::sleep(Duration::from_millis(self.roll(0, longest)));
         } else if is_late {
@@ -258,13 +258,13 @@ impl Race {
         }
     }
 
-    /// What has no fence cannot be drained by us, and a person's drain of it is
+    /// What has no cordon cannot be drained by us, and an operator's drain of it is
     /// seen at once.
-    fn person_sets(&self, node: &NodeName, moment: Moment, state: &str, reason: &'static str) {
+    fn operator_sets(&self, node: &NodeName, moment: Moment, state: &str, reason: &'static str) {
         let (name, state) = (format!("nodename={node}"), format!("state={state}"));
-        self.person("scontrol", &["update", &name, &state, &format!("reason={reason}")]);
-        // What the call has taken no longer bears anything; and whom a person set down,
-        // Slurm takes back without a reason once its slurmd answers (ReturnToService=2).
+        self.operator("scontrol", &["update", &name, &state, &format!("reason={reason}")]);
+        // What the call has taken no longer bears anything; and whom an operator set down,
+        // Slurm releases without a reason once its slurmd answers (ReturnToService=2).
         if moment != Moment::BeforeDelete && state != "state=down" {
             self.board().reasons.insert(node.clone(), reason);
         }
@@ -277,7 +277,7 @@ impl Race {
         comment.extend(words);
         let args = [OsStr::from_bytes(&name), OsStr::from_bytes(&comment)];
         let job = self.submit_with_bytes(&args, &["-w", node.as_str()]);
-        if moment == Moment::BeforeFence {
+        if moment == Moment::BeforeCordon {
             self.wait_until_it_runs(&job);
         }
         let other = self.other_than(node);
@@ -286,10 +286,10 @@ impl Race {
         let name = format!("nodename={other}");
         let update = [OsStr::new("update"), OsStr::new(&name), OsStr::new("state=drain")];
         let all = [&update[..], &[OsStr::from_bytes(&reason)]].concat();
-        self.cluster.person_with_bytes("scontrol", &all);
+        self.cluster.operator_with_bytes("scontrol", &all);
     }
 
-    /// Held by their owner, or waiting for a node that is fenced.
+    /// Held by their owner, or waiting for a node that is cordoned.
     fn queue(&self, node: &NodeName) {
         let held: &[&str] = if self.roll(0, 1) == 0 { &["--hold"] } else { &["--exclusive"] };
         self.submit(&[&["-w", node.as_str(), "--array=1-10000"], held].concat());
@@ -306,27 +306,27 @@ impl Race {
         if self.roll(0, 2) == 0 {
             self.break_down(fault);
         } else {
-            self.after_fence(Later::Break(fault));
+            self.after_cordon(Later::Break(fault));
         }
     }
 
-    fn after_fence(&self, later: Later) {
+    fn after_cordon(&self, later: Later) {
         self.board().later.push(later);
     }
 
     /// The drain was asked for.
-    pub(super) fn fenced(&self, node: &NodeName) {
+    pub(super) fn cordoned(&self, node: &NodeName) {
         let later = std::mem::take(&mut self.board().later);
         for later in later {
             match later {
                 Later::Unhold(job) => {
-                    self.person("scontrol", &["release", &job]);
+                    self.operator("scontrol", &["release", &job]);
                 }
                 Later::Break(fault) => self.break_down(fault),
             }
         }
-        self.moment(Moment::AfterFence, node);
-        self.board().fenced.get_or_insert_with(|| node.clone());
+        self.moment(Moment::AfterCordon, node);
+        self.board().cordoned.get_or_insert_with(|| node.clone());
     }
 
     fn submit(&self, args: &[&str]) -> String {
@@ -349,7 +349,7 @@ impl Race {
 /// What a point has begun and goes on with once the drain was asked for.
 #[derive(Debug)]
 pub(super) enum Later {
-    /// The person lets the job go.
+    /// The operator lets the job go.
     Unhold(String),
     /// The fault begins.
     Break(Fault),

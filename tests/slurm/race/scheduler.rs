@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use trimtab_core::ids::{ClusterName, LedgerId, NodeName};
-use trimtab_core::snapshot::{Workload, fence_reason};
-use trimtab_daemon::ports::{Fence, FenceOrder, ReadError, WorkloadRead};
+use trimtab_core::snapshot::{Workload, cordon_reason};
+use trimtab_daemon::ports::{Cordon, CordonOrder, ReadError, WorkloadRead};
 use trimtab_tests::slurm::Cluster;
 
 use super::board::{Fault, Race};
@@ -161,13 +161,13 @@ impl Race {
                     .env("SLURM_CONF", self.cluster.path().join("slurm.conf"))
                     .output();
                 ping.is_ok_and(|output| output.status.success())
-                    && !self.person("sinfo", &["-h", "-N", "-o", "%T"]).contains("unk")
+                    && !self.operator("sinfo", &["-h", "-N", "-o", "%T"]).contains("unk")
             });
         }
     }
 
-    pub(super) fn person(&self, program: &str, args: &[&str]) -> String {
-        self.cluster.person(program, args)
+    pub(super) fn operator(&self, program: &str, args: &[&str]) -> String {
+        self.cluster.operator(program, args)
     }
 
     pub(super) fn wait_for(&self, what: &str, holds: impl Fn() -> bool) {
@@ -183,7 +183,7 @@ impl Race {
     /// Waits until a job is in this state.
     pub(super) fn wait_until(&self, job: &str, state: &str) {
         self.wait_for(&format!("job {job} is {state}"), || {
-            self.person("squeue", &["-h", "-j", job, "-o", "%T"]) == state
+            self.operator("squeue", &["-h", "-j", job, "-o", "%T"]) == state
         });
     }
 
@@ -199,15 +199,15 @@ impl Race {
     }
 
     pub(super) fn undrain(&self, node: &NodeName) {
-        self.person("scontrol", &["update", &format!("nodename={node}"), "state=undrain"]);
+        self.operator("scontrol", &["update", &format!("nodename={node}"), "state=undrain"]);
     }
 }
 
 #[async_trait]
 impl WorkloadRead for Race {
     async fn read(&self, cluster: &ClusterName) -> Result<Workload, ReadError> {
-        let fenced = self.board().fenced.clone();
-        if let Some(node) = fenced {
+        let cordoned = self.board().cordoned.clone();
+        if let Some(node) = cordoned {
             self.moment(Moment::BeforeLook, &node);
         }
         let mut workload = self.slurm.read(cluster).await?;
@@ -222,24 +222,24 @@ impl WorkloadRead for Race {
 }
 
 #[async_trait]
-impl Fence for Race {
-    async fn fence(
+impl Cordon for Race {
+    async fn cordon(
         &self,
         cluster: &ClusterName,
         ledger: &LedgerId,
-        orders: &[FenceOrder],
+        orders: &[CordonOrder],
     ) -> Result<(), ReadError> {
         let Some(first) = orders.first() else { return Ok(()) };
-        self.moment(Moment::BeforeFence, &first.name);
-        let asked = if self.has_fence {
-            self.slurm.fence(cluster, ledger, orders).await
+        self.moment(Moment::BeforeCordon, &first.name);
+        let asked = if self.has_cordon {
+            self.slurm.cordon(cluster, ledger, orders).await
         } else {
-            let reason = |order: &FenceOrder| fence_reason(ledger, order.action);
+            let reason = |order: &CordonOrder| cordon_reason(ledger, order.action);
             let drains = orders.iter().map(|order| (order.name.clone(), reason(order)));
             self.board().pretended.extend(drains);
             Ok(())
         };
-        self.fenced(&first.name);
+        self.cordoned(&first.name);
         asked
     }
 
@@ -247,9 +247,9 @@ impl Fence for Race {
         &self,
         cluster: &ClusterName,
         ledger: &LedgerId,
-        orders: &[FenceOrder],
+        orders: &[CordonOrder],
     ) -> Result<(), ReadError> {
-        if self.has_fence {
+        if self.has_cordon {
             return self.slurm.release(cluster, ledger, orders).await;
         }
         for order in orders {

@@ -27,7 +27,7 @@ size = {size}
 min_nodes = {floor}
 max_delete_per_hour = 1000
 max_delete_per_day = 1000
-max_delete_per_batch = 99
+max_delete_per_request = 99
 max_leaving_percent = 100
 capacity = "on-demand"
 regain = "plentiful"
@@ -86,17 +86,17 @@ class Trimtab(Contender):
 
 
 class TrimtabCooldown(Trimtab):
-    """A node that it has handed back may go again after the timer, as with the others."""
+    """A node that it has released may go again after the timer, as with the others."""
 
     name = "trimtab-cooldown-5m"
     timing = COOLDOWN
 
 
-class TrimtabUnfenced(TrimtabCooldown):
+class TrimtabUncordond(TrimtabCooldown):
     """The negative control: its drains are only pretended."""
 
-    name = "trimtab-unfenced"
-    bin_dir = str(place.HERE / "unfenced")
+    name = "trimtab-uncordoned"
+    bin_dir = str(place.HERE / "uncordoned")
 
 
 class PowerSaving(Contender):
@@ -177,5 +177,5 @@ def all_contenders():
         PowerSaving(),
         PowerSavingDefaults(),
         Recipe(),
-        TrimtabUnfenced(),
+        TrimtabUncordond(),
     ]

@@ -170,7 +170,7 @@ class Place:
     # Growing back.
 
     def regrow(self):
-        """The person or pipeline who grows the group when jobs wait for nodes: the same
+        """The operator or pipeline who grows the group when jobs wait for nodes: the same
         for every contender. Slurm's own ResumeProgram cannot, as HyperPod gives a new
         instance a new name."""
         at = REGROW_EVERY / 2

@@ -166,9 +166,9 @@ def verdict(found, options):
     for run in runs("trimtab") + runs("trimtab-cooldown-5m"):
         if run["lost"] or run["nodes_left_out"]:
             raise SystemExit(f"trimtab: {run['lost']} {run['nodes_left_out']}")
-    controls = runs("trimtab-unfenced")
+    controls = runs("trimtab-uncordoned")
     if controls and not any(run["lost"] for run in controls):
-        raise SystemExit("without its fence trimtab has lost no job: this load proves nothing")
+        raise SystemExit("without its cordon trimtab has lost no job: this load proves nothing")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ use trimtab_daemon::ports::ReadError;
 use super::{MOST_PAGES, Metrics, Wanted};
 use crate::convert::{time, unreadable};
 use crate::failure::read_error;
-use crate::series::{Word, word};
+use crate::series::{SeriesAnswer, word};
 
 /// Queries of one GetMetricData call (CloudWatch's limit).
 const QUERIES: usize = 500;
@@ -36,7 +36,7 @@ impl Metrics {
         &self,
         wanted: &[Wanted],
         now: Time,
-    ) -> Result<(Vec<Word>, u64), ReadError> {
+    ) -> Result<(Vec<SeriesAnswer>, u64), ReadError> {
         let mut read = Vec::with_capacity(wanted.len());
         let mut calls = 0;
         let mut pending = vec![];
@@ -53,7 +53,11 @@ impl Metrics {
     }
 
     /// One batch, all pages of its answer.
-    async fn read_batch(&self, batch: &[Wanted], now: Time) -> Result<(Vec<Word>, u64), ReadError> {
+    async fn read_batch(
+        &self,
+        batch: &[Wanted],
+        now: Time,
+    ) -> Result<(Vec<SeriesAnswer>, u64), ReadError> {
         let from = batch.iter().map(|wanted| wanted.from).min().unwrap_or(now);
         let queries: Vec<MetricDataQuery> =
             batch.iter().enumerate().map(|(place, wanted)| data_query(place, wanted)).collect();
@@ -85,7 +89,7 @@ impl Metrics {
         }
         let words = batch.iter().enumerate().map(|(place, wanted)| {
             let Some((values, whole)) = answers.remove(&query_id(place)) else {
-                return Word::Broken;
+                return SeriesAnswer::Broken;
             };
             // Stamped with the start of its period, and true until its end. A period that is
             // not over yet may still change.

@@ -93,8 +93,8 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<Summary> {
     let timer =
         IdleTimer { after: OTHERS_TIMER, every: policy.timing.tick, min_nodes: floors.collect() };
     let timer = baseline::idle_timer(spec.clone(), jobs.clone(), &timer)?;
-    let unfenced = World::new(spec, jobs.clone())?;
-    let unfenced = trim(&unfenced, &policy, None, &mut View::silent(), true).await?;
+    let uncordoned = World::new(spec, jobs.clone())?;
+    let uncordoned = trim(&uncordoned, &policy, None, &mut View::silent(), true).await?;
     Ok(Summary {
         days: options.days,
         jobs: jobs.len(),
@@ -103,7 +103,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<Summary> {
         never: Outcome::new("never delete", never),
         timer: Outcome::new("per-node timer, 10 min", timer),
         trimtab: Outcome::new("trimtab", trimtab),
-        unfenced: Outcome::new("trimtab, fence switched off", unfenced),
+        uncordoned: Outcome::new("trimtab, cordon switched off", uncordoned),
     })
 }
 
@@ -152,13 +152,13 @@ async fn trim(
     policy: &ClusterPolicy,
     state: Option<&Path>,
     view: &mut View,
-    fence_disabled: bool,
+    cordon_disabled: bool,
 ) -> anyhow::Result<Truth> {
     let ledger = match state {
         Some(path) => SqliteLedger::open(path, world.now(), Durability::Full)?,
         None => SqliteLedger::in_memory(world.now())?,
     };
-    let ports = world.ports(PortOptions { fence_disabled, ..PortOptions::default() });
+    let ports = world.ports(PortOptions { cordon_disabled, ..PortOptions::default() });
     let driver = Driver::start(ports, Arc::new(ledger), policy.clone()).await?;
     let mut doorbell = world.doorbell(policy.timing.tick);
     to_the_end(driver, &mut doorbell, world, view).await?;

@@ -104,8 +104,8 @@ pub(crate) struct Report {
     lost: Vec<String>,
     /// Nodes that were deleted.
     deleted: Vec<String>,
-    /// Nodes that were fenced and handed back, because a job or the floor wanted them.
-    handed_back: usize,
+    /// Nodes that were cordoned and released, because a job or the floor wanted them.
+    released: usize,
 }
 
 impl Report {
@@ -116,10 +116,10 @@ impl Report {
 
     /// Prints it.
     pub(crate) fn print(&self, style: Style) -> anyhow::Result<()> {
-        let Self { jobs, finished, lost, deleted, handed_back } = self;
+        let Self { jobs, finished, lost, deleted, released } = self;
         let text = format!(
             "{jobs} jobs handed in, {finished} finished, {} lost; {} nodes deleted ({}), \
-             {handed_back} handed back",
+             {released} released",
             lost.len(),
             deleted.len(),
             deleted.join(", "),
@@ -406,11 +406,11 @@ impl Stage {
             finished: jobs.iter().filter(|job| count("ended", job) == 1).count(),
             lost: jobs.iter().filter(is_lost).cloned().collect(),
             deleted: of(DELETED).map(|(_, node, _)| node.clone()).collect(),
-            handed_back: of(HANDED_BACK).count(),
+            released: of(RELEASED).count(),
         })
     }
 
-    /// Ends what runs, the daemon first, so that it hands back what it fenced.
+    /// Ends what runs, the daemon first, so that it releases what it cordoned.
     async fn end(mut self) {
         if let Some(id) = self.daemon.id() {
             let _ = Command::new("kill").args(["-TERM", &id.to_string()]).status().await;
@@ -421,21 +421,21 @@ impl Stage {
 }
 
 const DELETED: &str = "deleted";
-const HANDED_BACK: &str = "handed back";
+const RELEASED: &str = "released";
 
 fn word(state: &ActionState) -> &'static str {
     match state {
-        ActionState::Marked { .. } => "spare, to be fenced",
-        ActionState::Fencing { .. } => "fencing (scontrol update State=DRAIN)",
-        ActionState::Settling { .. } => "fenced, settling",
+        ActionState::Marked { .. } => "surplus, to be cordoned",
+        ActionState::Cordoning { .. } => "cordoning (scontrol update State=DRAIN)",
+        ActionState::Settling { .. } => "cordoned, settling",
         ActionState::Asking { .. } | ActionState::Asked { .. } => {
             "looked at clean, deletion asked for (BatchDeleteClusterNodes)"
         }
-        ActionState::Releasing { .. } => "handing back (scontrol update State=UNDRAIN)",
+        ActionState::Releasing { .. } => "releasing (scontrol update State=UNDRAIN)",
         ActionState::Ended { end: End::Gone, .. } => DELETED,
-        ActionState::Ended { end: End::Released(_), .. } => HANDED_BACK,
-        ActionState::Ended { end: End::FenceLost, .. } => {
-            "somebody took the fence away; left alone"
+        ActionState::Ended { end: End::Released(_), .. } => RELEASED,
+        ActionState::Ended { end: End::CordonLost, .. } => {
+            "somebody took the cordon away; left alone"
         }
         ActionState::Ended { end: End::Replaced, .. } => "it is another instance now; left alone",
     }

@@ -31,7 +31,7 @@ pub(crate) struct Summary {
     pub(crate) never: Outcome,
     pub(crate) timer: Outcome,
     pub(crate) trimtab: Outcome,
-    pub(crate) unfenced: Outcome,
+    pub(crate) uncordoned: Outcome,
 }
 
 /// The summary as a document.
@@ -45,7 +45,7 @@ pub(crate) struct Report {
     saved_usd_against_timer: f64,
     floors: Vec<Floor>,
     busy_nodes_deleted: usize,
-    busy_nodes_deleted_without_fence: usize,
+    busy_nodes_deleted_without_cordon: usize,
 }
 
 /// One outcome in numbers.
@@ -100,12 +100,12 @@ impl Summary {
             days: self.days,
             jobs: self.jobs,
             ledger: self.state.display().to_string(),
-            outcomes: [&self.never, &self.timer, &self.trimtab, &self.unfenced].map(row).into(),
+            outcomes: [&self.never, &self.timer, &self.trimtab, &self.uncordoned].map(row).into(),
             saved_usd_against_never: saved.as_dollars(),
             saved_usd_against_timer: (saved - self.saved(&self.timer.truth)).as_dollars(),
             floors: floors.collect(),
             busy_nodes_deleted: self.trimtab.truth.busy_nodes_deleted().count(),
-            busy_nodes_deleted_without_fence: self.unfenced.truth.busy_nodes_deleted().count(),
+            busy_nodes_deleted_without_cordon: self.uncordoned.truth.busy_nodes_deleted().count(),
         }
     }
 }
@@ -150,10 +150,10 @@ impl Summary {
 
 impl Report {
     /// Whether the demo showed what it is there to show: no busy node
-    /// deleted, and some without the fence.
+    /// deleted, and some without the cordon.
     pub(crate) fn holds(&self) -> bool {
         self.busy_nodes_deleted == 0
-            && self.busy_nodes_deleted_without_fence > 0
+            && self.busy_nodes_deleted_without_cordon > 0
             && self.floors.iter().all(|floor| floor.held)
     }
 
@@ -218,8 +218,8 @@ impl Report {
         let zero = format!("busy nodes deleted: {}", self.busy_nodes_deleted);
         line(&style.paint(tone, &zero))?;
         line(&format!(
-            "with the fence switched off (negative control): {}",
-            self.busy_nodes_deleted_without_fence
+            "with the cordon switched off (negative control): {}",
+            self.busy_nodes_deleted_without_cordon
         ))?;
         line("")?;
         line(&format!("look into it:  trimtab history --state {}", self.ledger))?;

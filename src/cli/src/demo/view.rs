@@ -79,7 +79,7 @@ impl View {
         }
     }
 
-    /// Whether a person watches.
+    /// Whether an operator watches.
     pub(crate) fn is_live(&self) -> bool {
         self.kind == Kind::Live
     }
@@ -262,17 +262,17 @@ fn events(report: &TickReport) -> Vec<(Tone, String)> {
     let mut events = vec![];
     for (group, figures) in &report.plan.figures {
         if figures.marks > NodeCount::ZERO {
-            let (tau, wake) = (figures.tau, figures.cost.map(|cost| cost.wake));
-            if let (Some(tau), Some(wake), Some(surplus)) = (tau, wake, figures.surplus) {
+            let (tau, boot_cost) = (figures.tau, figures.cost.map(|cost| cost.boot_cost));
+            if let (Some(tau), Some(boot_cost), Some(surplus)) = (tau, boot_cost, figures.surplus) {
                 let text = format!(
-                    "{group}: {} marked; {surplus} spare for {tau}, bringing one back costs {wake}",
+                    "{group}: {} marked; {surplus} surplus for {tau}, bringing one back costs {boot_cost}",
                     figures.marks
                 );
                 events.push((Tone::Moving, text));
             }
         }
     }
-    let handed_back: Vec<_> = report
+    let released: Vec<_> = report
         .plan
         .verdicts
         .iter()
@@ -281,12 +281,12 @@ fn events(report: &TickReport) -> Vec<(Tone, String)> {
             Verdict::Keep(_) | Verdict::Mark(_) | Verdict::Leaving { .. } => None,
         })
         .collect();
-    for (node, why) in handed_back {
-        events.push((Tone::Good, format!("{node} handed back: {why}")));
+    for (node, why) in released {
+        events.push((Tone::Good, format!("{node} released: {why}")));
     }
     for sent in &report.sent {
-        let ids = nodes(sent.batch.nodes());
-        let group = sent.batch.group();
+        let ids = nodes(sent.request.nodes());
+        let group = sent.request.group();
         events.push(match &sent.outcome {
             DeleteOutcome::Answered { accepted, failed } if failed.is_empty() => {
                 (Tone::Bad, format!("{group}: {} deleted: {ids}", accepted.len()))
@@ -303,7 +303,7 @@ fn events(report: &TickReport) -> Vec<(Tone, String)> {
         match end {
             End::Gone => {}
             End::Released(why) => events.push((Tone::Good, format!("{node} kept: {why}"))),
-            End::FenceLost => events.push((Tone::Good, format!("{node} kept: fence taken away"))),
+            End::CordonLost => events.push((Tone::Good, format!("{node} kept: cordon taken away"))),
             End::Replaced => events.push((Tone::Faint, format!("{node} was replaced"))),
         }
     }

@@ -69,7 +69,7 @@ fn a_plan_over_the_wire_is_the_plan_in_process() {
 }
 
 #[test]
-fn run_once_over_the_wire_deletes_what_the_plan_said_and_leaves_no_fence() {
+fn run_once_over_the_wire_deletes_what_the_plan_said_and_leaves_no_cordon() {
     let folder = tempfile::tempdir().expect("a folder");
     let running = endpoint(&[WORLD]);
     let config = policy(folder.path(), &running, |text| text);
@@ -80,7 +80,7 @@ fn run_once_over_the_wire_deletes_what_the_plan_said_and_leaves_no_fence() {
         serde_json::from_str(&running.ask("GET", "/_world/simulated/truth", "")).expect("JSON");
     assert_eq!(truth["busy_nodes_deleted"], 0, "{truth}");
     let workload = running.ask("GET", "/_world/simulated/workload", "");
-    assert!(!workload.contains("trimtab:"), "a fence was left: {workload}");
+    assert!(!workload.contains("trimtab:"), "a cordon was left: {workload}");
     let calls = calls(&running);
     assert_eq!(calls["BatchDeleteClusterNodes"], 1, "{calls}");
     assert_eq!(calls.get("UpdateCluster"), None, "{calls}");
@@ -166,7 +166,7 @@ fn enforcing_needs_a_simulated_world_and_not_only_an_address_on_this_machine() {
 }
 
 #[test]
-fn what_a_killed_daemon_fenced_is_handed_back_by_unfence() {
+fn what_a_killed_daemon_cordoned_is_released_by_uncordon() {
     let folder = tempfile::tempdir().expect("a folder");
     // Time goes by itself here, as it does for whoever is killed.
     let running = Running::start(&["--listen", "127.0.0.1:0", "--speed", "600", "--world", WORLD]);
@@ -177,25 +177,25 @@ fn what_a_killed_daemon_fenced_is_handed_back_by_unfence() {
     command.args(["run", "--config", &config]).current_dir(root()).stdin(Stdio::null());
     command.stdout(Stdio::null()).stderr(Stdio::null());
     let mut daemon = command.spawn().expect("the program starts");
-    let fenced = || {
+    let cordoned = || {
         let workload = running.ask("GET", "/_world/simulated/workload", "");
         workload.matches("trimtab:").count()
     };
     let waited = (0..6000).any(|_| {
         std::thread::sleep(std::time::Duration::from_millis(10));
-        fenced() > 0
+        cordoned() > 0
     });
     daemon.kill().expect("SIGKILL");
     daemon.wait().expect("it ends");
-    assert!(waited, "nothing was ever fenced");
-    assert!(fenced() > 0, "a killed daemon takes nothing back");
+    assert!(waited, "nothing was ever cordoned");
+    assert!(cordoned() > 0, "a killed daemon takes nothing back");
 
-    let output = trimtab(&["unfence", "--config", &config]);
+    let output = trimtab(&["uncordon", "--config", &config]);
     assert_eq!(output.status.code(), Some(0), "{}{}", stdout(&output), stderr(&output));
-    assert_eq!(fenced(), 0, "{}", stdout(&output));
+    assert_eq!(cordoned(), 0, "{}", stdout(&output));
     let calls = calls(&running);
     assert_eq!(calls.get("BatchDeleteClusterNodes"), None, "{calls}");
-    let again = trimtab(&["unfence", "--config", &config]);
+    let again = trimtab(&["uncordon", "--config", &config]);
     assert_eq!(again.status.code(), Some(0), "{}", stderr(&again));
 }
 
@@ -237,7 +237,7 @@ const OPEN_QUESTIONS: [&str; 14] = [
 ];
 
 #[test]
-fn whatever_the_api_does_where_its_documentation_is_silent_no_busy_node_goes_and_no_fence_stays() {
+fn whatever_the_api_does_where_its_documentation_is_silent_no_busy_node_goes_and_no_cordon_stays() {
     let world = std::fs::read_to_string(root().join(WORLD)).expect("the example is there");
     for provisioning in ["continuous", "classic"] {
         for question in OPEN_QUESTIONS {
@@ -261,7 +261,7 @@ fn whatever_the_api_does_where_its_documentation_is_silent_no_busy_node_goes_and
 }
 
 #[test]
-fn a_cluster_that_was_never_patched_keeps_its_nodes_and_a_person_is_told() {
+fn a_cluster_that_was_never_patched_keeps_its_nodes_and_an_operator_is_told() {
     let world = std::fs::read_to_string(root().join(WORLD)).expect("the example is there");
     let folder = tempfile::tempdir().expect("a folder");
     let old = "[api]\ncreated = \"2024-01-15T00:00:00Z\"\n\n[[group]]";
@@ -273,7 +273,7 @@ fn a_cluster_that_was_never_patched_keeps_its_nodes_and_a_person_is_told() {
     assert!(stderr(&output).contains("probably never patched"), "{}", stderr(&output));
     assert!(stdout(&output).contains("0 nodes deleted, no action open"), "{}", stdout(&output));
     let workload = running.ask("GET", "/_world/simulated/workload", "");
-    assert!(!workload.contains("trimtab:"), "a fence was left: {workload}");
+    assert!(!workload.contains("trimtab:"), "a cordon was left: {workload}");
     let calls = calls(&running);
     assert_eq!(calls.get("UpdateClusterSoftware"), None, "{calls}");
     assert_eq!(calls["BatchDeleteClusterNodes"], 1, "no retry storm: {calls}");
@@ -294,7 +294,10 @@ fn an_idle_group_goes_by_one_call_and_nothing_of_it_but_the_count_changes() {
     let text = std::fs::read_to_string(&config).expect("just written");
     let text = text
         .replace("\"observe\"", "\"enforce\"")
-        .replace("max_delete_per_hour = 8", "max_delete_per_hour = 120\nmax_delete_per_batch = 120")
+        .replace(
+            "max_delete_per_hour = 8",
+            "max_delete_per_hour = 120\nmax_delete_per_request = 120",
+        )
         .replace("min_nodes = 0", "min_nodes = 0\nmax_leaving_percent = 100")
         .replace(
             "[[cluster.group]]",

@@ -1,20 +1,20 @@
 use super::*;
 
 const NOW: Time = Time::from_secs(1_000_000);
-const BATCH: BatchId = BatchId(7);
+const BATCH: RequestId = RequestId(7);
 
-fn terms(fenced: bool) -> Terms {
-    Terms::new(&Timing::default(), fenced, Span::secs(30))
+fn terms(cordoned: bool) -> Terms {
+    Terms::new(&Timing::default(), cordoned, Span::secs(30))
 }
 
-fn asked(answer: Answer, call: Call) -> ActionState {
+fn asked(answer: Answer, scope: RequestScope) -> ActionState {
     ActionState::Asked {
-        batch: BATCH,
+        request: BATCH,
         at: NOW,
         answer,
         absent_since: None,
         running_since: None,
-        call,
+        scope,
     }
 }
 
@@ -22,47 +22,47 @@ fn failed(code: &str) -> Answer {
     Answer::Failed { code: code.into() }
 }
 
-fn look(at: Time, sight: Sight) -> Event {
-    Event { at, kind: EventKind::Look(Look { begun_at: at, sight }) }
+fn look(at: Time, seen_node: NodeSeen) -> Event {
+    Event { at, kind: EventKind::Look(Look { begun_at: at, seen_node }) }
 }
 
-fn running(fence: FenceLook, described_running: bool) -> Sight {
+fn running(cordon: OwnCordon, described_running: bool) -> NodeSeen {
     let status = InstanceStatus::Running;
-    Sight::Present { status, fence, work: Work::None, described_running }
+    NodeSeen::Present { status, cordon, work: Work::None, described_running }
 }
 
-fn absent() -> Sight {
-    Sight::Absent { fence: FenceLook::Ours }
+fn absent() -> NodeSeen {
+    NodeSeen::Absent { cordon: OwnCordon::Ours }
 }
 
-/// Steps a fenced action through looks a minute apart, and tells its last state.
-fn after(state: ActionState, sights: impl IntoIterator<Item = Sight>) -> ActionState {
+/// Steps a cordoned action through looks a minute apart, and tells its last state.
+fn after(state: ActionState, sights: impl IntoIterator<Item = NodeSeen>) -> ActionState {
     let mut state = state;
-    for (minute, sight) in (1..).zip(sights) {
-        state = step(&terms(true), state, &look(NOW + Span::mins(minute), sight)).0;
+    for (minute, seen_node) in (1..).zip(sights) {
+        state = step(&terms(true), state, &look(NOW + Span::mins(minute), seen_node)).0;
     }
     state
 }
 
 #[test]
 fn node_that_is_not_found_is_gone_when_two_listings_lack_it_too() {
-    let state = after(asked(failed("NodeIdNotFound"), Call::Named), [absent()]);
+    let state = after(asked(failed("NodeIdNotFound"), RequestScope::Named), [absent()]);
     assert_eq!(state.name(), "asked", "one listing may be a lagging one");
-    let state = after(asked(failed("NodeIdNotFound"), Call::Named), [absent(), absent()]);
+    let state = after(asked(failed("NodeIdNotFound"), RequestScope::Named), [absent(), absent()]);
     assert_eq!(state.name(), "gone");
 }
 
 #[test]
-fn node_that_is_not_found_and_listed_is_handed_back_after_minutes_and_a_read_of_its_own() {
+fn node_that_is_not_found_and_listed_is_released_after_minutes_and_a_read_of_its_own() {
     for code in ["NodeIdNotFound", "NodeIdInUse", "InvalidNodeStatus", "NeverHeardOf"] {
-        let failed = || asked(failed(code), Call::Named);
-        let listed = vec![running(FenceLook::Ours, false); 9];
+        let failed = || asked(failed(code), RequestScope::Named);
+        let listed = vec![running(OwnCordon::Ours, false); 9];
         let state = after(failed(), listed);
         assert_eq!(state.name(), "asked", "{code}: a listing alone may lag");
         // The first look shows it running; six minutes later that may be believed.
         assert!(!state.wants_description(&terms(true), NOW + Span::mins(6)));
         assert!(state.wants_description(&terms(true), NOW + Span::mins(7)));
-        let read = running(FenceLook::Ours, true);
+        let read = running(OwnCordon::Ours, true);
         let state = after(failed(), vec![read.clone(); 6]);
         assert_eq!(state.name(), "asked", "{code}: somebody else may be terminating it");
         let state = after(failed(), vec![read; 7]);
@@ -72,13 +72,16 @@ fn node_that_is_not_found_and_listed_is_handed_back_after_minutes_and_a_read_of_
 }
 
 #[test]
-fn node_that_was_refused_and_turns_out_to_be_going_is_never_handed_back() {
+fn node_that_was_refused_and_turns_out_to_be_going_is_never_released() {
     let status = InstanceStatus::ShuttingDown;
-    let fence = FenceLook::Ours;
-    let going = Sight::Present { status, fence, work: Work::None, described_running: false };
-    let mut sights = vec![running(FenceLook::Ours, true); 5];
+    let cordon = OwnCordon::Ours;
+    let going = NodeSeen::Present { status, cordon, work: Work::None, described_running: false };
+    let mut sights = vec![running(OwnCordon::Ours, true); 5];
     sights.extend([going.clone(), going, absent(), absent()]);
-    assert_eq!(after(asked(failed("InvalidNodeStatus"), Call::Named), sights).name(), "gone");
+    assert_eq!(
+        after(asked(failed("InvalidNodeStatus"), RequestScope::Named), sights).name(),
+        "gone"
+    );
 }
 
 #[test]
@@ -86,45 +89,47 @@ fn a_clock_that_steps_forward_makes_no_action_wait_for_a_time_to_come() {
     let by = Span::hours(5);
     let at = NOW + Span::mins(1);
     let step_clock = Event { at, kind: EventKind::ClockStepped(by) };
-    let (state, _) = step(&terms(true), asked(Answer::Accepted, Call::Named), &step_clock);
+    let (state, _) = step(&terms(true), asked(Answer::Accepted, RequestScope::Named), &step_clock);
     assert_eq!(after(state, [absent(), absent(), absent()]).name(), "gone");
 }
 
 #[test]
 fn listing_that_shows_it_again_begins_the_two_listings_anew() {
-    let sights = [absent(), running(FenceLook::Ours, false), absent()];
-    let state = after(asked(failed("NodeIdNotFound"), Call::Named), sights);
+    let sights = [absent(), running(OwnCordon::Ours, false), absent()];
+    let state = after(asked(failed("NodeIdNotFound"), RequestScope::Named), sights);
     assert_eq!(state.name(), "asked");
 }
 
-const GROUP: Call = Call::Group { after: NodeCount(4) };
+const GROUP: RequestScope = RequestScope::Group { after: NodeCount(4) };
 
 #[test]
 fn in_a_group_call_nothing_seen_of_one_node_hands_it_back() {
     for answer in [Answer::Accepted, Answer::NoAnswer] {
-        for fenced in [true, false] {
+        for cordoned in [true, false] {
             let mut state = asked(answer.clone(), GROUP);
             for minute in 1..300 {
-                let fence = if fenced { FenceLook::Ours } else { FenceLook::Clear };
-                let seen = look(NOW + Span::mins(minute), running(fence, true));
-                state = step(&terms(fenced), state, &seen).0;
+                let cordon = if cordoned { OwnCordon::Ours } else { OwnCordon::Clear };
+                let seen = look(NOW + Span::mins(minute), running(cordon, true));
+                state = step(&terms(cordoned), state, &seen).0;
                 let late = Event { at: seen.at, kind: EventKind::Deadline };
-                state = step(&terms(fenced), state, &late).0;
+                state = step(&terms(cordoned), state, &late).0;
             }
-            assert_eq!(state.name(), "asked", "{answer:?}, fenced: {fenced}");
+            assert_eq!(state.name(), "asked", "{answer:?}, cordoned: {cordoned}");
         }
     }
     // By its id, without an answer, it would have been.
-    let state =
-        after(asked(Answer::NoAnswer, Call::Named), vec![running(FenceLook::Ours, true); 20]);
+    let state = after(
+        asked(Answer::NoAnswer, RequestScope::Named),
+        vec![running(OwnCordon::Ours, true); 20],
+    );
     assert_eq!(state.name(), "releasing");
 }
 
 #[test]
 fn end_of_a_group_call_hands_back_what_was_not_picked_and_nothing_else() {
-    let over = |state, fenced| {
-        let kind = EventKind::CallOver(ReleaseReason::Spared);
-        step(&terms(fenced), state, &Event { at: NOW + Span::mins(9), kind })
+    let over = |state, cordoned| {
+        let kind = EventKind::GroupRequestOver(ReleaseReason::NotPicked);
+        step(&terms(cordoned), state, &Event { at: NOW + Span::mins(9), kind })
     };
     for answer in [Answer::Accepted, Answer::NoAnswer] {
         let (state, effects) = over(asked(answer.clone(), GROUP), true);
@@ -133,13 +138,13 @@ fn end_of_a_group_call_hands_back_what_was_not_picked_and_nothing_else() {
     }
     let at = NOW;
     for state in [
-        asked(Answer::Accepted, Call::Named),
-        asked(Answer::NoAnswer, Call::Named),
+        asked(Answer::Accepted, RequestScope::Named),
+        asked(Answer::NoAnswer, RequestScope::Named),
         asked(Answer::Refused { why: "busy".into() }, GROUP),
         ActionState::Marked { since: at },
-        ActionState::Fencing { since: at },
+        ActionState::Cordoning { since: at },
         ActionState::Settling { until: at },
-        ActionState::Asking { batch: BATCH, at, call: GROUP },
+        ActionState::Asking { request: BATCH, at, scope: GROUP },
         ActionState::Releasing { why: ReleaseReason::Demand, since: at },
         ActionState::Ended { end: End::Gone, at },
     ] {
@@ -150,9 +155,9 @@ fn end_of_a_group_call_hands_back_what_was_not_picked_and_nothing_else() {
 #[test]
 fn refused_group_call_hands_each_node_back_after_minutes_and_a_read_of_its_own() {
     let refused = asked(Answer::Refused { why: "busy".into() }, GROUP);
-    let state = after(refused.clone(), vec![running(FenceLook::Ours, false); 9]);
+    let state = after(refused.clone(), vec![running(OwnCordon::Ours, false); 9]);
     assert_eq!(state.name(), "asked");
-    assert_eq!(after(refused, vec![running(FenceLook::Ours, true); 7]).name(), "releasing");
+    assert_eq!(after(refused, vec![running(OwnCordon::Ours, true); 7]).name(), "releasing");
 }
 
 #[test]
@@ -162,7 +167,7 @@ fn restart_keeps_what_a_group_call_was_answered() {
         let state = asked(answer, GROUP);
         assert_eq!(step(&terms(true), state.clone(), &started), (state, vec![]));
     }
-    let asking = ActionState::Asking { batch: BATCH, at: NOW, call: GROUP };
+    let asking = ActionState::Asking { request: BATCH, at: NOW, scope: GROUP };
     let (state, _) = step(&terms(true), asking, &started);
     assert_eq!(state, asked(Answer::NoAnswer, GROUP));
 }

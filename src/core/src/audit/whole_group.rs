@@ -5,25 +5,25 @@
 //! by its id in this very moment, and nothing may be in the group that is not
 //! listed. The counts say the latter, once in the reads of this tick and once
 //! more in a DescribeCluster that began after the last look: a node that was
-//! added meanwhile is not fenced, and could be picked.
+//! added meanwhile is not cordoned, and could be picked.
 //!
 //! A race stays, and cannot be closed from here: whoever adds a node between
 //! that description and the call could see it picked. The group is then larger
 //! than we said, and the call's count, not its victims, is what the API obeys.
 
 use super::{
-    BATCH_LIMIT, BTreeMap, BatchId, ClearedBatch, ClusterName, ClusterStatus, GroupCalls,
-    GroupName, InstanceId, NodeCount, Offer, OpenAction, Role, Rule, Time, clearance, ready_group,
-    room_in_budgets, settled_until,
+    BTreeMap, ClearedBatch, ClusterName, ClusterStatus, GroupCalls, GroupName, InstanceId,
+    NodeCount, Offer, OpenAction, REQUEST_NODE_LIMIT, RequestId, Role, Rule, Time, clearance,
+    ready_group, room_in_budgets, settled_until,
 };
 use crate::snapshot::ClusterDescription;
 
 /// A request that shrinks a whole group, to be sent once: one cluster, one
-/// group, all of whose nodes are fenced (or twice looked at) and clean, and a
+/// group, all of whose nodes are cordoned (or twice looked at) and clean, and a
 /// time by which it is void.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClearedGroup {
-    id: BatchId,
+    id: RequestId,
     cluster: ClusterName,
     group: GroupName,
     nodes: Vec<InstanceId>,
@@ -34,7 +34,7 @@ pub struct ClearedGroup {
 
 impl ClearedGroup {
     /// Its id in the ledger.
-    pub fn id(&self) -> BatchId {
+    pub fn id(&self) -> RequestId {
         self.id
     }
 
@@ -80,9 +80,9 @@ pub enum Cleared {
 
 impl Cleared {
     /// Its id in the ledger.
-    pub fn id(&self) -> BatchId {
+    pub fn id(&self) -> RequestId {
         match self {
-            Self::Batch(batch) => batch.id(),
+            Self::Batch(request) => request.id(),
             Self::Group(group) => group.id(),
         }
     }
@@ -90,7 +90,7 @@ impl Cleared {
     /// The cluster the nodes are in.
     pub fn cluster(&self) -> &ClusterName {
         match self {
-            Self::Batch(batch) => batch.cluster(),
+            Self::Batch(request) => request.cluster(),
             Self::Group(group) => group.cluster(),
         }
     }
@@ -98,7 +98,7 @@ impl Cleared {
     /// The group the nodes are in.
     pub fn group(&self) -> &GroupName {
         match self {
-            Self::Batch(batch) => batch.group(),
+            Self::Batch(request) => request.group(),
             Self::Group(group) => group.group(),
         }
     }
@@ -106,7 +106,7 @@ impl Cleared {
     /// The nodes that may go.
     pub fn nodes(&self) -> &[InstanceId] {
         match self {
-            Self::Batch(batch) => batch.nodes(),
+            Self::Batch(request) => request.nodes(),
             Self::Group(group) => group.nodes(),
         }
     }
@@ -122,13 +122,13 @@ impl Cleared {
     /// How many of them go.
     pub fn going(&self) -> NodeCount {
         let stay = self.count_after().unwrap_or(NodeCount::ZERO);
-        NodeCount::of(self.nodes().len()).less(stay)
+        NodeCount::of(self.nodes().len()).saturating_sub(stay)
     }
 
     /// When the look behind it began.
     pub fn look_begun_at(&self) -> Time {
         match self {
-            Self::Batch(batch) => batch.look_begun_at(),
+            Self::Batch(request) => request.look_begun_at(),
             Self::Group(group) => group.look_begun_at(),
         }
     }
@@ -136,15 +136,15 @@ impl Cleared {
     /// From when on it may not be sent any more.
     pub fn expires_at(&self) -> Time {
         match self {
-            Self::Batch(batch) => batch.expires_at(),
+            Self::Batch(request) => request.expires_at(),
             Self::Group(group) => group.expires_at(),
         }
     }
 }
 
 impl From<ClearedBatch> for Cleared {
-    fn from(batch: ClearedBatch) -> Self {
-        Self::Batch(batch)
+    fn from(request: ClearedBatch) -> Self {
+        Self::Batch(request)
     }
 }
 
@@ -187,12 +187,12 @@ pub fn group_trial(offer: &Offer<'_>) -> Result<(Vec<InstanceId>, NodeCount), Ru
     if !listed.iter().eq(actions.keys()) {
         return Err(Rule::WholeGroup);
     }
-    let going = NodeCount::of(listed.len()).less(stay);
+    let going = NodeCount::of(listed.len()).saturating_sub(stay);
     let is_wanted = match group.group_calls {
         GroupCalls::Never => false,
         GroupCalls::ToZero => stay == NodeCount::ZERO,
         // With a remainder only for what ids cannot do.
-        GroupCalls::WholeGroup => stay == NodeCount::ZERO || going > BATCH_LIMIT,
+        GroupCalls::WholeGroup => stay == NodeCount::ZERO || going > REQUEST_NODE_LIMIT,
     };
     if !is_wanted || going == NodeCount::ZERO {
         return Err(Rule::WholeGroup);
@@ -253,6 +253,6 @@ pub fn clear_group(offer: Offer<'_>, recount: &Recount) -> Result<ClearedGroup, 
         nodes,
         count_after,
         look_begun_at: snapshot.begun_at,
-        expires_at: snapshot.begun_at + policy.timing.guard,
+        expires_at: snapshot.begun_at + policy.timing.max_look_age,
     })
 }

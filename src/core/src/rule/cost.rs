@@ -16,18 +16,18 @@ pub struct Costing {
     pub billed_after_delete: Span,
     /// Value of a node-hour of waiting in node-hours of price (λ).
     pub delay_value: Factor,
-    /// Whatever else one wake is expected to cost (φ).
+    /// Whatever else one boot is expected to cost (φ).
     pub failure: Usd,
 }
 
 /// What deleting and bringing back one node of a group costs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WakeCost {
+pub struct BootCost {
     /// Price of a node.
     pub price: UsdPerHour,
-    /// What one wake costs (β).
-    pub wake: Usd,
-    /// The idle time that costs as much as a wake (T*); for ever when the node
+    /// What one boot costs (β).
+    pub boot_cost: Usd,
+    /// The idle time that costs as much as a boot (T*); for ever when the node
     /// is paid for anyway.
     pub break_even: Span,
 }
@@ -44,35 +44,35 @@ impl Costing {
             boot: policy.boot?,
             billed_after_delete: policy.billed_after_delete,
             delay_value: policy.delay_value,
-            failure: policy.wake_failure_cost + risk,
+            failure: policy.boot_failure_cost + risk,
         })
     }
 
-    /// What a wake adds to the bill: p(b + e).
+    /// What a boot adds to the bill: p(b + e).
     pub fn boot_bill(&self) -> Usd {
         self.price.over(self.boot + self.billed_after_delete)
     }
 
-    /// Wake cost and break-even time: β = p(b + e) + λpb + φ, T* = β/p, rounded
+    /// Boot cost and break-even time: β = p(b + e) + λpb + φ, T* = β/p, rounded
     /// up to the millisecond.
-    pub fn wake_cost(&self) -> WakeCost {
+    pub fn boot_cost(&self) -> BootCost {
         let Self { price, failure, .. } = *self;
         let paid = self.boot + self.billed_after_delete + self.delay_value.of(self.boot);
-        let wake = price.over(paid) + failure;
+        let boot_cost = price.over(paid) + failure;
         let break_even = if price == UsdPerHour::ZERO {
             Span::FOREVER
         } else {
             let extra_ms = div_ceil(i128::from(failure.0) * 3_600_000, i128::from(price.0));
             paid + Span(i64::try_from(extra_ms).unwrap_or(Span::FOREVER.0))
         };
-        WakeCost { price, wake, break_even }
+        BootCost { price, boot_cost, break_even }
     }
 }
 
-/// Wake cost and break-even time of a group; `None` while price or boot time is
+/// Boot cost and break-even time of a group; `None` while price or boot time is
 /// unknown.
-pub fn wake_cost(policy: &GroupPolicy) -> Option<WakeCost> {
-    Costing::of(policy).map(|costing| costing.wake_cost())
+pub fn boot_cost(policy: &GroupPolicy) -> Option<BootCost> {
+    Costing::of(policy).map(|costing| costing.boot_cost())
 }
 
 /// Division that rounds up, for numbers that are not negative.

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use super::WakeCost;
+use super::BootCost;
 use super::levels::Levels;
 use crate::units::{Span, Time};
 
@@ -97,15 +97,16 @@ impl Histogram {
 
     /// What each candidate would have cost on these gaps, in millionths of a
     /// dollar times milliseconds an hour: exact, and only ratios matter.
-    pub fn costs(&self, cost: &WakeCost) -> [i128; CANDIDATES.len()] {
-        let (price, wake) = (i128::from(cost.price.0), i128::from(cost.wake.0) * 3_600_000);
+    pub fn costs(&self, cost: &BootCost) -> [i128; CANDIDATES.len()] {
+        let (price, boot_cost) =
+            (i128::from(cost.price.0), i128::from(cost.boot_cost.0) * 3_600_000);
         let mut longer = i128::from(self.gaps());
         let mut kept = 0_i128;
         let mut costs = [0; CANDIDATES.len()];
         for ((total, bin), candidate) in costs.iter_mut().zip(&self.bins).zip(&CANDIDATES) {
             longer -= i128::from(bin.gaps);
             kept += i128::from(bin.idle);
-            *total = price * (kept + longer * i128::from(candidate.0)) + wake * longer;
+            *total = price * (kept + longer * i128::from(candidate.0)) + boot_cost * longer;
         }
         costs
     }

@@ -2,7 +2,7 @@
 //! it to a bound.
 //!
 //! Metered on the same demand are a fixed timer (what everybody else has),
-//! break-even, and the learned one, by itself and with numbers of spares. The
+//! break-even, and the learned one, by itself and with numbers of headroom. The
 //! learned timer is the candidate that would have cost least on the gaps of the
 //! last 28 days, and is fitted anew every 6 hours. It is in force while what it
 //! has cost stays within a factor of what break-even would have cost:
@@ -29,11 +29,11 @@ use std::cmp::Reverse;
 
 use serde::{Deserialize, Serialize};
 
-use super::WakeCost;
+use super::BootCost;
 use super::gaps::{CANDIDATES, Gaps, Histogram, REFIT};
-use super::levels::{Gap, Levels};
+use super::headroom::Headroom;
+use super::levels::{IdleGap, Levels};
 use super::meter::{Meter, Spent};
-use super::spares::Spares;
 use crate::units::{NodeCount, Span, Time, Usd};
 
 /// The idle timer that most autoscalers are shipped with: Cluster Autoscaler's
@@ -42,8 +42,8 @@ pub const OTHERS_TIMER: Span = Span::mins(10);
 
 /// ε of the governor, in percent.
 const GOVERNOR_PERCENT: i128 = 5;
-/// K of the governor, in wakes.
-const GOVERNOR_WAKES: u64 = 4;
+/// K of the governor, in boots.
+const GOVERNOR_BOOTS: u64 = 4;
 /// So many gaps of the pooled kind are added to a group's own.
 const PRIOR_GAPS: i128 = 30;
 
@@ -66,20 +66,20 @@ impl Demand {
 
     /// Nodes that only the floor keeps.
     pub(super) fn kept_by_floor(&self) -> NodeCount {
-        self.floor.less(self.nodes)
+        self.floor.saturating_sub(self.nodes)
     }
 
     /// Announced levels above those.
     fn beyond(&self) -> NodeCount {
-        (self.nodes + self.upcoming).less(self.needed())
+        (self.nodes + self.upcoming).saturating_sub(self.needed())
     }
 }
 
 /// What timers go by besides demand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Terms {
-    /// What a node and a wake cost.
-    pub cost: WakeCost,
+pub struct TimerTerms {
+    /// What a node and a boot cost.
+    pub cost: BootCost,
     /// The fixed timer that is metered beside the others.
     pub fixed: Span,
     /// No timer in force is shorter than this.
@@ -111,12 +111,12 @@ pub struct Fit {
     /// Gaps of all groups that were learned from together.
     pub pooled_gaps: u64,
     /// Spare nodes that would have paid.
-    pub spares: NodeCount,
+    pub headroom: NodeCount,
 }
 
 /// Which timer a group goes by, and why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Standing {
+pub enum TimerInForce {
     /// The fitted one.
     Learned,
     /// It has cost too much so far: T* until it is within its bound again.
@@ -126,12 +126,12 @@ pub enum Standing {
 /// Meters that run while price and boot time are known.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Metered {
-    terms: Terms,
+    terms: TimerTerms,
     fixed: Meter,
     break_even: Meter,
     learned: Meter,
-    /// The learned timer with and without spares.
-    spares: Spares,
+    /// The learned timer with and without headroom.
+    headroom: Headroom,
     /// What somebody who knew the future would have spent on the gaps that
     /// have ended; on one in which prices changed, at the newer ones.
     clairvoyant: Spent,
@@ -177,7 +177,7 @@ pub struct Learner {
     /// The newest 6-hour span that was fitted in.
     fitted: i64,
     fit: Option<Fit>,
-    standing: Standing,
+    standing: TimerInForce,
     metered: Option<Metered>,
     /// Fits so far: whoever keeps this state keeps it anew when this has grown.
     fits: u64,
@@ -211,7 +211,7 @@ pub fn carry_on(learners: &mut [(&mut Learner, bool)], at: Time) {
 
 impl Learner {
     /// From the first count of a group: `up` nodes are there.
-    pub fn starting(at: Time, demand: Demand, up: NodeCount, terms: Option<Terms>) -> Self {
+    pub fn starting(at: Time, demand: Demand, up: NodeCount, terms: Option<TimerTerms>) -> Self {
         let mut levels = Levels::starting(Span::ZERO, demand.needed(), up);
         levels.step(Span::ZERO, demand.needed(), demand.beyond(), |_| {});
         levels.keep_by_floor(demand.kept_by_floor());
@@ -222,7 +222,7 @@ impl Learner {
             gaps: Gaps::default(),
             fitted: Gaps::span_of(at),
             fit: None,
-            standing: Standing::Learned,
+            standing: TimerInForce::Learned,
             metered: None,
             fits: 0,
         };
@@ -236,7 +236,7 @@ impl Learner {
     }
 
     /// Why that one.
-    pub const fn standing(&self) -> Standing {
+    pub const fn standing(&self) -> TimerInForce {
         self.standing
     }
 
@@ -257,8 +257,8 @@ impl Learner {
     }
 
     /// Spare nodes in force beyond what the timer keeps.
-    pub fn spares(&self) -> NodeCount {
-        self.metered.as_ref().map_or(NodeCount::ZERO, |metered| metered.learned.spares())
+    pub fn headroom(&self) -> NodeCount {
+        self.metered.as_ref().map_or(NodeCount::ZERO, |metered| metered.learned.headroom())
     }
 
     /// What each rule has cost since metering began.
@@ -318,7 +318,7 @@ impl Learner {
 
     /// Demand at `at`, after [`Learner::advance`] or [`Learner::resume`] to it.
     /// Without terms nothing is metered any more.
-    pub fn step(&mut self, demand: Demand, terms: Option<Terms>) {
+    pub fn step(&mut self, demand: Demand, terms: Option<TimerTerms>) {
         self.agree(terms);
         self.step_on(demand);
     }
@@ -334,7 +334,7 @@ impl Learner {
         }
         let (at, watched) = (self.at, self.watched);
         self.levels.keep_by_floor(demand.kept_by_floor());
-        let fall = self.levels.needed().less(demand.needed());
+        let fall = self.levels.needed().saturating_sub(demand.needed());
         let Self { levels, gaps, metered, .. } = self;
         if let Some(metered) = metered {
             metered.each(|meter| meter.fell(fall));
@@ -347,7 +347,7 @@ impl Learner {
             }
         });
         if let Some(metered) = metered {
-            metered.clairvoyant.wakes += u64::from(beyond.0);
+            metered.clairvoyant.boots += u64::from(beyond.0);
             metered.each(|meter| {
                 meter.rose_beyond(beyond);
                 meter.stepped(levels);
@@ -377,13 +377,13 @@ impl Learner {
         self.gaps.forget(at);
         let own = self.open_and_ended();
         let Some(metered) = &mut self.metered else { return };
-        let spares = metered.spares.choose(at, &metered.terms.cost);
+        let headroom = metered.headroom.choose(at, &metered.terms.cost);
         self.fit = Some(Fit {
             at,
             timer: fit(&own, pooled, &metered.terms),
             own_gaps: own.gaps(),
             pooled_gaps: pooled.gaps(),
-            spares,
+            headroom,
         });
         self.govern();
     }
@@ -394,7 +394,7 @@ impl Learner {
     }
 
     /// Goes by the terms in force from now on.
-    fn agree(&mut self, terms: Option<Terms>) {
+    fn agree(&mut self, terms: Option<TimerTerms>) {
         let Some(terms) = terms else {
             if self.metered.take().is_some() {
                 self.fit = None;
@@ -419,7 +419,7 @@ impl Learner {
             timer: fit(&own, &own, &terms),
             own_gaps: own.gaps(),
             pooled_gaps: own.gaps(),
-            spares: self.fit.map_or(NodeCount::ZERO, |fit| fit.spares),
+            headroom: self.fit.map_or(NodeCount::ZERO, |fit| fit.headroom),
         });
         self.govern();
     }
@@ -428,18 +428,18 @@ impl Learner {
     fn govern(&mut self) {
         let (Some(metered), Some(fit)) = (&mut self.metered, &self.fit) else { return };
         let terms = metered.terms;
-        let (standing, timer, spares) = if metered.is_within_bound() {
-            (Standing::Learned, fit.timer, fit.spares)
+        let (standing, timer, headroom) = if metered.is_within_bound() {
+            (TimerInForce::Learned, fit.timer, fit.headroom)
         } else {
-            (Standing::Governed, terms.cost.break_even, NodeCount::ZERO)
+            (TimerInForce::Governed, terms.cost.break_even, NodeCount::ZERO)
         };
         self.standing = standing;
         let timer = timer.max(terms.shortest);
         metered.learned.set_timer(self.watched, timer, &self.levels);
-        metered.learned.set_spares(spares);
+        metered.learned.set_headroom(headroom);
         metered.learned.settle(self.watched, &self.levels);
         let fitted = fit.timer.max(terms.shortest);
-        for meter in metered.spares.meters() {
+        for meter in metered.headroom.meters() {
             meter.set_timer(self.watched, fitted, &self.levels);
             meter.settle(self.watched, &self.levels);
         }
@@ -449,8 +449,8 @@ impl Learner {
 /// The candidate that would have cost least on a group's own gaps and 30 of the
 /// pooled ones, the longest of equal ones. Where T* is longer than all of them
 /// they say nothing of the gaps that matter, and it is T*.
-fn fit(own: &Histogram, pooled: &Histogram, terms: &Terms) -> Span {
-    let Terms { cost, shortest, .. } = terms;
+fn fit(own: &Histogram, pooled: &Histogram, terms: &TimerTerms) -> Span {
+    let TimerTerms { cost, shortest, .. } = terms;
     if CANDIDATES.iter().all(|candidate| *candidate < cost.break_even) {
         return cost.break_even;
     }
@@ -466,14 +466,14 @@ fn fit(own: &Histogram, pooled: &Histogram, terms: &Terms) -> Span {
 }
 
 impl Metered {
-    fn starting(terms: Terms, since: Time, at: Span, levels: &Levels) -> Self {
+    fn starting(terms: TimerTerms, since: Time, at: Span, levels: &Levels) -> Self {
         let break_even = terms.cost.break_even.max(terms.shortest);
         Self {
             terms,
             fixed: Meter::starting(at, terms.fixed, levels),
             break_even: Meter::starting(at, break_even, levels),
             learned: Meter::starting(at, break_even, levels),
-            spares: Spares::starting(at, break_even, levels),
+            headroom: Headroom::starting(at, break_even, levels),
             clairvoyant: Spent::default(),
             earlier: Costs::default(),
             since,
@@ -484,15 +484,15 @@ impl Metered {
         does(&mut self.fixed);
         does(&mut self.break_even);
         does(&mut self.learned);
-        self.spares.meters().for_each(does);
+        self.headroom.meters().for_each(does);
     }
 
-    fn ended(&mut self, gap: &Gap) {
+    fn ended(&mut self, gap: &IdleGap) {
         self.each(|meter| meter.returned(gap));
         if gap.length <= self.terms.cost.break_even {
             self.clairvoyant.add_idle(gap.levels, gap.length);
         } else {
-            self.clairvoyant.wakes += u64::from(gap.levels.0);
+            self.clairvoyant.boots += u64::from(gap.levels.0);
         }
     }
 
@@ -507,7 +507,7 @@ impl Metered {
     }
 
     /// What was spent so far was spent at the old price.
-    fn agree(&mut self, terms: Terms, at: Span, levels: &Levels) {
+    fn agree(&mut self, terms: TimerTerms, at: Span, levels: &Levels) {
         self.earlier = self.costs();
         for meter in [&mut self.fixed, &mut self.break_even, &mut self.learned] {
             meter.take_spent();
@@ -521,7 +521,7 @@ impl Metered {
 
     fn is_within_bound(&self) -> bool {
         let costs = self.costs();
-        let slack = self.terms.cost.wake.times(GOVERNOR_WAKES);
+        let slack = self.terms.cost.boot_cost.times(GOVERNOR_BOOTS);
         let bound = i128::from(costs.break_even.0) * (100 + GOVERNOR_PERCENT) / 100;
         i128::from(costs.learned.0) <= bound + i128::from(slack.0)
     }

@@ -30,7 +30,7 @@ pub struct IdleLevels {
 
 /// An idle gap that came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Gap {
+pub struct IdleGap {
     /// How many levels had it.
     pub levels: NodeCount,
     /// From the fall of demand to its return.
@@ -41,7 +41,7 @@ pub struct Gap {
     pub place: usize,
 }
 
-impl Gap {
+impl IdleGap {
     /// The idle time after which the return was in sight. A timer of this
     /// length or longer keeps the node through the whole gap.
     pub fn until_announced(&self) -> Span {
@@ -69,7 +69,7 @@ impl Levels {
     /// Levels up to `up`, of which those above `needed` are idle from `at` on.
     pub fn starting(at: Span, needed: NodeCount, up: NodeCount) -> Self {
         let mut levels = Self { needed, ..Self::default() };
-        levels.push(up.less(needed), at);
+        levels.push(up.saturating_sub(needed), at);
         levels
     }
 
@@ -84,7 +84,7 @@ impl Levels {
     }
 
     /// Nodes among those needed that only the floor keeps: they idle, and so
-    /// are spares already.
+    /// are headroom already.
     pub const fn kept_by_floor(&self) -> NodeCount {
         self.kept_by_floor
     }
@@ -107,7 +107,7 @@ impl Levels {
                     None => (left, None),
                     Some(ahead) => {
                         let taken = left.min(ahead.levels);
-                        ahead.levels = ahead.levels.less(taken);
+                        ahead.levels = ahead.levels.saturating_sub(taken);
                         (taken, Some((ahead.since - since).max(Span::ZERO)))
                     }
                 };
@@ -115,7 +115,7 @@ impl Levels {
                     next = announced.next();
                 }
                 parts.push((IdleLevels { levels: taken, since }, after));
-                left = left.less(taken);
+                left = left.saturating_sub(taken);
             }
         }
         parts
@@ -134,9 +134,9 @@ impl Levels {
         at: Span,
         needed: NodeCount,
         upcoming: NodeCount,
-        mut ended: impl FnMut(Gap),
+        mut ended: impl FnMut(IdleGap),
     ) -> NodeCount {
-        let fall = self.needed.less(needed);
+        let fall = self.needed.saturating_sub(needed);
         if fall > NodeCount::ZERO {
             self.push(fall, at);
             // What was in use a moment ago and is announced again now.
@@ -145,7 +145,7 @@ impl Levels {
                 self.upcoming += fall;
             }
         }
-        let mut rise = needed.less(self.needed);
+        let mut rise = needed.saturating_sub(self.needed);
         while rise > NodeCount::ZERO {
             let Some(top) = self.idle.last_mut() else { break };
             let (announced, most) = match self.announced.front() {
@@ -154,15 +154,15 @@ impl Levels {
             };
             let levels = rise.min(top.levels).min(most);
             let length = at - top.since;
-            top.levels = top.levels.less(levels);
+            top.levels = top.levels.saturating_sub(levels);
             let is_empty = top.levels == NodeCount::ZERO;
             let place = self.idle.len() - 1;
-            ended(Gap { levels, length, announced: announced.min(length), place });
+            ended(IdleGap { levels, length, announced: announced.min(length), place });
             if is_empty {
                 self.idle.pop();
             }
             self.take_announced(levels);
-            rise = rise.less(levels);
+            rise = rise.saturating_sub(levels);
         }
         // Levels above every one that was ever needed have had no gap.
         self.take_announced(rise);
@@ -182,9 +182,9 @@ impl Levels {
         while levels > NodeCount::ZERO {
             let Some(front) = self.announced.front_mut() else { return };
             let taken = levels.min(front.levels);
-            front.levels = front.levels.less(taken);
-            self.upcoming = self.upcoming.less(taken);
-            levels = levels.less(taken);
+            front.levels = front.levels.saturating_sub(taken);
+            self.upcoming = self.upcoming.saturating_sub(taken);
+            levels = levels.saturating_sub(taken);
             if front.levels == NodeCount::ZERO {
                 self.announced.pop_front();
             }
@@ -194,14 +194,14 @@ impl Levels {
     /// Brings the announced levels to `upcoming` from the top.
     fn announce(&mut self, at: Span, upcoming: NodeCount) {
         if upcoming > self.upcoming {
-            let levels = upcoming.less(self.upcoming);
+            let levels = upcoming.saturating_sub(self.upcoming);
             self.announced.push_back(IdleLevels { levels, since: at });
         }
         while self.upcoming > upcoming {
             let Some(back) = self.announced.back_mut() else { break };
-            let dropped = self.upcoming.less(upcoming).min(back.levels);
-            back.levels = back.levels.less(dropped);
-            self.upcoming = self.upcoming.less(dropped);
+            let dropped = self.upcoming.saturating_sub(upcoming).min(back.levels);
+            back.levels = back.levels.saturating_sub(dropped);
+            self.upcoming = self.upcoming.saturating_sub(dropped);
             if back.levels == NodeCount::ZERO {
                 self.announced.pop_back();
             }

@@ -2,14 +2,14 @@
 //!
 //! A meter follows one timer τ over [`Levels`]: level k is kept while it has
 //! been idle for less than τ, so the nodes kept are
-//! `max over [t-τ, t] of demand`, plus spares. Demand does not depend on what
+//! `max over [t-τ, t] of demand`, plus headroom. Demand does not depend on what
 //! the meter does, so any number of timers can be metered side by side on the
 //! same steps. Each idle level expires once, so a step costs O(1) amortised.
 
 use serde::{Deserialize, Serialize};
 
-use super::WakeCost;
-use super::levels::{Gap, Levels};
+use super::BootCost;
+use super::levels::{IdleGap, Levels};
 use crate::units::{NodeCount, Span, Usd};
 
 /// What was spent on nodes beyond those in use.
@@ -18,13 +18,13 @@ pub struct Spent {
     /// Idle node-time that was paid.
     pub idle: Span,
     /// Nodes that had to be brought back.
-    pub wakes: u64,
+    pub boots: u64,
 }
 
 impl Spent {
-    /// In dollars: idle time at the price, and β for each wake.
-    pub fn cost(&self, cost: &WakeCost) -> Usd {
-        cost.price.over(self.idle) + cost.wake.times(self.wakes)
+    /// In dollars: idle time at the price, and β for each boot.
+    pub fn cost(&self, cost: &BootCost) -> Usd {
+        cost.price.over(self.idle) + cost.boot_cost.times(self.boots)
     }
 
     /// So many nodes were idle for so long.
@@ -41,7 +41,7 @@ pub struct Meter {
     /// Since when, in watched time.
     timer_since: Span,
     /// Spare nodes that are kept beyond what τ keeps.
-    spares: NodeCount,
+    headroom: NodeCount,
     /// Idle nodes that are up.
     kept: NodeCount,
     /// Places `[0, expired)` of the idle stack have been idle for τ.
@@ -60,7 +60,7 @@ impl Meter {
         Self {
             timer,
             timer_since: at,
-            spares: NodeCount::ZERO,
+            headroom: NodeCount::ZERO,
             kept: idle,
             expired: 0,
             warm: idle,
@@ -74,9 +74,9 @@ impl Meter {
         self.timer
     }
 
-    /// Spares in force.
-    pub const fn spares(&self) -> NodeCount {
-        self.spares
+    /// Headroom in force.
+    pub const fn headroom(&self) -> NodeCount {
+        self.headroom
     }
 
     /// Idle nodes that are up.
@@ -137,9 +137,9 @@ impl Meter {
         (self.timer, self.timer_since) = (timer, at);
     }
 
-    /// Spares from now on; more of them only let fewer go.
-    pub const fn set_spares(&mut self, spares: NodeCount) {
-        self.spares = spares;
+    /// Headroom from now on; more of them only let fewer go.
+    pub const fn set_headroom(&mut self, headroom: NodeCount) {
+        self.headroom = headroom;
     }
 
     /// Demand fell: these levels are idle and up.
@@ -150,17 +150,17 @@ impl Meter {
 
     /// A gap ended: its levels are in use again, and those that were gone are
     /// brought back.
-    pub fn returned(&mut self, gap: &Gap) {
+    pub fn returned(&mut self, gap: &IdleGap) {
         if gap.place >= self.expired {
-            self.warm = self.warm.less(gap.levels);
+            self.warm = self.warm.saturating_sub(gap.levels);
         }
         self.rose_beyond(gap.levels);
     }
 
     /// Demand rose by so many levels; what is not idle and up is brought back.
     pub fn rose_beyond(&mut self, levels: NodeCount) {
-        self.spent.wakes += u64::from(levels.less(self.kept).0);
-        self.kept = self.kept.less(levels);
+        self.spent.boots += u64::from(levels.saturating_sub(self.kept).0);
+        self.kept = self.kept.saturating_sub(levels);
     }
 
     /// After gaps ended, the stack may be shorter.
@@ -171,15 +171,15 @@ impl Meter {
     fn expire(&mut self, at: Span, expired: NodeCount, levels: &Levels) {
         self.count_to(at);
         self.expired += 1;
-        self.warm = self.warm.less(expired);
+        self.warm = self.warm.saturating_sub(expired);
         self.let_go(levels);
     }
 
-    /// Keeps what τ, the waiting jobs and the spares ask for, and no more.
+    /// Keeps what τ, the waiting jobs and the headroom ask for, and no more.
     fn let_go(&mut self, levels: &Levels) {
-        // What idles for the floor is to spare, too.
-        let spares = self.spares.less(levels.kept_by_floor());
-        self.kept = self.kept.min(self.warm.max(levels.upcoming()) + spares);
+        // What idles for the floor is surplus, too.
+        let headroom = self.headroom.saturating_sub(levels.kept_by_floor());
+        self.kept = self.kept.min(self.warm.max(levels.upcoming()) + headroom);
     }
 
     fn count_to(&mut self, at: Span) {

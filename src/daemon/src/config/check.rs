@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 
 use trimtab_core::ids::{GroupName, PolicyHash};
-use trimtab_core::policy::{ClusterPolicy, MassChangeLimit, Timing, WitnessKind};
+use trimtab_core::policy::{ClusterPolicy, EvidenceSource, MassChangeLimit, Timing};
 use trimtab_core::units::{NodeCount, Share, Span};
 
 use super::digest::digest;
@@ -113,7 +113,7 @@ fn cluster(
     }
     let timing = timing(&table.timing, daemon, findings);
     let scheduler = scheduler(table, findings);
-    let witness = witness(&table.evidence, scheduler.as_ref(), findings);
+    let evidence_source = evidence_source(&table.evidence, scheduler.as_ref(), findings);
     let fresh_for = timing.map(|timing| timing.fresh_for);
     let sources = utilization::sources(table, scheduler.as_ref(), fresh_for, findings);
     if daemon.mode == Mode::Enforce {
@@ -144,7 +144,7 @@ fn cluster(
         .unzip();
     let mut policy = ClusterPolicy {
         cluster: name?.clone(),
-        witness: witness?,
+        evidence_source: evidence_source?,
         groups: policies,
         min_nodes: min_nodes?,
         mass_change: mass_change?,
@@ -349,24 +349,24 @@ fn slurm_access(scheduler: &SchedulerTable, findings: &mut Findings) -> Option<S
     Some(SlurmAccess::Rest { address, token_file })
 }
 
-fn witness(
-    entry: &Entry<WitnessKind>,
+fn evidence_source(
+    entry: &Entry<EvidenceSource>,
     scheduler: Option<&SchedulerSettings>,
     findings: &mut Findings,
-) -> Option<WitnessKind> {
+) -> Option<EvidenceSource> {
     let no_scheduler = *scheduler? == SchedulerSettings::None;
     let wrong = match (no_scheduler, optional(entry)?) {
-        (false, None | Some(WitnessKind::Scheduler)) => {
+        (false, None | Some(EvidenceSource::Scheduler)) => {
             entry.derive("scheduler", findings);
-            return Some(WitnessKind::Scheduler);
+            return Some(EvidenceSource::Scheduler);
         }
-        (true, Some(WitnessKind::MetricsOnly)) => return Some(WitnessKind::MetricsOnly),
+        (true, Some(EvidenceSource::MetricsOnly)) => return Some(EvidenceSource::MetricsOnly),
         (true, None) => {
             "is missing, and with scheduler kind \"none\" a job can be lost that metrics do not \
              show: that is for an operator to accept in writing"
         }
-        (true, Some(WitnessKind::Scheduler)) => "asks a scheduler, and its kind is \"none\"",
-        (false, Some(WitnessKind::MetricsOnly)) => {
+        (true, Some(EvidenceSource::Scheduler)) => "asks a scheduler, and its kind is \"none\"",
+        (false, Some(EvidenceSource::MetricsOnly)) => {
             "would pass over the scheduler, which knows of jobs that metrics do not show"
         }
     };
@@ -394,7 +394,7 @@ fn mass_change(entry: &Entry<MassChangeTable>, findings: &mut Findings) -> Optio
     Some(MassChangeLimit { nodes: nodes?, share: share? })
 }
 
-/// A batch that the daemon itself would not believe.
+/// A request that the daemon itself would not believe.
 fn note_mass_changes(
     table: &ClusterTable,
     limit: MassChangeLimit,
@@ -410,7 +410,7 @@ fn note_mass_changes(
             findings.notes.push(spot.note(format!(
                 "its budgets allow {most} nodes at once, which is more than mass_change allows \
                  ({nodes} nodes, {share} of {listed}): such a plan freezes the cluster until a \
-                 person clears it"
+                 operator clears it"
             )));
         }
     }
@@ -429,17 +429,17 @@ fn timing(
         "it is the time a scheduler takes to act on a drain",
         f,
     );
-    let fencing_timeout = table.fencing_timeout.within(
+    let cordon_timeout = table.cordon_timeout.within(
         (Span::mins(1), days(1)),
-        "it is how long a fence may take to show",
+        "it is how long a cordon may take to show",
         f,
     );
     let settling_timeout = table.settling_timeout.within(
         (Span::mins(1), days(1)),
-        "it is how long a fenced node may wait for its look",
+        "it is how long a cordoned node may wait for its look",
         f,
     );
-    let guard = table.guard.within(
+    let max_look_age = table.max_look_age.within(
         (Span::secs(5), Span::mins(5)),
         "it is how old the look may be on which a node is deleted",
         f,
@@ -456,7 +456,7 @@ fn timing(
     );
     let cooldown = table.cooldown.within(
         (Span::mins(1), days(7)),
-        "it is how long a node that was handed back is left alone",
+        "it is how long a node that was released is left alone",
         f,
     );
     let max_missed_ticks = table.max_missed_ticks.within(
@@ -475,7 +475,7 @@ fn timing(
         f,
     );
     let looked_at = [
-        (&table.fencing_timeout, "fencing_timeout", fencing_timeout),
+        (&table.cordon_timeout, "cordon_timeout", cordon_timeout),
         (
             &table.settling_timeout,
             "settling_timeout less settle",
@@ -489,7 +489,7 @@ fn timing(
         }
         let spot = if entry.is_written() { &entry.spot } else { daemon.schedule };
         let what = format!(
-            "makes timing.{name}, {time}, no longer than a tick, {tick} (schedule, {}): a fence \
+            "makes timing.{name}, {time}, no longer than a tick, {tick} (schedule, {}): a cordon \
              would be given up before anybody looks at it",
             daemon.schedule.seen_from(spot)
         );
@@ -510,9 +510,9 @@ fn timing(
         tick: daemon.tick?,
         max_missed_ticks: max_missed_ticks?,
         settle: settle?,
-        fencing_timeout: fencing_timeout?,
+        cordon_timeout: cordon_timeout?,
         settling_timeout: settling_timeout?,
-        guard: guard?,
+        max_look_age: max_look_age?,
         confirm_running: confirm_running?,
         deletion_overdue: deletion_overdue?,
         cooldown: cooldown?,

@@ -1,6 +1,6 @@
 //! A digest of a policy: 128-bit FNV-1a of its serialized form.
 //!
-//! It tells two policies apart that a person wrote; it does not stand up to
+//! It tells two policies apart that an operator wrote; it does not stand up to
 //! somebody who looks for a collision. The serialized form has a fixed order,
 //! so one policy has one digest, in every process of one build.
 

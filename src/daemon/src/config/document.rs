@@ -12,7 +12,7 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::problem::{Origin, Place, Problem};
+use super::problem::{Location, Origin, Problem};
 
 /// As much of a value as a report shows.
 const SHOWN_CHARS: usize = 60;
@@ -135,7 +135,7 @@ impl<'a> Lines<'a> {
         let (number, start) = self.line(offset);
         let before = self.text.get(start..offset).unwrap_or("");
         let count = |n: usize| u32::try_from(n + 1).unwrap_or(u32::MAX);
-        let place = Place { line: count(number), column: count(before.chars().count()) };
+        let place = Location { line: count(number), column: count(before.chars().count()) };
         match self.whole {
             Origin::File { number, file, place: _ } => {
                 Origin::File { number: *number, file: Arc::clone(file), place: Some(place) }

@@ -8,7 +8,7 @@
 use trimtab_core::ids::{ClusterName, GroupName, InstanceId, PartitionName};
 use trimtab_core::join::NodeNaming;
 use trimtab_core::policy::{
-    Amount, Capacity, Factor, GroupCalls, NodeLocalData, Prefer, TimerChoice, WitnessKind,
+    Amount, Capacity, EvidenceSource, Factor, GroupCalls, NodeLocalData, Prefer, TimerChoice,
 };
 use trimtab_core::units::{NodeCount, Share, Span, Usd, UsdPerHour};
 
@@ -81,7 +81,7 @@ table! {
         scheduler: SchedulerTable = required,
         /// Whose word it is that a node is idle; with scheduler kind "none" it must be
         /// "metrics-only".
-        evidence: WitnessKind,
+        evidence: EvidenceSource,
         /// Metrics that can veto a deletion; with scheduler kind "none" they are required.
         utilization: List<SourceTable>,
         /// A program that saves what is on the disks of nodes before they are deleted; for
@@ -165,7 +165,7 @@ table! {
 }
 
 table! {
-    /// A program that is asked about all nodes of a batch.
+    /// A program that is asked about all nodes of a request.
     GateTable, "gate = { … }" {
         /// Its whole path and its arguments; no shell reads them. The nodes come as JSON on
         /// its standard input.
@@ -199,20 +199,20 @@ table! {
 table! {
     /// How long things may take.
     TimingTable, "[cluster.timing]" {
-        /// From the moment our fence is seen until a look may count: 5s to 10m.
+        /// From the moment our cordon is seen until a look may count: 5s to 10m.
         settle: Span,
-        /// How long a fence may take to show: longer than a tick, at most 1d.
-        fencing_timeout: Span,
-        /// How long a fenced node may wait for a clean look: at most 1d.
+        /// How long a cordon may take to show: longer than a tick, at most 1d.
+        cordon_timeout: Span,
+        /// How long a cordoned node may wait for a clean look: at most 1d.
         settling_timeout: Span,
         /// How old a look may be when the delete call is sent on it: 5s to 5m.
-        guard: Span,
+        max_look_age: Span,
         /// How long a node whose deletion got no answer must be Running before it may be
-        /// handed back: 15m to 1d.
+        /// released: 15m to 1d.
         confirm_running: Span,
         /// A deletion that takes longer is reported: 5m to 7d.
         deletion_overdue: Span,
-        /// How long a node that was handed back is left alone: 1m to 7d.
+        /// How long a node that was released is left alone: 1m to 7d.
         cooldown: Span,
         /// A longer gap between two looks starts the idle windows anew: 1 to 10 ticks.
         max_missed_ticks: u32,
@@ -234,7 +234,7 @@ table! {
         size: NodeCount = required,
         /// Fewest live nodes at any time: a number, or a share of `size` ("25%").
         min_nodes: Amount = required,
-        /// Idle spares kept on top of that.
+        /// Idle headroom kept on top of that.
         min_idle_nodes: NodeCount,
         /// Times of the week with a higher floor.
         keep_windows: List<WindowTable>,
@@ -242,7 +242,7 @@ table! {
         lookahead: Span,
         /// Most nodes in one request, at most 99; the hour's budget without it, but 10 at
         /// most.
-        max_delete_per_batch: NodeCount,
+        max_delete_per_request: NodeCount,
         /// Most nodes in any 60 minutes.
         max_delete_per_hour: NodeCount = required,
         /// Most nodes in any 24 hours; four times the hour's without it.
@@ -263,9 +263,9 @@ table! {
         billed_after_delete: Span,
         /// Value of one node-hour of waiting jobs, in node-hours of price: 0 to 100.
         delay_value: Factor,
-        /// Expected cost of a wake that fails, in dollars.
-        wake_failure_cost_usd: Usd,
-        /// How long nodes must be spare before they go: "learned", "break-even" or a duration.
+        /// Expected cost of a boot that fails, in dollars.
+        boot_failure_cost_usd: Usd,
+        /// How long nodes must be surplus before they go: "learned", "break-even" or a duration.
         idle_timer: TimerChoice,
         /// Nodes are kept for jobs that become eligible within this time.
         queue_lookahead: Span,
@@ -286,7 +286,7 @@ table! {
         max_job_nodes: NodeCount,
         /// Nodes that are never touched, by instance id.
         protected: List<InstanceId>,
-        /// Whether the group may be shrunk by count, once all of its nodes are fenced and
+        /// Whether the group may be shrunk by count, once all of its nodes are cordoned and
         /// looked at clean.
         group_calls: GroupCalls,
         /// Where the group's utilization rule differs from the cluster's.

@@ -1,10 +1,10 @@
 //! What values say together: one instance group.
 
 use trimtab_core::policy::{
-    Amount, BATCH_LIMIT, Budgets, Capacity, GroupCalls, GroupPolicy, KeepWindow, NodeLocalData,
-    Regain, TimerChoice,
+    Amount, Budgets, Capacity, GroupCalls, GroupPolicy, KeepWindow, NodeLocalData,
+    REQUEST_NODE_LIMIT, Regain, TimerChoice,
 };
-use trimtab_core::rule::{GroupState, wake_cost};
+use trimtab_core::rule::{GroupState, boot_cost};
 use trimtab_core::units::{MilliGpus, NodeCount, Share, Span, Time, UsdPerHour};
 use trimtab_core::windows::{WindowError, WindowSpec};
 
@@ -21,7 +21,7 @@ const LARGEST_SIZE: NodeCount = NodeCount(100_000);
 
 /// Few enough that a wrong policy is noticed before it has cost much; the hour's
 /// budget where that is less.
-const MAX_DELETE_PER_BATCH: NodeCount = NodeCount(10);
+const MAX_DELETE_PER_REQUEST: NodeCount = NodeCount(10);
 
 /// The default of a day in hours of full budget: a quiet weekend day may use
 /// four of them, a policy gone wrong has four hours' worth to be noticed in.
@@ -105,7 +105,7 @@ pub(super) fn judge(
         boot: boot?,
         billed_after_delete: billed_after_delete?,
         delay_value: *table.delay_value.value()?,
-        wake_failure_cost: *table.wake_failure_cost_usd.value()?,
+        boot_failure_cost: *table.boot_failure_cost_usd.value()?,
         timer: timer?,
         queue_lookahead: queue_lookahead?,
         min_age: min_age?,
@@ -125,10 +125,10 @@ pub(super) fn judge(
 
 /// Most nodes that one plan may take from a group.
 pub(super) fn most_at_once(policy: &GroupPolicy) -> NodeCount {
-    let Budgets { per_batch, per_hour, per_day, leaving } = policy.budgets;
-    let above_floor = policy.size.less(policy.min_nodes.of(policy.size));
+    let Budgets { per_request, per_hour, per_day, leaving } = policy.budgets;
+    let above_floor = policy.size.saturating_sub(policy.min_nodes.of(policy.size));
     let share = leaving.of_rounded_down(policy.size).max(NodeCount(1));
-    [per_batch, per_hour, per_day, above_floor].into_iter().fold(share, Ord::min)
+    [per_request, per_hour, per_day, above_floor].into_iter().fold(share, Ord::min)
 }
 
 fn values<T: Clone>(entry: &Entry<List<T>>) -> Option<Vec<T>> {
@@ -154,10 +154,10 @@ fn group_calls(table: &GroupTable, size: Option<NodeCount>, findings: &mut Findi
         Some(GroupCalls::Never | GroupCalls::WholeGroup) | None => return,
     }
     let floor = table.min_nodes.value().zip(size).map(|(floor, size)| floor.of(size));
-    let spares = table.min_idle_nodes.value().copied();
+    let headroom = table.min_idle_nodes.value().copied();
     let keeps = [
         (floor, "min_nodes", &table.min_nodes.spot),
-        (spares, "min_idle_nodes", &table.min_idle_nodes.spot),
+        (headroom, "min_idle_nodes", &table.min_idle_nodes.spot),
     ];
     for (count, key, other) in keeps {
         let spot = &table.group_calls.spot;
@@ -226,16 +226,16 @@ fn base_floor(
         return;
     }
     let floor = floor.max(job.unwrap_or_default());
-    let Some(spares) = min_idle_nodes else { return };
-    if floor + spares > size {
+    let Some(headroom) = min_idle_nodes else { return };
+    if floor + headroom > size {
         let size_at = size_at(&table.min_idle_nodes.spot);
         let what = format!(
             "and min_nodes or max_job_nodes, {floor} nodes, are more than {size_at} together, so \
              the group could never be trimmed"
         );
-        let instead = format!("write 0 to {}", size.less(floor));
+        let instead = format!("write 0 to {}", size.saturating_sub(floor));
         findings.problems.push(table.min_idle_nodes.spot.problem(what, instead));
-    } else if floor + spares == size {
+    } else if floor + headroom == size {
         findings.notes.push(table.spot.note(format!(
             "what has to stay and min_idle_nodes come to its whole size, {size}, so nothing is deleted \
              unless it outgrows that"
@@ -381,24 +381,26 @@ fn budgets(table: &GroupTable, mode: Mode, findings: &mut Findings) -> Option<Bu
         Some(GroupCalls::ToZero | GroupCalls::WholeGroup) => true,
         Some(GroupCalls::Never) | None => false,
     };
-    let range = (NodeCount::ZERO, if by_count { LARGEST_SIZE } else { BATCH_LIMIT });
-    let default = per_hour.map_or(MAX_DELETE_PER_BATCH, |hour| hour.min(MAX_DELETE_PER_BATCH));
-    let per_batch = match &table.max_delete_per_batch.given {
+    let range = (NodeCount::ZERO, if by_count { LARGEST_SIZE } else { REQUEST_NODE_LIMIT });
+    let default = per_hour.map_or(MAX_DELETE_PER_REQUEST, |hour| hour.min(MAX_DELETE_PER_REQUEST));
+    let per_request = match &table.max_delete_per_request.given {
         Given::Absent => {
-            table.max_delete_per_batch.derive(default.0, findings);
+            table.max_delete_per_request.derive(default.0, findings);
             Some(default)
         }
-        Given::Value(_) | Given::Refused => table.max_delete_per_batch.within(range, why, findings),
+        Given::Value(_) | Given::Refused => {
+            table.max_delete_per_request.within(range, why, findings)
+        }
     };
     let default = per_hour.map_or(NodeCount::ZERO, |h| NodeCount(h.0.saturating_mul(HOURS_A_DAY)));
     table.max_delete_per_day.derive(default.0, findings);
     let per_day = table.max_delete_per_day.or(default);
     let leaving = table.max_leaving_percent.value().copied();
 
-    let (batch, hour, day) =
-        (&table.max_delete_per_batch, &table.max_delete_per_hour, &table.max_delete_per_day);
+    let (request, hour, day) =
+        (&table.max_delete_per_request, &table.max_delete_per_hour, &table.max_delete_per_day);
     for (small, large, larger_key) in
-        [(batch, hour, "max_delete_per_hour"), (hour, day, "max_delete_per_day")]
+        [(request, hour, "max_delete_per_hour"), (hour, day, "max_delete_per_day")]
     {
         if let (Some(less), Some(more)) = (small.value(), large.value())
             && less > more
@@ -414,7 +416,7 @@ fn budgets(table: &GroupTable, mode: Mode, findings: &mut Findings) -> Option<Bu
     let zero = |entry: &Entry<NodeCount>| entry.value() == Some(&NodeCount::ZERO);
     let share = &table.max_leaving_percent;
     let zeros = [
-        zero(batch).then_some(&batch.spot),
+        zero(request).then_some(&request.spot),
         zero(hour).then_some(&hour.spot),
         zero(day).then_some(&day.spot),
         (share.value() == Some(&Share::default())).then_some(&share.spot),
@@ -430,7 +432,7 @@ fn budgets(table: &GroupTable, mode: Mode, findings: &mut Findings) -> Option<Bu
         }
     }
     Some(Budgets {
-        per_batch: per_batch?,
+        per_request: per_request?,
         per_hour: per_hour?,
         per_day: per_day?,
         leaving: leaving?,
@@ -571,7 +573,7 @@ fn break_even(
         // The learned timer is T*, too, where that is longer than 8 hours.
         TimerChoice::Learned | TimerChoice::BreakEven => {}
     }
-    let Some(cost) = wake_cost(policy).filter(|cost| !cost.break_even.is_forever()) else { return };
+    let Some(cost) = boot_cost(policy).filter(|cost| !cost.break_even.is_forever()) else { return };
     let (tau, most) = (cost.break_even, GroupState::HORIZON);
     let spot = &table.idle_timer.spot;
     if tau > most {
@@ -581,8 +583,8 @@ fn break_even(
         );
         match cluster.daemon.mode {
             Mode::Enforce => {
-                let instead = "write a fixed idle_timer, or lower the costs of a wake \
-                               (accept_regain_risk_usd, wake_failure_cost_usd, delay_value)";
+                let instead = "write a fixed idle_timer, or lower the costs of a boot \
+                               (accept_regain_risk_usd, boot_failure_cost_usd, delay_value)";
                 findings.problems.push(spot.problem(what, instead));
             }
             Mode::Observe => findings.notes.push(spot.note(what)),

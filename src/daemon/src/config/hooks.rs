@@ -60,7 +60,7 @@ fn gate(table: &ClusterTable, findings: &mut Findings) -> Option<Option<HookSett
     for Item { spot, value } in command.items() {
         if let Some(place) = PLACES.iter().find(|place| value.contains(**place)) {
             let what = format!(
-                "names one node with {place}, and the gate is run once for all nodes of a batch"
+                "names one node with {place}, and the gate is run once for all nodes of a request"
             );
             let instead = "let the program read them from its standard input, as JSON";
             findings.problems.push(spot.problem(what, instead));
@@ -141,8 +141,8 @@ fn limit(
     }
 }
 
-/// Whether both fit into the time that a settled node may wait: a node is handed back
-/// when that is over, whatever the gate is doing. And whether the check of a whole batch
+/// Whether both fit into the time that a settled node may wait: a node is released
+/// when that is over, whatever the gate is doing. And whether the check of a whole request
 /// is over before what it saw first has grown old.
 pub(super) fn must_fit<'a>(
     table: &ClusterTable,
@@ -165,7 +165,7 @@ pub(super) fn must_fit<'a>(
              the first of them is then older than timing.fresh_for, {}",
             timing.fresh_for
         );
-        let instead = "write a shorter time_limit or a smaller max_delete_per_batch, or allow \
+        let instead = "write a shorter time_limit or a smaller max_delete_per_request, or allow \
                        older readings";
         findings.problems.push(table.on_node_check.spot.problem(what, instead));
     }
@@ -181,7 +181,7 @@ pub(super) fn must_fit<'a>(
     let Some((spot, _)) = spots.into_iter().find(|(_, is_there)| *is_there) else { return };
     let what = format!(
         "may take too long: the gate {gate}, the on-node check {check} for {most} nodes \
-         ({NODES_AT_ONCE} at a time) and two ticks are {needed}, and a settled node is handed back \
+         ({NODES_AT_ONCE} at a time) and two ticks are {needed}, and a settled node is released \
          after timing.settling_timeout, {}",
         timing.settling_timeout
     );

@@ -22,7 +22,7 @@ use super::suggest;
 /// key take a tenth of it.
 const LARGEST_FILE: u64 = 1 << 20;
 
-/// More files than this beside one configuration were not put there by a person.
+/// More files than this beside one configuration were not put there by an operator.
 const MOST_FILES: usize = 100;
 
 /// The folder beside the file whose files are read, too.

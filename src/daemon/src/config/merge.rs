@@ -129,7 +129,7 @@ pub(super) fn without_own_keys(root: &Node) -> Node {
 }
 
 /// A table, or a list of tables with names: where it was written first.
-struct Place {
+struct ValueOrigin {
     /// Key and table, without content.
     shell: KeyValue,
     /// How many tables were found before it.
@@ -141,7 +141,7 @@ struct Merge<'f> {
     values: Vec<KeyValue>,
     /// Which value a path has, of those that files wrote.
     written: BTreeMap<Path, usize>,
-    tables: BTreeMap<Path, Place>,
+    tables: BTreeMap<Path, ValueOrigin>,
     findings: &'f mut Findings,
 }
 
@@ -324,7 +324,7 @@ impl Merge<'_> {
             return false;
         }
         let order = self.tables.len();
-        self.tables.entry(at.to_vec()).or_insert_with(|| Place {
+        self.tables.entry(at.to_vec()).or_insert_with(|| ValueOrigin {
             shell: KeyValue {
                 key: written.key.clone(),
                 node: Node { value: empty, ..written.node.clone() },
@@ -340,7 +340,7 @@ impl Merge<'_> {
             Layer::Defaults => return true,
             Layer::File { overrides, .. } => overrides,
         };
-        if let Some(Place { shell, .. }) = self.tables.get(at) {
+        if let Some(ValueOrigin { shell, .. }) = self.tables.get(at) {
             let other = shell.key.clone();
             self.refuse_mixture(written, at, Some(other));
             return false;

@@ -44,7 +44,7 @@ use std::sync::Arc;
 pub use effective::Setting;
 pub use hooks::NODES_AT_ONCE;
 pub use layers::Layers;
-pub use problem::{Note, Origin, Place, Problem, Problems};
+pub use problem::{Location, Note, Origin, Problem, Problems};
 pub use rest_address::RestAddress;
 pub use schedule::Schedule;
 pub use schema::schema;

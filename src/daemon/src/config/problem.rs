@@ -25,7 +25,7 @@ pub enum Origin {
         file: Arc<str>,
         /// The place in it; `None` where the file as a whole is meant.
         #[serde(flatten)]
-        place: Option<Place>,
+        place: Option<Location>,
     },
     /// It is the value of an environment variable.
     Environment {
@@ -50,7 +50,7 @@ impl Origin {
     pub(super) fn seen_from(&self, from: &Self) -> String {
         match (self, from) {
             (
-                Self::File { file, place: Some(Place { line, .. }), .. },
+                Self::File { file, place: Some(Location { line, .. }), .. },
                 Self::File { file: from, .. },
             ) => {
                 if file == from {
@@ -69,7 +69,7 @@ impl Origin {
 
 /// A place in a text, both counted from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Place {
+pub struct Location {
     /// The line.
     pub line: u32,
     /// The character in the line.
@@ -80,7 +80,7 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),
-            Self::File { file, place: Some(Place { line, column }), .. } => {
+            Self::File { file, place: Some(Location { line, column }), .. } => {
                 write!(f, "{file}:{line}:{column}")
             }
             Self::File { file, place: None, .. } => f.write_str(file),

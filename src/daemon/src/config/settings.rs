@@ -86,7 +86,7 @@ pub enum SchedulerSettings {
     /// an endpoint, that one is on this machine; without one, only a world in
     /// this process can be meant.
     Simulated,
-    /// Nobody: the evidence is metrics, and nothing can be fenced.
+    /// Nobody: the evidence is metrics, and nothing can be cordoned.
     None,
     /// Slurm.
     Slurm(SlurmSettings),

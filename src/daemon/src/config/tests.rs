@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use trimtab_core::policy::{
-    Amount, Budgets, Capacity, Factor, GroupCalls, GroupPolicy, MassChangeLimit, NodeLocalData,
-    Prefer, Regain, TimerChoice, Timing, UtilizationRule, WitnessKind,
+    Amount, Budgets, Capacity, EvidenceSource, Factor, GroupCalls, GroupPolicy, MassChangeLimit,
+    NodeLocalData, Prefer, Regain, TimerChoice, Timing, UtilizationRule,
 };
 use trimtab_core::units::{MilliGpus, NodeCount, Share, Span, Usd, UsdPerHour};
 
@@ -67,7 +67,7 @@ min_nodes = 2
 min_idle_nodes = 1
 keep_windows = [{ days = "mon-fri", from = "08:00", to = "19:00", zone = "UTC", min_nodes = 10 }]
 lookahead = "2h"
-max_delete_per_batch = 2
+max_delete_per_request = 2
 max_delete_per_hour = 3
 max_delete_per_day = 9
 max_leaving_percent = 25
@@ -175,7 +175,7 @@ fn what_is_not_written_is_at_its_default() {
         (role_arn, endpoint_url, scheduler, utilization),
         (&None, &None, &SchedulerSettings::Simulated, &None)
     );
-    assert_eq!(policy.witness, WitnessKind::Scheduler);
+    assert_eq!(policy.evidence_source, EvidenceSource::Scheduler);
     assert_eq!(policy.min_nodes, NodeCount::ZERO);
     assert_eq!(policy.timing, Timing::default());
     let half = Share::try_from_percent(50.0).unwrap();
@@ -187,7 +187,7 @@ fn what_is_not_written_is_at_its_default() {
         keep_windows: vec![],
         lookahead: Span::hours(24),
         budgets: Budgets {
-            per_batch: NodeCount(3),
+            per_request: NodeCount(3),
             per_hour: NodeCount(3),
             per_day: NodeCount(12),
             leaving: Share::try_from_percent(25.0).unwrap(),
@@ -198,7 +198,7 @@ fn what_is_not_written_is_at_its_default() {
         boot: None,
         billed_after_delete: Span::ZERO,
         delay_value: Factor::ONE,
-        wake_failure_cost: Usd::ZERO,
+        boot_failure_cost: Usd::ZERO,
         timer: TimerChoice::Learned,
         queue_lookahead: Span::mins(30),
         min_age: Span::mins(10),
@@ -341,16 +341,16 @@ fn a_setting_that_would_do_nothing_is_refused() {
         (with(ENFORCED, "keep_windows", &window("min_nodes = 21")), "more than the group's size"),
         (with(ENFORCED, "keep_windows", &window("min_nodes = 0")), "would keep nothing"),
         (with(ENFORCED, "keep_windows", "[]"), "is empty"),
-        (with(ENFORCED, "max_delete_per_batch", "0"), "ever deleted"),
-        (with(ENFORCED, "max_delete_per_batch", "4"), "never be reached"),
-        (with(ENFORCED, "max_delete_per_batch", "100"), "at most 99"),
+        (with(ENFORCED, "max_delete_per_request", "0"), "ever deleted"),
+        (with(ENFORCED, "max_delete_per_request", "4"), "never be reached"),
+        (with(ENFORCED, "max_delete_per_request", "100"), "at most 99"),
         (with(ENFORCED, "max_delete_per_hour", "0"), "ever deleted"),
         (with(ENFORCED, "max_delete_per_hour", "10"), "never be reached"),
         (with(ENFORCED, "max_delete_per_day", "0"), "ever deleted"),
         (with(ENFORCED, "max_leaving_percent", "0"), "ever deleted"),
         (with(ENFORCED, "regain", "\"plentiful\"\naccept_regain_risk_usd = 5"), "does nothing"),
         (
-            with(ENFORCED, "idle_timer", "\"break-even\"\nwake_failure_cost_usd = 5000"),
+            with(ENFORCED, "idle_timer", "\"break-even\"\nboot_failure_cost_usd = 5000"),
             "samples are kept",
         ),
         (with(ENFORCED, "node_local_data", "\"gate\""), "the cluster has none"),
@@ -387,7 +387,7 @@ fn metrics_alone_are_evidence_only_in_writing() {
          [{ kind = \"simulated\", idle_below_percent = 5, window = \"20m\" }]",
     );
     let settings = good(&written);
-    assert_eq!(settings.clusters[0].policy.witness, WitnessKind::MetricsOnly);
+    assert_eq!(settings.clusters[0].policy.evidence_source, EvidenceSource::MetricsOnly);
     assert_eq!(settings.clusters[0].scheduler, SchedulerSettings::None);
     assert!(group(&settings).utilization.is_some());
 }
@@ -693,9 +693,9 @@ fn no_text_makes_the_parser_panic() {
 #[test]
 fn a_request_may_take_more_than_the_api_takes_ids_only_where_the_group_goes_by_its_count() {
     let large = with(&with(SMALL, "size", "500"), "max_delete_per_hour", "400");
-    let large = large + "max_delete_per_batch = 400\n";
+    let large = large + "max_delete_per_request = 400\n";
     assert!(bad(&large).contains("a request names at most 99 nodes"));
     let settings = good(&(large + "group_calls = \"whole-group\"\n"));
-    assert_eq!(group(&settings).budgets.per_batch, NodeCount(400));
+    assert_eq!(group(&settings).budgets.per_request, NodeCount(400));
     assert_eq!(group(&settings).group_calls, GroupCalls::WholeGroup);
 }

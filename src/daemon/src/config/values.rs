@@ -12,7 +12,7 @@ use serde_json::json;
 use trimtab_core::ids::{ClusterName, GroupName, InstanceId, ParseIdError, PartitionName};
 use trimtab_core::join::NodeNaming;
 use trimtab_core::policy::{
-    Amount, Capacity, Factor, GroupCalls, NodeLocalData, Prefer, TimerChoice, WitnessKind,
+    Amount, Capacity, EvidenceSource, Factor, GroupCalls, NodeLocalData, Prefer, TimerChoice,
 };
 use trimtab_core::units::{NodeCount, Share, Span, Usd, UsdPerHour};
 
@@ -28,7 +28,7 @@ use super::suggest;
 /// No duration of this program is longer; it keeps sums far from overflow.
 const LONGEST_DAYS: i64 = 366;
 
-/// More dollars than any wake costs.
+/// More dollars than any boot costs.
 const MOST_DOLLARS: f64 = 1_000_000.0;
 
 /// Milliseconds of each unit, largest first.
@@ -536,7 +536,7 @@ words! {
     RegainWord { "plentiful" => Self::Plentiful, "scarce" => Self::Scarce, }
     NodeLocalData { "disposable" => Self::Disposable, "gate" => Self::Gate, }
     Prefer { "oldest" => Self::Oldest, "newest" => Self::Newest, }
-    WitnessKind { "scheduler" => Self::Scheduler, "metrics-only" => Self::MetricsOnly, }
+    EvidenceSource { "scheduler" => Self::Scheduler, "metrics-only" => Self::MetricsOnly, }
     SchedulerKind {
         "slurm" => Self::Slurm,
         "simulated" => Self::Simulated,

@@ -8,13 +8,13 @@
 //! for each other. A yes is an action's: who has passed the gate is not asked
 //! again, and new nodes are a new question. A question of which any node is no
 //! longer on its way out is withdrawn, and the others are asked about anew: what a
-//! program does on a node must not go on when that is handed back.
+//! program does on a node must not go on when that is released.
 //!
 //! The gate may take long, so it comes first and its yes holds for the action's
 //! life. What the check saw may change at any time, so its yes holds only while a
 //! reading is fresh ([`trimtab_core::policy::Timing::fresh_for`]).
 //!
-//! Nothing of this is in the ledger: a start takes back what was being asked about.
+//! Nothing of this is in the ledger: a start releases what was being asked about.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,14 +22,14 @@ use std::sync::Arc;
 use trimtab_core::action::{ActionState, EventKind, ReleaseReason};
 use trimtab_core::audit::{self, Offer};
 use trimtab_core::history::{History, OpenAction};
-use trimtab_core::ids::{ActionId, BatchId, GroupName, InstanceId};
+use trimtab_core::ids::{ActionId, GroupName, InstanceId, RequestId};
 use trimtab_core::policy::NodeLocalData;
 use trimtab_core::snapshot::Snapshot;
 use trimtab_core::units::{Span, Time};
 
 use super::Driver;
-use crate::ports::{Gate, Inquiry, Question, QuestionedNode, Standing};
-use crate::steps::Happening;
+use crate::ports::{Gate, Inquiry, InquiryState, Question, QuestionedNode};
+use crate::steps::NodeEvent;
 
 /// Who is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -91,29 +91,27 @@ impl Inquiries {
     /// Takes in what was answered.
     pub(super) fn collect(&mut self) {
         let Self { open, passed, vetoed } = self;
-        open.retain(|(whom, _), Open { asked_at, inquiry, nodes, due: _ }| {
-            match inquiry.standing() {
-                Standing::Open => true,
-                Standing::Answered { at, vetoes } => {
-                    for (node, action) in nodes {
-                        match vetoes.get(node) {
-                            None => {
-                                let yes = Passed { asked_at: *asked_at, answered_at: at };
-                                passed.insert((*whom, *action), yes);
-                            }
-                            Some(why) => {
-                                vetoed.insert(*action, format!("{}: {why}", whom.name()).into());
-                            }
+        open.retain(|(whom, _), Open { asked_at, inquiry, nodes, due: _ }| match inquiry.state() {
+            InquiryState::Open => true,
+            InquiryState::Answered { at, vetoes } => {
+                for (node, action) in nodes {
+                    match vetoes.get(node) {
+                        None => {
+                            let yes = Passed { asked_at: *asked_at, answered_at: at };
+                            passed.insert((*whom, *action), yes);
+                        }
+                        Some(why) => {
+                            vetoed.insert(*action, format!("{}: {why}", whom.name()).into());
                         }
                     }
-                    false
                 }
+                false
             }
         });
     }
 
     /// Every no that was said of a node that is still on its way out.
-    pub(super) fn vetoes(&self, history: &History) -> Vec<Happening> {
+    pub(super) fn vetoes(&self, history: &History) -> Vec<NodeEvent> {
         let veto = |(node, action): (&InstanceId, &OpenAction)| {
             let why = ReleaseReason::Vetoed(Arc::clone(self.vetoed.get(&action.id)?));
             Some((*node, EventKind::Veto(why)))
@@ -133,7 +131,7 @@ impl Inquiries {
             let over = open.nodes.iter().find(|asked| !is_settled(*asked));
             if let Some((node, _)) = over {
                 let (whom, nodes) = (whom.name(), open.nodes.len());
-                tracing::info!(%group, %node, nodes, "the {whom} is ended: a node is handed back");
+                tracing::info!(%group, %node, nodes, "the {whom} is ended: a node is released");
             }
             over.is_none()
         });
@@ -212,11 +210,11 @@ impl Driver {
         };
         let (policy, history, now) = (&self.policy, &self.history, self.ports.clock.now());
         let offer =
-            Offer { id: BatchId(0), group, gated: &is_next, snapshot, policy, history, now };
+            Offer { id: RequestId(0), group, gated: &is_next, snapshot, policy, history, now };
         let nodes = match audit::group_trial(&offer) {
             // Whoever is picked of a whole group: it is asked about all of it.
             Ok((nodes, _)) => nodes,
-            Err(_) => match audit::clear(offer).batch {
+            Err(_) => match audit::clear(offer).request {
                 Some(trial) => trial.nodes().to_vec(),
                 None => vec![],
             },

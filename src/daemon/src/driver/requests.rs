@@ -8,7 +8,7 @@ use std::sync::Arc;
 use trimtab_core::action::ActionState;
 use trimtab_core::audit::{self, Cleared, Offer, Recount};
 use trimtab_core::history::OpenAction;
-use trimtab_core::ids::{BatchId, GroupName};
+use trimtab_core::ids::{GroupName, RequestId};
 use trimtab_core::policy::GroupCalls;
 use trimtab_core::snapshot::Snapshot;
 use trimtab_core::units::Time;
@@ -51,20 +51,20 @@ impl Driver {
         self.inquire(group, snapshot);
         let recount = self.recount(group, snapshot).await;
         // The last look at the switches: nothing but the commit lies between
-        // it and the call. What was settled is taken back at the next tick.
+        // it and the call. What was settled is released at the next tick.
         self.history.stop = self.stop().or(self.history.stop.take());
         let now = self.ports.clock.now();
         // Ids are used up by requests only.
-        if self.clear(BatchId(0), group, snapshot, recount.as_ref(), now).is_none() {
+        if self.clear(RequestId(0), group, snapshot, recount.as_ref(), now).is_none() {
             return Ok(None);
         }
-        let id = self.ledger.reserve_batch()?;
-        let Some(batch) = self.clear(id, group, snapshot, recount.as_ref(), now) else {
+        let id = self.ledger.reserve_request()?;
+        let Some(request) = self.clear(id, group, snapshot, recount.as_ref(), now) else {
             return Ok(None);
         };
         let Some(writers) = &self.ports.writers else { return Ok(None) };
         let writer = Arc::clone(&writers.cluster);
-        let Some(committed) = executor::commit(&*self.ledger, &mut self.history, &batch, now)?
+        let Some(committed) = executor::commit(&*self.ledger, &mut self.history, &request, now)?
         else {
             return Ok(None);
         };
@@ -74,11 +74,11 @@ impl Driver {
         executor::record(&*self.ledger, &mut self.history, &sent, now)?;
         self.report_refusal(&sent, snapshot, had_accepted, now);
         if let (DeleteOutcome::Refused { cause: Refusal::Unknown, .. }, Cleared::Group(_)) =
-            (&sent.outcome, &sent.batch)
+            (&sent.outcome, &sent.request)
             && let Some(policy) = self.policy.groups.get_mut(group)
         {
             // What cannot be sent back, or is refused as it is, will be so the next time: by
-            // ids the group can still go. A person was told; a new start tries again.
+            // ids the group can still go. An operator was told; a new start tries again.
             policy.group_calls = GroupCalls::Never;
         }
         Ok(Some(sent))
@@ -94,7 +94,7 @@ impl Driver {
         }
         let begun_at = self.ports.clock.now();
         let gated = |action: &OpenAction| self.has_passed(action, snapshot);
-        let (id, policy, history, now) = (BatchId(0), &self.policy, &self.history, begun_at);
+        let (id, policy, history, now) = (RequestId(0), &self.policy, &self.history, begun_at);
         let trial = Offer { id, group, gated: &gated, snapshot, policy, history, now };
         audit::group_trial(&trial).ok()?;
         match self.ports.cluster.recount(&self.policy.cluster).await {
@@ -109,7 +109,7 @@ impl Driver {
     /// A call for the whole group if that is wanted and clear, else one by ids.
     fn clear(
         &self,
-        id: BatchId,
+        id: RequestId,
         group: &GroupName,
         snapshot: &Snapshot,
         recount: Option<&Recount>,
@@ -121,20 +121,20 @@ impl Driver {
         let whole = recount.and_then(|recount| audit::clear_group(offer, recount).ok());
         match whole {
             Some(group) => Some(group.into()),
-            None => audit::clear(offer).batch.map(Cleared::from),
+            None => audit::clear(offer).request.map(Cleared::from),
         }
     }
 
-    /// Tells a person of a refusal that only a person can do something about,
+    /// Tells an operator of a refusal that only an operator can do something about,
     /// and of a cluster that was probably never patched.
     fn report_refusal(&self, sent: &Sent, snapshot: &Snapshot, had_accepted: bool, now: Time) {
-        let batch = sent.batch.id();
-        let refuses_every_id = match (&sent.outcome, &sent.batch) {
+        let request = sent.request.id();
+        let refuses_every_id = match (&sent.outcome, &sent.request) {
             (DeleteOutcome::Refused { cause, .. }, of) => {
                 if let Some(backoff) = self.history.backoff.clone()
-                    && cause.wants_a_person()
+                    && cause.wants_an_operator()
                 {
-                    self.notify(now, &Notification::Refused { batch, backoff });
+                    self.notify(now, &Notification::Refused { request, backoff });
                 }
                 // A count names no id, and other causes have nothing to do with them.
                 *cause == Refusal::Unknown && matches!(of, Cleared::Batch(_))
@@ -150,7 +150,7 @@ impl Driver {
             && !had_accepted
             && let Some(created) = created.filter(|created| *created < DELETES_BY_ID_SINCE)
         {
-            self.notify(now, &Notification::ProbablyNeverPatched { batch, created });
+            self.notify(now, &Notification::ProbablyNeverPatched { request, created });
         }
     }
 }

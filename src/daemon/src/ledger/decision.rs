@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use trimtab_core::action::ActionState;
 use trimtab_core::audit::Cleared;
 use trimtab_core::history::{Charge, OpenAction};
-use trimtab_core::ids::{BatchId, ClusterName, GroupName, InstanceId, NodeName};
+use trimtab_core::ids::{ClusterName, GroupName, InstanceId, NodeName, RequestId};
 use trimtab_core::plan::{KeepReason, NodeVerdict, Verdict};
 use trimtab_core::units::Time;
 
@@ -15,7 +15,7 @@ use super::fault::Fault;
 use super::memory::{ClusterMemory, CurrentFigures, CurrentVerdict};
 use super::observation::write_freeze;
 use super::stored::{self, StoredOutcome, int};
-use crate::ports::{Decision, DeleteOutcome, Request, Transition};
+use crate::ports::{Decision, DeleteOutcome, RequestRecord, Transition};
 
 /// What was written, to be remembered after the commit.
 pub(super) struct Decided {
@@ -271,16 +271,16 @@ pub(super) fn write_transitions(
 pub(super) fn write_request(
     tx: &Transaction<'_>,
     transitions: &[Transition],
-    request: &Request<'_>,
+    record: &RequestRecord<'_>,
 ) -> Result<(), Fault> {
-    let batch: &Cleared = request.batch;
-    let group = stored::group_row(tx, batch.cluster(), batch.group())?;
-    let id = int(batch.id().0)?;
-    let charged = request.charges.iter().map(|charge| charge.at);
+    let request: &Cleared = record.request;
+    let group = stored::group_row(tx, request.cluster(), request.group())?;
+    let id = int(request.id().0)?;
+    let charged = record.charges.iter().map(|charge| charge.at);
     let stepped = transitions.iter().map(|step| step.event.at);
-    let at = charged.chain(stepped).max().unwrap_or(batch.look_begun_at());
+    let at = charged.chain(stepped).max().unwrap_or(request.look_begun_at());
     tx.prepare_cached(
-        "INSERT INTO request (batch, instance_group, at, nodes, look_begun_at, expires_at,
+        "INSERT INTO request (request, instance_group, at, nodes, look_begun_at, expires_at,
              count_after)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     )?
@@ -288,15 +288,15 @@ pub(super) fn write_request(
         id,
         group,
         at.0,
-        stored::json(&batch.nodes())?,
-        batch.look_begun_at().0,
-        batch.expires_at().0,
-        batch.count_after().map(|count| count.0),
+        stored::json(&request.nodes())?,
+        request.look_begun_at().0,
+        request.expires_at().0,
+        request.count_after().map(|count| count.0),
     ])?;
-    for Charge { at, group, action } in request.charges {
-        let group = stored::group_row(tx, batch.cluster(), group)?;
+    for Charge { at, group, action } in record.charges {
+        let group = stored::group_row(tx, request.cluster(), group)?;
         tx.prepare_cached(
-            "INSERT INTO charge (action, instance_group, at, batch) VALUES (?1, ?2, ?3, ?4)
+            "INSERT INTO charge (action, instance_group, at, request) VALUES (?1, ?2, ?3, ?4)
              ON CONFLICT (action) DO NOTHING",
         )?
         .execute(params![int(action.0)?, group, at.0, id])?;
@@ -308,29 +308,31 @@ pub(super) fn write_request(
 /// nothing, so that a caller may repeat it; another one is refused.
 pub(super) fn write_outcome(
     tx: &Transaction<'_>,
-    batch: BatchId,
+    request: RequestId,
     at: Time,
     outcome: &DeleteOutcome,
 ) -> Result<Written, Fault> {
-    let id = int(batch.0)?;
+    let id = int(request.0)?;
     let outcome = stored::json(&StoredOutcome(outcome.clone()))?;
     let changed = tx
         .prepare_cached(
             "UPDATE request SET outcome = ?1, outcome_at = ?2
-             WHERE batch = ?3 AND outcome IS NULL",
+             WHERE request = ?3 AND outcome IS NULL",
         )?
         .execute(params![outcome, at.0, id])?;
     if changed == 1 {
         return Ok(Written::Now);
     }
     let before: Option<String> = tx
-        .prepare_cached("SELECT outcome FROM request WHERE batch = ?1")?
+        .prepare_cached("SELECT outcome FROM request WHERE request = ?1")?
         .query_row([id], |row| row.get(0))
         .optional()?;
     match before {
-        None => Err(Fault::Refused(format!("there is no request {batch}"))),
+        None => Err(Fault::Refused(format!("there is no request {request}"))),
         Some(before) if before == outcome => Ok(Written::Before),
-        Some(before) => Err(Fault::Refused(format!("request {batch} has ended already: {before}"))),
+        Some(before) => {
+            Err(Fault::Refused(format!("request {request} has ended already: {before}")))
+        }
     }
 }
 
@@ -348,7 +350,7 @@ fn ended_at(state: &ActionState) -> Option<Time> {
     match state {
         ActionState::Ended { at, .. } => Some(*at),
         ActionState::Marked { .. }
-        | ActionState::Fencing { .. }
+        | ActionState::Cordoning { .. }
         | ActionState::Settling { .. }
         | ActionState::Asking { .. }
         | ActionState::Asked { .. }
@@ -363,7 +365,7 @@ pub(super) fn reserve(conn: &Connection, counter: Counter, count: u32) -> Result
             "UPDATE meta SET next_action = next_action + ?1 RETURNING next_action - ?1"
         }
         Counter::Batches => {
-            "UPDATE meta SET next_batch = next_batch + ?1 RETURNING next_batch - ?1"
+            "UPDATE meta SET next_request = next_request + ?1 RETURNING next_request - ?1"
         }
     };
     let first: i64 = conn.prepare_cached(sql)?.query_row([count], |row| row.get(0))?;
@@ -372,7 +374,7 @@ pub(super) fn reserve(conn: &Connection, counter: Counter, count: u32) -> Result
         row: "1".to_owned(),
         column: match counter {
             Counter::Actions => "next_action",
-            Counter::Batches => "next_batch",
+            Counter::Batches => "next_request",
         },
         why: format!("{first} is no id"),
     })

@@ -33,7 +33,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{OpenFlags, OptionalExtension, params};
 use trimtab_core::history::History;
-use trimtab_core::ids::{ActionId, BatchId, ClusterName, InstanceId, LedgerId, TickId};
+use trimtab_core::ids::{ActionId, ClusterName, InstanceId, LedgerId, RequestId, TickId};
 use trimtab_core::units::{NodeCount, Span, Time};
 
 pub use self::open::{Durability, OpenError};
@@ -47,8 +47,8 @@ use self::decision::{Counter, Written};
 use self::memory::Memory;
 use self::open::{Database, IdSource};
 use crate::ports::{
-    Decision, DeleteOutcome, Lease, Ledger, LedgerError, Observation, ReadError, Request, Switch,
-    Transition,
+    Decision, DeleteOutcome, Lease, Ledger, LedgerError, Observation, ReadError, RequestRecord,
+    Switch, Transition,
 };
 
 /// The lease of a machine on which the ledger's lock decides who acts.
@@ -189,9 +189,9 @@ impl Ledger for SqliteLedger {
         self.db.write("reserving ids of actions", |tx| reserve(tx)).map(ActionId)
     }
 
-    fn reserve_batch(&self) -> Result<BatchId, LedgerError> {
+    fn reserve_request(&self) -> Result<RequestId, LedgerError> {
         let reserve = |conn: &_| decision::reserve(conn, Counter::Batches, 1);
-        self.db.write("reserving the id of a request", |tx| reserve(tx)).map(BatchId)
+        self.db.write("reserving the id of a request", |tx| reserve(tx)).map(RequestId)
     }
 
     fn record_observation(&self, observation: &Observation<'_>) -> Result<TickId, LedgerError> {
@@ -225,12 +225,12 @@ impl Ledger for SqliteLedger {
         &self,
         _cluster: &ClusterName,
         transitions: &[Transition],
-        request: Option<Request<'_>>,
+        record: Option<RequestRecord<'_>>,
     ) -> Result<(), LedgerError> {
         self.db.write("writing steps of actions", |tx| {
             decision::write_transitions(tx, transitions)?;
-            match &request {
-                Some(request) => decision::write_request(tx, transitions, request),
+            match &record {
+                Some(record) => decision::write_request(tx, transitions, record),
                 None => Ok(()),
             }
         })
@@ -238,13 +238,13 @@ impl Ledger for SqliteLedger {
 
     fn record_outcome(
         &self,
-        batch: BatchId,
+        request: RequestId,
         at: Time,
         outcome: &DeleteOutcome,
         transitions: &[Transition],
     ) -> Result<(), LedgerError> {
         self.db.write("writing how a request ended", |tx| {
-            match decision::write_outcome(tx, batch, at, outcome)? {
+            match decision::write_outcome(tx, request, at, outcome)? {
                 Written::Now => decision::write_transitions(tx, transitions),
                 Written::Before => Ok(()),
             }

@@ -1,4 +1,4 @@
-//! What a person may write beside a running daemon: the switch, and the end of
+//! What an operator may write beside a running daemon: the switch, and the end of
 //! a freeze. Everything else is the daemon's alone.
 
 use std::sync::Arc;

@@ -8,7 +8,7 @@ use rusqlite::{Connection, params};
 use trimtab_core::action::{ActionState, Event};
 use trimtab_core::history::{Freeze, OpenAction};
 use trimtab_core::ids::{
-    BatchId, ClusterName, GroupName, InstanceId, LedgerId, NodeName, ParseIdError, TickId,
+    ClusterName, GroupName, InstanceId, LedgerId, NodeName, ParseIdError, RequestId, TickId,
 };
 use trimtab_core::plan::{GroupFigures, Verdict};
 use trimtab_core::rule::SampleRun;
@@ -27,7 +27,7 @@ pub struct LedgerReader {
     id: LedgerId,
 }
 
-/// A node as a person names it.
+/// A node as an operator names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NodeQuery {
     /// By its instance id.
@@ -78,7 +78,7 @@ pub struct ActionEvent {
 #[derive(Debug, Clone, PartialEq)]
 pub struct RequestRow {
     /// Its id.
-    pub batch: BatchId,
+    pub request: RequestId,
     /// When it was written, just before it was sent.
     pub at: Time,
     /// All nodes it named; for a call for a whole group, all of its nodes.
@@ -110,7 +110,7 @@ pub struct Explanation {
     pub figures: Option<FiguresSpan>,
     /// Its actions, newest first.
     pub actions: Vec<HistoryRow>,
-    /// Until when it is left alone after it was handed back; may lie in the past.
+    /// Until when it is left alone after it was released; may lie in the past.
     pub cooldown: Option<Time>,
 }
 
@@ -516,29 +516,29 @@ fn complete(conn: &Connection, mut row: HistoryRow) -> Result<HistoryRow, Fault>
     let charge = stored::first_row(
         conn,
         "charge",
-        "SELECT action, at, batch FROM charge WHERE action = ?1",
+        "SELECT action, at, request FROM charge WHERE action = ?1",
         [action],
-        |cells| Ok((cells.time("at")?, cells.cell::<i64>("batch")?)),
+        |cells| Ok((cells.time("at")?, cells.cell::<i64>("request")?)),
     )?;
     row.charged_at = charge.map(|(charged_at, _)| charged_at);
     // A node of a call for a whole group need not be charged itself.
     let asked = || row.events.iter().rev().find_map(|event| request_of(&event.state));
-    let batch = match charge {
-        Some((_, batch)) => batch,
+    let request = match charge {
+        Some((_, request)) => request,
         None => match asked() {
-            Some(batch) => stored::int(batch.0)?,
+            Some(request) => stored::int(request.0)?,
             None => return Ok(row),
         },
     };
     row.request = stored::first_row(
         conn,
         "request",
-        "SELECT * FROM request WHERE batch = ?1",
-        [batch],
+        "SELECT * FROM request WHERE request = ?1",
+        [request],
         |cells| {
             let outcome: Option<StoredOutcome> = cells.maybe_json("outcome")?;
             Ok(RequestRow {
-                batch: BatchId(cells.whole("batch")?),
+                request: RequestId(cells.whole("request")?),
                 at: cells.time("at")?,
                 nodes: cells.json("nodes")?,
                 count_after: cells.maybe_count("count_after")?,
@@ -553,11 +553,11 @@ fn complete(conn: &Connection, mut row: HistoryRow) -> Result<HistoryRow, Fault>
 }
 
 /// The request that an action in this state is, or was, part of.
-fn request_of(state: &ActionState) -> Option<BatchId> {
+fn request_of(state: &ActionState) -> Option<RequestId> {
     match state {
-        ActionState::Asking { batch, .. } | ActionState::Asked { batch, .. } => Some(*batch),
+        ActionState::Asking { request, .. } | ActionState::Asked { request, .. } => Some(*request),
         ActionState::Marked { .. }
-        | ActionState::Fencing { .. }
+        | ActionState::Cordoning { .. }
         | ActionState::Settling { .. }
         | ActionState::Releasing { .. }
         | ActionState::Ended { .. } => None,

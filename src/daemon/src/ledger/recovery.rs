@@ -10,7 +10,7 @@ use rusqlite::Connection;
 use rusqlite::params;
 use trimtab_core::backoff::{self, Backoff, Refused};
 use trimtab_core::history::{Charge, Freeze, GONE_EXPLAINS, Gone, History, OpenAction};
-use trimtab_core::ids::{ActionId, BatchId, ClusterName};
+use trimtab_core::ids::{ActionId, ClusterName, RequestId};
 use trimtab_core::rule::learned::Learner;
 use trimtab_core::rule::{GroupState, Sample};
 use trimtab_core::units::{Span, Time};
@@ -64,7 +64,7 @@ pub(super) fn load(
         |cells| Ok(Freeze { at: cells.time("at")?, why: cells.json("why")? }),
     )?;
     history.gone = gone(conn, cluster, now)?;
-    // What was watched before a person ended a freeze is what caused it.
+    // What was watched before an operator ended a freeze is what caused it.
     let cleared: Option<i64> = conn.query_row(
         "SELECT max(cleared_at) FROM freeze WHERE cluster = ?1",
         [cluster.as_str()],
@@ -210,14 +210,14 @@ fn refusals(conn: &Connection, cluster: &ClusterName) -> Result<(Option<Backoff>
     let newest_first = stored::rows(
         conn,
         "request",
-        "SELECT r.batch, r.outcome, r.outcome_at
+        "SELECT r.request, r.outcome, r.outcome_at
          FROM request r JOIN instance_group g ON g.id = r.instance_group
          WHERE g.cluster = ?1 AND r.outcome IS NOT NULL
-         ORDER BY r.batch DESC LIMIT ?2",
+         ORDER BY r.request DESC LIMIT ?2",
         params![cluster.as_str(), REFUSALS_COUNT],
         |cells| {
             let StoredOutcome(outcome) = cells.json("outcome")?;
-            Ok((BatchId(cells.whole("batch")?), outcome, cells.time("outcome_at")?))
+            Ok((RequestId(cells.whole("request")?), outcome, cells.time("outcome_at")?))
         },
     )?;
     let accepted = |outcome: &DeleteOutcome| match outcome {
@@ -227,10 +227,10 @@ fn refusals(conn: &Connection, cluster: &ClusterName) -> Result<(Option<Backoff>
     let since = newest_first.iter().position(|(_, outcome, _)| accepted(outcome));
     let in_a_row = &newest_first[..since.unwrap_or(newest_first.len())];
     let mut backoff = None;
-    for (batch, outcome, at) in in_a_row.iter().rev() {
+    for (request, outcome, at) in in_a_row.iter().rev() {
         if let DeleteOutcome::Refused { cause, why } = outcome {
-            let (batch, at, cause, why) = (*batch, *at, *cause, Arc::clone(why));
-            backoff = backoff::after(backoff, &Refused { batch, at, cause, why }, cluster);
+            let (request, at, cause, why) = (*request, *at, *cause, Arc::clone(why));
+            backoff = backoff::after(backoff, &Refused { request, at, cause, why }, cluster);
         }
     }
     Ok((backoff, since.is_some()))

@@ -49,7 +49,7 @@ CREATE TABLE meta (
     ledger      TEXT    NOT NULL,
     made_at     INTEGER NOT NULL,
     next_action INTEGER NOT NULL,
-    next_batch  INTEGER NOT NULL
+    next_request  INTEGER NOT NULL
 ) STRICT;
 
 CREATE TABLE instance_group (
@@ -176,7 +176,7 @@ CREATE TRIGGER action_event_is_kept BEFORE DELETE ON action_event
 
 -- Delete requests: written before the call, the outcome once after it.
 CREATE TABLE request (
-    batch          INTEGER PRIMARY KEY,
+    request          INTEGER PRIMARY KEY,
     instance_group INTEGER NOT NULL REFERENCES instance_group (id),
     at             INTEGER NOT NULL,
     nodes          TEXT    NOT NULL,
@@ -195,7 +195,7 @@ CREATE TABLE charge (
     action         INTEGER PRIMARY KEY REFERENCES action (id),
     instance_group INTEGER NOT NULL REFERENCES instance_group (id),
     at             INTEGER NOT NULL,
-    batch          INTEGER NOT NULL REFERENCES request (batch)
+    request          INTEGER NOT NULL REFERENCES request (request)
 ) STRICT;
 CREATE INDEX charge_at ON charge (at);
 CREATE TRIGGER charge_is_final BEFORE UPDATE ON charge
@@ -210,7 +210,7 @@ CREATE TABLE cooldown (
     PRIMARY KEY (cluster, node)
 ) STRICT, WITHOUT ROWID;
 
--- Freezes that only a person ends.
+-- Freezes that only an operator ends.
 CREATE TABLE freeze (
     id         INTEGER PRIMARY KEY,
     cluster    TEXT    NOT NULL,
@@ -259,7 +259,7 @@ pub(super) fn migrate(
     if found == 0 {
         let id = id(&tx)?;
         tx.execute(
-            "INSERT INTO meta (one, ledger, made_at, next_action, next_batch)
+            "INSERT INTO meta (one, ledger, made_at, next_action, next_request)
              VALUES (1, ?1, ?2, 1, 1)",
             params![id.as_str(), now.0],
         )?;

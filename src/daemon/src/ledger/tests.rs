@@ -4,21 +4,21 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 use tempfile::TempDir;
 use trimtab_core::action::{
-    ActionState, Answer, Call, End, Event, EventKind, ReleaseReason, Terms,
+    ActionState, Answer, End, Event, EventKind, ReleaseReason, RequestScope, Terms,
 };
 use trimtab_core::audit;
 use trimtab_core::history::{Charge, Freeze, FreezeReason, Gone, History, MassTurn, OpenAction};
-use trimtab_core::ids::{BatchId, GroupName};
+use trimtab_core::ids::{GroupName, RequestId};
 use trimtab_core::plan::{Bound, Evidence, GroupFigures, KeepReason, NodeVerdict, Usage, Verdict};
 use trimtab_core::policy::{
-    Amount, Budgets, Capacity, ClusterPolicy, Factor, GroupCalls, GroupPolicy, MassChangeLimit,
-    NodeLocalData, Prefer, Regain, TimerChoice, Timing, WitnessKind,
+    Amount, Budgets, Capacity, ClusterPolicy, EvidenceSource, Factor, GroupCalls, GroupPolicy,
+    MassChangeLimit, NodeLocalData, Prefer, Regain, TimerChoice, Timing,
 };
-use trimtab_core::rule::{Class, Counts, GroupState, Member, Sample, WakeCost};
+use trimtab_core::rule::{BootCost, Class, Counts, GroupState, Member, Sample};
 use trimtab_core::snapshot::{
-    Claim, ClusterState, ClusterStatus, Condition, FenceSight, GroupDescription, GroupView,
-    Identity, InstanceStatus, Listing, NodeCapacity, NodeView, Provisioning, Role, SchedulerSight,
-    Snapshot, Witness, WorkloadSource,
+    Claim, ClusterState, ClusterStatus, Condition, CordonStatus, GroupDescription, GroupView,
+    Identity, InstanceStatus, Listing, NodeCapacity, NodeView, Provisioning, Reading, Role,
+    SchedulerStatus, Snapshot, WorkloadSource,
 };
 use trimtab_core::units::{MilliGpus, Share, Usd, UsdPerHour};
 
@@ -153,16 +153,16 @@ fn figures(marks: u32) -> BTreeMap<GroupName, GroupFigures> {
         counts: Some(counts(3, 1)),
         covered_since: Some(START),
         tau: Some(Span::mins(20)),
-        cost: Some(WakeCost {
+        cost: Some(BootCost {
             price: UsdPerHour(3_060_000),
-            wake: Usd(1_020_000),
+            boot_cost: Usd(1_020_000),
             break_even: Span::mins(20),
         }),
         surplus: Some(NodeCount(2)),
         upcoming: NodeCount::ZERO,
         waiting: vec![],
         waiting_jobs: 0,
-        spares: NodeCount(1),
+        headroom: NodeCount(1),
         floor: NodeCount(1),
         candidates: NodeCount(3),
         marks: NodeCount(marks),
@@ -192,7 +192,7 @@ fn action(id: ActionId, number: u128, at: Time) -> OpenAction {
             surplus: NodeCount(2),
             tau: Span::mins(20),
             price: UsdPerHour(3_060_000),
-            wake: Usd(1_020_000),
+            boot_cost: Usd(1_020_000),
             remainder: None,
         },
         policy: "cafe".parse().unwrap(),
@@ -223,7 +223,7 @@ fn policy() -> ClusterPolicy {
         keep_windows: vec![],
         lookahead: Span::mins(1),
         budgets: Budgets {
-            per_batch: NodeCount(99),
+            per_request: NodeCount(99),
             per_hour: NodeCount(99),
             per_day: NodeCount(99),
             leaving: Share::ALL,
@@ -234,7 +234,7 @@ fn policy() -> ClusterPolicy {
         boot: Some(Span::mins(10)),
         billed_after_delete: Span::ZERO,
         delay_value: Factor::ONE,
-        wake_failure_cost: Usd::ZERO,
+        boot_failure_cost: Usd::ZERO,
         timer: TimerChoice::BreakEven,
         queue_lookahead: Span::mins(10),
         min_age: Span::ZERO,
@@ -250,7 +250,7 @@ fn policy() -> ClusterPolicy {
     };
     ClusterPolicy {
         cluster: cluster(),
-        witness: WitnessKind::Scheduler,
+        evidence_source: EvidenceSource::Scheduler,
         groups: BTreeMap::from([(group(), group_policy)]),
         min_nodes: NodeCount::ZERO,
         mass_change: MassChangeLimit { nodes: NodeCount(99), share: Share::ALL },
@@ -261,13 +261,13 @@ fn policy() -> ClusterPolicy {
 }
 
 /// A cleared request for these actions, made the only way there is.
-fn cleared(id: BatchId, actions: &[OpenAction], now: Time) -> audit::Cleared {
-    offered(id, actions, now, &policy(), |offer| audit::clear(offer).batch.unwrap().into())
+fn cleared(id: RequestId, actions: &[OpenAction], now: Time) -> audit::Cleared {
+    offered(id, actions, now, &policy(), |offer| audit::clear(offer).request.unwrap().into())
 }
 
 /// Offers these actions, settled, to the audit.
 fn offered<T>(
-    id: BatchId,
+    id: RequestId,
     actions: &[OpenAction],
     now: Time,
     policy: &ClusterPolicy,
@@ -283,15 +283,15 @@ fn offered<T>(
         health: 100,
         protected: false,
         capacity: NodeCapacity::NotShown,
-        scheduler: Witness::Fresh {
+        scheduler: Reading::Fresh {
             at: now,
-            value: SchedulerSight {
+            value: SchedulerStatus {
                 condition: Condition::Up,
                 claims: vec![],
-                fence: FenceSight::Ours { actions: action.id.into() },
+                cordon: CordonStatus::Ours { actions: action.id.into() },
             },
         },
-        activity: Witness::Absent,
+        activity: Reading::Absent,
         described_running: false,
     });
     let view = GroupView {
@@ -321,7 +321,7 @@ fn offered<T>(
         listing: Listing::Complete,
         workload: WorkloadSource::Complete,
         groups: BTreeMap::from([(group(), view)]),
-        fences: vec![],
+        cordons: vec![],
         refuses_large_jobs: false,
     };
     let settled = actions.iter().map(|action| {
@@ -342,32 +342,37 @@ fn offered<T>(
 }
 
 /// Writes the request and the charges of these actions.
-fn ask(ledger: &SqliteLedger, actions: &[OpenAction], at: Time) -> Result<BatchId, LedgerError> {
-    let batch = ledger.reserve_batch().unwrap();
-    let request = cleared(batch, actions, at);
+fn ask(ledger: &SqliteLedger, actions: &[OpenAction], at: Time) -> Result<RequestId, LedgerError> {
+    let request = ledger.reserve_request().unwrap();
+    let record = cleared(request, actions, at);
     let charges: Vec<Charge> =
         actions.iter().map(|a| Charge { at, group: group(), action: a.id }).collect();
-    let kind = EventKind::Cleared { batch, look_begun_at: at, call: Call::Named };
-    let asking = ActionState::Asking { batch, at, call: Call::Named };
+    let kind = EventKind::Cleared { request, look_begun_at: at, scope: RequestScope::Named };
+    let asking = ActionState::Asking { request, at, scope: RequestScope::Named };
     let steps: Vec<Transition> =
         actions.iter().map(|a| step(a, at, kind.clone(), asking.clone())).collect();
-    let request = Request { batch: &request, charges: &charges };
-    ledger.record_transitions(&cluster(), &steps, Some(request))?;
-    Ok(batch)
+    let record = RequestRecord { request: &record, charges: &charges };
+    ledger.record_transitions(&cluster(), &steps, Some(record))?;
+    Ok(request)
 }
 
-fn answer(ledger: &SqliteLedger, action: &OpenAction, batch: BatchId, at: Time) -> DeleteOutcome {
+fn answer(
+    ledger: &SqliteLedger,
+    action: &OpenAction,
+    request: RequestId,
+    at: Time,
+) -> DeleteOutcome {
     let outcome = DeleteOutcome::Answered { accepted: vec![action.node], failed: vec![] };
     let asked = ActionState::Asked {
-        batch,
+        request,
         at,
         answer: Answer::Accepted,
         absent_since: None,
         running_since: None,
-        call: Call::Named,
+        scope: RequestScope::Named,
     };
     let steps = [step(action, at, EventKind::Answered(Answer::Accepted), asked)];
-    ledger.record_outcome(batch, at, &outcome, &steps).unwrap();
+    ledger.record_outcome(request, at, &outcome, &steps).unwrap();
     outcome
 }
 
@@ -504,8 +509,8 @@ fn everything_is_known_again_after_the_file_was_opened_anew() {
     let mut world = World::new(6);
     let opened = mark(&ledger, &mut world, &[0, 1, 2]);
     let at = world.at;
-    let batch = ask(&ledger, &opened[..1], at).unwrap();
-    answer(&ledger, &opened[0], batch, at + Span::secs(1));
+    let request = ask(&ledger, &opened[..1], at).unwrap();
+    answer(&ledger, &opened[0], request, at + Span::secs(1));
     end(&ledger, &opened[0], End::Gone, at + Span::secs(2));
     ledger.record_cooldown(&cluster(), node(5), at + Span::mins(30)).unwrap();
     ledger.record_cooldown(&cluster(), node(4), at - Span::mins(1)).unwrap();
@@ -561,7 +566,7 @@ fn a_copy_knows_everything_and_changes_nothing() {
     let ledger = folder.open();
     let mut world = World::new(4);
     let actions = mark(&ledger, &mut world, &[1]);
-    let batch = ask(&ledger, &actions, world.at).unwrap();
+    let request = ask(&ledger, &actions, world.at).unwrap();
     let before = dump(&ledger.db.raw());
 
     let copy = SqliteLedger::copy_of(&folder.path()).unwrap();
@@ -570,7 +575,7 @@ fn a_copy_knows_everything_and_changes_nothing() {
         &ledger.load(&cluster(), world.at, Span::hours(1)).unwrap(),
         &copy.load(&cluster(), world.at, Span::hours(1)).unwrap(),
     );
-    answer(&copy, &actions[0], batch, world.at);
+    answer(&copy, &actions[0], request, world.at);
     world.observe(&copy, 3);
     assert_eq!(dump(&ledger.db.raw()), before);
     assert_ne!(dump(&copy.db.raw()), before);
@@ -597,9 +602,9 @@ fn a_process_that_dies_at_any_moment_leaves_what_it_had_committed() {
     }
     let opened = mark(&ledger, &mut world, &[0, 1]);
     check(&ledger, &world);
-    let batch = ask(&ledger, &opened[..1], world.at).unwrap();
+    let request = ask(&ledger, &opened[..1], world.at).unwrap();
     check(&ledger, &world);
-    answer(&ledger, &opened[0], batch, world.at);
+    answer(&ledger, &opened[0], request, world.at);
     check(&ledger, &world);
     end(&ledger, &opened[1], End::Released(ReleaseReason::Demand), world.at);
     check(&ledger, &world);
@@ -782,7 +787,7 @@ fn a_request_with_one_bad_step_is_not_written_at_all() {
     let ledger = SqliteLedger::in_memory(START).unwrap();
     let mut world = World::new(3);
     let opened = mark(&ledger, &mut world, &[0, 1]);
-    end(&ledger, &opened[1], End::FenceLost, world.at);
+    end(&ledger, &opened[1], End::CordonLost, world.at);
     let before = dump(&ledger.db.raw());
     let why = ask(&ledger, &opened, world.at).unwrap_err().to_string();
     assert!(why.contains("is not open"), "{why}");
@@ -821,11 +826,11 @@ fn ids_are_never_given_twice() {
     let ledger = folder.open();
     assert_eq!(ledger.reserve_actions(NodeCount(3)).unwrap(), ActionId(1));
     assert_eq!(ledger.reserve_actions(NodeCount(1)).unwrap(), ActionId(4));
-    assert_eq!(ledger.reserve_batch().unwrap(), BatchId(1));
+    assert_eq!(ledger.reserve_request().unwrap(), RequestId(1));
     drop(ledger);
     let ledger = folder.open();
     assert_eq!(ledger.reserve_actions(NodeCount(1)).unwrap(), ActionId(5));
-    assert_eq!(ledger.reserve_batch().unwrap(), BatchId(2));
+    assert_eq!(ledger.reserve_request().unwrap(), RequestId(2));
 }
 
 #[test]
@@ -833,14 +838,14 @@ fn an_outcome_may_be_repeated_but_not_changed() {
     let ledger = SqliteLedger::in_memory(START).unwrap();
     let mut world = World::new(3);
     let opened = mark(&ledger, &mut world, &[0]);
-    let batch = ask(&ledger, &opened, world.at).unwrap();
-    answer(&ledger, &opened[0], batch, world.at);
+    let request = ask(&ledger, &opened, world.at).unwrap();
+    answer(&ledger, &opened[0], request, world.at);
     let before = dump(&ledger.db.raw());
-    let outcome = answer(&ledger, &opened[0], batch, world.at + TICK);
+    let outcome = answer(&ledger, &opened[0], request, world.at + TICK);
     assert_eq!(dump(&ledger.db.raw()), before);
     let other = DeleteOutcome::NoAnswer { why: "timeout".into() };
-    ledger.record_outcome(batch, world.at, &other, &[]).unwrap_err();
-    ledger.record_outcome(BatchId(99), world.at, &outcome, &[]).unwrap_err();
+    ledger.record_outcome(request, world.at, &other, &[]).unwrap_err();
+    ledger.record_outcome(RequestId(99), world.at, &outcome, &[]).unwrap_err();
     assert_eq!(dump(&ledger.db.raw()), before);
 }
 
@@ -849,8 +854,8 @@ fn what_was_done_cannot_be_rewritten() {
     let ledger = SqliteLedger::in_memory(START).unwrap();
     let mut world = World::new(3);
     let opened = mark(&ledger, &mut world, &[0]);
-    let batch = ask(&ledger, &opened, world.at).unwrap();
-    answer(&ledger, &opened[0], batch, world.at);
+    let request = ask(&ledger, &opened, world.at).unwrap();
+    answer(&ledger, &opened[0], request, world.at);
     end(&ledger, &opened[0], End::Gone, world.at);
     let entry = SwitchEntry { at: world.at, cluster: None, switch: Switch::On };
     ledger.operator().set_switch(&entry, "ada").unwrap();
@@ -911,7 +916,7 @@ fn a_read_only_file_is_an_error_that_says_what_to_do() {
     ledger.db.raw().pragma_update(None, "query_only", true).unwrap();
     let why = world.record(&ledger, None).unwrap_err().to_string();
     assert!(why.contains("read-only") && why.contains(&*folder.path().to_string_lossy()), "{why}");
-    assert!(ledger.reserve_batch().is_err());
+    assert!(ledger.reserve_request().is_err());
     ledger.db.raw().pragma_update(None, "query_only", false).unwrap();
     world.record(&ledger, None).unwrap();
 }
@@ -1158,7 +1163,7 @@ fn a_freeze_that_is_ended_while_nobody_runs_ends_the_windows_before_it() {
 }
 
 #[test]
-fn a_freeze_lasts_until_a_person_ends_it() {
+fn a_freeze_lasts_until_an_operator_ends_it() {
     let folder = Folder::new();
     let ledger = folder.open();
     let mut world = World::new(3);
@@ -1195,8 +1200,8 @@ fn people_read_beside_a_running_daemon_what_was_done_and_why() {
     let at = world.at;
     let tick = world.observe(&ledger, 3);
     world.decide(&ledger, tick);
-    let batch = ask(&ledger, &opened[..1], at).unwrap();
-    let outcome = answer(&ledger, &opened[0], batch, at + Span::secs(1));
+    let request = ask(&ledger, &opened[..1], at).unwrap();
+    let outcome = answer(&ledger, &opened[0], request, at + Span::secs(1));
     end(&ledger, &opened[0], End::Gone, at + Span::mins(4));
     end(&ledger, &opened[1], End::Released(ReleaseReason::Demand), at + Span::mins(5));
 
@@ -1212,9 +1217,9 @@ fn people_read_beside_a_running_daemon_what_was_done_and_why() {
     assert_eq!(row.events.len(), 3);
     assert_eq!(row.events.last().map(|event| &event.state), Some(&row.action.state));
     assert_eq!((row.charged_at, row.ended_at), (Some(at), Some(at + Span::mins(4))));
-    let request = row.request.as_ref().unwrap();
-    assert_eq!((request.batch, &request.nodes), (batch, &vec![node(0)]));
-    assert_eq!(request.outcome, Some(outcome));
+    let record = row.request.as_ref().unwrap();
+    assert_eq!((record.request, &record.nodes), (request, &vec![node(0)]));
+    assert_eq!(record.outcome, Some(outcome));
     assert_eq!((rows[0].charged_at, &rows[0].request), (None, &None));
 
     let by_id = reader.explain(&"i-00000000000000000".parse().unwrap(), 5).unwrap().unwrap();

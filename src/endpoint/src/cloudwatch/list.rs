@@ -3,7 +3,7 @@
 
 use trimtab_core::units::{Span, Time};
 use trimtab_simulator::World;
-use trimtab_simulator::metrics::{Place, SeriesFilter};
+use trimtab_simulator::metrics::{SeriesFilter, SeriesPosition};
 
 use super::failure::{Failure, FailureKind};
 use super::rules::Rules;
@@ -86,7 +86,7 @@ fn collect(
     for (number, world) in worlds.iter().enumerate().skip(source) {
         let place = || {
             let (node, series) = (u32::try_from(node).ok()?, u32::try_from(series).ok()?);
-            Some(Place { node, series })
+            Some(SeriesPosition { node, series })
         };
         let after = if number == source { place() } else { None };
         let wanted = (PAGE + 1).saturating_sub(found.len());

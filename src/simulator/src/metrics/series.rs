@@ -15,7 +15,7 @@ use trimtab_core::ids::InstanceId;
 use trimtab_core::units::{Span, Time};
 use trimtab_daemon::ports::ReadError;
 
-use super::{Accelerators, PeriodNo, Reading, Subject};
+use super::{Accelerators, NodeLoad, PeriodNo, Subject};
 use crate::faults::{FaultKind, MetricsStatus};
 use crate::fleet::Serial;
 use crate::rng::Stream;
@@ -221,7 +221,7 @@ pub struct SeriesRead {
 
 /// Where a series stands in a world's listing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
+pub struct SeriesPosition {
     /// The node, in order of launches.
     pub node: u32,
     /// The series among the node's.
@@ -285,9 +285,9 @@ impl MetricsView<'_> {
     pub fn list(
         &self,
         filter: &SeriesFilter,
-        after: Option<Place>,
+        after: Option<SeriesPosition>,
         limit: usize,
-    ) -> Vec<(Place, Series)> {
+    ) -> Vec<(SeriesPosition, Series)> {
         let inner = &*self.inner;
         let mut found = vec![];
         for subject in inner.subjects(filter, after.map(|place| Serial(place.node))) {
@@ -295,7 +295,7 @@ impl MetricsView<'_> {
             let newest = inner.visible(&subject).map(|(_, last)| last);
             for published in inner.published() {
                 for unit in 0..published.series_of(inner.accelerators(&subject)) {
-                    let place = Place { node: subject.serial.0, series: number };
+                    let place = SeriesPosition { node: subject.serial.0, series: number };
                     number += 1;
                     let is_wanted =
                         filter.namespace.as_ref().is_none_or(|n| n == published.namespace())
@@ -575,7 +575,7 @@ impl Inner {
 /// machine with accelerators, both in thousandths.
 fn gauge(
     gauge: Gauge,
-    reading: Reading,
+    reading: NodeLoad,
     share: u64,
     host_share: u64,
     accelerators: Accelerators,

@@ -54,7 +54,7 @@ impl SpecError {
 
 /// Which table of the file something is wrong with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum SpecPath {
     World,
     Api,
     Group(usize),
@@ -77,15 +77,15 @@ struct Tables {
 }
 
 impl Tables {
-    fn find(&self, place: Place) -> Option<Range<usize>> {
+    fn find(&self, place: SpecPath) -> Option<Range<usize>> {
         let table = match place {
-            Place::World => None,
-            Place::Api => self.api.as_ref(),
-            Place::Group(i) => self.group.get(i),
-            Place::Job(i) => self.job.get(i),
-            Place::Generator(i) => self.generate.get(i),
-            Place::Trace => self.trace.as_ref(),
-            Place::Fault(i) => self.fault.get(i),
+            SpecPath::World => None,
+            SpecPath::Api => self.api.as_ref(),
+            SpecPath::Group(i) => self.group.get(i),
+            SpecPath::Job(i) => self.job.get(i),
+            SpecPath::Generator(i) => self.generate.get(i),
+            SpecPath::Trace => self.trace.as_ref(),
+            SpecPath::Fault(i) => self.fault.get(i),
         };
         table.map(Spanned::span)
     }
@@ -121,9 +121,9 @@ pub(super) fn check(spec: &WorldSpec) -> Result<(), SpecError> {
     if problems.is_empty() { Ok(()) } else { Err(SpecError { file: String::new(), problems }) }
 }
 
-fn find(spec: &WorldSpec) -> Vec<(Place, String)> {
+fn find(spec: &WorldSpec) -> Vec<(SpecPath, String)> {
     let mut found = vec![];
-    let mut no = |holds: bool, place: Place, what: &dyn Fn() -> String| {
+    let mut no = |holds: bool, place: SpecPath, what: &dyn Fn() -> String| {
         if !holds {
             found.push((place, what()));
         }
@@ -138,37 +138,43 @@ fn find(spec: &WorldSpec) -> Vec<(Place, String)> {
         Some(name) => format!("no worker group is in partition `{name}`"),
     };
 
-    no(!spec.groups.is_empty(), Place::World, &|| "there is no [[group]]".to_owned());
-    no(spec.duration > Span::ZERO, Place::World, &|| "duration is not above 0s".to_owned());
-    no(spec.metric_period > Span::ZERO, Place::World, &|| {
+    no(!spec.groups.is_empty(), SpecPath::World, &|| "there is no [[group]]".to_owned());
+    no(spec.duration > Span::ZERO, SpecPath::World, &|| "duration is not above 0s".to_owned());
+    no(spec.metric_period > Span::ZERO, SpecPath::World, &|| {
         "metric_period is not above 0s".to_owned()
     });
-    let lags = [spec.listing_lag, spec.count_lag, spec.fence_lag, spec.metric_latency];
-    no(lags.iter().all(|lag| *lag >= Span::ZERO), Place::World, &|| "a lag is below 0s".to_owned());
-    no(!spec.metrics || !spec.metrics_layouts.is_empty(), Place::World, &|| {
+    let lags = [spec.listing_lag, spec.count_lag, spec.cordon_lag, spec.metric_latency];
+    no(lags.iter().all(|lag| *lag >= Span::ZERO), SpecPath::World, &|| {
+        "a lag is below 0s".to_owned()
+    });
+    no(!spec.metrics || !spec.metrics_layouts.is_empty(), SpecPath::World, &|| {
         "metrics_layouts is empty: name some, or write `metrics = false`".to_owned()
     });
     let rate = spec.random_faults_per_day;
-    no((0.0..=10_000.0).contains(&rate), Place::World, &|| {
+    no((0.0..=10_000.0).contains(&rate), SpecPath::World, &|| {
         format!("random_faults_per_day is {rate}, not 0 to 10000")
     });
     if let Some(regrow) = &spec.regrow {
-        no(regrow.every >= Span::secs(1), Place::World, &|| "regrow.every is below 1s".to_owned());
+        no(regrow.every >= Span::secs(1), SpecPath::World, &|| {
+            "regrow.every is below 1s".to_owned()
+        });
     }
     let api = &spec.api;
     let digits = api.account.len() == 12 && api.account.bytes().all(|b| b.is_ascii_digit());
-    no(digits, Place::Api, &|| format!("account is `{}`, not 12 digits", api.account));
+    no(digits, SpecPath::Api, &|| format!("account is `{}`, not 12 digits", api.account));
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-    no(!api.region.is_empty() && api.region.bytes().all(plain), Place::Api, &|| {
+    no(!api.region.is_empty() && api.region.bytes().all(plain), SpecPath::Api, &|| {
         format!("region is `{}`, not one like `us-west-2`", api.region)
     });
-    no(api.instance_delay >= Span::ZERO, Place::Api, &|| "instance_delay is below 0s".to_owned());
-    no(api.software_update.min >= Span::ZERO, Place::Api, &|| {
+    no(api.instance_delay >= Span::ZERO, SpecPath::Api, &|| {
+        "instance_delay is below 0s".to_owned()
+    });
+    no(api.software_update.min >= Span::ZERO, SpecPath::Api, &|| {
         "software_update is below 0s".to_owned()
     });
     let mut names = BTreeSet::new();
     for (i, group) in spec.groups.iter().enumerate() {
-        let place = Place::Group(i);
+        let place = SpecPath::Group(i);
         no(names.insert(&group.name), place, &|| format!("group `{}` is there twice", group.name));
         if let Some(size) = group.size {
             no(size >= group.count, place, &|| {
@@ -183,7 +189,7 @@ fn find(spec: &WorldSpec) -> Vec<(Place, String)> {
         no(group.size() <= NodeCount(100_000), place, &|| "more than 100000 nodes".to_owned());
     }
     for (i, job) in spec.jobs.iter().enumerate() {
-        let place = Place::Job(i);
+        let place = SpecPath::Job(i);
         no(known(&job.partition), place, &|| no_partition(&job.partition));
         no(are_gpus(job.gpus), place, &|| format!("gpus is {}, not 0 to 1000000", job.gpus));
         no(job.length >= Span::ZERO && job.at >= Span::ZERO, place, &|| {
@@ -191,7 +197,7 @@ fn find(spec: &WorldSpec) -> Vec<(Place, String)> {
         });
     }
     for (i, stream) in spec.generators.iter().enumerate() {
-        let place = Place::Generator(i);
+        let place = SpecPath::Generator(i);
         no(known(&stream.partition), place, &|| no_partition(&stream.partition));
         no((0.0..=1e6).contains(&stream.per_day), place, &|| {
             format!("per_day is {}, not 0 to 1000000", stream.per_day)
@@ -219,34 +225,34 @@ fn find(spec: &WorldSpec) -> Vec<(Place, String)> {
         }
     }
     if let Some(trace) = &spec.trace {
-        no(known(&trace.into), Place::Trace, &|| no_partition(&trace.into));
-        no(trace.days > 0, Place::Trace, &|| "days is 0".to_owned());
-        no((0.0..=1_000.0).contains(&trace.scale), Place::Trace, &|| {
+        no(known(&trace.into), SpecPath::Trace, &|| no_partition(&trace.into));
+        no(trace.days > 0, SpecPath::Trace, &|| "days is 0".to_owned());
+        no((0.0..=1_000.0).contains(&trace.scale), SpecPath::Trace, &|| {
             format!("scale is {}, not 0 to 1000", trace.scale)
         });
     }
     for (i, fault) in spec.faults.iter().enumerate() {
-        no(fault.at >= Span::ZERO && fault.lasts >= Span::ZERO, Place::Fault(i), &|| {
+        no(fault.at >= Span::ZERO && fault.lasts >= Span::ZERO, SpecPath::Fault(i), &|| {
             "a time below 0s".to_owned()
         });
         let needs_time = fault.kind.holds() && fault.lasts == Span::ZERO;
-        no(!needs_time, Place::Fault(i), &|| {
+        no(!needs_time, SpecPath::Fault(i), &|| {
             format!("`{}` holds for a while: `for` is missing", fault.kind.name())
         });
         if let FaultKind::MetricsOutOfRange { percent, .. } = fault.kind {
-            no(!(0..=100).contains(&percent), Place::Fault(i), &|| {
+            no(!(0..=100).contains(&percent), SpecPath::Fault(i), &|| {
                 format!("percent is {percent}: out of range is below 0 or above 100")
             });
         }
         if let FaultKind::MetricsGaps { every } = fault.kind {
-            no(every >= 2, Place::Fault(i), &|| {
+            no(every >= 2, SpecPath::Fault(i), &|| {
                 format!(
                     "every is {every}, below 2; for no datapoints at all write `metrics-missing`"
                 )
             });
         }
         if let FaultKind::MetricsLate { by } = fault.kind {
-            no(by >= Span::ZERO, Place::Fault(i), &|| format!("by is {by}, below 0s"));
+            no(by >= Span::ZERO, SpecPath::Fault(i), &|| format!("by is {by}, below 0s"));
         }
     }
     found

@@ -1,13 +1,13 @@
 //! The real daemon in this world: it is not tested here, the world is. A world
-//! in which the daemon could do nothing, or could do no harm without a fence,
+//! in which the daemon could do nothing, or could do no harm without a cordon,
 //! would prove nothing about it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use trimtab_core::policy::{
-    Amount, Budgets, Capacity, ClusterPolicy, Factor, GroupCalls, GroupPolicy, MassChangeLimit,
-    NodeLocalData, Prefer, Regain, TimerChoice, Timing, WitnessKind,
+    Amount, Budgets, Capacity, ClusterPolicy, EvidenceSource, Factor, GroupCalls, GroupPolicy,
+    MassChangeLimit, NodeLocalData, Prefer, Regain, TimerChoice, Timing,
 };
 use trimtab_core::units::{MilliGpus, NodeCount, Share, Span, Usd, UsdPerHour};
 use trimtab_daemon::driver::{Driver, TickError, TickReport};
@@ -55,7 +55,7 @@ fn policy() -> ClusterPolicy {
         keep_windows: vec![],
         lookahead: Span::hours(1),
         budgets: Budgets {
-            per_batch: NodeCount(8),
+            per_request: NodeCount(8),
             per_hour: NodeCount(32),
             per_day: NodeCount(500),
             leaving: Share::ALL,
@@ -66,7 +66,7 @@ fn policy() -> ClusterPolicy {
         boot: Some(Span::mins(15)),
         billed_after_delete: Span::ZERO,
         delay_value: Factor::ONE,
-        wake_failure_cost: Usd::ZERO,
+        boot_failure_cost: Usd::ZERO,
         timer: TimerChoice::Fixed(Span::mins(20)),
         queue_lookahead: Span::mins(10),
         min_age: Span::ZERO,
@@ -82,7 +82,7 @@ fn policy() -> ClusterPolicy {
     };
     ClusterPolicy {
         cluster: cluster(),
-        witness: WitnessKind::Scheduler,
+        evidence_source: EvidenceSource::Scheduler,
         groups: BTreeMap::from([("gpu".parse().expect("valid"), gpu)]),
         min_nodes: NodeCount::ZERO,
         mass_change: MassChangeLimit { nodes: NodeCount(1000), share: Share::ALL },
@@ -170,8 +170,8 @@ fn a_daemon_is_killed_and_started_anew_through_the_day() {
 }
 
 #[test]
-fn without_its_fence_the_same_daemon_loses_jobs() {
-    let options = PortOptions { fence_disabled: true, ..PortOptions::default() };
+fn without_its_cordon_the_same_daemon_loses_jobs() {
+    let options = PortOptions { cordon_disabled: true, ..PortOptions::default() };
     let lost: usize = (0..10)
         .map(|seed| {
             let mut spec = day(seed);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use trimtab_core::ids::JobId;
-use trimtab_core::snapshot::{Activity, Claim, ClusterStatus, Condition, InstanceStatus, Witness};
+use trimtab_core::snapshot::{Activity, Claim, ClusterStatus, Condition, InstanceStatus, Reading};
 use trimtab_core::units::{NodeCount, Share, Span};
 use trimtab_daemon::ports::{DeleteOutcome, ReadError, Switch};
 
@@ -133,7 +133,7 @@ fn the_scheduler_falls_silent_forgets_repeats_itself_and_lies() {
     assert!(empty.nodes.is_empty() && empty.pending.is_empty());
     let world = with(FaultKind::SchedulerStale);
     let before = world.workload(&c).expect("an answer");
-    world.fence(&c, &ledger(), &[order(&world, 0, 1)]).expect("done");
+    world.cordon(&c, &ledger(), &[order(&world, 0, 1)]).expect("done");
     world.advance_by(Span::mins(5));
     assert_eq!(world.workload(&c).expect("an answer"), before, "stamp and all");
     assert_eq!(before.at, world.now() - Span::mins(5));
@@ -150,7 +150,7 @@ fn metrics_show_work_and_go_missing_zero_and_stale() {
         let ids = ids(world);
         let mut read = world.utilization(&cluster(), &ids, Span::mins(10)).expect("an answer");
         let mut of = |n: usize| match read.remove(&ids[n]) {
-            Some(Witness::Fresh { value, .. }) => Some(value),
+            Some(Reading::Fresh { value, .. }) => Some(value),
             None => None,
             other => panic!("{other:?}"),
         };
@@ -180,7 +180,7 @@ fn metrics_are_throttled_denied_partial_late_and_full_of_holes() {
         Ok(read.remove(&id).expect("datapoints"))
     };
     let fresh = |world: &World, n: usize| match read(world, n) {
-        Ok(Witness::Fresh { value, .. }) => value,
+        Ok(Reading::Fresh { value, .. }) => value,
         other => panic!("{other:?}"),
     };
     let refused = |kind| read(&with(kind), 0).expect_err("refused");
@@ -195,7 +195,7 @@ fn metrics_are_throttled_denied_partial_late_and_full_of_holes() {
     ] {
         let world = with(kind.clone());
         world.advance_by(Span::mins(1));
-        assert_eq!(read(&world, 1), Ok(Witness::Partial), "{kind:?}");
+        assert_eq!(read(&world, 1), Ok(Reading::Partial), "{kind:?}");
         fresh(&world, 0);
         world.advance_by(WHILE);
         fresh(&world, 1);
@@ -219,7 +219,7 @@ fn metrics_of_a_window_are_its_periods_maximum() {
     let id = (0..4).map(|n| ids(&world)[n]);
     let busiest = |window| {
         let read = |id| match world.utilization(&cluster(), &[id], window).expect("read").get(&id) {
-            Some(Witness::Fresh { value, .. }) => value.utilization,
+            Some(Reading::Fresh { value, .. }) => value.utilization,
             other => panic!("{other:?}"),
         };
         id.clone().map(read).max().expect("four")
@@ -242,19 +242,19 @@ fn new_metric_faults_are_never_drawn_at_random() {
 #[test]
 fn people_drain_resume_and_delete_nodes() {
     let world = world("");
-    let fenced = order(&world, 1, 4);
-    world.fence(&cluster(), &ledger(), std::slice::from_ref(&fenced)).expect("done");
-    let person = |node| FaultKind::PersonDrains { node, reason: "bad fan".to_owned() };
-    world.act(person(Target::AnyFenced), WHILE);
-    assert_eq!(scheduler_node(&world, 1).drained.as_deref(), Some("bad fan"), "over our fence");
-    world.release(&cluster(), &ledger(), std::slice::from_ref(&fenced)).expect("done");
+    let cordoned = order(&world, 1, 4);
+    world.cordon(&cluster(), &ledger(), std::slice::from_ref(&cordoned)).expect("done");
+    let operator = |node| FaultKind::OperatorDrains { node, reason: "bad fan".to_owned() };
+    world.act(operator(Target::AnyCordoned), WHILE);
+    assert_eq!(scheduler_node(&world, 1).drained.as_deref(), Some("bad fan"), "over our cordon");
+    world.release(&cluster(), &ledger(), std::slice::from_ref(&cordoned)).expect("done");
     assert!(scheduler_node(&world, 1).drained.is_some(), "not ours to take");
     world.advance_by(WHILE);
     assert_eq!(scheduler_node(&world, 1).drained, None);
-    world.fence(&cluster(), &ledger(), &[fenced]).expect("done");
-    world.act(FaultKind::PersonResumes { node: Target::AnyFenced }, Span::ZERO);
+    world.cordon(&cluster(), &ledger(), &[cordoned]).expect("done");
+    world.act(FaultKind::OperatorResumes { node: Target::AnyCordoned }, Span::ZERO);
     assert_eq!(scheduler_node(&world, 1).drained, None);
-    world.act(FaultKind::PersonDeletes { node: Target::Nth(2) }, Span::ZERO);
+    world.act(FaultKind::OperatorDeletes { node: Target::Nth(2) }, Span::ZERO);
     world.advance_by(WHILE);
     assert_eq!((ids(&world).len(), world.truth().nodes_deleted()), (3, 0), "not by us");
     world.act(FaultKind::GrowToSize, Span::ZERO);
@@ -265,11 +265,11 @@ fn people_drain_resume_and_delete_nodes() {
 fn a_job_lands_where_it_is_told_or_waits() {
     let world = world("");
     let lands = |node| FaultKind::JobLands { node, length: Span::hours(1) };
-    let fenced = order(&world, 1, 4);
-    world.fence(&cluster(), &ledger(), std::slice::from_ref(&fenced)).expect("done");
+    let cordoned = order(&world, 1, 4);
+    world.cordon(&cluster(), &ledger(), std::slice::from_ref(&cordoned)).expect("done");
     world.act(lands(Target::Nth(2)), Span::ZERO);
     assert_eq!(scheduler_node(&world, 2).claims.len(), 1);
-    world.act(lands(Target::AnyFenced), Span::ZERO);
+    world.act(lands(Target::AnyCordoned), Span::ZERO);
     assert_eq!(scheduler_node(&world, 1).claims.len(), 0);
     assert_eq!(scheduler_node(&world, 0).claims.len(), 1, "the queue gave it another node");
     assert_eq!(world.truth().jobs.len(), 2);

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use trimtab_core::history::History;
-use trimtab_core::ids::{ActionId, BatchId, ClusterName, InstanceId, LedgerId, TickId};
-use trimtab_core::snapshot::fence_reason;
+use trimtab_core::ids::{ActionId, ClusterName, InstanceId, LedgerId, RequestId, TickId};
+use trimtab_core::snapshot::cordon_reason;
 use trimtab_core::units::{NodeCount, Span, Time};
 use trimtab_daemon::ports::{
-    Decision, DeleteOutcome, FenceOrder, Ledger, LedgerError, Observation, Question,
-    QuestionedNode, Request, Ring, Standing, Switch, Transition,
+    CordonOrder, Decision, DeleteOutcome, InquiryState, Ledger, LedgerError, Observation, Question,
+    QuestionedNode, RequestRecord, Ring, Switch, Transition,
 };
 
 use super::{cluster, job, ledger, now, order, poll, scheduler_node, world};
@@ -22,11 +22,11 @@ fn a_kill_ends_every_port_until_the_daemon_is_started_anew() {
     for (when, acted) in [(KillWhen::Before, false), (KillWhen::AfterActed, true)] {
         let world = world("");
         let ports = world.ports(PortOptions::default());
-        let fence = ports.writers.as_ref().and_then(|w| w.fence.clone()).expect("a fence");
+        let cordon = ports.writers.as_ref().and_then(|w| w.cordon.clone()).expect("a cordon");
         let (first, second) = (order(&world, 0, 1), order(&world, 1, 2));
         world.kill_at(KillPoint { effect: 2, when });
-        now(fence.fence(&cluster(), &ledger(), &[first])).expect("the first one goes");
-        assert_eq!(poll(fence.fence(&cluster(), &ledger(), &[second])), None);
+        now(cordon.cordon(&cluster(), &ledger(), &[first])).expect("the first one goes");
+        assert_eq!(poll(cordon.cordon(&cluster(), &ledger(), &[second])), None);
         assert_eq!(scheduler_node(&world, 1).drained.is_some(), acted);
         assert!(world.is_dead());
         assert_eq!(poll(ports.cluster.describe(&cluster())), None);
@@ -53,18 +53,18 @@ fn an_injection_comes_right_before_its_call() {
 }
 
 #[test]
-fn a_disabled_fence_shows_and_keeps_nobody_off() {
+fn a_disabled_cordon_shows_and_keeps_nobody_off() {
     let world = world(&job("5m", "1h", "nodes = 4"));
-    let ports = world.ports(PortOptions { fence_disabled: true, ..PortOptions::default() });
-    let fence = ports.writers.as_ref().and_then(|w| w.fence.clone()).expect("a fence");
-    let fenced = order(&world, 0, 7);
-    now(fence.fence(&cluster(), &ledger(), std::slice::from_ref(&fenced))).expect("done");
-    let reason = fence_reason(&ledger(), ActionId(7));
+    let ports = world.ports(PortOptions { cordon_disabled: true, ..PortOptions::default() });
+    let cordon = ports.writers.as_ref().and_then(|w| w.cordon.clone()).expect("a cordon");
+    let cordoned = order(&world, 0, 7);
+    now(cordon.cordon(&cluster(), &ledger(), std::slice::from_ref(&cordoned))).expect("done");
+    let reason = cordon_reason(&ledger(), ActionId(7));
     assert_eq!(scheduler_node(&world, 0).drained.as_deref(), Some(&*reason));
-    assert_eq!(world.truth().fences, [], "truth is not fooled");
+    assert_eq!(world.truth().cordons, [], "truth is not fooled");
     world.advance_by(Span::mins(6));
     assert_eq!(scheduler_node(&world, 0).claims.len(), 1);
-    now(fence.release(&cluster(), &ledger(), &[fenced])).expect("done");
+    now(cordon.release(&cluster(), &ledger(), &[cordoned])).expect("done");
     assert_eq!(scheduler_node(&world, 0).drained, None);
 }
 
@@ -87,10 +87,10 @@ fn an_observer_has_no_writers_and_calls_can_take_time() {
     let node = QuestionedNode { id, name: None, ip: None, action: ActionId(1) };
     let (group, nodes) = ("gpu".parse().expect("valid"), vec![node]);
     let inquiry = gate.ask(Question { cluster: cluster(), group, ledger: ledger(), at, nodes });
-    assert_eq!((inquiry.standing(), inquiry.deadline()), (Standing::Open, at + takes));
+    assert_eq!((inquiry.state(), inquiry.deadline()), (InquiryState::Open, at + takes));
     world.advance_by(takes);
     let vetoes = [(id, "disk not saved".into())].into();
-    assert_eq!(inquiry.standing(), Standing::Answered { at: at + takes, vetoes });
+    assert_eq!(inquiry.state(), InquiryState::Answered { at: at + takes, vetoes });
 }
 
 #[test]
@@ -120,8 +120,8 @@ fn a_fork_goes_its_own_way() {
     world.advance_by(Span::mins(10));
     assert_eq!(world.log(), other.log());
     assert_eq!(world.take_events().len(), other.take_events().len());
-    let unknown = FenceOrder { name: "nobody".parse().expect("valid"), action: ActionId(1) };
-    other.fence(&cluster(), &ledger(), &[unknown]).expect("left alone");
+    let unknown = CordonOrder { name: "nobody".parse().expect("valid"), action: ActionId(1) };
+    other.cordon(&cluster(), &ledger(), &[unknown]).expect("left alone");
     assert_ne!(world.log_digest(), other.log_digest());
     assert_eq!(other.truth().groups.values().map(|g| g.live).sum::<NodeCount>(), NodeCount(4));
 }
@@ -151,8 +151,8 @@ impl Ledger for Tally {
     fn reserve_actions(&self, _: NodeCount) -> Result<ActionId, LedgerError> {
         self.commit(ActionId(1))
     }
-    fn reserve_batch(&self) -> Result<BatchId, LedgerError> {
-        self.commit(BatchId(1))
+    fn reserve_request(&self) -> Result<RequestId, LedgerError> {
+        self.commit(RequestId(1))
     }
     fn record_observation(&self, _: &Observation<'_>) -> Result<TickId, LedgerError> {
         self.commit(TickId(1))
@@ -164,13 +164,13 @@ impl Ledger for Tally {
         &self,
         _: &ClusterName,
         _: &[Transition],
-        _: Option<Request<'_>>,
+        _: Option<RequestRecord<'_>>,
     ) -> Result<(), LedgerError> {
         self.commit(())
     }
     fn record_outcome(
         &self,
-        _: BatchId,
+        _: RequestId,
         _: Time,
         _: &DeleteOutcome,
         _: &[Transition],
@@ -198,15 +198,15 @@ fn every_commit_is_an_effect_and_a_dead_ledger_writes_nothing() {
         assert!(
             ledger.reserve_actions(NodeCount(2)).is_ok() && ledger.read_switch(&cluster()).is_ok()
         );
-        assert!(ledger.reserve_batch().is_err());
+        assert!(ledger.reserve_request().is_err());
         assert_eq!(ledger.inner().commits(), written, "{when:?}");
-        assert!(ledger.reserve_batch().is_err() && ledger.read_switch(&cluster()).is_err());
+        assert!(ledger.reserve_request().is_err() && ledger.read_switch(&cluster()).is_err());
         assert!(ledger.load(&cluster(), world.now(), Span::ZERO).is_err());
         assert_eq!((ledger.inner().commits(), world.effects()), (written, 2));
         world.revive();
-        assert!(ledger.reserve_batch().is_ok());
+        assert!(ledger.reserve_request().is_ok());
         world.act(FaultKind::LedgerFails, Span::mins(1));
-        assert!(ledger.reserve_batch().is_err() && !world.is_dead());
+        assert!(ledger.reserve_request().is_err() && !world.is_dead());
         assert_eq!(ledger.inner().commits(), written + 1);
     }
 }

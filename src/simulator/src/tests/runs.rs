@@ -162,7 +162,7 @@ fn a_node_timer_kills_jobs_that_land_while_it_deletes() {
         assert_eq!(truth.lost_jobs().count() > 0, truth.busy_nodes_deleted().count() > 0);
         lost += truth.lost_jobs().count();
     }
-    assert!(lost > 0, "the race that a fence closes");
+    assert!(lost > 0, "the race that a cordon closes");
 }
 
 #[test]

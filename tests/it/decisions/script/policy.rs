@@ -19,7 +19,7 @@ pub(super) fn set(policy: &mut GroupPolicy, key: &str, value: &str) {
         ("min_idle", nodes) => policy.min_idle_nodes = count(nodes),
         ("window", spec) => policy.keep_windows.push(window(spec)),
         ("lookahead", time) => policy.lookahead = span(time),
-        ("per_batch", nodes) => policy.budgets.per_batch = count(nodes),
+        ("per_request", nodes) => policy.budgets.per_request = count(nodes),
         ("per_hour", nodes) => policy.budgets.per_hour = count(nodes),
         ("per_day", nodes) => policy.budgets.per_day = count(nodes),
         ("leaving", part) => policy.budgets.leaving = share(part),
@@ -37,7 +37,7 @@ pub(super) fn set(policy: &mut GroupPolicy, key: &str, value: &str) {
             let factor = factor.parse().ok().and_then(Factor::try_from_factor);
             policy.delay_value = factor.expect("a factor");
         }
-        ("wake_failure", usd) => policy.wake_failure_cost = dollars(usd),
+        ("boot_failure", usd) => policy.boot_failure_cost = dollars(usd),
         ("tau", "break-even") => policy.timer = TimerChoice::BreakEven,
         ("tau", time) => policy.timer = TimerChoice::Fixed(span(time)),
         ("queue_lookahead", time) => policy.queue_lookahead = span(time),

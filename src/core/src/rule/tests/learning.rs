@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 
 use crate::policy::Factor;
-use crate::rule::learned::{Demand, Learner, OTHERS_TIMER, Standing, Terms, carry_on};
-use crate::rule::{Costing, WakeCost};
+use crate::rule::learned::{Demand, Learner, OTHERS_TIMER, TimerInForce, TimerTerms, carry_on};
+use crate::rule::{BootCost, Costing};
 use crate::units::{NodeCount, Span, Time, Usd, UsdPerHour};
 
 fn costing(boot_mins: i64) -> Costing {
@@ -17,9 +17,9 @@ fn costing(boot_mins: i64) -> Costing {
     }
 }
 
-fn terms(boot_mins: i64) -> Terms {
-    let cost = costing(boot_mins).wake_cost();
-    Terms { cost, fixed: OTHERS_TIMER, shortest: Span::ZERO }
+fn terms(boot_mins: i64) -> TimerTerms {
+    let cost = costing(boot_mins).boot_cost();
+    TimerTerms { cost, fixed: OTHERS_TIMER, shortest: Span::ZERO }
 }
 
 fn demand(nodes: u32) -> Demand {
@@ -35,7 +35,7 @@ fn starting(nodes: u32, up: u32) -> Learner {
 }
 
 /// Moves one learner on and steps it.
-fn step(learner: &mut Learner, at: Time, nodes: u32, terms: Terms) {
+fn step(learner: &mut Learner, at: Time, nodes: u32, terms: TimerTerms) {
     carry_on(&mut [(learner, true)], at);
     learner.step(demand(nodes), Some(terms));
 }
@@ -57,7 +57,7 @@ fn a_group_that_nothing_is_known_of_begins_with_a_timer_shorter_than_break_even(
     let learner = starting(1, 1);
     let fit = *learner.fit().expect("price and boot are known");
     assert_eq!((fit.own_gaps, fit.pooled_gaps), (0, 0));
-    assert_eq!(learner.standing(), Standing::Learned);
+    assert_eq!(learner.standing(), TimerInForce::Learned);
     let timer = learner.timer().expect("one is in force");
     assert!(timer > Span::ZERO && timer < terms(15).cost.break_even, "{timer}");
 }
@@ -123,7 +123,7 @@ fn an_unwatched_stretch_ends_no_gap_and_costs_nothing() {
 fn a_longer_boot_asks_for_a_longer_timer_at_once_and_keeps_what_was_spent() {
     let mut learner = starting(1, 1);
     let at = repeat(&mut learner, 0, 30, 50, 100);
-    assert_eq!(learner.timer(), Some(Span::ZERO), "50 minutes are more than a wake costs");
+    assert_eq!(learner.timer(), Some(Span::ZERO), "50 minutes are more than a boot costs");
     let before = learner.costs().expect("metered");
     step(&mut learner, minute(at + 1), 1, terms(90));
     assert_eq!(learner.costs(), Some(before), "what was spent was spent at the old price");
@@ -139,11 +139,11 @@ fn a_longer_boot_asks_for_a_longer_timer_at_once_and_keeps_what_was_spent() {
 fn a_lower_price_is_charged_from_its_day_on() {
     let mut learner = starting(1, 1);
     step(&mut learner, minute(10), 0, terms(15));
-    let half = Terms {
-        cost: Costing { price: UsdPerHour(1_500_000), ..costing(15) }.wake_cost(),
+    let half = TimerTerms {
+        cost: Costing { price: UsdPerHour(1_500_000), ..costing(15) }.boot_cost(),
         ..terms(15)
     };
-    let one = |terms: Terms| terms.cost.price.over(Span::mins(2));
+    let one = |terms: TimerTerms| terms.cost.price.over(Span::mins(2));
     step(&mut learner, minute(12), 0, half);
     step(&mut learner, minute(14), 1, half);
     let costs = learner.costs().expect("metered");
@@ -208,16 +208,16 @@ fn a_timer_that_costs_too_much_gives_way_to_break_even_until_it_has_earned_it_ba
     // Ten minutes between jobs: to wait for none of them would have been wrong.
     let mut learner = starting(1, 1);
     let mut at = repeat(&mut learner, 0, 10, 720, 20);
-    assert_eq!((learner.timer(), learner.standing()), (Some(Span::ZERO), Standing::Learned));
+    assert_eq!((learner.timer(), learner.standing()), (Some(Span::ZERO), TimerInForce::Learned));
     let mut standings = vec![];
     for _ in 0..100 {
         at = repeat(&mut learner, at, 1, 10, 1);
         standings.push(learner.standing());
     }
     let costs = learner.costs().expect("metered");
-    let bound = Usd(costs.break_even.0 / 100 * 105) + terms(15).cost.wake.times(5);
+    let bound = Usd(costs.break_even.0 / 100 * 105) + terms(15).cost.boot_cost.times(5);
     assert!(costs.learned <= bound, "{} is more than {bound}", costs.learned);
-    assert_eq!(standings.last(), Some(&Standing::Learned), "it learned what is new");
+    assert_eq!(standings.last(), Some(&TimerInForce::Learned), "it learned what is new");
 
     // Every gap a second longer than the timer, until that has used up its slack.
     let mut teased = starting(1, 1);
@@ -228,7 +228,7 @@ fn a_timer_that_costs_too_much_gives_way_to_break_even_until_it_has_earned_it_ba
         step(&mut teased, at, 0, terms(15));
         at = at + teased.timer().expect("one is in force") + Span::secs(1);
         step(&mut teased, at, 1, terms(15));
-        if teased.standing() == Standing::Governed {
+        if teased.standing() == TimerInForce::Governed {
             was_governed = true;
             assert_eq!(teased.timer(), Some(terms(15).cost.break_even));
         }
@@ -238,7 +238,7 @@ fn a_timer_that_costs_too_much_gives_way_to_break_even_until_it_has_earned_it_ba
 
 #[test]
 fn a_spare_that_no_longer_pays_goes_at_the_next_fit() {
-    // Two jobs at a time, every 50 minutes, for a minute: a spare saves a wake
+    // Two jobs at a time, every 50 minutes, for a minute: a spare saves a boot
     // at the price of 50 minutes, which nothing else would.
     let mut learner = starting(0, 4);
     let mut at = 0;
@@ -249,7 +249,7 @@ fn a_spare_that_no_longer_pays_goes_at_the_next_fit() {
         }
     }
     carry_on(&mut [(&mut learner, true)], minute(at + 60 * 24 * 30));
-    assert_eq!((learner.spares(), learner.kept()), (NodeCount::ZERO, Some(NodeCount::ZERO)));
+    assert_eq!((learner.headroom(), learner.kept()), (NodeCount::ZERO, Some(NodeCount::ZERO)));
 }
 
 #[test]
@@ -266,9 +266,9 @@ fn a_state_is_the_same_whether_it_was_kept_as_text_or_not() {
 
 /// The least that could have been spent on this demand by who knew it, from
 /// first principles: over all ways to hold x nodes between steps.
-fn optimum(steps: &[(Span, u32)], up: u32, cost: &WakeCost) -> i128 {
+fn optimum(steps: &[(Span, u32)], up: u32, cost: &BootCost) -> i128 {
     let most = steps.iter().map(|(_, nodes)| *nodes).max().unwrap_or(0).max(up) as usize;
-    let wake = i128::from(cost.wake.0) * 3_600_000;
+    let boot_cost = i128::from(cost.boot_cost.0) * 3_600_000;
     let mut least: Vec<i128> =
         (0..=most).map(|x| if x as u32 <= up { 0 } else { i128::MAX / 4 }).collect();
     for (length, nodes) in steps {
@@ -277,7 +277,7 @@ fn optimum(steps: &[(Span, u32)], up: u32, cost: &WakeCost) -> i128 {
             let idle = (x as i128 - i128::from(*nodes)) * i128::from(length.0);
             for (before, so_far) in least.iter().enumerate() {
                 let woken = x.saturating_sub(before) as i128;
-                *best = (*best).min(so_far + woken * wake + idle * i128::from(cost.price.0));
+                *best = (*best).min(so_far + woken * boot_cost + idle * i128::from(cost.price.0));
             }
         }
         least = next;
@@ -326,8 +326,8 @@ proptest! {
         let optimum = optimum(&steps, N, cost);
         let levels = |span: Span| i128::from(cost.price.over(span).0) * i128::from(N);
         let longest = break_even.max(Span::hours(8));
-        let slack = i128::from(cost.wake.0) * 4
-            + levels(longest) + i128::from(cost.wake.0) * i128::from(N)
+        let slack = i128::from(cost.boot_cost.0) * 4
+            + levels(longest) + i128::from(cost.boot_cost.0) * i128::from(N)
             + levels(break_even) * 105 / 100;
         let bound = 2 * optimum * 105 / 100 + slack;
         prop_assert!(
@@ -374,7 +374,7 @@ proptest! {
 #[test]
 fn only_timers_that_may_be_in_force_are_fitted() {
     // Best of all is to wait for none, and of 20 minutes and more it is 30.
-    let gaps = |learner: &mut Learner, terms: Terms| {
+    let gaps = |learner: &mut Learner, terms: TimerTerms| {
         let mut at = 0;
         for n in 0..200 {
             at += 10;
@@ -385,7 +385,7 @@ fn only_timers_that_may_be_in_force_are_fitted() {
     };
     let mut free = starting(1, 1);
     gaps(&mut free, terms(15));
-    let late = Terms { shortest: Span::mins(20), ..terms(15) };
+    let late = TimerTerms { shortest: Span::mins(20), ..terms(15) };
     let mut held = Learner::starting(minute(0), demand(1), NodeCount(1), Some(late));
     gaps(&mut held, late);
     let fitted = |learner: &Learner| learner.fit().expect("a fit").timer;
@@ -393,9 +393,9 @@ fn only_timers_that_may_be_in_force_are_fitted() {
 }
 
 #[test]
-fn where_a_wake_costs_more_than_any_candidate_saves_the_timer_is_break_even() {
+fn where_a_boot_costs_more_than_any_candidate_saves_the_timer_is_break_even() {
     let dear = Costing { failure: Usd::from_dollars(1_000.0), ..costing(15) };
-    let terms = Terms { cost: dear.wake_cost(), ..terms(15) };
+    let terms = TimerTerms { cost: dear.boot_cost(), ..terms(15) };
     let mut learner = Learner::starting(minute(0), demand(20), NodeCount(20), Some(terms));
     for night in 0..28 {
         let evening = night * 24 * 60 + 600;
@@ -403,7 +403,7 @@ fn where_a_wake_costs_more_than_any_candidate_saves_the_timer_is_break_even() {
         step(&mut learner, minute(evening + 14 * 60), 20, terms);
     }
     assert_eq!(learner.timer(), Some(terms.cost.break_even));
-    assert_eq!(learner.spent().expect("metered").wakes, 0);
+    assert_eq!(learner.spent().expect("metered").boots, 0);
 }
 
 #[test]
@@ -457,7 +457,7 @@ fn what_the_floor_keeps_idle_is_to_spare_already() {
         crate::rule::levels::Levels::starting(Span::ZERO, levels.needed(), NodeCount(10));
     stack.keep_by_floor(levels.kept_by_floor());
     let mut meter = crate::rule::meter::Meter::starting(Span::ZERO, Span::ZERO, &stack);
-    meter.set_spares(NodeCount(2));
+    meter.set_headroom(NodeCount(2));
     meter.settle(Span::ZERO, &stack);
     assert_eq!(meter.kept(), NodeCount(0), "four idle for the floor, two of them spare");
 }
@@ -467,7 +467,7 @@ fn levels_that_were_never_up_cost_everybody_a_boot() {
     let mut learner = starting(4, 4);
     step(&mut learner, minute(10), 40, terms(15));
     let costs = learner.costs().expect("metered");
-    let boots = terms(15).cost.wake.times(36);
+    let boots = terms(15).cost.boot_cost.times(36);
     assert_eq!((costs.learned, costs.break_even, costs.clairvoyant), (boots, boots, boots));
 }
 

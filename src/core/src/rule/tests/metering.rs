@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use crate::rule::levels::{Gap, Levels};
+use crate::rule::levels::{IdleGap, Levels};
 use crate::rule::meter::{Meter, Spent};
 use crate::units::{NodeCount, Span};
 
@@ -15,14 +15,14 @@ struct Metering {
     at: Span,
     levels: Levels,
     meter: Meter,
-    gaps: Vec<Gap>,
+    gaps: Vec<IdleGap>,
 }
 
 impl Metering {
-    fn starting(needed: u32, up: u32, timer: Span, spares: u32) -> Self {
+    fn starting(needed: u32, up: u32, timer: Span, headroom: u32) -> Self {
         let levels = Levels::starting(Span::ZERO, NodeCount(needed), NodeCount(up));
         let mut meter = Meter::starting(Span::ZERO, timer, &levels);
-        meter.set_spares(NodeCount(spares));
+        meter.set_headroom(NodeCount(headroom));
         meter.settle(Span::ZERO, &levels);
         Self { at: Span::ZERO, levels, meter, gaps: vec![] }
     }
@@ -31,7 +31,7 @@ impl Metering {
         self.at += Span::mins(i64::from(minutes));
         let Self { at, levels, meter, gaps } = self;
         meter.advance(*at, levels);
-        meter.fell(levels.needed().less(NodeCount(needed)));
+        meter.fell(levels.needed().saturating_sub(NodeCount(needed)));
         let beyond = levels.step(*at, NodeCount(needed), NodeCount(upcoming), |gap| {
             meter.returned(&gap);
             gaps.push(gap);
@@ -43,8 +43,8 @@ impl Metering {
 }
 
 /// The same minute by minute: x = max over [t-τ, t] of the demand, at least
-/// what is announced, and spares, never more than there were.
-fn plain(first: u32, up: u32, steps: &[Step], tau: usize, spares: u32) -> Vec<(u32, Spent)> {
+/// what is announced, and headroom, never more than there were.
+fn plain(first: u32, up: u32, steps: &[Step], tau: usize, headroom: u32) -> Vec<(u32, Spent)> {
     let (mut demand, mut nodes) = (vec![first], up);
     let mut spent = Spent::default();
     let mut seen = vec![];
@@ -55,7 +55,7 @@ fn plain(first: u32, up: u32, steps: &[Step], tau: usize, spares: u32) -> Vec<(u
             Some(from) => demand[from..].iter().copied().max().unwrap_or(0),
             None => up.max(demand.iter().copied().max().unwrap_or(0)),
         };
-        nodes.min(most.max(demand[now] + upcoming) + spares)
+        nodes.min(most.max(demand[now] + upcoming) + headroom)
     };
     nodes = let_go(&demand, nodes, 0);
     let mut upcoming = 0;
@@ -71,7 +71,7 @@ fn plain(first: u32, up: u32, steps: &[Step], tau: usize, spares: u32) -> Vec<(u
         }
         let now = demand.len() - 1;
         demand[now] = *needed;
-        spent.wakes += u64::from(needed.saturating_sub(nodes));
+        spent.boots += u64::from(needed.saturating_sub(nodes));
         nodes = nodes.max(*needed);
         upcoming = *soon;
         nodes = let_go(&demand, nodes, upcoming);
@@ -98,12 +98,12 @@ proptest! {
         more in 0_u32..5,
         steps in any_steps(9),
         tau in 0_usize..20,
-        spares in 0_u32..3,
+        headroom in 0_u32..3,
     ) {
         let up = first + more;
         let timer = Span::mins(tau as i64);
-        let mut metering = Metering::starting(first, up, timer, spares);
-        let expected = plain(first, up, &steps, tau, spares);
+        let mut metering = Metering::starting(first, up, timer, headroom);
+        let expected = plain(first, up, &steps, tau, headroom);
         for (step, (kept, spent)) in steps.iter().zip(expected) {
             metering.step(*step);
             prop_assert_eq!(metering.meter.spent(), spent, "at {}", metering.at);
@@ -111,7 +111,7 @@ proptest! {
         }
     }
 
-    /// A fixed timer's cost is the sum over gaps of min(L, τ) and one wake
+    /// A fixed timer's cost is the sum over gaps of min(L, τ) and one boot
     /// where L > τ: what fits go by.
     #[test]
     fn a_meter_spends_what_its_gaps_say(steps in any_steps(9), tau in 0_i64..20) {
@@ -124,7 +124,7 @@ proptest! {
         let mut spent = Spent::default();
         for gap in &metering.gaps {
             spent.add_idle(gap.levels, gap.length.min(timer));
-            spent.wakes += if gap.length > timer { u64::from(gap.levels.0) } else { 0 };
+            spent.boots += if gap.length > timer { u64::from(gap.levels.0) } else { 0 };
         }
         prop_assert_eq!(metering.meter.spent(), spent);
     }
@@ -177,5 +177,5 @@ fn what_is_announced_is_kept_until_it_is_not() {
     metering.step((10, 1, 2));
     assert_eq!(metering.meter.kept(), NodeCount(2), "two of four are announced");
     metering.step((1, 1, 0));
-    assert_eq!(metering.meter.kept(), NodeCount(0), "the jobs were taken back");
+    assert_eq!(metering.meter.kept(), NodeCount(0), "the jobs were released");
 }

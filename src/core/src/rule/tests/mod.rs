@@ -55,7 +55,7 @@ fn nodes_that_left_are_not_counted_a_second_time() {
 fn reserved_capacity_is_never_worth_deleting() {
     let policy =
         GroupPolicy { capacity: crate::policy::Capacity::Reserved, ..crate::fixture::group() };
-    let cost = wake_cost(&policy).expect("price and boot are known");
+    let cost = boot_cost(&policy).expect("price and boot are known");
     assert!(cost.break_even.is_forever());
     let state = GroupState::default();
     assert!(TimerChoice::Fixed(Span::mins(1)).tau(&state, &cost, minute(0)).is_forever());
@@ -64,9 +64,9 @@ fn reserved_capacity_is_never_worth_deleting() {
 #[test]
 fn break_even_of_fifteen_minutes_boot_is_half_an_hour() {
     let policy = GroupPolicy { boot: Some(Span::mins(15)), ..crate::fixture::group() };
-    let cost = wake_cost(&policy).expect("price and boot are known");
+    let cost = boot_cost(&policy).expect("price and boot are known");
     assert_eq!(cost.break_even, Span::mins(30));
-    assert_eq!(cost.wake, cost.price.over(Span::mins(30)));
+    assert_eq!(cost.boot_cost, cost.price.over(Span::mins(30)));
 }
 
 proptest! {

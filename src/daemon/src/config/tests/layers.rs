@@ -593,7 +593,7 @@ fn a_default_that_depends_on_other_keys_is_listed_with_its_value() {
         ("cluster[c].utilization[#1].memory_below_percent", "2.5"),
         ("cluster[c].utilization[#1].period", "\"1m\""),
         ("cluster[c].group[g].regain", "\"scarce\""),
-        ("cluster[c].group[g].max_delete_per_batch", "3"),
+        ("cluster[c].group[g].max_delete_per_request", "3"),
         ("cluster[c].group[g].max_delete_per_day", "12"),
         ("cluster[c].group[g].idle_timer", "\"learned\""),
     ] {

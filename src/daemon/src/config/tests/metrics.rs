@@ -377,8 +377,8 @@ fn a_group_is_shrunk_by_its_count_only_where_that_can_happen() {
     assert!(
         bad(&calls("to-zero")).contains("does nothing: min_nodes keeps 2 of its nodes (line 11)")
     );
-    let spares = calls("to-zero").replace("min_nodes = 2", "min_nodes = 0\nmin_idle_nodes = 1");
-    assert!(bad(&spares).contains("does nothing: min_idle_nodes keeps 1"));
+    let headroom = calls("to-zero").replace("min_nodes = 2", "min_nodes = 0\nmin_idle_nodes = 1");
+    assert!(bad(&headroom).contains("does nothing: min_idle_nodes keeps 1"));
     for value in ["true", "\"always\"", "\"to_zero\"", "0"] {
         let report = bad(&format!("{SMALL}group_calls = {value}\n"));
         assert!(report.contains("write \"never\", \"to-zero\" or \"whole-group\""), "{report}");

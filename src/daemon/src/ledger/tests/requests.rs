@@ -7,7 +7,7 @@ use trimtab_core::snapshot::ClusterDescription;
 use super::*;
 
 /// A cleared call that takes all of these.
-fn whole_group(id: BatchId, actions: &[OpenAction], now: Time) -> audit::Cleared {
+fn whole_group(id: RequestId, actions: &[OpenAction], now: Time) -> audit::Cleared {
     let mut policy = policy();
     for group in policy.groups.values_mut() {
         group.group_calls = GroupCalls::ToZero;
@@ -34,19 +34,19 @@ fn a_call_for_a_whole_group_is_known_again_with_its_count() {
     let mut world = World::new(3);
     let opened = mark(&ledger, &mut world, &[0, 1, 2]);
     let at = world.at + Span::mins(1);
-    let batch = ledger.reserve_batch().unwrap();
-    let request = whole_group(batch, &opened, at);
-    assert_eq!(request.count_after(), Some(NodeCount::ZERO));
-    assert_eq!(request.going(), NodeCount(3));
-    let call = Call::Group { after: NodeCount::ZERO };
-    let kind = EventKind::Cleared { batch, look_begun_at: at, call };
-    let asking = ActionState::Asking { batch, at, call };
+    let request = ledger.reserve_request().unwrap();
+    let record = whole_group(request, &opened, at);
+    assert_eq!(record.count_after(), Some(NodeCount::ZERO));
+    assert_eq!(record.going(), NodeCount(3));
+    let scope = RequestScope::Group { after: NodeCount::ZERO };
+    let kind = EventKind::Cleared { request, look_begun_at: at, scope };
+    let asking = ActionState::Asking { request, at, scope };
     let steps: Vec<Transition> =
         opened.iter().map(|a| step(a, at, kind.clone(), asking.clone())).collect();
     // Charges are for as many as go, whichever: here two of the three stand in.
     let charges: Vec<Charge> =
         opened[..2].iter().map(|a| Charge { at, group: group(), action: a.id }).collect();
-    let written = Request { batch: &request, charges: &charges };
+    let written = RequestRecord { request: &record, charges: &charges };
     ledger.record_transitions(&cluster(), &steps, Some(written)).unwrap();
 
     let again = ledger.load(&cluster(), at, MAX_GAP).unwrap();
@@ -56,9 +56,9 @@ fn a_call_for_a_whole_group_is_known_again_with_its_count() {
     assert_eq!(rows.len(), 3);
     for row in rows {
         // The one that bears no charge knows its request, too.
-        let request = row.request.unwrap();
-        assert_eq!((request.batch, request.count_after), (batch, Some(NodeCount::ZERO)));
-        assert_eq!(request.nodes.len(), 3);
+        let record = row.request.unwrap();
+        assert_eq!((record.request, record.count_after), (request, Some(NodeCount::ZERO)));
+        assert_eq!(record.nodes.len(), 3);
     }
 }
 
@@ -78,7 +78,7 @@ fn a_ledger_of_the_first_schema_is_brought_up_to_date_with_its_requests() {
     let ledger = folder.open();
     let mut world = World::new(1);
     let opened = mark(&ledger, &mut world, &[0]);
-    let batch = ask(&ledger, &opened, world.at).unwrap();
+    let request = ask(&ledger, &opened, world.at).unwrap();
     drop(ledger);
     let conn = Connection::open(folder.path()).unwrap();
     conn.execute_batch(
@@ -95,20 +95,20 @@ fn a_ledger_of_the_first_schema_is_brought_up_to_date_with_its_requests() {
     let ledger = folder.open();
     let rows = ledger.reader().history(9, None).unwrap();
     assert_eq!(rows[0].request.as_ref().unwrap().count_after, None);
-    let asking = ActionState::Asking { batch, at: world.at, call: Call::Named };
+    let asking = ActionState::Asking { request, at: world.at, scope: RequestScope::Named };
     assert_eq!(rows[0].action.state, asking);
 }
 
 /// Writes a request of its own for each of these, and how it ended.
-fn end_each(ledger: &SqliteLedger, outcomes: &[DeleteOutcome]) -> (Vec<(BatchId, Time)>, World) {
+fn end_each(ledger: &SqliteLedger, outcomes: &[DeleteOutcome]) -> (Vec<(RequestId, Time)>, World) {
     let mut world = World::new(u32::try_from(outcomes.len()).unwrap());
     let mut ended = vec![];
     for (number, outcome) in (0u128..).zip(outcomes) {
         let opened = mark(ledger, &mut world, &[number]);
-        let batch = ask(ledger, &opened, world.at).unwrap();
+        let request = ask(ledger, &opened, world.at).unwrap();
         let at = world.at + Span::secs(1);
-        ledger.record_outcome(batch, at, outcome, &[]).unwrap();
-        ended.push((batch, at));
+        ledger.record_outcome(request, at, outcome, &[]).unwrap();
+        ended.push((request, at));
     }
     (ended, world)
 }
@@ -133,8 +133,8 @@ fn refusals_in_a_row_are_counted_again_from_their_outcomes() {
     let history = ledger.load(&cluster(), world.at, MAX_GAP).unwrap();
     let mut wanted = None;
     for (number, cause) in [(2, Refusal::Denied), (4, Refusal::Throttled)] {
-        let (batch, at) = ended[number];
-        let refused = Refused { batch, at, cause, why: "no".into() };
+        let (request, at) = ended[number];
+        let refused = Refused { request, at, cause, why: "no".into() };
         wanted = backoff::after(wanted, &refused, &cluster());
     }
     assert_eq!(history.backoff, wanted);

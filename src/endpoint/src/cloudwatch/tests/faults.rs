@@ -2,7 +2,7 @@
 
 use serde_json::{Value as Json, json};
 use trimtab_core::ids::InstanceId;
-use trimtab_core::snapshot::Witness;
+use trimtab_core::snapshot::Reading;
 use trimtab_core::units::Span;
 use trimtab_daemon::ports::ReadError;
 use trimtab_simulator::World;
@@ -25,10 +25,10 @@ fn port(world: &World, node: InstanceId) -> &'static str {
     let read = world.utilization(&cluster(), &[node], Span::mins(20)).expect("an answer");
     match read.get(&node) {
         None => "absent",
-        Some(Witness::Absent) => "absent, said so",
-        Some(Witness::Stale { .. }) => "stale",
-        Some(Witness::Partial) => "partial",
-        Some(Witness::Fresh { .. }) => "fresh",
+        Some(Reading::Absent) => "absent, said so",
+        Some(Reading::Stale { .. }) => "stale",
+        Some(Reading::Partial) => "partial",
+        Some(Reading::Fresh { .. }) => "fresh",
     }
 }
 

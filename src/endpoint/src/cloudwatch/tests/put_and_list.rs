@@ -247,7 +247,7 @@ fn node_that_is_gone_keeps_its_datapoints_and_leaves_the_recently_active() {
     let world = mixed(Span::hours(1));
     let service = Service::of(&world);
     let node = ids(&world)[0];
-    world.act(FaultKind::PersonDeletes { node: Target::Instance(node) }, Span::ZERO);
+    world.act(FaultKind::OperatorDeletes { node: Target::Instance(node) }, Span::ZERO);
     world.advance_by(Span::hours(1));
     assert!(!ids(&world).contains(&node));
     let of_node = |recent: bool| {

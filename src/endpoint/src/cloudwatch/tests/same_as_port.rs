@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value as Json, json};
 use trimtab_core::ids::InstanceId;
-use trimtab_core::snapshot::{Activity, Witness};
+use trimtab_core::snapshot::{Activity, Reading};
 use trimtab_core::units::{Share, Span, Time};
 use trimtab_simulator::World;
 
@@ -172,7 +172,7 @@ fn of_port(world: &World, node: InstanceId) -> Option<Activity> {
     let read = world.utilization(&cluster(), &[node], WINDOW).expect("an answer");
     match read.get(&node) {
         None => None,
-        Some(Witness::Fresh { at, value }) => {
+        Some(Reading::Fresh { at, value }) => {
             assert_eq!(*at, value.to);
             Some(*value)
         }

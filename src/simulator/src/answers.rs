@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use trimtab_core::ids::{ClusterName, GroupName, InstanceId, LedgerId};
 use trimtab_core::snapshot::{
-    Activity, ClusterDescription, InstanceStatus, NodeListing, Witness, Workload,
+    Activity, ClusterDescription, InstanceStatus, NodeListing, Reading, Workload,
 };
 use trimtab_core::units::{NodeCount, Span};
-use trimtab_daemon::ports::{DeleteOutcome, FenceOrder, NodeDetails, ReadError};
+use trimtab_daemon::ports::{CordonOrder, DeleteOutcome, NodeDetails, ReadError};
 
 use crate::truth::Caller;
 use crate::world::World;
@@ -85,16 +85,16 @@ impl World {
     ///
     /// # Errors
     /// By fault, or for another cluster's name.
-    pub fn fence(
+    pub fn cordon(
         &self,
         cluster: &ClusterName,
         ledger: &LedgerId,
-        orders: &[FenceOrder],
+        orders: &[CordonOrder],
     ) -> Result<(), ReadError> {
-        self.lock().fence(cluster, ledger, orders, false)
+        self.lock().cordon(cluster, ledger, orders, false)
     }
 
-    /// Takes exactly these fences off, as its port does.
+    /// Takes exactly these cordons off, as its port does.
     ///
     /// # Errors
     /// By fault, or for another cluster's name.
@@ -102,7 +102,7 @@ impl World {
         &self,
         cluster: &ClusterName,
         ledger: &LedgerId,
-        orders: &[FenceOrder],
+        orders: &[CordonOrder],
     ) -> Result<(), ReadError> {
         self.lock().release(cluster, ledger, orders)
     }
@@ -116,7 +116,7 @@ impl World {
         cluster: &ClusterName,
         nodes: &[InstanceId],
         window: Span,
-    ) -> Result<BTreeMap<InstanceId, Witness<Activity>>, ReadError> {
+    ) -> Result<BTreeMap<InstanceId, Reading<Activity>>, ReadError> {
         self.lock().utilization(cluster, nodes, window)
     }
 }

@@ -1,4 +1,4 @@
-//! What the oracle can tell when a fence is put on or taken off: a fence of
+//! What the oracle can tell when a cordon is put on or taken off: a cordon of
 //! ours in its first tick is the mark.
 
 use trimtab_core::ids::{GroupName, InstanceId, NodeName};
@@ -8,7 +8,7 @@ use trimtab_simulator::truth::Caller;
 
 use super::checks::idle_timer;
 use super::model::{Node, Phase};
-use super::{Fenced, Oracle, Rule};
+use super::{Cordoned, Oracle, Rule};
 
 impl Oracle {
     fn is_daemon(&self, call: Call, at: Time) -> bool {
@@ -16,29 +16,29 @@ impl Oracle {
     }
 
     pub(super) fn drained(&mut self, name: &NodeName, reason: &str, at: Time) {
-        let by_daemon = self.is_daemon(Call::Fence, at);
+        let by_daemon = self.is_daemon(Call::Cordon, at);
         let Some(place) = self.model.places.get_mut(name) else { return };
         let before = place.drain.as_ref().map(|drain| drain.reason.clone());
         let holder = place.holder;
         if !by_daemon {
-            place.fence_lost = Some(at);
+            place.cordon_lost = Some(at);
             return;
         }
         if let Some(before) = before {
             self.breach(Rule::S17, at, format!("{name} was drained as {before}"));
         }
         let Some(action) = self.ours(reason) else { return };
-        self.fenced.insert(action, Fenced { node: Some(holder), at });
+        self.cordoned.insert(action, Cordoned { node: Some(holder), at });
         self.store_sample();
         self.marked(name, holder, at);
     }
 
-    /// Our fence in the tick of its mark.
+    /// Our cordon in the tick of its mark.
     fn marked(&mut self, name: &NodeName, id: InstanceId, at: Time) {
         let Some(node) = self.model.nodes.get(&id) else { return };
         let group = node.group.clone();
         let Some(policy) = self.policy.groups.get(&group) else { return };
-        let (grace, spares) = (policy.post_job_grace, policy.min_idle_nodes.0);
+        let (grace, headroom) = (policy.post_job_grace, policy.min_idle_nodes.0);
         let tau = idle_timer(policy, self.policy.timing.tick);
         // What a fault of the scheduler hides is not held against a mark.
         let is_stale = self.reads.as_of != self.reads.begun && self.call_time == Span::ZERO;
@@ -52,7 +52,7 @@ impl Oracle {
         }
         let marks = self.marks.entry(group.clone()).or_default();
         *marks += 1;
-        let wanted = *marks + spares;
+        let wanted = *marks + headroom;
         let read_at = self.reads.begun.unwrap_or(at);
         let since = read_at - tau;
         if self.last_bad_read.is_some_and(|bad| bad > since) {
@@ -72,7 +72,7 @@ impl Oracle {
         self.check_leaving(&group, at);
     }
 
-    /// Nodes fenced by us or leaving, with the one that is being fenced now.
+    /// Nodes cordoned by us or leaving, with the one that is being cordoned now.
     fn check_leaving(&mut self, group: &GroupName, at: Time) {
         let Some(policy) = self.policy.groups.get(group) else { return };
         let limit = policy.budgets.leaving.of_rounded_down(policy.size).0.max(1);
@@ -120,7 +120,7 @@ impl Oracle {
         let Some(place) = self.model.places.get_mut(name) else { return };
         let holder = place.holder;
         if ours.is_some() && !by_daemon {
-            place.fence_lost = Some(at);
+            place.cordon_lost = Some(at);
         }
         if !by_daemon {
             return;

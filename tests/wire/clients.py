@@ -163,7 +163,7 @@ def faults_of_the_world_show_as_a_client_of_aws_would_see_them(cloud):
 
 
 @test
-def the_door_shows_the_scheduler_and_takes_fences(cloud):
+def the_door_shows_the_scheduler_and_takes_cordons(cloud):
     door = cloud.endpoint.door
     status, here, headers = door("GET", "")
     assert status == 200 and len(here["clusters"]) == len(worlds.WORLDS)
@@ -171,16 +171,16 @@ def the_door_shows_the_scheduler_and_takes_fences(cloud):
     assert status == 200 and int(headers["x-trimtab-world-now"]) == load["at"]
     idle = next(n for n in load["nodes"] if not n["claims"])
     order = {"ledger": "l-1", "orders": [{"name": idle["name"], "action": 7}]}
-    assert door("POST", "/wide/fence", order)[0] == 200
+    assert door("POST", "/wide/cordon", order)[0] == 200
     drained = lambda: next(
         n["drained"] for n in door("GET", "/wide/workload")[1]["nodes"] if n["name"] == idle["name"]
     )
     assert drained() == "trimtab:l-1:7"
-    assert door("GET", "/wide/truth")[1]["fences"] == [
+    assert door("GET", "/wide/truth")[1]["cordons"] == [
         {"name": idle["name"], "reason": "trimtab:l-1:7"}
     ]
     assert door("POST", "/wide/release", {**order, "ledger": "l-2"})[0] == 200
-    assert drained() == "trimtab:l-1:7", "a fence of another ledger is left alone"
+    assert drained() == "trimtab:l-1:7", "a cordon of another ledger is left alone"
     door("POST", "/wide/release", order)
     assert drained() is None
     assert door("GET", "/wide/prices")[1]["workers"] == 3_060_000
@@ -191,7 +191,7 @@ def the_door_shows_the_scheduler_and_takes_fences(cloud):
         ("GET", "/main/clock", None, 404),
         ("GET", "/wide/nothing", None, 404),
         ("POST", "/wide/advance", {"to": 0}, 400),
-        ("POST", "/wide/fence", {"ledger": "l-1"}, 400),
+        ("POST", "/wide/cordon", {"ledger": "l-1"}, 400),
     ]:
         status, said, _ = door(method, path, body)
         assert status == wanted and said["why"], (method, path, status, said)

@@ -6,7 +6,7 @@
 //! state and reason are read right before, and whoever has drained a node by then
 //! is left alone. Nodes that are drained together share one reason, which names the
 //! span of their actions. Slurm has no call that drains only a node without a reason: a
-//! person who drains between that read and our drain, some milliseconds, is
+//! operator who drains between that read and our drain, some milliseconds, is
 //! overwritten, and nothing later can tell. One who drains after ours overwrites
 //! ours, and the look finds that.
 
@@ -14,8 +14,8 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use trimtab_core::ids::{ClusterName, LedgerId, NodeName};
-use trimtab_core::snapshot::{ActionSpan, Condition, FenceSight, fence_reason};
-use trimtab_daemon::ports::{Fence, FenceOrder, ReadError};
+use trimtab_core::snapshot::{ActionSpan, Condition, CordonStatus, cordon_reason};
+use trimtab_daemon::ports::{Cordon, CordonOrder, ReadError};
 
 use crate::backend::NewState;
 use crate::nodes::Node;
@@ -26,15 +26,15 @@ impl Slurm {
     /// Slurm does not know is passed over.
     async fn choose<'a>(
         &self,
-        orders: &'a [FenceOrder],
-        is_right: impl Fn(&FenceOrder, &Node) -> bool,
-    ) -> Result<Vec<&'a FenceOrder>, ReadError> {
+        orders: &'a [CordonOrder],
+        is_right: impl Fn(&CordonOrder, &Node) -> bool,
+    ) -> Result<Vec<&'a CordonOrder>, ReadError> {
         let found = self.backend.nodes().await?;
         let mut now: BTreeMap<&NodeName, Vec<&Node>> = BTreeMap::new();
         for node in &found {
             now.entry(&node.name).or_default().push(node);
         }
-        let is_right = |order: &&FenceOrder| match now.get(&order.name).map(Vec::as_slice) {
+        let is_right = |order: &&CordonOrder| match now.get(&order.name).map(Vec::as_slice) {
             Some([node]) => is_right(order, node),
             // What is told twice of one node is told by nobody.
             Some(_) | None => false,
@@ -48,9 +48,9 @@ impl Slurm {
     /// which also ends it when Slurm does not answer.
     async fn set(
         &self,
-        orders: &[&FenceOrder],
+        orders: &[&CordonOrder],
         state: NewState<'_>,
-        is_right: impl Fn(&FenceOrder, &Node) -> bool,
+        is_right: impl Fn(&CordonOrder, &Node) -> bool,
     ) -> Result<(), ReadError> {
         if orders.is_empty() {
             return Ok(());
@@ -70,28 +70,29 @@ impl Slurm {
     }
 }
 
-fn names(orders: &[&FenceOrder]) -> Vec<NodeName> {
+fn names(orders: &[&CordonOrder]) -> Vec<NodeName> {
     orders.iter().map(|order| order.name.clone()).collect()
 }
 
 #[async_trait]
-impl Fence for Slurm {
-    async fn fence(
+impl Cordon for Slurm {
+    async fn cordon(
         &self,
         _cluster: &ClusterName,
         ledger: &LedgerId,
-        orders: &[FenceOrder],
+        orders: &[CordonOrder],
     ) -> Result<(), ReadError> {
         // Rights and privacy may have changed since they were looked at last.
         self.ask_configuration().await?;
         // Whoever drained it, or put it down, is not overwritten.
-        let is_free =
-            |_: &FenceOrder, node: &Node| node.drained.is_none() && node.condition == Condition::Up;
+        let is_free = |_: &CordonOrder, node: &Node| {
+            node.drained.is_none() && node.condition == Condition::Up
+        };
         let free = self.choose(orders, &is_free).await?;
         let Some(span) = ActionSpan::of(free.iter().map(|order| order.action)) else {
             return Ok(());
         };
-        let reason = fence_reason(ledger, span);
+        let reason = cordon_reason(ledger, span);
         self.set(&free, NewState::Drain { reason: &reason }, is_free).await
     }
 
@@ -99,11 +100,12 @@ impl Fence for Slurm {
         &self,
         _cluster: &ClusterName,
         ledger: &LedgerId,
-        orders: &[FenceOrder],
+        orders: &[CordonOrder],
     ) -> Result<(), ReadError> {
-        let is_ours = |order: &FenceOrder, node: &Node| {
+        let is_ours = |order: &CordonOrder, node: &Node| {
             let reason = node.drained.as_deref();
-            reason.is_some_and(|reason| FenceSight::of_reason(reason, ledger).is_for(order.action))
+            reason
+                .is_some_and(|reason| CordonStatus::of_reason(reason, ledger).is_for(order.action))
         };
         let ours = self.choose(orders, &is_ours).await?;
         self.set(&ours, NewState::Undrain, is_ours).await
@@ -135,7 +137,7 @@ mod tests {
     }
 
     /// A Slurm that refuses every order for more than one node. Between that order and the
-    /// next, a person drains `b`; with `goes_away` it answers nothing any more.
+    /// next, an operator drains `b`; with `goes_away` it answers nothing any more.
     #[derive(Default)]
     struct Strict {
         goes_away: bool,
@@ -196,16 +198,16 @@ mod tests {
         }
     }
 
-    async fn fenced(slurm: Strict) -> (Result<(), ReadError>, Vec<String>, Vec<String>) {
+    async fn cordoned(slurm: Strict) -> (Result<(), ReadError>, Vec<String>, Vec<String>) {
         let slurm = Arc::new(slurm);
-        let order = |(name, action): (&str, u64)| FenceOrder {
+        let order = |(name, action): (&str, u64)| CordonOrder {
             name: name.parse().expect("a name"),
             action: ActionId(action),
         };
         let orders = [("a", 7), ("b", 8), ("c", 9)].map(order);
         let (cluster, ledger) = ("research".parse().expect("a name"), "ab-1".parse());
         let port = Slurm::new(slurm.clone(), Arc::new(Stopped));
-        let done = port.fence(&cluster, &ledger.expect("an id"), &orders).await;
+        let done = port.cordon(&cluster, &ledger.expect("an id"), &orders).await;
         let given = slurm.orders.lock().expect("nobody panicked").clone();
         let reasons = slurm.reasons.lock().expect("nobody panicked");
         (done, given, reasons.values().cloned().collect())
@@ -213,15 +215,19 @@ mod tests {
 
     #[tokio::test]
     async fn an_order_that_is_refused_for_all_is_given_to_each_that_is_still_free() {
-        let (done, orders, reasons) = fenced(Strict::default()).await;
+        let (done, orders, reasons) = cordoned(Strict::default()).await;
         assert_eq!(done, Ok(()));
         assert_eq!(orders, ["a,b,c", "a", "c"]);
-        assert_eq!(reasons, ["trimtab:ab-1:7-9", "bad fan", "trimtab:ab-1:7-9"], "b is a person's");
+        assert_eq!(
+            reasons,
+            ["trimtab:ab-1:7-9", "bad fan", "trimtab:ab-1:7-9"],
+            "b is an operator's"
+        );
     }
 
     #[tokio::test]
     async fn a_slurm_that_does_not_answer_any_more_is_not_asked_for_each_node() {
-        let (done, orders, _) = fenced(Strict { goes_away: true, ..Strict::default() }).await;
+        let (done, orders, _) = cordoned(Strict { goes_away: true, ..Strict::default() }).await;
         assert!(done.is_err());
         assert_eq!(orders, ["a,b,c"]);
     }

@@ -7,7 +7,7 @@
 //! POST /_world/CLUSTER/advance          {"to": ms} or {"by": ms}; lock-step only
 //! POST /_world/CLUSTER/sleep            {"deadline": ms, "every": ms} -> {"now", "monotonic", "ring"}
 //! GET  /_world/CLUSTER/workload         nodes, claims, queue
-//! POST /_world/CLUSTER/fence            {"ledger", "orders": [{"name", "action"}], "pretend"}
+//! POST /_world/CLUSTER/cordon            {"ledger", "orders": [{"name", "action"}], "pretend"}
 //! POST /_world/CLUSTER/release          {"ledger", "orders"}
 //! POST /_world/CLUSTER/utilization      {"nodes", "window": ms}
 //! GET  /_world/CLUSTER/prices           micro-dollars an hour for each group
@@ -19,7 +19,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use trimtab_daemon::ports::{FenceOrder, ReadError, Ring};
+use trimtab_daemon::ports::{CordonOrder, ReadError, Ring};
 use trimtab_simulator::truth::Truth;
 
 use crate::hosts::{Hosted, Hosts};
@@ -99,10 +99,10 @@ fn perform(hosts: &Hosts, request: &Request) -> Result<Value, Failure> {
         ("POST", "advance") => advance(hosts, own, read(request)?),
         ("POST", "sleep") => sleep(hosts, own, &read(request)?),
         ("GET", "workload") => written(&own.world.workload(&own.name)?),
-        ("POST", "fence") => fence(own, read(request)?),
+        ("POST", "cordon") => cordon(own, read(request)?),
         ("POST", "release") => {
             let Orders { ledger, orders, .. } = read(request)?;
-            let orders: Vec<FenceOrder> = orders.into_iter().map(Into::into).collect();
+            let orders: Vec<CordonOrder> = orders.into_iter().map(Into::into).collect();
             own.world.release(&own.name, &ledger, &orders)?;
             Ok(json!({}))
         }
@@ -178,13 +178,13 @@ fn sleep(hosts: &Hosts, own: &Hosted, sleep: &Sleep) -> Result<Value, Failure> {
     written(&Slept { now, monotonic, ring: ring.into() })
 }
 
-fn fence(own: &Hosted, orders: Orders) -> Result<Value, Failure> {
+fn cordon(own: &Hosted, orders: Orders) -> Result<Value, Failure> {
     let Orders { ledger, orders, pretend } = orders;
-    let orders: Vec<FenceOrder> = orders.into_iter().map(Into::into).collect();
+    let orders: Vec<CordonOrder> = orders.into_iter().map(Into::into).collect();
     if pretend {
-        own.world.pretend_fence(&ledger, &orders)?;
+        own.world.pretend_cordon(&ledger, &orders)?;
     } else {
-        own.world.fence(&own.name, &ledger, &orders)?;
+        own.world.cordon(&own.name, &ledger, &orders)?;
     }
     Ok(json!({}))
 }
@@ -204,8 +204,8 @@ fn truth(truth: &Truth) -> Value {
             (name.to_string(), summary)
         })
         .collect();
-    let fences: Vec<Value> = truth
-        .fences
+    let cordons: Vec<Value> = truth
+        .cordons
         .iter()
         .map(|(name, reason)| json!({ "name": name, "reason": &**reason }))
         .collect();
@@ -222,7 +222,7 @@ fn truth(truth: &Truth) -> Value {
         "billed": truth.billed(),
         "waited": truth.waited(),
         "cost_usd": truth.cost().as_dollars(),
-        "fences": fences,
+        "cordons": cordons,
         "groups": groups,
     })
 }

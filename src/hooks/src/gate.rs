@@ -13,7 +13,7 @@ use crate::{Runner, Start, Vetoes};
 pub const SCHEMA_VERSION: u32 = 1;
 
 /// A program that is run once for all nodes of a question and reads them as JSON.
-pub struct BatchProgram {
+pub struct GateProgram {
     runner: Runner,
     region: String,
     account: String,
@@ -47,7 +47,7 @@ struct Node {
     action: u64,
 }
 
-impl BatchProgram {
+impl GateProgram {
     /// The program of a cluster in this region and account.
     pub fn new(
         hook: HookSettings,
@@ -87,7 +87,7 @@ impl BatchProgram {
     }
 }
 
-impl Gate for BatchProgram {
+impl Gate for GateProgram {
     fn ask(&self, question: Question) -> Box<dyn Inquiry> {
         let document = self.document(&question);
         let nodes: Vec<_> = question.nodes.iter().map(|node| node.id).collect();

@@ -1,7 +1,7 @@
-//! `trimtab unfence`: hands back what a daemon left fenced when it was killed.
+//! `trimtab uncordon`: releases what a daemon left cordoned when it was killed.
 //!
 //! It does what the next start would do first, and nothing else: what is short of
-//! the delete call is taken back through the same states, what may have been asked
+//! the delete call is released through the same states, what may have been asked
 //! for is left as it is. The service manager runs it after every end of the daemon,
 //! so it is quick when there is nothing to do, and it ends in time when a scheduler
 //! does not answer.
@@ -18,7 +18,7 @@ use trimtab_daemon::driver::Driver;
 use trimtab_daemon::ledger::{Durability, OpenError, SqliteLedger};
 use trimtab_daemon::ports::Clock;
 
-use crate::args::UnfenceArgs;
+use crate::args::UncordonArgs;
 use crate::clock::SystemClock;
 use crate::exit::Exit;
 use crate::output::{self, Format, line};
@@ -27,8 +27,8 @@ use crate::wiring::{Keep, Wired, layers, span};
 /// Between two tries: a scheduler shows a released node within seconds.
 const TRY_AGAIN: Duration = Duration::from_secs(2);
 
-/// `trimtab unfence`.
-pub(crate) async fn unfence(args: &UnfenceArgs) -> anyhow::Result<Exit> {
+/// `trimtab uncordon`.
+pub(crate) async fn uncordon(args: &UncordonArgs) -> anyhow::Result<Exit> {
     let limit = Duration::from_millis(span(&args.within)?.0.unsigned_abs());
     let layers = layers(&args.target.config, args.target.state.as_deref());
     let settings = config::load_layers(&layers)?.settings;
@@ -40,7 +40,7 @@ pub(crate) async fn unfence(args: &UnfenceArgs) -> anyhow::Result<Exit> {
             if before.unasked.is_empty() {
                 Outcome::Done(Report::of(&before, before.clone(), None))
             } else if settings.mode == Mode::Observe {
-                let why = "mode = \"observe\" has nothing that could take a fence off: write \
+                let why = "mode = \"observe\" has nothing that could take a cordon off: write \
                            mode = \"enforce\" and run this again, or resume the nodes by hand";
                 Outcome::Done(Report::of(&before, before.clone(), Some(why.to_owned())))
             } else {
@@ -90,12 +90,12 @@ fn is_held(why: &anyhow::Error) -> bool {
     matches!(why.downcast_ref::<OpenError>(), Some(OpenError::Held { .. }))
 }
 
-/// Connects and takes back, all within the limit.
-async fn take_all_back(args: &UnfenceArgs, limit: Duration) -> anyhow::Result<()> {
+/// Connects and releases, all within the limit.
+async fn take_all_back(args: &UncordonArgs, limit: Duration) -> anyhow::Result<()> {
     let tried = tokio::time::timeout(limit, async {
         let wired = Wired::new(&args.target).await?;
         let drivers = wired.drivers(Mode::Enforce, Keep::Ledger).await?;
-        take_back(drivers, TRY_AGAIN).await;
+        release(drivers, TRY_AGAIN).await;
         Ok(())
     });
     tried
@@ -103,9 +103,9 @@ async fn take_all_back(args: &UnfenceArgs, limit: Duration) -> anyhow::Result<()
         .unwrap_or_else(|_| Err(anyhow::anyhow!("it was not confirmed within {}", args.within)))
 }
 
-/// Takes back whatever is short of the delete call, in all clusters at the same
+/// Releases whatever is short of the delete call, in all clusters at the same
 /// time: one that does not answer holds up no other. Ends once nothing is left.
-async fn take_back(drivers: Vec<Driver>, try_again: Duration) {
+async fn release(drivers: Vec<Driver>, try_again: Duration) {
     let each = drivers.into_iter().map(|driver| take_one_back(driver, try_again));
     futures_util::future::join_all(each).await;
 }
@@ -162,7 +162,7 @@ impl LeftBehind {
 
 /// How it ended.
 enum Outcome {
-    /// A daemon has the ledger: it takes care of its fences itself.
+    /// A daemon has the ledger: it takes care of its cordons itself.
     Alive {
         /// Which one.
         holder: String,
@@ -171,15 +171,15 @@ enum Outcome {
     Done(Report),
 }
 
-/// What was taken back and what was not.
+/// What was released and what was not.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 struct Report {
-    /// Nodes handed back, or seen to bear no fence of ours any more.
-    handed_back: Vec<Left>,
+    /// Nodes released, or seen to bear no cordon of ours any more.
+    released: Vec<Left>,
     /// Nodes left alone because their deletion may have been asked for.
     left_alone: Vec<Left>,
-    /// Nodes that should have been handed back.
-    not_handed_back: Vec<Left>,
+    /// Nodes that should have been released.
+    not_released: Vec<Left>,
     /// Why these were not.
     why: Option<String>,
 }
@@ -187,9 +187,9 @@ struct Report {
 impl Report {
     fn of(before: &LeftBehind, after: LeftBehind, why: Option<String>) -> Self {
         let is_left = |one: &&Left| after.unasked.iter().any(|left| left.action == one.action);
-        let handed_back = before.unasked.iter().filter(|one| !is_left(one)).cloned().collect();
+        let released = before.unasked.iter().filter(|one| !is_left(one)).cloned().collect();
         let why = if after.unasked.is_empty() { None } else { why };
-        Self { handed_back, left_alone: after.asked, not_handed_back: after.unasked, why }
+        Self { released, left_alone: after.asked, not_released: after.unasked, why }
     }
 }
 
@@ -197,7 +197,7 @@ impl Outcome {
     fn exit(&self) -> Exit {
         match self {
             Self::Alive { .. } => Exit::Ok,
-            Self::Done(report) if report.not_handed_back.is_empty() => Exit::Ok,
+            Self::Done(report) if report.not_released.is_empty() => Exit::Ok,
             Self::Done(_) => Exit::Failed,
         }
     }
@@ -208,7 +208,7 @@ impl Outcome {
                 return match format {
                     Format::Json => output::json(&Alive { daemon: holder }),
                     Format::Table => {
-                        line(&format!("the daemon is alive ({holder}): it sees to its fences"))
+                        line(&format!("the daemon is alive ({holder}): it sees to its cordons"))
                     }
                 };
             }
@@ -217,22 +217,22 @@ impl Outcome {
         if format == Format::Json {
             return output::json(report);
         }
-        let Report { handed_back, left_alone, not_handed_back, why } = report;
+        let Report { released, left_alone, not_released, why } = report;
         let parts = [
-            ("handed back", handed_back),
+            ("released", released),
             ("left alone, its deletion may have been asked for", left_alone),
-            ("NOT handed back", not_handed_back),
+            ("NOT released", not_released),
         ];
         for (what, nodes) in parts {
             for Left { action, cluster, group, node, state } in nodes {
                 line(&format!("{cluster} {group} {node} (action {action}, {state}): {what}"))?;
             }
         }
-        match (not_handed_back.len(), why) {
-            (0, _) => line("nothing is left to hand back"),
-            (left, Some(why)) => line(&format!("{left} not handed back: {why}")),
+        match (not_released.len(), why) {
+            (0, _) => line("nothing is left to release"),
+            (left, Some(why)) => line(&format!("{left} not released: {why}")),
             (left, None) => {
-                line(&format!("{left} not handed back: no such cluster in the configuration"))
+                line(&format!("{left} not released: no such cluster in the configuration"))
             }
         }
     }
@@ -250,7 +250,7 @@ mod tests {
     use std::path::PathBuf;
 
     use trimtab_core::ids::{ActionId, NodeName};
-    use trimtab_core::snapshot::FenceSight;
+    use trimtab_core::snapshot::CordonStatus;
     use trimtab_daemon::driver::Intent;
     use trimtab_daemon::ports::{Doorbell, Ring};
     use trimtab_simulator::World;
@@ -261,14 +261,14 @@ mod tests {
     use crate::args::Target;
 
     /// A simulated world that outlives the daemons that work on it.
-    struct Place {
+    struct Scenery {
         wired: Wired,
         target: Target,
         state: PathBuf,
         _folder: tempfile::TempDir,
     }
 
-    impl Place {
+    impl Scenery {
         async fn new() -> Self {
             let folder = tempfile::tempdir().expect("a folder");
             let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
@@ -310,29 +310,29 @@ mod tests {
             reader.open_actions().expect("readable")
         }
 
-        /// What the scheduler shows of this ledger's fences.
-        async fn fences(&self) -> BTreeMap<NodeName, ActionId> {
+        /// What the scheduler shows of this ledger's cordons.
+        async fn cordons(&self) -> BTreeMap<NodeName, ActionId> {
             let id = SqliteLedger::open_reader(&self.state).expect("a ledger").id();
             let ports = self.world().ports(PortOptions::default());
             let cluster = &self.wired.settings.clusters[0].policy.cluster;
             let workload = ports.workload.expect("a scheduler").read(cluster).await;
             let drained = workload.expect("an answer").nodes.into_iter();
             drained
-                .filter_map(|node| match FenceSight::of_reason(&node.drained?, &id) {
-                    FenceSight::Ours { actions } => Some((node.name, actions.first())),
-                    FenceSight::Clear
-                    | FenceSight::Foreign { .. }
-                    | FenceSight::Recovery
-                    | FenceSight::Person { .. } => None,
+                .filter_map(|node| match CordonStatus::of_reason(&node.drained?, &id) {
+                    CordonStatus::Ours { actions } => Some((node.name, actions.first())),
+                    CordonStatus::Clear
+                    | CordonStatus::Foreign { .. }
+                    | CordonStatus::Recovery
+                    | CordonStatus::Operator { .. } => None,
                 })
                 .collect()
         }
 
-        fn unfence(&self, within: &str) -> UnfenceArgs {
+        fn uncordon(&self, within: &str) -> UncordonArgs {
             let Target { config, world, state } = &self.target;
             let target =
                 Target { config: config.clone(), world: world.clone(), state: state.clone() };
-            UnfenceArgs { target, within: within.to_owned(), output: Format::Table }
+            UncordonArgs { target, within: within.to_owned(), output: Format::Table }
         }
     }
 
@@ -341,14 +341,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_killed_daemon_fenced_is_handed_back_and_a_second_time_changes_nothing() {
-        let place = Place::new().await;
+    async fn what_a_killed_daemon_cordoned_is_released_and_a_second_time_changes_nothing() {
+        let place = Scenery::new().await;
         place.run_until(is_settling).await;
-        let fenced = place.fences().await;
-        assert!(!fenced.is_empty());
+        let cordoned = place.cordons().await;
+        assert!(!cordoned.is_empty());
         for _ in 0..2 {
-            take_back(vec![place.daemon().await], Duration::ZERO).await;
-            assert_eq!(place.fences().await, BTreeMap::new());
+            release(vec![place.daemon().await], Duration::ZERO).await;
+            assert_eq!(place.cordons().await, BTreeMap::new());
             assert_eq!(place.open(), vec![]);
         }
         let nodes = place.world().truth();
@@ -356,20 +356,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_may_have_been_asked_for_is_never_handed_back() {
-        let place = Place::new().await;
+    async fn what_may_have_been_asked_for_is_never_released() {
+        let place = Scenery::new().await;
         place.run_until(|action| action.state.is_asked()).await;
         let asked: Vec<ActionId> =
             LeftBehind::of(&place.open()).asked.iter().map(|left| ActionId(left.action)).collect();
-        let fenced = place.fences().await;
-        let fenced_before: Vec<ActionId> =
-            asked.iter().filter(|id| fenced.values().any(|of| of == *id)).copied().collect();
-        assert!(!fenced_before.is_empty(), "{fenced:?}");
-        take_back(vec![place.daemon().await], Duration::ZERO).await;
-        let fenced = place.fences().await;
-        let mut left: Vec<ActionId> = fenced.values().copied().collect();
+        let cordoned = place.cordons().await;
+        let cordoned_before: Vec<ActionId> =
+            asked.iter().filter(|id| cordoned.values().any(|of| of == *id)).copied().collect();
+        assert!(!cordoned_before.is_empty(), "{cordoned:?}");
+        release(vec![place.daemon().await], Duration::ZERO).await;
+        let cordoned = place.cordons().await;
+        let mut left: Vec<ActionId> = cordoned.values().copied().collect();
         left.sort_unstable();
-        assert_eq!(left, fenced_before);
+        assert_eq!(left, cordoned_before);
         let after = LeftBehind::of(&place.open());
         assert!(after.unasked.is_empty());
         assert_eq!(after.asked.len(), asked.len());
@@ -377,14 +377,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_scheduler_that_does_not_answer_is_given_up_in_time_and_the_node_is_named() {
-        let place = Place::new().await;
+        let place = Scenery::new().await;
         place.run_until(is_settling).await;
         let driver = place.daemon().await;
         // From the first release on, no port answers any more.
         let effect = place.world().effects() + 1;
         place.world().kill_at(KillPoint { effect, when: KillWhen::Before });
         let limit = Duration::from_millis(50);
-        let tried = tokio::time::timeout(limit, take_back(vec![driver], Duration::ZERO)).await;
+        let tried = tokio::time::timeout(limit, release(vec![driver], Duration::ZERO)).await;
         assert!(tried.is_err(), "it waited no longer");
         let left = LeftBehind::of(&place.open());
         assert!(!left.unasked.is_empty());
@@ -393,42 +393,42 @@ mod tests {
         assert_eq!(outcome.exit(), Exit::Failed);
         // Nothing keeps the next try from succeeding.
         place.world().revive();
-        take_back(vec![place.daemon().await], Duration::ZERO).await;
-        assert_eq!(place.fences().await, BTreeMap::new());
+        release(vec![place.daemon().await], Duration::ZERO).await;
+        assert_eq!(place.cordons().await, BTreeMap::new());
     }
 
     #[tokio::test]
-    async fn observe_mode_names_what_it_cannot_hand_back() {
-        let place = Place::new().await;
+    async fn observe_mode_names_what_it_cannot_release() {
+        let place = Scenery::new().await;
         place.run_until(is_settling).await;
         let text = std::fs::read_to_string(&place.target.config).expect("a file");
         let text = text.replace("\"enforce\"", "\"observe\"");
         std::fs::write(&place.target.config, text).expect("written");
         let before = place.open();
-        let exit = unfence(&place.unfence("60s")).await.expect("it runs");
+        let exit = uncordon(&place.uncordon("60s")).await.expect("it runs");
         assert_eq!(exit, Exit::Failed);
         assert_eq!(place.open(), before);
     }
 
     #[tokio::test]
     async fn the_command_ends_every_open_action_that_was_not_asked_for() {
-        let place = Place::new().await;
+        let place = Scenery::new().await;
         place.run_until(is_settling).await;
-        // The command makes a world of its own, in which nothing is fenced.
-        let exit = unfence(&place.unfence("60s")).await.expect("it runs");
+        // The command makes a world of its own, in which nothing is cordoned.
+        let exit = uncordon(&place.uncordon("60s")).await.expect("it runs");
         assert_eq!(exit, Exit::Ok);
         assert_eq!(place.open(), vec![]);
-        let again = unfence(&place.unfence("60s")).await.expect("it runs");
+        let again = uncordon(&place.uncordon("60s")).await.expect("it runs");
         assert_eq!(again, Exit::Ok);
     }
 
     #[tokio::test]
-    async fn a_living_daemon_keeps_its_fences() {
-        let place = Place::new().await;
+    async fn a_living_daemon_keeps_its_cordons() {
+        let place = Scenery::new().await;
         place.run_until(is_settling).await;
         let daemon = place.daemon().await;
         let before = place.open();
-        let exit = unfence(&place.unfence("60s")).await.expect("it runs");
+        let exit = uncordon(&place.uncordon("60s")).await.expect("it runs");
         assert_eq!(exit, Exit::Ok);
         assert_eq!(place.open(), before);
         drop(daemon);
