@@ -17,7 +17,7 @@ import cloud as clouds
 # The order of the tests.
 import reading  # noqa: F401  isort: skip
 import changing  # noqa: F401  isort: skip
-import fronts  # noqa: F401  isort: skip
+import clients  # noqa: F401  isort: skip
 
 
 def main():

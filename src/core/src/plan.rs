@@ -324,7 +324,7 @@ pub struct GroupFigures {
     pub surplus: Option<NodeCount>,
     /// Nodes for jobs that become eligible soon (V).
     pub upcoming: NodeCount,
-    /// Jobs that wait for nodes of the group, those that take most first, as many as a
+    /// Jobs that wait for nodes of the group, those that take most first, as many as an
     /// operator reads.
     #[serde(default)]
     pub waiting: Vec<WaitingJob>,

@@ -240,7 +240,7 @@ impl FaultKind {
         ]
     }
 
-    /// Whether it holds for a while; else it happens in an instant, or, as a
+    /// Whether it holds for a while; else it happens in an instant, or, as an
     /// operator's drain may, for good.
     pub fn holds(&self) -> bool {
         match self {

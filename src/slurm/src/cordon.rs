@@ -5,7 +5,7 @@
 //! but a drain away. A drain overwrites the reason that somebody else gave, so
 //! state and reason are read right before, and whoever has drained a node by then
 //! is left alone. Nodes that are drained together share one reason, which names the
-//! span of their actions. Slurm has no call that drains only a node without a reason: a
+//! span of their actions. Slurm has no call that drains only a node without a reason: an
 //! operator who drains between that read and our drain, some milliseconds, is
 //! overwritten, and nothing later can tell. One who drains after ours overwrites
 //! ours, and the look finds that.

@@ -409,7 +409,7 @@ fn note_mass_changes(
             let MassChangeLimit { nodes, share } = limit;
             findings.notes.push(spot.note(format!(
                 "its budgets allow {most} nodes at once, which is more than mass_change allows \
-                 ({nodes} nodes, {share} of {listed}): such a plan freezes the cluster until a \
+                 ({nodes} nodes, {share} of {listed}): such a plan freezes the cluster until an \
                  operator clears it"
             )));
         }
