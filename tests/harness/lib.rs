@@ -5,5 +5,6 @@ pub mod life;
 pub mod oracle;
 pub mod properties;
 pub mod random;
+pub mod scale;
 pub mod slurm;
 pub mod worlds;

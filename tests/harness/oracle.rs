@@ -37,7 +37,6 @@ use self::progress::Progress;
 
 /// A rule of the contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-#[expect(missing_docs, reason = "CHECKS has a sentence on each")]
 pub enum Rule {
     S1,
     S2,

@@ -14,6 +14,7 @@ use trimtab_core::snapshot::{Claim, Reading, Snapshot};
 use trimtab_core::units::{NodeCount, Share, Span, Time};
 use trimtab_tests::properties::{PROPERTIES, Planner, open, plan_of};
 use trimtab_tests::random::Random;
+use trimtab_tests::scale;
 use trimtab_tests::worlds::{World, generate, name};
 
 const WORLDS: u64 = 3_000;
@@ -22,7 +23,7 @@ const WORLDS: u64 = 3_000;
 fn seeds() -> Vec<u64> {
     match std::env::var("TRIMTAB_SEED") {
         Ok(seed) => vec![seed.parse().expect("TRIMTAB_SEED is a number")],
-        Err(_) => (0..WORLDS).collect(),
+        Err(_) => scale::seeds(0..WORLDS).collect(),
     }
 }
 

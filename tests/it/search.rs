@@ -23,11 +23,14 @@ use trimtab_core::snapshot::{
     Listing, NodeCapacity, NodeView, Provisioning, Reading, Role, Snapshot, WorkloadSource,
 };
 use trimtab_core::units::{NodeCount, Span, Time, Usd, UsdPerHour};
+use trimtab_tests::scale;
 use trimtab_tests::worlds::name;
 
 /// How many happenings deep the search goes from the start: deeper than there
 /// is anything new (a test demands that).
 const DEPTH: u32 = 60;
+/// Steps of a run that is scaled down: far enough for a deletion to end.
+const DEPTH_OF_A_SHORT_RUN: u32 = 7;
 
 const NOW: Time = Time(0);
 /// Before anything else that happens.
@@ -489,7 +492,10 @@ impl Model {
         let mut queue = VecDeque::from([(start.clone(), 0)]);
         came_from.insert(start, None);
         while let Some((world, at_depth)) = queue.pop_front() {
-            assert!(at_depth < depth, "the bound cuts off worlds: raise it");
+            if at_depth >= depth {
+                assert!(!scale::is_full(), "the bound cuts off worlds: raise it");
+                break;
+            }
             for happening in &all {
                 match self.after(&world, *happening) {
                     Ok(None) => {}
@@ -635,13 +641,17 @@ fn grow_older(state: ActionState) -> ActionState {
 #[test]
 fn no_way_through_loses_a_job_or_leaves_a_cordon() {
     let model = Model { step };
-    let reached = match model.search(DEPTH) {
+    let depth = if scale::is_full() { DEPTH } else { DEPTH_OF_A_SHORT_RUN };
+    let reached = match model.search(depth) {
         Ok(reached) => reached,
         Err((breach, way)) => panic!("{breach:?} by {way:#?}"),
     };
     println!("{} worlds, all that can be reached", reached.len());
-    assert!(reached.len() > 300_000, "the search has become small: {}", reached.len());
-    assert!(reached.iter().any(|world| world.iter().all(|n| n.instance == Instance::Gone)));
+    assert!(reached.len() > 300_000 || !scale::is_full(), "the search has become small: {}", reached.len());
+    assert!(
+        reached.iter().any(|world| world.iter().all(|n| n.instance == Instance::Gone))
+            || !scale::is_full()
+    );
 
     // From everywhere, a calm world comes to rest: no action that could be
     // released stays open, and no cordon of ours stays on a living node that

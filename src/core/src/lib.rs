@@ -12,6 +12,8 @@
 //! [`trace`] and [`packing`] are the form in which recorded load is replayed,
 //! and how GPUs become nodes.
 
+#![warn(missing_docs)]
+
 pub mod ids;
 pub mod join;
 pub mod units;

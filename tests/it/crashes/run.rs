@@ -13,6 +13,7 @@ use trimtab_daemon::ports::{Ledger, Ports};
 use trimtab_simulator::World;
 use trimtab_simulator::gauntlet::{CrashingLedger, KillPoint, KillWhen};
 use trimtab_tests::life::{Fate, Life};
+use trimtab_tests::scale;
 
 use super::checks::{self, Finding, Lived, Seen};
 use super::scenario::{self, Scenario, named};
@@ -289,7 +290,7 @@ fn enumerate(
         shown: seen.shown.clone(),
         failures: unharmed.findings.into_iter().map(|finding| (whole.clone(), finding)).collect(),
     };
-    for kills in plan(unharmed.effects) {
+    for kills in scale::thinned(plan(unharmed.effects)) {
         let case = Case { scenario, kills };
         let outcome = case.run(wiring, folder.path(), Some(&seen));
         let (least, most) = &mut tally.deletions;
