@@ -1,5 +1,4 @@
-//! One way to ask Slurm and to tell it something. There are two: its commands, and
-//! its REST daemon.
+//! Interface to Slurm. It has two implementations: Slurm's commands and its REST daemon.
 
 use async_trait::async_trait;
 use trimtab_core::ids::NodeName;
@@ -10,71 +9,68 @@ use crate::jobs::ActiveJob;
 use crate::nodes::Node;
 use crate::reservations::Reservation;
 
-/// A way to Slurm. Every method is one question or order, or two where Slurm has no
-/// single one; each answers whole or not at all.
+/// Reads from Slurm and changes node states. Each method sends one request, or two where Slurm
+/// has no single one, and returns either a complete answer or an error.
 #[async_trait]
 pub trait Backend: Send + Sync {
-    /// Every node.
+    /// Returns every node.
     async fn nodes(&self) -> Result<Vec<Node>, ReadError>;
 
-    /// Every reservation, also those that have not begun.
+    /// Returns every reservation, including those that have not begun.
     async fn reservations(&self) -> Result<Vec<Reservation>, ReadError>;
 
-    /// Every job that is not over. What waits is read before what holds nodes, so that
-    /// a job that starts in between is seen at least once.
+    /// Returns every job that has not ended. Waiting jobs are read before running jobs, so that
+    /// a job that starts between the two requests is seen at least once.
     async fn jobs(&self) -> Result<Jobs, ReadError>;
 
-    /// What Slurm says of itself.
+    /// Returns the parts of Slurm's configuration that trimtab needs.
     async fn configuration(&self) -> Result<Configuration, ReadError>;
 
-    /// Sets these nodes to a new state, all in one order where Slurm can.
+    /// Sets the state of these nodes, in one request where Slurm allows it.
     async fn set(&self, nodes: &[NodeName], state: NewState<'_>) -> Result<(), ReadError>;
 }
 
-/// Jobs that are not over.
+/// Jobs that have not ended.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Jobs {
-    /// Jobs that hold nodes.
+    /// Jobs that hold nodes: running, starting, suspended or ending.
     pub active: Vec<ActiveJob>,
-    /// Jobs that wait.
+    /// Jobs that wait for nodes.
     pub pending: Vec<PendingJob>,
 }
 
-/// What a node's state may be set to. Nothing else can be said: neither DOWN nor FAIL
-/// nor a power state, which end running jobs, nor a drain without a reason.
+/// States that trimtab can set on a node. DOWN, FAIL and power states, which end running jobs,
+/// and a drain without a reason cannot be expressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NewState<'a> {
-    /// No new jobs, for this reason; running ones go on.
-    Drain {
-        /// The reason.
-        reason: &'a str,
-    },
-    /// New jobs again; nothing but a drain is taken away.
+    /// Drains the node: no new jobs start on it, running jobs continue.
+    Drain { reason: &'a str },
+    /// Removes the drain and nothing else.
     Undrain,
 }
 
-/// What Slurm says of itself.
+/// Parts of Slurm's configuration that trimtab needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Configuration {
-    /// The hosts that slurmctld runs on.
+    /// Hosts that slurmctld runs on.
     pub controllers: Vec<ControllerHost>,
-    /// Jobs that are larger than their partition is now are refused when they are handed
-    /// in (`EnforcePartLimits` is not `NO`).
+    /// Whether Slurm rejects a job at submission if it needs more nodes than its partition has
+    /// now (`EnforcePartLimits` is not `NO`).
     pub refuses_large_jobs: bool,
-    /// What is hidden from users that are not operators.
     pub hidden: Hidden,
 }
 
-/// What Slurm hides from users that are not operators (`PrivateData`).
+/// What Slurm hides from users without operator rights in Slurm (`PrivateData`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hidden {
-    /// Neither jobs nor reservations.
+    /// Neither jobs nor reservations are hidden.
     Nothing,
-    /// Jobs or reservations, and nodes as well: whoever is shown nodes is shown all of it.
+    /// Jobs or reservations are hidden, and nodes too. A user who can list nodes therefore sees
+    /// all jobs.
     NodesToo,
-    /// Jobs or reservations but not nodes. Without rights, nodes are shown without their
-    /// jobs, and that of a suspended job looks idle.
+    /// Jobs or reservations are hidden, but nodes are not. A user without rights sees nodes
+    /// without their jobs, and a node with only a suspended job looks idle.
     JobsOnly,
-    /// This backend is not told.
+    /// The backend cannot read `PrivateData`.
     Untold,
 }

@@ -1,4 +1,4 @@
-//! Runs one of Slurm's commands, bounded in time and output.
+//! Runs one of Slurm's commands, with limits on time and output.
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
@@ -8,33 +8,33 @@ use std::time::Duration;
 use trimtab_daemon::ports::ReadError;
 use trimtab_program::{Failure, Task};
 
-/// How long a command may take. Slurm's own give up after 9 seconds when
-/// slurmctld is away.
+/// Time limit of one command. Slurm's commands themselves give up after 9 seconds when
+/// slurmctld does not answer.
 const TIME_MAX: Duration = Duration::from_secs(20);
 
-/// The most output that is taken: 60,000 jobs of 1 kB.
+/// Limit on the output of one command, in bytes: 60,000 jobs of 1 kB.
 const OUTPUT_MAX: u64 = 64 << 20;
 
-/// Where Slurm's commands are.
+/// Runs Slurm's commands from one folder, with one `slurm.conf`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Commands {
     bin_dir: PathBuf,
     conf: PathBuf,
 }
 
-/// The programs that are run.
+/// Slurm's commands that trimtab runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Program {
-    /// Nodes, reservations, drains.
+    /// Reads the configuration, nodes and reservations, and drains nodes.
     Scontrol,
-    /// Jobs.
+    /// Reads jobs that have not ended.
     Squeue,
-    /// Jobs that are over, from slurmdbd.
+    /// Reads past jobs from slurmdbd.
     Sacct,
 }
 
 impl Program {
-    /// Its file.
+    /// Returns the file name of the program.
     pub const fn file(self) -> &'static str {
         match self {
             Self::Scontrol => "scontrol",
@@ -45,15 +45,17 @@ impl Program {
 }
 
 impl Commands {
-    /// Commands in this folder, with this `slurm.conf`; both absolute.
+    /// Returns the commands in `bin_dir`, to be run with the configuration file `conf`. Both
+    /// paths are absolute.
     pub const fn new(bin_dir: PathBuf, conf: PathBuf) -> Self {
         Self { bin_dir, conf }
     }
 
-    /// What a command prints, with U+FFFD for what is no UTF-8.
+    /// Runs a command and returns its output. Bytes that are not UTF-8 are replaced with
+    /// U+FFFD.
     ///
     /// # Errors
-    /// When it cannot be started, fails, takes too long or prints too much.
+    /// When the command cannot be started, fails, exceeds its time limit or prints too much.
     pub async fn run(&self, program: Program, args: &[&str]) -> Result<String, ReadError> {
         let path = self.bin_dir.join(program.file());
         let shown: Arc<str> = path.display().to_string().into();
@@ -63,9 +65,9 @@ impl Commands {
             environment: &[
                 ("SLURM_CONF", self.conf.as_os_str()),
                 ("LC_ALL", OsStr::new("C.UTF-8")),
-                // Slurm prints times in the zone of whoever asks.
+                // Slurm prints times in the time zone of the caller.
                 ("TZ", OsStr::new("UTC")),
-                // Tasks of an array in full, not the first 64 characters of them.
+                // Print all tasks of an array instead of the first 64 characters.
                 ("SLURM_BITSTR_LEN", OsStr::new("0")),
             ],
             input: None,
@@ -83,7 +85,8 @@ impl Commands {
             let (status, first) = (ended.status, ended.complaint());
             return Err(ReadError::Refused(format!("{shown}: {status}: {first}").into()));
         }
-        // Whatever people write into Slurm may be no text; what is read of it is ASCII.
+        // Users can write invalid UTF-8 into Slurm's text fields. The fields that trimtab uses
+        // are ASCII.
         Ok(String::from_utf8(ended.output)
             .unwrap_or_else(|odd| String::from_utf8_lossy(odd.as_bytes()).into_owned()))
     }

@@ -1,4 +1,4 @@
-//! `scontrol show config`: one `Key = value` a line.
+//! Parses `scontrol show config`: one `Key = value` per line.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -7,16 +7,16 @@ use trimtab_core::snapshot::ControllerHost;
 
 use crate::backend::{Configuration, Hidden};
 
-/// The arguments that ask for it.
+/// Arguments of the command.
 pub const ARGUMENTS: [&str; 2] = ["show", "config"];
 
-/// Reads the answer.
+/// Parses the output.
 ///
 /// # Errors
-/// When a key that is needed is missing, or there twice.
+/// When a required key is missing or appears twice.
 pub fn parse(text: &str) -> Result<Configuration, String> {
     let mut values: BTreeMap<&str, &str> = BTreeMap::new();
-    // Sections that list free text (plugins' own parameters) come after these keys.
+    // Sections with free text (parameters of plugins) come after the keys that are needed.
     for line in text.lines() {
         let Some((key, value)) = line.split_once(" = ") else { continue };
         let is_needed = |key: &str| {
@@ -24,7 +24,7 @@ pub fn parse(text: &str) -> Result<Configuration, String> {
         };
         let key = key.trim_end();
         if is_needed(key) && values.insert(key, value.trim()).is_some() {
-            return Err(format!("the configuration has {key} twice"));
+            return Err(format!("the configuration contains {key} twice"));
         }
     }
     let value = |key: &str| {
@@ -51,7 +51,7 @@ fn hidden(private: &str) -> Hidden {
     }
 }
 
-/// `ip-10-1-2-3`, or `ip-10-1-2-3(10.1.2.3)`.
+/// Parses `ip-10-1-2-3` or `ip-10-1-2-3(10.1.2.3)`.
 fn controller(host: &str) -> ControllerHost {
     let (name, address) = match host.split_once('(') {
         Some((name, rest)) => (name, rest.strip_suffix(')').unwrap_or(rest)),
@@ -121,7 +121,7 @@ mod tests {
             assert_eq!(parse(&good.replace(gone, "Something")), Err(said.to_owned()));
         }
         let twice = format!("{good}\nPrivateData = none\n");
-        assert_eq!(parse(&twice), Err("the configuration has PrivateData twice".to_owned()));
+        assert_eq!(parse(&twice), Err("the configuration contains PrivateData twice".to_owned()));
         assert!(parse("").is_err());
     }
 }

@@ -1,14 +1,15 @@
-//! Drains, and takes exactly its own drains back.
+//! Drains nodes, and undrains only the nodes that trimtab drained.
 //!
-//! Two words leave this program as a node's new state, and no other can:
-//! `DRAIN`, which lets running jobs go on, and `UNDRAIN`, which takes nothing
-//! but a drain away. A drain overwrites the reason that somebody else gave, so
-//! state and reason are read right before, and whoever has drained a node by then
-//! is left alone. Nodes that are drained together share one reason, which names the
-//! span of their actions. Slurm has no call that drains only a node without a reason: an
-//! operator who drains between that read and our drain, some milliseconds, is
-//! overwritten, and nothing later can tell. One who drains after ours overwrites
-//! ours, and the look finds that.
+//! trimtab sets only two node states: `DRAIN`, which lets running jobs finish, and `UNDRAIN`,
+//! which removes only a drain. A drain replaces an earlier drain reason. trimtab therefore
+//! reads state and reason right before, and leaves a node alone that an operator has drained by
+//! then. Nodes that are drained in one request share one reason, which contains the range of
+//! their action numbers.
+//!
+//! Slurm has no request that drains a node only if it has no reason. If an operator drains a
+//! node in the milliseconds between that read and trimtab's drain, the operator's reason is
+//! lost and trimtab cannot detect it. If the operator drains the node after trimtab, trimtab's
+//! reason is lost, and the second look detects it.
 
 use std::collections::BTreeMap;
 
@@ -22,8 +23,8 @@ use crate::nodes::Node;
 use crate::read::Slurm;
 
 impl Slurm {
-    /// The nodes of these orders that are as `is_right` wants them right now. One that
-    /// Slurm does not know is passed over.
+    /// Returns the orders whose node satisfies `is_right` now. Nodes that Slurm does not know
+    /// are skipped.
     async fn choose<'a>(
         &self,
         orders: &'a [CordonOrder],
@@ -36,16 +37,16 @@ impl Slurm {
         }
         let is_right = |order: &&CordonOrder| match now.get(&order.name).map(Vec::as_slice) {
             Some([node]) => is_right(order, node),
-            // What is told twice of one node is told by nobody.
+            // Two entries for one name: neither can be trusted.
             Some(_) | None => false,
         };
         Ok(orders.iter().filter(is_right).collect())
     }
 
-    /// All in one order. Slurm may refuse it for the sake of one node that is gone
-    /// meanwhile, or carry out a part of it: then each node gets an order of its own, so
-    /// that one does not keep the others from theirs. Each is looked at right before that,
-    /// which also ends it when Slurm does not answer.
+    /// Sets the state of all nodes in one request. Slurm may refuse the whole request because
+    /// one node no longer exists, or apply only a part of it. Then each node gets its own
+    /// request, so that one node does not block the others. Each node is read again right
+    /// before; this also stops the loop when Slurm does not answer.
     async fn set(
         &self,
         orders: &[&CordonOrder],
@@ -82,9 +83,9 @@ impl Cordon for Slurm {
         ledger: &LedgerId,
         orders: &[CordonOrder],
     ) -> Result<(), ReadError> {
-        // Rights and privacy may have changed since they were looked at last.
+        // Rights and `PrivateData` may have changed since they were last read.
         self.ask_configuration().await?;
-        // Whoever drained it, or put it down, is not overwritten.
+        // A node that is already drained or down keeps its reason.
         let is_free = |_: &CordonOrder, node: &Node| {
             node.drained.is_none() && node.condition == Condition::Up
         };
@@ -136,8 +137,8 @@ mod tests {
         }
     }
 
-    /// A Slurm that refuses every order for more than one node. Between that order and the
-    /// next, an operator drains `b`; with `goes_away` it answers nothing any more.
+    /// A Slurm that refuses every request for more than one node. After such a request, an
+    /// operator drains `b`; with `goes_away`, Slurm stops answering.
     #[derive(Default)]
     struct Strict {
         goes_away: bool,
@@ -148,11 +149,11 @@ mod tests {
     #[async_trait]
     impl Backend for Strict {
         async fn nodes(&self) -> Result<Vec<Node>, ReadError> {
-            let begun = !self.orders.lock().expect("nobody panicked").is_empty();
+            let begun = !self.orders.lock().expect("the lock is not poisoned").is_empty();
             if self.goes_away && begun {
                 return Err(ReadError::Refused("Unable to contact slurm controller".into()));
             }
-            let reasons = self.reasons.lock().expect("nobody panicked");
+            let reasons = self.reasons.lock().expect("the lock is not poisoned");
             let node = |name: &str| {
                 let name: NodeName = name.parse().expect("a name");
                 Node {
@@ -184,8 +185,8 @@ mod tests {
 
         async fn set(&self, nodes: &[NodeName], state: NewState<'_>) -> Result<(), ReadError> {
             let names: Vec<&str> = nodes.iter().map(NodeName::as_str).collect();
-            self.orders.lock().expect("nobody panicked").push(names.join(","));
-            let mut reasons = self.reasons.lock().expect("nobody panicked");
+            self.orders.lock().expect("the lock is not poisoned").push(names.join(","));
+            let mut reasons = self.reasons.lock().expect("the lock is not poisoned");
             if let [node] = nodes {
                 match state {
                     NewState::Drain { reason } => reasons.insert(node.clone(), reason.to_owned()),
@@ -208,8 +209,8 @@ mod tests {
         let (cluster, ledger) = ("research".parse().expect("a name"), "ab-1".parse());
         let port = Slurm::new(slurm.clone(), Arc::new(Stopped));
         let done = port.cordon(&cluster, &ledger.expect("an id"), &orders).await;
-        let given = slurm.orders.lock().expect("nobody panicked").clone();
-        let reasons = slurm.reasons.lock().expect("nobody panicked");
+        let given = slurm.orders.lock().expect("the lock is not poisoned").clone();
+        let reasons = slurm.reasons.lock().expect("the lock is not poisoned");
         (done, given, reasons.values().cloned().collect())
     }
 

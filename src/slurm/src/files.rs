@@ -1,5 +1,5 @@
-//! The files that HyperPod leaves on a cluster's nodes: which instance has which name
-//! and address, and what groups are for. The API tells neither of older clusters.
+//! Reads files that HyperPod writes to a cluster's nodes: the name and address of each
+//! instance, and the role of each group. For older clusters the API returns neither.
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -11,32 +11,33 @@ use trimtab_core::ids::{GroupName, InstanceId};
 use trimtab_core::snapshot::{RecordedInstance, Role};
 use trimtab_daemon::ports::ReadError;
 
-/// The most of a file that is read: 100,000 instances of 300 bytes.
+/// Limit on the size of a file, in bytes: 100,000 instances of 300 bytes.
 const SIZE_MAX: u64 = 32 << 20;
 
-/// Where the files are; what is not named is not read.
+/// Paths of the files. A file without a path is not read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Files {
     /// `resource_config.json`, on every node in `/opt/ml/config`.
     pub resource_config: Option<PathBuf>,
-    /// `provisioning_parameters.json`, beside the lifecycle scripts.
+    /// `provisioning_parameters.json`, in the folder of the lifecycle scripts.
     pub provisioning_parameters: Option<PathBuf>,
 }
 
 impl Files {
-    /// Instances as `resource_config.json` knows them; none where it is not named.
+    /// Returns the instances in `resource_config.json`, or none if no path is set.
     ///
     /// # Errors
-    /// When it is named and cannot be read.
+    /// When a path is set and the file cannot be read.
     pub fn instances(&self) -> Result<BTreeMap<InstanceId, RecordedInstance>, ReadError> {
         let Some(path) = &self.resource_config else { return Ok(BTreeMap::new()) };
         read(path, parse_instances)
     }
 
-    /// Roles that `provisioning_parameters.json` gives groups; none where it is not named.
+    /// Returns the roles of groups in `provisioning_parameters.json`, or none if no path is
+    /// set.
     ///
     /// # Errors
-    /// When it is named and cannot be read.
+    /// When a path is set and the file cannot be read.
     pub fn roles(&self) -> Result<BTreeMap<GroupName, Role>, ReadError> {
         let Some(path) = &self.provisioning_parameters else { return Ok(BTreeMap::new()) };
         read(path, parse_roles)
@@ -83,14 +84,14 @@ fn parse_instances(text: &str) -> Result<BTreeMap<InstanceId, RecordedInstance>,
         let address = match one.customer_ip_address.as_deref() {
             None | Some("") => None,
             Some(text) => {
-                let wrong = |_| format!("{id}: `{text}` is no address");
+                let wrong = |_| format!("{id}: `{text}` is not an IP address");
                 Some(text.parse::<IpAddr>().map_err(wrong)?)
             }
         };
-        // A name that Slurm could not have joins nothing.
+        // A name that is not valid in Slurm cannot match a node.
         let name = one.instance_name.and_then(|name| name.parse().ok());
         if found.insert(id, RecordedInstance { name, address }).is_some() {
-            return Err(format!("{id} is there twice"));
+            return Err(format!("instance {id} is listed twice"));
         }
     }
     Ok(found)
@@ -109,13 +110,13 @@ fn parse_roles(text: &str) -> Result<BTreeMap<GroupName, Role>, String> {
     let named =
         [(parameters.login_group, Role::Login), (parameters.controller_group, Role::Controller)];
     for (group, role) in named {
-        // A cluster without login nodes has an empty text there.
+        // On a cluster without login nodes this is an empty string.
         let Some(group) = group.filter(|group| !group.is_empty()) else { continue };
         let group: GroupName = group.parse().map_err(|why| format!("{why}"))?;
         roles.insert(group, role);
     }
     if !roles.values().any(|role| *role == Role::Controller) {
-        return Err("it names no controller_group".to_owned());
+        return Err("controller_group is missing".to_owned());
     }
     Ok(roles)
 }
@@ -145,9 +146,12 @@ mod tests {
         let second = RecordedInstance { name: None, address: None };
         assert_eq!(found[&id("i-0123456789abcdef1")], second);
         let twice = text.replace("abcdef1", "abcdef0");
-        assert_eq!(parse_instances(&twice), Err("i-0123456789abcdef0 is there twice".to_owned()));
+        assert_eq!(
+            parse_instances(&twice),
+            Err("instance i-0123456789abcdef0 is listed twice".to_owned())
+        );
         let odd = text.replace("10.1.2.3", "10.1.2");
-        let said = "i-0123456789abcdef0: `10.1.2` is no address";
+        let said = "i-0123456789abcdef0: `10.1.2` is not an IP address";
         assert_eq!(parse_instances(&odd), Err(said.to_owned()));
         assert!(parse_instances("{}").is_err());
     }
@@ -165,7 +169,7 @@ mod tests {
         let same = parse_roles(&text.replace("doors", "head")).expect("a file");
         assert_eq!(same[&name("head")], Role::Controller, "the stricter one");
         let none = parse_roles(&text.replace("controller_group", "control"));
-        assert_eq!(none, Err("it names no controller_group".to_owned()));
+        assert_eq!(none, Err("controller_group is missing".to_owned()));
     }
 
     #[test]

@@ -1,14 +1,13 @@
-//! `sacct`: on how many nodes jobs ran, and when, as slurmdbd remembers it.
+//! Reads from `sacct` when past jobs ran and on how many nodes, as recorded by slurmdbd.
 //!
-//! Only numbers, times and partitions are asked for, so that no name that a user
-//! chose, nor a user's, can get into a trace. A job that was requeued has a record for
-//! each time it ran (`-D`), and so have tasks of arrays and parts of heterogeneous
-//! jobs; steps have none (`-X`).
+//! trimtab requests only numbers, times and partitions, so that a trace contains no user names
+//! and no names that users chose. Requeued jobs have one record per run (`-D`); tasks of arrays
+//! and components of heterogeneous jobs have their own records; steps have none (`-X`).
 //!
-//! Limits: a user sees all jobs only where slurmdbd.conf does not make them private, or
-//! as an operator; slurmdbd does not say that some are missing. A job that is suspended
-//! keeps its nodes. Jobs that slurmctld forgot without telling slurmdbd ("runaway")
-//! run on for ever there.
+//! Limits: a user sees all jobs only if slurmdbd.conf does not make them private or if the user
+//! is an operator in Slurm, and slurmdbd does not report that jobs are missing. A suspended job
+//! keeps its nodes. Jobs whose end slurmctld never reported to slurmdbd ("runaway" jobs) appear
+//! as running without end.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,59 +20,55 @@ use trimtab_daemon::ports::ReadError;
 use crate::command::{Commands, Program};
 use crate::time;
 
-/// The unit separator of ASCII, which no name in Slurm can have.
+/// The ASCII unit separator. No name in Slurm can contain it.
 const SEPARATOR: char = '\u{1f}';
 
-/// The longest time that is asked about at once: a busy cluster has some 100,000 jobs in
-/// it, whose records are a fifth of what a command may print.
+/// Longest period of one request. A busy cluster runs about 100,000 jobs in it, whose records
+/// take a fifth of the output limit of a command.
 const WINDOW: Span = Span::hours(7 * 24);
 
-/// One time that a job ran.
+/// One run of a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Run {
-    /// When it was handed in, or requeued.
+    /// When the job was submitted or requeued.
     pub submit: Time,
-    /// When it began.
     pub start: Time,
-    /// When it ended; `None` of one that still runs.
+    /// When the run ended; `None` while it continues.
     pub end: Option<Time>,
-    /// Nodes it had.
     pub nodes: NodeCount,
-    /// GPUs of all of it; none where slurmdbd does not count GPUs.
+    /// GPUs on all nodes together; 0 where slurmdbd does not record GPUs.
     pub gpus: MilliGpus,
-    /// Where it ran.
     pub partition: PartitionName,
 }
 
-/// What slurmdbd remembers of some time.
+/// Runs and waiting jobs that slurmdbd recorded in some period.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct History {
-    /// By the job's number and when it began, because one that lies in two windows is
-    /// told twice.
+    /// By job number and start time, because a job that spans two periods is reported in both.
     runs: BTreeMap<(u64, Time), Run>,
-    /// Jobs that wait (again), or were cancelled while they did.
+    /// Jobs that wait, wait again, or were cancelled while waiting.
     waited: BTreeSet<u64>,
 }
 
-/// A history as a trace.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Extract {
-    /// What ran, in order of its beginnings.
+    /// Runs, ordered by start.
     pub jobs: Vec<TraceJob>,
-    /// How many of them ran already when the trace begins: they begin with it.
+    /// Number of jobs that were running when the trace begins. Their start is set to its
+    /// beginning.
     pub cut_at_begin: usize,
-    /// How many of them still ran when it ends: they end with it.
+    /// Number of jobs that were running when the trace ends. Their end is set to its end.
     pub cut_at_end: usize,
-    /// Jobs that never began.
+    /// Number of jobs that never started.
     pub never_started: usize,
-    /// Runs that ended in the second they began: left out.
+    /// Number of runs shorter than one second. They are left out.
     pub momentary: usize,
 }
 
-/// Asks for everything that ran, at any time of it, in `from..to`.
+/// Reads every run that overlaps `from..to`.
 ///
 /// # Errors
-/// When one of the answers is none. Without slurmdbd there is none.
+/// When an answer cannot be read, or slurmdbd is not available.
 pub async fn read(commands: &Commands, from: Time, to: Time) -> Result<History, ReadError> {
     let mut history = History::default();
     let mut at = from;
@@ -89,7 +84,7 @@ pub async fn read(commands: &Commands, from: Time, to: Time) -> Result<History, 
     Ok(history)
 }
 
-/// Everybody's jobs, whole and each time they ran, numbers as they are.
+/// Jobs of all users, without steps, one record per run, and numbers without unit suffixes.
 fn arguments(from: Time, to: Time) -> Vec<String> {
     let mut all: Vec<String> =
         ["-n", "-P", "-a", "-X", "-D", "--noconvert"].map(str::to_owned).into();
@@ -101,10 +96,10 @@ fn arguments(from: Time, to: Time) -> Vec<String> {
 }
 
 impl History {
-    /// Takes one answer in.
+    /// Adds the output of one command.
     ///
     /// # Errors
-    /// At the first line that is not as it was asked for.
+    /// At the first line that is not in the requested format.
     pub fn add(&mut self, text: &str) -> Result<(), String> {
         for line in text.lines().filter(|line| !line.is_empty()) {
             self.add_line(line).map_err(|what| odd(line, &what))?;
@@ -117,21 +112,21 @@ impl History {
         let [id, submit, start, end, tres, partition] = fields[..] else {
             return Err(format!("{} fields instead of 6", fields.len()));
         };
-        let id: u64 = id.parse().map_err(|_| format!("its number is `{id}`"))?;
+        let id: u64 = id.parse().map_err(|_| format!("the job number is `{id}`"))?;
         let (start, end) = (time::parse(start)?, time::parse(end)?);
-        // One that was cancelled while it waited has a beginning, and no node.
+        // A job that was cancelled while waiting has a start time but no node.
         let (Some(start), Some(nodes)) = (start, count(tres, "node")?.filter(|n| *n > 0)) else {
             self.waited.insert(id);
             return Ok(());
         };
         let nodes = NodeCount(nodes);
         if nodes > JOB_NODES_MAX {
-            return Err(format!("it ran on {nodes} nodes, more than {JOB_NODES_MAX}"));
+            return Err(format!("the job ran on {nodes} nodes, more than {JOB_NODES_MAX}"));
         }
         if end.is_some_and(|end| end < start) {
-            return Err("it ends before it begins".to_owned());
+            return Err("the end is before the start".to_owned());
         }
-        let submit = time::parse(submit)?.ok_or("it was never handed in")?;
+        let submit = time::parse(submit)?.ok_or("there is no submit time")?;
         let partition = partition.parse().map_err(|why| format!("{why}"))?;
         let gpus = MilliGpus::whole(gpus(tres)?);
         let run = Run { submit: submit.min(start), start, end, nodes, gpus, partition };
@@ -139,12 +134,12 @@ impl History {
         Ok(())
     }
 
-    /// Every run, in order of the jobs' numbers.
+    /// Returns every run, ordered by job number.
     pub fn runs(&self) -> impl Iterator<Item = &Run> {
         self.runs.values()
     }
 
-    /// What ran in `from..to`, with `from` as its zero.
+    /// Returns the runs in `from..to` as a trace that starts at 0 s.
     pub fn extract(&self, from: Time, to: Time) -> Extract {
         let ran: BTreeSet<u64> = self.runs.keys().map(|(id, _)| *id).collect();
         let never_started = self.waited.difference(&ran).count();
@@ -176,17 +171,17 @@ impl History {
     }
 }
 
-/// How many of something a job had, of `cpu=8,gres/gpu=2,node=1`.
+/// Returns the number of one resource in a list such as `cpu=8,gres/gpu=2,node=1`.
 fn count(tres: &str, what: &str) -> Result<Option<u32>, String> {
     let found = tres.split(',').find_map(|item| {
         let (name, count) = item.split_once('=')?;
         (name == what).then_some((item, count))
     });
     let Some((item, count)) = found else { return Ok(None) };
-    count.parse().map(Some).map_err(|_| format!("`{item}` is no count"))
+    count.parse().map(Some).map_err(|_| format!("`{item}` is not a count"))
 }
 
-/// GPUs, whatever their type; slurmdbd may count types without their sum.
+/// Returns the GPUs of all types. slurmdbd may record types without their total.
 fn gpus(tres: &str) -> Result<u32, String> {
     if let Some(all) = count(tres, "gres/gpu")? {
         return Ok(all);
@@ -202,7 +197,7 @@ fn gpus(tres: &str) -> Result<u32, String> {
 fn odd(line: &str, what: &str) -> String {
     let shown: String = line.replace(SEPARATOR, "|").chars().filter(|c| !c.is_control()).collect();
     let start: String = shown.chars().take(100).collect();
-    format!("a job of which {what}: `{start}`")
+    format!("unexpected job line, {what}: `{start}`")
 }
 
 #[cfg(test)]
@@ -211,10 +206,10 @@ mod tests {
 
     use super::*;
 
-    /// As sacct of 22.05 answers, times and the last job chosen: a job that began before
-    /// 09:00 and was cancelled; one cancelled while it was held; one with GPUs; one on two
-    /// nodes; one that was requeued, lost its node and waits again; one that failed at
-    /// once; two tasks of an array; one that runs.
+    /// Output of sacct 22.05, with the times and the last job edited: a job that began before
+    /// 09:00 and was cancelled; one cancelled while held; one with GPUs; one on two nodes; one
+    /// that was requeued, lost its node and waits again; one that failed at once; two tasks of
+    /// an array; one that runs.
     const RECORDED: &str = include_str!("../tests/sacct-22.05.txt");
 
     fn time(text: &str) -> Time {
@@ -287,7 +282,7 @@ mod tests {
         assert_eq!(gpus("billing=8,cpu=8,gres/gpu:a100=8,gres/gpu=8,node=1"), Ok(8));
         assert_eq!(gpus("cpu=8,gres/gpu:a100=4,gres/gpu:l4=2,node=1"), Ok(6));
         assert_eq!(gpus("cpu=8,gres/gpumem=4,node=1"), Ok(0));
-        assert_eq!(gpus("gres/gpu=x"), Err("`gres/gpu=x` is no count".to_owned()));
+        assert_eq!(gpus("gres/gpu=x"), Err("`gres/gpu=x` is not a count".to_owned()));
     }
 
     #[test]
@@ -296,13 +291,13 @@ mod tests {
         assert!(History::default().add(&good.replace('|', "\u{1f}")).is_ok());
         for (from, to, said) in [
             ("1|", "", "5 fields instead of 6"),
-            ("1|", "1.batch|", "its number is `1.batch`"),
+            ("1|", "1.batch|", "the job number is `1.batch`"),
             ("|p", "|p,q", "`p,q`"),
             ("|p", "|", "a partition name"),
-            ("2026-11-02", "soon", "`soonT00:00:00` is no time"),
-            ("Unknown", "2026-11-01T23:59:59", "it ends before it begins"),
-            ("2026-11-01T00:00:00", "Unknown", "it was never handed in"),
-            ("node=1", "node=1K", "`node=1K` is no count"),
+            ("2026-11-02", "soon", "`soonT00:00:00` is not a time"),
+            ("Unknown", "2026-11-01T23:59:59", "the end is before the start"),
+            ("2026-11-01T00:00:00", "Unknown", "there is no submit time"),
+            ("node=1", "node=1K", "`node=1K` is not a count"),
             ("node=1", "node=100001", "more than 100000"),
         ] {
             let text = good.replacen(from, to, 1).replace('|', "\u{1f}");

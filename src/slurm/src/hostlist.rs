@@ -1,56 +1,53 @@
-//! Hostlists: how Slurm writes several nodes as one text.
+//! Parses hostlists, Slurm's notation for several nodes in one text.
 //!
 //! ```text
 //! ip-10-0-0-[1-3,7],login    gpu-[08-11]    rack[1-2]n[1-4]
 //! ```
-//! A text that comes from outside is expanded only as far as
-//! [`NODES_MAX`], and anything that is not written as Slurm writes it is an
-//! error: a hostlist that was half understood would leave nodes without their
-//! jobs.
+//! A hostlist is expanded to at most [`NODES_MAX`] nodes. Text that is not in Slurm's notation
+//! is an error: with a partly parsed hostlist, nodes would appear without their jobs.
 
 use trimtab_core::ids::NodeName;
 
-/// The most nodes one hostlist may stand for: twice the largest HyperPod
-/// cluster, and little enough to be expanded in a moment.
+/// Limit on the nodes of one hostlist: twice the largest HyperPod cluster, and fast to expand.
 pub const NODES_MAX: usize = 20_000;
 
-/// The longest text that is looked at.
+/// Limit on the length of a hostlist, in bytes.
 pub const TEXT_MAX: usize = 1 << 20;
 
-/// Digits of a number in a range; Slurm pads to no more than this.
+/// Limit on the digits of a number in a range. Slurm pads numbers to at most this width.
 const DIGITS_MAX: usize = 18;
 
-/// Why a text is no hostlist.
+/// Why a text is not a valid hostlist.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HostlistError {
-    /// It stands for too many nodes, or is too long to be looked at.
-    #[error("stands for more than {NODES_MAX} nodes, or is longer than {TEXT_MAX} bytes")]
+    /// The hostlist has too many nodes, or the text is too long.
+    #[error("hostlist has more than {NODES_MAX} nodes or {TEXT_MAX} bytes")]
     TooMany,
-    /// A bracket without its other half, or one within another.
-    #[error("has a bracket without its other half at byte {at}")]
+    /// An unmatched or nested bracket.
+    #[error("hostlist has an unmatched bracket at byte {at}")]
     Bracket {
-        /// Where.
+        /// Offset of the bracket, in bytes.
         at: usize,
     },
-    /// Something between brackets that is no range.
-    #[error("`{text}` is no range of numbers")]
+    /// A text between brackets that is not a range.
+    #[error("`{text}` is not a range of numbers")]
     Range {
-        /// The text as given, cut short.
+        /// The text, shortened.
         text: String,
     },
-    /// An expanded name that is none.
-    #[error("`{text}` is no node name")]
+    /// An expanded name that is not a valid node name.
+    #[error("`{text}` is not a node name")]
     Name {
-        /// The text, cut short.
+        /// The text, shortened.
         text: String,
     },
 }
 
-/// The nodes that a hostlist stands for, in its order. An empty text, `(null)`
-/// and `None assigned` stand for none.
+/// Returns the nodes of a hostlist, in its order. An empty text, `(null)` and `None assigned`
+/// mean no nodes.
 ///
 /// # Errors
-/// When it is not written as Slurm writes hostlists.
+/// When the text is not in Slurm's notation.
 pub fn expand(text: &str) -> Result<Vec<NodeName>, HostlistError> {
     let text = text.trim();
     if text.is_empty() || text == "(null)" || text == "None assigned" {
@@ -66,7 +63,7 @@ pub fn expand(text: &str) -> Result<Vec<NodeName>, HostlistError> {
     Ok(nodes)
 }
 
-/// The parts between commas that are not in brackets.
+/// Splits at the commas outside brackets.
 fn items(text: &str) -> Result<Vec<&str>, HostlistError> {
     let (mut items, mut begins, mut open) = (vec![], 0, None);
     for (at, byte) in text.bytes().enumerate() {
@@ -88,7 +85,7 @@ fn items(text: &str) -> Result<Vec<&str>, HostlistError> {
     Ok(items)
 }
 
-/// One part: every combination of its ranges, the last one running fastest.
+/// Expands one part to every combination of its ranges; the last range varies fastest.
 fn expand_item(item: &str, nodes: &mut Vec<NodeName>) -> Result<(), HostlistError> {
     let mut names = vec![String::new()];
     let mut rest = item;
@@ -117,7 +114,7 @@ fn expand_item(item: &str, nodes: &mut Vec<NodeName>) -> Result<(), HostlistErro
     Ok(())
 }
 
-/// `1-3,07` as the texts of its numbers, with their zeros.
+/// Returns the numbers of `1-3,07` as texts, with leading zeros.
 fn numbers(ranges: &str) -> Result<Vec<String>, HostlistError> {
     let mut numbers = vec![];
     for range in ranges.split(',') {
@@ -143,7 +140,7 @@ fn numbers(ranges: &str) -> Result<Vec<String>, HostlistError> {
     Ok(numbers)
 }
 
-/// The start of a text, so that an error stays a line.
+/// Returns the start of a text, so that an error message fits on a line.
 fn excerpt(text: &str) -> String {
     text.chars().take(80).collect()
 }
@@ -175,27 +172,24 @@ mod tests {
     #[test]
     fn what_is_not_written_like_that_is_an_error() {
         for (text, said) in [
-            ("a[1-3", "has a bracket without its other half at byte 1"),
-            ("a1]", "has a bracket without its other half at byte 2"),
-            ("a[1[2]]", "has a bracket without its other half at byte 3"),
-            ("a[3-1]", "`3-1` is no range of numbers"),
-            ("a[]", "`` is no range of numbers"),
-            ("a[1-x]", "`1-x` is no range of numbers"),
-            ("a[-1]", "`-1` is no range of numbers"),
-            ("a,,b", "`` is no node name"),
-            ("a b", "`a b` is no node name"),
-            ("a[0-99999999]", "stands for more than 20000 nodes, or is longer than 1048576 bytes"),
-            (
-                "a[1-9999]b[1-9999]",
-                "stands for more than 20000 nodes, or is longer than 1048576 bytes",
-            ),
+            ("a[1-3", "hostlist has an unmatched bracket at byte 1"),
+            ("a1]", "hostlist has an unmatched bracket at byte 2"),
+            ("a[1[2]]", "hostlist has an unmatched bracket at byte 3"),
+            ("a[3-1]", "`3-1` is not a range of numbers"),
+            ("a[]", "`` is not a range of numbers"),
+            ("a[1-x]", "`1-x` is not a range of numbers"),
+            ("a[-1]", "`-1` is not a range of numbers"),
+            ("a,,b", "`` is not a node name"),
+            ("a b", "`a b` is not a node name"),
+            ("a[0-99999999]", "hostlist has more than 20000 nodes or 1048576 bytes"),
+            ("a[1-9999]b[1-9999]", "hostlist has more than 20000 nodes or 1048576 bytes"),
         ] {
             assert_eq!(expand(text).expect_err(text).to_string(), said, "{text}");
         }
     }
 
     proptest! {
-        /// Whatever the text, it ends soon and says something.
+        /// Parsing any text ends and stays within the limit.
         #[test]
         fn no_text_is_too_much(text in "[a-c0-9\\[\\],\\-]{0,60}") {
             if let Ok(nodes) = expand(&text) {

@@ -1,10 +1,9 @@
-//! `squeue`: jobs that hold nodes, and jobs that wait for some.
+//! Reads from `squeue` the jobs that hold nodes and the jobs that wait for nodes.
 //!
-//! Fields are asked for one by one and separated by a character that no name
-//! in Slurm can have; names that users give to jobs are not asked for at all. The
-//! line of titles is asked for, too: without it an answer that never came would
-//! read like "no jobs", and a node whose only job is suspended is idle by all else
-//! that Slurm says of it.
+//! trimtab requests each field by name, separated by a character that no name in Slurm can
+//! contain, and does not request job names, which users choose. It also requests the line of
+//! titles: without it, missing output would look like "no jobs", and a node whose only job is
+//! suspended looks idle in everything else that Slurm reports.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,16 +14,16 @@ use trimtab_core::units::{MilliGpus, NodeCount, Time};
 
 use crate::{hostlist, tasks, time};
 
-/// The unit separator of ASCII.
+/// The ASCII unit separator.
 const SEPARATOR: char = '\u{1f}';
 
-/// The arguments that ask for jobs that hold nodes. Without a filter squeue
-/// shows jobs that are not over, whatever else they are.
+/// Arguments that list all jobs with their nodes. Without a filter, squeue shows all jobs that
+/// have not ended.
 pub const ACTIVE: [&str; 3] = ["-a", "-o", "%i\u{1f}%T\u{1f}%N"];
 
-/// The arguments that ask for waiting jobs, a line for all tasks of an array. Only
-/// `-O` knows what a job asks for in all and for each task; it pads each field to its
-/// width, cuts it off there, and puts our character behind it.
+/// Arguments that list waiting jobs, one line for all waiting tasks of an array. Only `-O`
+/// shows what a job requests in total and per task. It pads or cuts each field to its width and
+/// appends the separator.
 pub const PENDING: [&str; 5] = [
     "-a",
     "-t",
@@ -35,28 +34,25 @@ pub const PENDING: [&str; 5] = [
      Reason:50\u{1f},StartTime:20\u{1f},Reservation:60\u{1f},Feature:90\u{1f}",
 ];
 
-/// The widths of these fields.
+/// Widths of these fields, in characters.
 const WIDTHS: [usize; 11] = [160, 400, 20, 20, 80, 80, 80, 50, 20, 60, 90];
 
-/// So many tasks an array is taken to have beyond those whose list was cut off: as many
-/// as Slurm lets an array have, unless it is told otherwise (`MaxArraySize`).
+/// Tasks that an array is assumed to have when squeue cut off its list: the largest array that
+/// Slurm allows by default (`MaxArraySize`).
 const CUT_OFF_TASKS: usize = 1_001;
 
-/// A job that holds nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ActiveJob {
-    /// Its id.
     pub id: JobId,
-    /// What it claims its nodes for.
+    /// The claim that the job has on its nodes.
     pub claim: Claim,
-    /// Its nodes.
     pub nodes: Vec<NodeName>,
 }
 
-/// Reads the jobs that hold nodes.
+/// Parses the jobs that hold nodes.
 ///
 /// # Errors
-/// At the first line that is not as it was asked for.
+/// At the first line that is not in the requested format.
 pub fn parse_active(text: &str) -> Result<Vec<ActiveJob>, String> {
     let mut jobs = vec![];
     for line in below_titles::<3>(text)? {
@@ -65,13 +61,13 @@ pub fn parse_active(text: &str) -> Result<Vec<ActiveJob>, String> {
         if nodes.is_empty() {
             continue;
         }
-        let id: JobId = id.parse().map_err(|_| odd(line, "its id is none"))?;
+        let id: JobId = id.parse().map_err(|_| odd(line, "invalid job id"))?;
         jobs.push(ActiveJob { claim: claim(state, id.clone()), id, nodes });
     }
     Ok(jobs)
 }
 
-/// What a job in this state claims its nodes for.
+/// Returns the claim of a job in this state.
 pub(crate) fn claim(state: &str, id: JobId) -> Claim {
     match state {
         "RUNNING" => Claim::Running(id),
@@ -82,11 +78,12 @@ pub(crate) fn claim(state: &str, id: JobId) -> Claim {
     }
 }
 
-/// Reads the jobs that wait. What an array may have at once, less what it has (`active`),
-/// is what can begin of it; the other tasks hold nothing.
+/// Parses the waiting jobs. Of an array with a throttle, only as many tasks as may still start
+/// are eligible: the throttle minus the tasks that hold nodes (`active`). The other tasks are
+/// held.
 ///
 /// # Errors
-/// At the first line that is not as it was asked for.
+/// At the first line that is not in the requested format.
 pub fn parse_pending(text: &str, active: &[ActiveJob]) -> Result<Vec<PendingJob>, String> {
     let mut running: BTreeMap<&str, u32> = BTreeMap::new();
     for job in active {
@@ -95,26 +92,26 @@ pub fn parse_pending(text: &str, active: &[ActiveJob]) -> Result<Vec<PendingJob>
         }
     }
     let mut jobs = vec![];
-    // Each field ends in a separator, and nothing follows the last.
+    // Each of the 11 fields ends in a separator, which makes an empty twelfth.
     for line in below_titles::<12>(text)? {
         parse_pending_line(line, &running, &mut jobs)?;
     }
     Ok(jobs)
 }
 
-/// All tasks that wait of one array: `12_[1-5%2]`.
+/// The waiting tasks of one array: `12_[1-5%2]`.
 struct Tasks<'a> {
     array: &'a str,
-    /// Those that are told.
+    /// Tasks in the printed list.
     told: Vec<u32>,
-    /// How many may run at once, where that is limited.
+    /// The array's throttle: how many tasks may run at once.
     at_once: Option<u32>,
-    /// The list was cut off before its end.
+    /// Whether squeue cut off the list.
     is_cut: bool,
 }
 
 impl<'a> Tasks<'a> {
-    /// `None` for what is no array.
+    /// Returns `None` if the id is not that of an array.
     fn read(id: &'a str) -> Result<Option<Self>, String> {
         let Some((array, list)) = id.split_once("_[") else { return Ok(None) };
         let Some(list) = list.strip_suffix(']') else {
@@ -127,7 +124,7 @@ impl<'a> Tasks<'a> {
         Ok(Some(Self { array, told: tasks::expand(list)?, at_once, is_cut: false }))
     }
 
-    /// Each of them by itself; `one` is what they all are.
+    /// Adds one waiting job per task; `one` is the template.
     fn spread(self, one: &PendingJob, running: u32, jobs: &mut Vec<PendingJob>) -> Option<()> {
         let room = self.at_once.map_or(u32::MAX, |most| most.saturating_sub(running));
         for (count, task) in (0..).zip(&self.told) {
@@ -142,18 +139,18 @@ impl<'a> Tasks<'a> {
     }
 }
 
-/// The lines below that of the titles, of which there are so many.
+/// Returns the lines below the titles, and checks that there are `N` titles.
 fn below_titles<const N: usize>(text: &str) -> Result<impl Iterator<Item = &str>, String> {
     if !text.ends_with('\n') {
-        return Err("it ends in the middle of a line".to_owned());
+        return Err("the output ends in the middle of a line".to_owned());
     }
     let mut lines = text.lines().filter(|line| !line.trim().is_empty());
     let titles: [&str; N] = match lines.next() {
         Some(line) => fields(line)?,
-        None => return Err("nothing was printed, not even the titles".to_owned()),
+        None => return Err("the output is empty, even the titles are missing".to_owned()),
     };
     if titles[0] != "JOBID" {
-        return Err(odd(titles[0], "the titles are others"));
+        return Err(odd(titles[0], "unexpected titles"));
     }
     Ok(lines)
 }
@@ -164,7 +161,7 @@ fn parse_pending_line(
     jobs: &mut Vec<PendingJob>,
 ) -> Result<(), String> {
     let wrong = |what: &str| odd(line, what);
-    let body = line.trim_end().strip_suffix(SEPARATOR).ok_or_else(|| wrong("it is cut off"))?;
+    let body = line.trim_end().strip_suffix(SEPARATOR).ok_or_else(|| wrong("cut off"))?;
     let [
         id,
         partitions,
@@ -179,8 +176,9 @@ fn parse_pending_line(
         features,
     ] = fields(body)?;
     let array = Tasks::read(id).map_err(|why| wrong(&why))?;
-    // What fills its field may have been longer. Then it is not known what it asks for: the
-    // last of the partitions may be no name, and GPUs and features may be any.
+    // A value that fills its field may have been cut off, so what the job needs is not known.
+    // The last partition may be incomplete and is dropped; GPUs and features then count as not
+    // requested.
     let is_cut = |field: usize| {
         let raw = body.split(SEPARATOR).nth(field);
         raw.is_some_and(|raw| raw.len() >= WIDTHS[field] && !raw.ends_with(' '))
@@ -192,12 +190,12 @@ fn parse_pending_line(
     };
     let (per_job, per_node) = (whole(4, per_job), whole(5, per_node));
     let (per_task, features) = (whole(6, per_task), whole(10, features));
-    // A range of nodes is written `2-4`, a number that was rounded `1K`.
+    // Slurm prints a range of nodes as `2-4` and a rounded number as `1K`.
     let nodes = number(nodes.split('-').next().unwrap_or_default());
     let waiting = Waiting {
         id: array.as_ref().map_or(id, |tasks| tasks.array),
         partitions,
-        nodes: nodes.ok_or_else(|| wrong("its nodes are no number"))?,
+        nodes: nodes.ok_or_else(|| wrong("the node count is not a number"))?,
         tasks: number(tasks).unwrap_or(1),
         per_job,
         per_node,
@@ -212,33 +210,33 @@ fn parse_pending_line(
         None => jobs.push(one),
         Some(tasks) => {
             let running = running.get(tasks.array).copied().unwrap_or(0);
-            tasks.spread(&one, running, jobs).ok_or_else(|| wrong("its id is none"))?;
+            tasks.spread(&one, running, jobs).ok_or_else(|| wrong("invalid job id"))?;
         }
     }
     Ok(())
 }
 
-/// A waiting job in Slurm's words, however it was asked for.
+/// A waiting job as Slurm describes it, from either backend.
 pub(crate) struct Waiting<'a> {
     pub(crate) id: &'a str,
-    /// Its partitions, between commas.
+    /// Partitions, separated by commas.
     pub(crate) partitions: &'a str,
-    /// Fewest nodes it asks for.
+    /// Minimum number of nodes.
     pub(crate) nodes: u32,
     pub(crate) tasks: u32,
-    /// What it asks for in all (`gres/gpu:12`), for each node, and for each task.
+    /// Resources per job (`gres/gpu:12`), per node and per task.
     pub(crate) per_job: &'a str,
     pub(crate) per_node: &'a str,
     pub(crate) per_task: &'a str,
     pub(crate) reason: &'a str,
     pub(crate) start: Option<Time>,
     pub(crate) has_reservation: bool,
-    /// What its nodes must have, as `sbatch --constraint` takes it.
+    /// Required features, in the syntax of `sbatch --constraint`.
     pub(crate) features: &'a str,
 }
 
 impl Waiting<'_> {
-    /// What that comes to.
+    /// Converts the job into the form that the planner uses.
     pub(crate) fn read(&self) -> Result<PendingJob, String> {
         let partitions = self.partitions.split(',').map(str::parse::<PartitionName>);
         let partitions = partitions.collect::<Result<_, _>>().map_err(|why| why.to_string())?;
@@ -253,7 +251,7 @@ impl Waiting<'_> {
             WaitsFor::SomethingElse => Eligible::Held,
         };
         Ok(PendingJob {
-            id: self.id.parse().map_err(|_| "its id is none".to_owned())?,
+            id: self.id.parse().map_err(|_| "invalid job id".to_owned())?,
             partitions,
             nodes: NodeCount(nodes),
             gpus: MilliGpus::whole(gpus.unwrap_or(0)),
@@ -263,9 +261,9 @@ impl Waiting<'_> {
         })
     }
 
-    /// What each of its nodes must have for sure: features that are all wanted (`a&b`), and
-    /// GRES by kind and type. Whatever else can be said of features (`a|b`, `[a*2&b]`)
-    /// asks for nothing here: such a job may fit where it does not, and then keeps a node.
+    /// Returns what each node of the job must have: features that are all required (`a&b`), and
+    /// GRES by kind and type. Other feature expressions (`a|b`, `[a*2&b]`) add no requirement.
+    /// Such a job may then count as fitting a node that it does not fit, which keeps that node.
     fn requires(&self) -> BTreeSet<Arc<str>> {
         let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '=');
         let wanted = self.features.split(['&', ',']).map(str::trim);
@@ -287,18 +285,17 @@ impl Waiting<'_> {
     }
 }
 
-/// What a waiting job waits for.
 enum WaitsFor {
     Nodes,
     Time,
-    /// An operator, another job, an account's limit: more nodes would not help.
+    /// An operator, another job or an account limit: more nodes would not help.
     SomethingElse,
 }
 
-/// By the reason that Slurm shows. One that this build does not know counts as
-/// waiting for nodes: that keeps nodes which might not be needed, and the other
-/// way round would delete some that are. So do those that our own deletions can
-/// bring about (PartitionNodeLimit, PartitionConfig, ReqNodeNotAvail).
+/// Classifies the reason that Slurm shows. An unknown reason counts as waiting for nodes: this
+/// may keep nodes that are not needed, whereas the opposite could delete nodes that are. The
+/// reasons PartitionNodeLimit, PartitionConfig and ReqNodeNotAvail also count as waiting for
+/// nodes, because trimtab's own deletions can cause them.
 fn waits_for(reason: &str) -> WaitsFor {
     const ELSE: [&str; 8] = [
         "JobHeld",
@@ -319,8 +316,8 @@ fn waits_for(reason: &str) -> WaitsFor {
     }
 }
 
-/// The GPUs of `gres:gpu:2`, `gres/gpu:a100:2`, `gres:gpu` (one) or several with
-/// commas; `None` where none are named.
+/// Returns the GPUs of `gres:gpu:2`, `gres/gpu:a100:2`, `gres:gpu` (one), or a comma-separated
+/// list of these; `None` if the text names no GPUs.
 fn gpus(tres: &str) -> Option<u32> {
     let of = |item: &str| {
         let rest = item.strip_prefix("gres:").or_else(|| item.strip_prefix("gres/"))?;
@@ -335,7 +332,7 @@ fn gpus(tres: &str) -> Option<u32> {
     (!counts.is_empty()).then(|| counts.iter().fold(0, |sum: u32, n| sum.saturating_add(*n)))
 }
 
-/// `12`, or `2K` and `1M` as Slurm shortens large numbers.
+/// Parses `12`, or `2K` and `1M`, Slurm's notation for large numbers.
 fn number(text: &str) -> Option<u32> {
     let (digits, times) = match text.strip_suffix(['K', 'k']) {
         Some(digits) => (digits, 1_024),
@@ -358,7 +355,7 @@ fn fields<const N: usize>(line: &str) -> Result<[&str; N], String> {
 
 fn odd(line: &str, what: &str) -> String {
     let start: String = line.chars().filter(|c| !c.is_control()).take(60).collect();
-    format!("a job of which {what}: `{start}…`")
+    format!("unexpected job line, {what}: `{start}…`")
 }
 
 #[cfg(test)]
@@ -493,7 +490,7 @@ mod tests {
                 ("11_4", true),
             ]
         );
-        // A list that was cut off may go on for as long as an array can be.
+        // A list that was cut off counts as the largest possible array.
         let cut = parse_pending(&(waiting_titles() + &line("6_[1-3,7,11")), &[]).expect("jobs");
         assert_eq!(cut.len(), 4 + CUT_OFF_TASKS);
         for wrong in ["6_[]", "6_[3-1]", "_[1-2]", "6_[a,", "6_[1-2%2"] {

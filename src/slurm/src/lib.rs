@@ -1,18 +1,16 @@
-//! Slurm behind the daemon's ports, through its own commands or through slurmrestd.
+//! Implements the daemon's scheduler ports for Slurm, with its commands or with slurmrestd.
 //!
-//! [`Slurm`] asks a few questions to observe a cluster (nodes, jobs that hold
-//! nodes, jobs that wait, reservations) and reads the answers strictly: an
-//! answer that is not as Slurm writes it is no answer. It stands on a [`Backend`],
-//! of which there are two. [`Commands`] run one command at a time, whose text
-//! [`nodes`], [`jobs`], [`reservations`] and [`hostlist`] read: of 22.05 and 24.11,
-//! which write what is asked for alike. [`Rest`] asks slurmrestd at one version of its
-//! API. What a state or a waiting job comes to is the same code for both. What ran in the
-//! past is in [`history`], for traces; the daemon does not ask for it.
+//! [`Slurm`] reads a cluster's nodes, running jobs, waiting jobs and reservations through a
+//! [`Backend`]. There are two backends. [`Commands`] runs Slurm's commands; [`nodes`],
+//! [`jobs`], [`reservations`] and [`hostlist`] parse the text, which is the same in 22.05 and
+//! 24.11. [`Rest`] calls slurmrestd at one version of its API. Both backends share the code
+//! that interprets node states and waiting jobs. [`history`] reads past jobs for traces; the
+//! daemon does not use it.
 //!
-//! Everything but a plain idle node is claimed: a state that this build does
-//! not know is a claim, too. Of the commands text is all that is read, no JSON: in 22.05
-//! they answer `--json` with empty lists and exit 0 when slurmctld is down,
-//! and each version writes another JSON.
+//! Every node state except plain idle is a claim, including states that this build does not
+//! know. An answer in an unexpected format is an error. The commands' `--json` output is not
+//! used: in 22.05 it contains empty lists with exit code 0 when slurmctld is down, and its
+//! format differs between versions.
 
 pub mod backend;
 pub mod command;

@@ -1,16 +1,15 @@
-//! `scontrol show node -o`: one line a node, `Key=value` after `Key=value`.
+//! Parses `scontrol show node -o`: one line per node, made of `Key=value` pairs.
 //!
-//! Values may hold blanks (`OS=Linux 6.1 #1 SMP`, `Reason=bad fan`), and some
-//! are written by whoever may update nodes. Texts of people come last (`Reason=`,
-//! `Comment=`, `Extra=`) and are not looked into for anything else. Before them only
-//! the keys that are needed are looked for, and one that is there twice makes the
-//! answer unreadable: it cannot be told which of them Slurm wrote.
+//! Values may contain spaces (`OS=Linux 6.1 #1 SMP`, `Reason=bad fan`), and users who may
+//! update nodes write some of them. The free-text values come last (`Reason=`, `Comment=`,
+//! `Extra=`), and the parser searches for keys only before them. A key that appears twice there
+//! is an error, because the parser cannot know which one Slurm wrote.
 //!
-//! A text with a line end goes on in lines of its own making. Nothing is told of a
-//! node whose text does: what follows could be anything, another node's line, too.
-//! The others are what they are, or one comment would keep our drains on all of them.
+//! A free text that contains a line break continues on further lines, which may contain
+//! anything, even the line of another node. The parser then marks that node as unclear and
+//! still reads the others; otherwise one comment would keep trimtab's drains on all nodes.
 //!
-//! 22.05 and 24.11 write what is read here alike.
+//! The fields that are read have the same format in 22.05 and 24.11.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -21,38 +20,36 @@ use trimtab_core::snapshot::{Claim, Condition};
 
 use crate::time;
 
-/// The arguments that ask for it. Without `-a` the nodes of hidden partitions, and of
-/// partitions that the asking user's groups may not use, are left out.
+/// Arguments of the command. Without `-a`, the output leaves out nodes of hidden partitions and
+/// of partitions that the calling user's groups may not use.
 pub const ARGUMENTS: [&str; 4] = ["-a", "show", "node", "-o"];
 
-/// One node as Slurm tells it, without the jobs on it.
+/// One node as Slurm reports it, without its jobs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
-    /// Its name.
     pub name: NodeName,
-    /// Whether it can run jobs.
     pub condition: Condition,
-    /// What its own state claims, beside being allocated.
+    /// Claims from the node's state, other than being allocated.
     pub claims: Vec<Claim>,
-    /// Its state says that jobs have some or all of it.
+    /// Whether jobs use the node or a part of it, according to its state.
     pub is_allocated: bool,
-    /// The reason it is drained or failing for; `None` when it is neither.
+    /// Reason of the drain or failure; `None` if the node is neither drained nor failing.
     pub drained: Option<Arc<str>>,
-    /// The first label of the host that its slurmd runs on.
+    /// First label of the name of the host that its slurmd runs on.
     pub hostname: Option<Arc<str>>,
-    /// The address at which slurmctld reaches it, where it is configured as one.
+    /// Address at which slurmctld reaches the node, if it is configured as an IP address.
     pub address: Option<IpAddr>,
-    /// Its features, and its GRES by kind (`gres/gpu`) and type (`gres/gpu:a100`).
+    /// Features, GRES kinds (`gres/gpu`) and GRES types (`gres/gpu:a100`).
     pub offers: Option<BTreeSet<Arc<str>>>,
 }
 
-/// Reads the answer.
+/// Parses the output.
 ///
 /// # Errors
-/// At the first line that is not as Slurm writes it.
+/// At the first line that is not in Slurm's format.
 pub fn parse(text: &str) -> Result<Vec<Node>, String> {
     if !text.is_empty() && !text.ends_with('\n') {
-        return Err("the answer ends in the middle of a line".to_owned());
+        return Err("the output ends in the middle of a line".to_owned());
     }
     let mut nodes: Vec<Node> = vec![];
     for line in text.lines().filter(|line| !line.trim().is_empty()) {
@@ -79,7 +76,7 @@ fn parse_line(whole: &str) -> Result<Node, String> {
         .split(' ')
         .next()
         .and_then(|cpus| cpus.parse().ok())
-        .ok_or_else(|| odd(line, "CPUAlloc= is no number"))?;
+        .ok_or_else(|| odd(line, "CPUAlloc= is not a number"))?;
     let mut node = Node {
         name,
         condition: Condition::Up,
@@ -89,7 +86,7 @@ fn parse_line(whole: &str) -> Result<Node, String> {
         hostname: word(line, " NodeHostName=")?.map(first_label),
         address: word(line, " NodeAddr=")?.and_then(|address| address.parse().ok()),
         offers: Some(offers(
-            // Those that it could have after a reboot count, too.
+            // Includes the features that the node could have after a reboot.
             word(line, " AvailableFeatures=")?.unwrap_or_default(),
             word(line, " Gres=")?.unwrap_or_default(),
         )),
@@ -98,16 +95,16 @@ fn parse_line(whole: &str) -> Result<Node, String> {
     Ok(node)
 }
 
-/// Where texts of people begin.
+/// Returns the offset at which free text begins, in bytes.
 fn texts_begin(line: &str) -> usize {
     let keys = [" Reason=", " Comment=", " Extra="].iter();
     keys.filter_map(|key| line.find(key)).min().unwrap_or(line.len())
 }
 
 impl Node {
-    /// What is put beside a node of which nothing can be told: what is told of one
-    /// twice counts for nothing (`core::assemble`), and it is neither drained nor
-    /// undrained (`crate::cordon`).
+    /// Returns a second entry for a node whose line cannot be parsed. The snapshot builder does
+    /// not trust a node that is reported twice (`core::assemble`), and the cordon code neither
+    /// drains nor undrains it (`crate::cordon`).
     fn unclear(name: NodeName) -> Self {
         Self {
             name,
@@ -121,7 +118,7 @@ impl Node {
         }
     }
 
-    /// Takes in the words of a state, the base state first.
+    /// Applies the words of a state, the base state first.
     pub(crate) fn read_state<'a>(
         &mut self,
         mut words: impl Iterator<Item = &'a str>,
@@ -134,26 +131,26 @@ impl Node {
         for flag in words {
             match flag {
                 "DRAIN" => is_drained = true,
-                // On top of what the node was; HyperPod's words for a node that it shall
-                // replace are `state=fail reason="Action:Replace"`.
+                // FAIL is added to the node's state. HyperPod replaces a node that is set to
+                // `state=fail reason="Action:Replace"`.
                 "FAIL" => {
                     is_failing = true;
                     self.condition = Condition::Down;
                 }
-                // How the node came to be known, not what becomes of it.
+                // These say how the node was configured, not what state it is in.
                 "CLOUD" | "DYNAMIC_NORM" => {}
                 "PLANNED" => self.claims.push(Claim::Planned),
                 "RESERVED" | "MAINTENANCE" => self.claims.push(Claim::Reserved),
                 other => self.claims.push(Claim::Unrecognised(other.into())),
             }
         }
-        // A failing node takes no new jobs either, and its reason says whether HyperPod is
-        // replacing it. What is down has a reason of Slurm's own, as a rule.
+        // A failing node accepts no new jobs either, and its reason says whether HyperPod is
+        // replacing it. The reason of a node that is only down is usually Slurm's own.
         self.drained = (is_drained || is_failing).then(reason);
     }
 }
 
-/// The base state; a `*` behind it says that the node does not respond.
+/// Applies the base state. The suffix `*` means that the node does not respond.
 fn read_base(word: &str, node: &mut Node) {
     let (base, is_silent) = match word.strip_suffix('*') {
         Some(base) => (base, true),
@@ -167,30 +164,32 @@ fn read_base(word: &str, node: &mut Node) {
         "ALLOCATED" | "MIXED" => node.is_allocated = true,
         "DOWN" | "ERROR" | "FAIL" => node.condition = Condition::Down,
         "FUTURE" => node.condition = Condition::Joining,
-        // All nodes are UNKNOWN for seconds after slurmctld was started.
+        // After slurmctld starts, all nodes are UNKNOWN for some seconds.
         other => node.claims.push(Claim::Unrecognised(other.into())),
     }
 }
 
-/// The reason, without who gave it and when. That stands at the end of its first line;
-/// further lines follow after blanks, and whatever else people wrote.
+/// Returns the reason without the user and time, which Slurm appends to its first line. Further
+/// lines of the reason follow after spaces, then other free text.
 fn reason(texts: &str) -> Arc<str> {
     let Some(reason) = texts.strip_prefix(" Reason=") else { return "".into() };
     let stamps = reason.match_indices(" [");
     let stamp = stamps.filter_map(|(at, _)| Some((at, at + stamp_length(&reason[at..])?))).next();
     let Some((at, end)) = stamp else { return reason.trim_end().into() };
-    // What Slurm tells of a node behind its reason.
+    // Keys that Slurm prints after the reason.
     const BEHIND: [&str; 5] =
         [" Comment=", " Extra=", " InstanceId=", " InstanceType=", " ReservationName="];
     let rest = &reason[end..];
     if !rest.trim_end().is_empty() && !BEHIND.iter().any(|key| rest.starts_with(key)) {
-        // Further lines, or the stamp is a part of what somebody wrote: nothing that we gave.
+        // The reason has further lines, or the stamp is part of the text. trimtab did not write
+        // it.
         return format!("{} (and more)", reason[..at].trim_end()).into();
     }
     reason[..at].trim_end().into()
 }
 
-/// Bytes of ` [root@2026-11-25T06:58:27]`, if a text begins with one.
+/// Returns the length of ` [root@2026-11-25T06:58:27]` in bytes if the text begins with such a
+/// stamp.
 fn stamp_length(text: &str) -> Option<usize> {
     let (inner, _) = text.strip_prefix(" [")?.split_once(']')?;
     let (who, at) = inner.rsplit_once('@')?;
@@ -198,22 +197,22 @@ fn stamp_length(text: &str) -> Option<usize> {
     (is_time && !who.is_empty() && !who.contains(' ')).then_some(inner.len() + 3)
 }
 
-/// The word that follows this key; an error if the key is there twice.
+/// Returns the word after this key, or an error if the key appears twice.
 fn word<'a>(line: &'a str, key: &str) -> Result<Option<&'a str>, String> {
     Ok(only(line, key)?.and_then(|rest| rest.split(' ').next()))
 }
 
-/// `ip-10-0-0-1` of `ip-10-0-0-1.us-west-2.compute.internal`.
+/// Returns the first label: `ip-10-0-0-1` for `ip-10-0-0-1.us-west-2.compute.internal`.
 pub(crate) fn first_label(host: &str) -> Arc<str> {
     host.split('.').next().unwrap_or(host).into()
 }
 
-/// Features (`a,b`), and of GRES (`gpu:a100:8(S:0-1),nvme:2`) kinds and types.
+/// Returns features (`a,b`), and the kinds and types of GRES (`gpu:a100:8(S:0-1),nvme:2`).
 pub fn offers(features: &str, gres: &str) -> BTreeSet<Arc<str>> {
     let listed = |text: &str| text != "(null)" && !text.is_empty();
     let features = features.split(',').filter(|text| listed(text)).map(Arc::from);
     let gres = gres.split(',').filter(|text| listed(text)).flat_map(|gres| {
-        // Cores and indexes stand in brackets and may hold colons.
+        // The part in parentheses lists cores and indexes, and may contain colons.
         let gres = gres.split('(').next().unwrap_or(gres);
         let mut parts = gres.split(':');
         let kind = parts.next().unwrap_or(gres);
@@ -224,7 +223,7 @@ pub fn offers(features: &str, gres: &str) -> BTreeSet<Arc<str>> {
     features.chain(gres.map(Arc::from)).collect()
 }
 
-/// What follows this key, up to the line's end; an error if it is there twice.
+/// Returns the rest of the line after this key, or an error if the key appears twice.
 fn only<'a>(line: &'a str, key: &str) -> Result<Option<&'a str>, String> {
     let mut found = line.match_indices(key);
     let first = found.next();
@@ -236,14 +235,14 @@ fn only<'a>(line: &'a str, key: &str) -> Result<Option<&'a str>, String> {
 
 fn odd(line: &str, what: &str) -> String {
     let start: String = line.chars().filter(|c| !c.is_control()).take(60).collect();
-    format!("a node with {what}: `{start}…`")
+    format!("unexpected node line, {what}: `{start}…`")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// A line as Slurm 22.05.8 writes it.
+    /// A line in the format of Slurm 22.05.8.
     fn line(state: &str, cpus: u32, rest: &str) -> String {
         format!(
             "NodeName=ip-10-0-0-8 Arch=x86_64 CoresPerSocket=8  CPUAlloc={cpus} CPUEfctv=8 \
@@ -359,10 +358,16 @@ mod tests {
     #[test]
     fn a_line_that_is_not_slurms_is_no_answer() {
         for (text, said) in [
-            ("slurm_load_node error", "a node with no NodeName=: `slurm_load_node error…`"),
-            ("NodeName=a CPUAlloc=0", "a node with no State=: `NodeName=a CPUAlloc=0…`"),
-            ("NodeName=a State=IDLE", "a node with no CPUAlloc=: `NodeName=a State=IDLE…`"),
-            ("NodeName=a b/c", "a node with no State=: `NodeName=a b/c…`"),
+            (
+                "slurm_load_node error",
+                "unexpected node line, no NodeName=: `slurm_load_node error…`",
+            ),
+            ("NodeName=a CPUAlloc=0", "unexpected node line, no State=: `NodeName=a CPUAlloc=0…`"),
+            (
+                "NodeName=a State=IDLE",
+                "unexpected node line, no CPUAlloc=: `NodeName=a State=IDLE…`",
+            ),
+            ("NodeName=a b/c", "unexpected node line, no State=: `NodeName=a b/c…`"),
             (
                 "NodeName=a/b State=IDLE",
                 "`a/b` is not a node name (letters, digits, `.`, `_`, `-`)",

@@ -1,4 +1,4 @@
-//! Four questions, and what they come to together.
+//! Reads nodes, reservations, jobs and configuration, and joins them into one workload.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,65 +15,66 @@ use crate::jobs::ActiveJob;
 use crate::nodes::Node;
 use crate::reservations::Reservation;
 
-/// A reservation claims its nodes so long before it begins: a deleted node may
-/// take hours to come back.
+/// How long before its start a reservation claims its nodes. A deleted node may take hours to
+/// come back.
 const RESERVED_AHEAD: Span = Span::hours(24);
 
-/// How long what Slurm says of itself is taken for true. It changes with a
-/// reconfiguration, which is an operator's step.
+/// How long the configuration of Slurm is cached. It changes only when an operator reconfigures
+/// Slurm.
 const CONFIGURATION_FOR: Span = Span::hours(1);
 
-/// One cluster's Slurm.
+/// Slurm of one cluster.
 pub struct Slurm {
     pub(crate) backend: Arc<dyn Backend>,
     clock: Arc<dyn Clock>,
     files: Files,
     sees_all_jobs: bool,
-    /// What it said of itself, and when.
+    /// The cached configuration, and when it was read.
     configuration: Mutex<Option<(Time, Configuration)>>,
 }
 
 impl Slurm {
-    /// Asked this way; the clock says when.
+    /// Returns an adapter that uses this backend and clock.
     pub fn new(backend: Arc<dyn Backend>, clock: Arc<dyn Clock>) -> Self {
         let (files, configuration) = (Files::default(), Mutex::new(None));
         Self { backend, clock, files, sees_all_jobs: false, configuration }
     }
 
-    /// With the operator's word that the jobs of everybody are shown.
+    /// Sets `scheduler.sees_all_jobs`, the operator's confirmation that Slurm shows trimtab the
+    /// jobs of all users.
     pub fn with_word_on_jobs(self, sees_all_jobs: bool) -> Self {
         Self { sees_all_jobs, ..self }
     }
 
-    /// Whether every job is sure to be shown. A node whose only job is suspended is idle by
-    /// all that Slurm says of the node itself, so jobs that may be missing stop everything.
+    /// Fails unless Slurm certainly shows every job. A node whose only job is suspended looks
+    /// idle in its own state, so trimtab does not plan when jobs may be hidden.
     fn check_privacy(&self, configuration: &Configuration) -> Result<(), ReadError> {
         let why = match configuration.hidden {
             Hidden::Nothing | Hidden::NodesToo => return Ok(()),
             Hidden::JobsOnly | Hidden::Untold if self.sees_all_jobs => return Ok(()),
             Hidden::JobsOnly => {
-                "PrivateData hides jobs or reservations from some users and shows them nodes, so \
-                 nobody can tell whether jobs are missing: add `nodes` to PrivateData"
+                "PrivateData hides jobs or reservations from some users but shows them nodes, so \
+                 jobs may be missing: add `nodes` to PrivateData"
             }
             Hidden::Untold => {
-                "slurmrestd does not say whether jobs are hidden from some users (PrivateData)"
+                "slurmrestd does not report whether PrivateData hides jobs from some users"
             }
         };
         Err(ReadError::Refused(
             format!(
-                "{why}, or grant trimtab the rights of docs/slurm.md and write \
+                "{why}, or grant trimtab the rights in docs/slurm.md and set \
                  scheduler.sees_all_jobs = true"
             )
             .into(),
         ))
     }
 
-    /// With these files of the cluster beside it.
+    /// Sets the HyperPod files to read in addition.
     pub fn with_files(self, files: Files) -> Self {
         Self { files, ..self }
     }
 
-    /// What it says of itself, asked for once an hour, and before each cordon.
+    /// Returns the configuration, read again when the cached one is an hour old.
     async fn configuration(&self, now: Time) -> Result<Configuration, ReadError> {
         if let Some((at, known)) = &*self.known()
             && now.since(*at) < CONFIGURATION_FOR
@@ -84,11 +85,11 @@ impl Slurm {
         self.ask_configuration().await
     }
 
-    /// What it says of itself now.
+    /// Reads the configuration now.
     pub(crate) async fn ask_configuration(&self) -> Result<Configuration, ReadError> {
         let now = self.clock.now();
-        // What does not let us act is asked for again each time, so that it need not be
-        // waited for once it is mended.
+        // A configuration that blocks trimtab is not cached, so that a correction takes effect
+        // at the next read.
         *self.known() = None;
         let read = self.backend.configuration().await?;
         self.check_privacy(&read)?;
@@ -97,7 +98,7 @@ impl Slurm {
     }
 
     fn known(&self) -> MutexGuard<'_, Option<(Time, Configuration)>> {
-        // Nothing is half written in it.
+        // The value is replaced as a whole, so it is valid even if the lock is poisoned.
         self.configuration.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -107,7 +108,8 @@ impl WorkloadRead for Slurm {
     async fn read(&self, _cluster: &ClusterName) -> Result<Workload, ReadError> {
         let at = self.clock.now();
         let configuration = self.configuration(at).await?;
-        // Nodes before jobs: a job that lands in between is seen by the second.
+        // Nodes are read before jobs, so that a job that starts in between appears among the
+        // jobs.
         let found = self.backend.nodes().await?;
         let reserved = self.backend.reservations().await?;
         let Jobs { active, pending } = self.backend.jobs().await?;
@@ -121,7 +123,7 @@ impl WorkloadRead for Slurm {
     }
 }
 
-/// Every node with all that lays claim to it.
+/// Returns every node with all its claims.
 pub(crate) fn join(
     nodes: Vec<Node>,
     active: &[ActiveJob],
@@ -146,7 +148,7 @@ pub(crate) fn join(
         let mut on_it = claims.get(&node.name).cloned().unwrap_or_default();
         on_it.extend(node.claims);
         if node.is_allocated && on_it.is_empty() {
-            // A job that ended, or began, between two questions.
+            // A job started or ended between the two reads.
             on_it.push(Claim::Unrecognised("ALLOCATED".into()));
         }
         SchedulerNode {
@@ -182,7 +184,7 @@ mod tests {
         }
     }
 
-    /// The time stands still.
+    /// A clock that stands still.
     struct Stopped;
 
     impl Clock for Stopped {
@@ -195,7 +197,7 @@ mod tests {
         }
     }
 
-    /// A Slurm without nodes or jobs that hides this.
+    /// A Slurm without nodes or jobs, with this privacy setting.
     struct Hiding(Mutex<Hidden>);
 
     #[async_trait]
@@ -213,7 +215,7 @@ mod tests {
         }
 
         async fn configuration(&self) -> Result<Configuration, ReadError> {
-            let hidden = *self.0.lock().expect("nobody panicked");
+            let hidden = *self.0.lock().expect("the lock is not poisoned");
             Ok(Configuration { controllers: vec![], refuses_large_jobs: false, hidden })
         }
 
@@ -227,17 +229,17 @@ mod tests {
         let backend = Arc::new(Hiding(Mutex::new(Hidden::JobsOnly)));
         let slurm = Slurm::new(backend.clone(), Arc::new(Stopped));
         let cluster = "research".parse().expect("a name");
-        let set = |hidden| *backend.0.lock().expect("nobody panicked") = hidden;
+        let set = |hidden| *backend.0.lock().expect("the lock is not poisoned") = hidden;
         let said = slurm.read(&cluster).await.expect_err("jobs may be missing").to_string();
         assert!(said.contains("add `nodes` to PrivateData"), "{said}");
         set(Hidden::NodesToo);
         assert!(slurm.read(&cluster).await.is_ok(), "at the next read, not in an hour");
-        // What is asked before a cordon holds for the reads after it.
+        // The reads after a cordon use the configuration that was read before it.
         set(Hidden::JobsOnly);
         assert!(slurm.ask_configuration().await.is_err());
         assert!(slurm.read(&cluster).await.is_err());
         let trusting = Slurm::new(backend.clone(), Arc::new(Stopped)).with_word_on_jobs(true);
-        assert!(trusting.read(&cluster).await.is_ok(), "an operator gave their word");
+        assert!(trusting.read(&cluster).await.is_ok(), "the operator set sees_all_jobs");
     }
 
     #[test]

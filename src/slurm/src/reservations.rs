@@ -1,33 +1,29 @@
-//! `scontrol show res -o`: what is reserved, and from when on. A reservation
-//! that has begun shows in its nodes' states; one that is to come does not.
+//! Parses `scontrol show res -o`. A reservation that has begun also shows in the states of its
+//! nodes; a future reservation does not.
 
 use trimtab_core::ids::NodeName;
 use trimtab_core::units::Time;
 
 use crate::{hostlist, time};
 
-/// The arguments that ask for it.
+/// Arguments of the command.
 pub const ARGUMENTS: [&str; 3] = ["show", "res", "-o"];
 
-/// One reservation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reservation {
-    /// When it begins.
     pub from: Time,
-    /// When it ends.
     pub to: Time,
-    /// Its nodes.
     pub nodes: Vec<NodeName>,
 }
 
-/// Reads the answer.
+/// Parses the output.
 ///
 /// # Errors
-/// At the first line that is not as Slurm writes it.
+/// At the first line that is not in Slurm's format.
 pub fn parse(text: &str) -> Result<Vec<Reservation>, String> {
-    // Slurm says so where there are none.
+    // Slurm prints a line even when there are no reservations.
     if text.trim().is_empty() || !text.ends_with('\n') {
-        return Err("the answer is cut off, or none was printed".to_owned());
+        return Err("the output is empty or cut off".to_owned());
     }
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let lines = lines.filter(|line| *line != "No reservations in the system");
@@ -37,18 +33,18 @@ pub fn parse(text: &str) -> Result<Vec<Reservation>, String> {
 fn parse_line(line: &str) -> Result<Reservation, String> {
     let wrong = |what: &str| {
         let start: String = line.chars().filter(|c| !c.is_control()).take(60).collect();
-        format!("a reservation of which {what}: `{start}…`")
+        format!("unexpected reservation line, {what}: `{start}…`")
     };
     if !line.starts_with("ReservationName=") {
-        return Err(wrong("no name is told"));
+        return Err(wrong("no ReservationName="));
     }
-    // No value before these can hold a blank, so the first of each is Slurm's.
+    // No value before these keys can contain a space, so the first match of each is Slurm's.
     let value = |key: &str| line.split(' ').find_map(|word| word.strip_prefix(key));
     let at = |key| {
-        let text = value(key).ok_or_else(|| wrong("no time is told"))?;
-        time::parse(text).map_err(|why| wrong(&why))?.ok_or_else(|| wrong("the time is open"))
+        let text = value(key).ok_or_else(|| wrong("a time is missing"))?;
+        time::parse(text).map_err(|why| wrong(&why))?.ok_or_else(|| wrong("no start or end time"))
     };
-    let nodes = value("Nodes=").ok_or_else(|| wrong("no nodes are told"))?;
+    let nodes = value("Nodes=").ok_or_else(|| wrong("no Nodes="))?;
     Ok(Reservation {
         from: at("StartTime=")?,
         to: at("EndTime=")?,

@@ -1,24 +1,23 @@
-//! Tasks of a job array as Slurm writes them: `1-5%2`, `1,3-4`, `1-99:7`. Longer lists
-//! are cut off by whoever prints them, after some 60 bytes: `1,3-4,7,...%3`.
+//! Parses the tasks of a job array: `1-5%2`, `1,3-4`, `1-99:7`. Slurm cuts off longer lists
+//! after some 60 bytes: `1,3-4,7,...%3`.
 
-/// The most tasks of one array that are counted: more than all nodes of the largest
-/// cluster could run at once.
+/// Limit on the tasks of one array that are counted: more than all nodes of the largest cluster
+/// could run at once.
 pub(crate) const TASKS_MAX: usize = 100_000;
 
-/// Whether not all of them are told.
+/// Whether Slurm cut off the list.
 pub(crate) fn is_cut(text: &str) -> bool {
     text.contains("...")
 }
 
-/// The tasks, the first [`TASKS_MAX`] of them; how many may run at once is told
-/// elsewhere.
+/// Returns the tasks, at most [`TASKS_MAX`]. The throttle (`%2`) is checked but not returned.
 ///
 /// # Errors
-/// When the text is not written like that, or cut off.
+/// When the text is not in this format or is cut off.
 pub(crate) fn expand(text: &str) -> Result<Vec<u32>, String> {
     let wrong = || {
         let start: String = text.chars().filter(|c| !c.is_control()).take(60).collect();
-        format!("`{start}` is no list of tasks")
+        format!("`{start}` is not a list of tasks")
     };
     let (list, throttle) = text.split_once('%').unwrap_or((text, "0"));
     let number = |text: &str| {
@@ -57,7 +56,7 @@ mod tests {
         }
         assert_eq!(expand("1-4000000").map(|tasks| tasks.len()), Ok(TASKS_MAX));
         for wrong in ["", "1-", "-1", "5-1", "1-9:0", "1-5%", "1-5%x", "1,,2", "+1", "1 ,2"] {
-            assert_eq!(expand(wrong), Err(format!("`{wrong}` is no list of tasks")));
+            assert_eq!(expand(wrong), Err(format!("`{wrong}` is not a list of tasks")));
         }
         let cut = "1,3-4,7-8,11,13-14,19,23,25,27-28,33,35-36,40,44-45,47-48,51...%3";
         assert!(is_cut(cut) && expand(cut).is_err() && !is_cut("1-5%2"));

@@ -1,4 +1,4 @@
-//! The backend that runs Slurm's own commands and reads the text they print.
+//! Backend that runs Slurm's commands and parses their output.
 
 use async_trait::async_trait;
 use trimtab_core::ids::NodeName;
@@ -52,7 +52,7 @@ impl Backend for Commands {
     }
 }
 
-/// The arguments of one order: the only ones with which this program changes Slurm.
+/// Returns the arguments of an update. No other command of trimtab changes Slurm.
 fn update(nodes: &[NodeName], state: NewState<'_>) -> Vec<String> {
     let names: Vec<&str> = nodes.iter().map(NodeName::as_str).collect();
     let mut arguments = vec!["update".to_owned(), format!("NodeName={}", names.join(","))];

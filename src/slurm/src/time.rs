@@ -1,23 +1,23 @@
-//! Times as Slurm prints them where `TZ` is UTC: `2026-11-25T06:58:27`.
+//! Parses and prints times in Slurm's format with `TZ=UTC`: `2026-11-25T06:58:27`.
 
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use trimtab_core::units::Time;
 
-/// The time, or `None` where Slurm prints that there is none.
+/// Returns the time, or `None` if Slurm prints that there is none.
 ///
 /// # Errors
-/// When it is neither.
+/// When the text is neither.
 pub(crate) fn parse(text: &str) -> Result<Option<Time>, String> {
     if matches!(text, "N/A" | "NONE" | "None" | "Unknown" | "(null)") {
         return Ok(None);
     }
-    let civil: DateTime = text.parse().map_err(|_| format!("`{text}` is no time"))?;
+    let civil: DateTime = text.parse().map_err(|_| format!("`{text}` is not a time"))?;
     let at = TimeZone::UTC.to_timestamp(civil).map_err(|why| format!("`{text}`: {why}"))?;
     Ok(Some(Time::from_secs(at.as_second())))
 }
 
-/// The time as Slurm's commands take it, to the second.
+/// Returns the time in the format that Slurm's commands accept, cut to whole seconds.
 pub(crate) fn print(at: Time) -> String {
     at.to_string().trim_end_matches('Z').to_owned()
 }
@@ -37,6 +37,6 @@ mod tests {
     fn times_are_utc_or_none_or_wrong() {
         assert_eq!(parse("1970-01-02T00:00:01"), Ok(Some(Time::from_secs(86_401))));
         assert_eq!(parse("N/A"), Ok(None));
-        assert_eq!(parse("tomorrow"), Err("`tomorrow` is no time".to_owned()));
+        assert_eq!(parse("tomorrow"), Err("`tomorrow` is not a time".to_owned()));
     }
 }

@@ -1,8 +1,7 @@
-//! What slurmrestd answers at v0.0.42, as far as it is needed, and what that comes to.
+//! Parses the members of slurmrestd's v0.0.42 answers that trimtab needs.
 //!
-//! A member that is missing, or of another kind, makes the answer none. Words for states
-//! mean what they mean in the commands' text; numbers may be unset or infinite, and are
-//! then no number.
+//! A missing member, or one of another type, is an error. State words have the same meaning as
+//! in the text of the commands. A number that is unset or infinite counts as absent.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +18,7 @@ use crate::reservations::Reservation;
 
 use crate::tasks;
 
-/// What stands in every answer.
+/// Members of every answer.
 #[derive(Debug, Deserialize)]
 pub(super) struct Head {
     pub(super) meta: Meta,
@@ -37,7 +36,7 @@ pub(super) struct Plugin {
     pub(super) data_parser: String,
 }
 
-/// Why it is no answer.
+/// An error that slurmrestd reports.
 #[derive(Debug, Deserialize)]
 pub(super) struct Trouble {
     #[serde(default)]
@@ -48,7 +47,7 @@ pub(super) struct Trouble {
     pub(super) error_number: i64,
 }
 
-/// Members that [`Trouble`] needs, in every list of those that are wanted.
+/// Adds the members of [`Trouble`], which every list of wanted members needs.
 macro_rules! wanted {
     ($($name:literal),*) => { &["description", "error", "error_number" $(, $name)*] };
 }
@@ -74,10 +73,10 @@ impl Number {
         self.value().and_then(|number| u32::try_from(number).ok())
     }
 
-    /// A time in seconds since 1970; 0 is none.
+    /// Returns the time, sent in seconds since 1970; 0 means no time.
     fn time(self) -> Option<Time> {
         let seconds = self.value().and_then(|number| i64::try_from(number).ok());
-        // Further off than any clock of Slurm's goes.
+        // Later times cannot be valid.
         seconds.filter(|at| (1..1 << 40).contains(at)).map(Time::from_secs)
     }
 }
@@ -96,7 +95,7 @@ struct NodeAnswer {
     reason: String,
     hostname: String,
     address: String,
-    /// Those that it could have after a reboot count, too.
+    /// Includes the features that the node could have after a reboot.
     #[serde(rename = "features")]
     available: Vec<String>,
     gres: String,
@@ -106,7 +105,6 @@ impl Nodes {
     pub(super) const WANTED: &[&str] =
         wanted!("name", "state", "alloc_cpus", "reason", "hostname", "address", "features", "gres");
 
-    /// Every node.
     pub(super) fn read(self) -> Result<Vec<Node>, String> {
         self.nodes.into_iter().map(NodeAnswer::read).collect()
     }
@@ -150,15 +148,14 @@ struct ReservationAnswer {
 impl Reservations {
     pub(super) const WANTED: &[&str] = wanted!("node_list", "start_time", "end_time");
 
-    /// Every reservation.
     pub(super) fn read(self) -> Result<Vec<Reservation>, String> {
         let read = |one: ReservationAnswer| {
-            let at = |time: Number| time.time().ok_or("a reservation with an open time");
+            let at = |time: Number| time.time().ok_or("a reservation has no start or end time");
             Ok(Reservation {
                 from: at(one.start_time)?,
                 to: at(one.end_time)?,
                 nodes: hostlist::expand(&one.node_list)
-                    .map_err(|why| format!("a reservation whose node_list {why}"))?,
+                    .map_err(|why| format!("a reservation has an invalid node_list: {why}"))?,
             })
         };
         self.reservations.into_iter().map(read).collect()
@@ -179,7 +176,7 @@ struct Controller {
 impl Ping {
     pub(super) const WANTED: &[&str] = wanted!("hostname");
 
-    /// Every host of `SlurmctldHost`.
+    /// Returns every host of `SlurmctldHost`.
     pub(super) fn read(self) -> Result<Vec<ControllerHost>, String> {
         let hosts = self.pings.into_iter().map(|one| ControllerHost {
             address: one.hostname.parse().ok(),
@@ -190,13 +187,13 @@ impl Ping {
         });
         let hosts: Vec<ControllerHost> = hosts.collect();
         if hosts.is_empty() || hosts.iter().any(|host| host.hostname.is_empty()) {
-            return Err("a controller without a host name, or none at all".to_owned());
+            return Err("no controller, or one without a host name".to_owned());
         }
         Ok(hosts)
     }
 }
 
-/// `GET jobs`: also those that were over a while ago.
+/// `GET jobs`: includes jobs that ended recently.
 #[derive(Debug, Deserialize)]
 pub(super) struct JobsAnswer {
     jobs: Vec<JobAnswer>,
@@ -225,8 +222,7 @@ struct JobAnswer {
     tres_per_task: String,
 }
 
-/// States of a job that is over. One that is over, and has any other word, too, is
-/// still on its way out.
+/// States of a job that has ended. A job with any other state word in addition is still ending.
 const OVER: [&str; 12] = [
     "COMPLETED",
     "CANCELLED",
@@ -237,7 +233,7 @@ const OVER: [&str; 12] = [
     "BOOT_FAIL",
     "DEADLINE",
     "OUT_OF_MEMORY",
-    // Words beside those, which hold no node.
+    // Additional words; they hold no node.
     "LAUNCH_FAILED",
     "RECONFIG_FAIL",
     "REVOKED",
@@ -266,18 +262,19 @@ impl JobsAnswer {
         "tres_per_task"
     );
 
-    /// Arrays of which not all waiting tasks are told.
+    /// Returns the arrays whose list of waiting tasks is cut off.
     pub(super) fn cut_arrays(&self) -> Vec<String> {
         let cut = self.jobs.iter().filter(|job| tasks::is_cut(&job.array_task_string));
         let arrays = cut.filter(|job| !job.is_over()).filter_map(JobAnswer::array);
         arrays.map(|array| array.to_string()).collect()
     }
 
-    /// Every job that is not over; `tasks` are those that wait of arrays that were cut off.
+    /// Returns every job that has not ended. `tasks` holds the waiting tasks of the arrays
+    /// whose lists were cut off.
     pub(super) fn read(self, tasks: &BTreeMap<u64, Vec<u32>>) -> Result<Jobs, String> {
         let mut found = Jobs::default();
         let on: Vec<&JobAnswer> = self.jobs.iter().filter(|job| !job.is_over()).collect();
-        // Tasks of arrays that hold nodes: they count for what the array may have at once.
+        // Tasks that hold nodes count towards the throttle of their array.
         let mut running: BTreeMap<u64, u32> = BTreeMap::new();
         for job in &on {
             let wrong = |why: &dyn std::fmt::Display| format!("job {}: {why}", job.job_id);
@@ -311,20 +308,20 @@ impl JobAnswer {
         self.job_state.first().is_some_and(|word| word == "PENDING")
     }
 
-    /// The word that squeue would show of these: what happens to a job goes before
-    /// what it is.
+    /// Returns the state that squeue would show: a transition takes precedence over the base
+    /// state.
     fn word(&self) -> &str {
         let has = |word: &&str| self.job_state.iter().any(|state| state == word);
         let last = self.job_state.last().map_or("", String::as_str);
         ["COMPLETING", "CONFIGURING", "STOPPED"].into_iter().find(has).unwrap_or(last)
     }
 
-    /// The array it is of.
+    /// Returns the number of the array that the job belongs to.
     fn array(&self) -> Option<u64> {
         self.array_job_id.value().filter(|id| *id > 0)
     }
 
-    /// Its id as squeue shows it.
+    /// Returns the job's id in squeue's format.
     fn id(&self) -> Result<JobId, String> {
         let id = match (self.array(), self.array_task_id.value()) {
             (Some(array), Some(task)) => format!("{array}_{task}"),
@@ -341,8 +338,8 @@ impl JobAnswer {
         }
     }
 
-    /// What waits: of an array one row stands for all tasks that have not begun, of
-    /// which no more than its throttle leaves can begin.
+    /// Returns the waiting jobs of this entry. One entry represents all waiting tasks of an
+    /// array; of these, only as many as the throttle still allows are eligible.
     fn waiting(
         &self,
         running: u32,
@@ -352,7 +349,7 @@ impl JobAnswer {
         let waiting = Waiting {
             id: id.as_str(),
             partitions: &self.partition,
-            nodes: self.node_count.small().ok_or("its node_count is no number")?,
+            nodes: self.node_count.small().ok_or("node_count is not a number")?,
             tasks: self.tasks.small().unwrap_or(1),
             per_job: &self.tres_per_job,
             per_node: &self.tres_per_node,
@@ -369,7 +366,7 @@ impl JobAnswer {
         let at_once = match self.array_max_tasks.small() {
             Some(0) => u32::MAX,
             Some(most) => most.saturating_sub(running),
-            None => return Err("its array_max_tasks is no number".to_owned()),
+            None => return Err("array_max_tasks is not a number".to_owned()),
         };
         let task = |(count, task): (u32, u32)| {
             let id = format!("{array}_{task}").parse().map_err(|why| format!("{why}"))?;
@@ -378,7 +375,7 @@ impl JobAnswer {
         };
         let waiting = match tasks.get(&array) {
             Some(tasks) => tasks.clone(),
-            // All of them have begun, or are gone, since.
+            // All waiting tasks have started or disappeared since the first request.
             None if tasks::is_cut(&self.array_task_string) => vec![],
             None => tasks::expand(&self.array_task_string)?,
         };
@@ -386,7 +383,7 @@ impl JobAnswer {
     }
 }
 
-/// `GET jobs/state`: every task by itself.
+/// `GET jobs/state`: one entry per task.
 #[derive(Debug, Deserialize)]
 pub(super) struct JobStates {
     jobs: Vec<JobState>,
@@ -402,7 +399,7 @@ struct JobState {
 impl JobStates {
     pub(super) const WANTED: &[&str] = wanted!("job_id", "state");
 
-    /// The tasks of each array that wait.
+    /// Returns the waiting tasks of each array.
     pub(super) fn read(self) -> Result<BTreeMap<u64, Vec<u32>>, String> {
         let mut tasks: BTreeMap<u64, Vec<u32>> = BTreeMap::new();
         for JobState { job_id, state } in self.jobs {
@@ -412,7 +409,7 @@ impl JobStates {
             });
             let (array, task) = id.ok_or_else(|| {
                 let start: String = job_id.chars().filter(|c| !c.is_control()).take(60).collect();
-                format!("`{start}` is no task of an array")
+                format!("`{start}` is not an array task")
             })?;
             if state.first().is_some_and(|word| word == "PENDING") {
                 tasks.entry(array).or_default().push(task);

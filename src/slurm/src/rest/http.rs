@@ -1,6 +1,5 @@
-//! One request to slurmrestd, bounded in every direction: a connection of its own, a
-//! time limit, no redirect, and of the answer no more bytes than a limit, of which only
-//! what is needed is held.
+//! Sends one request to slurmrestd, on its own connection, with a time limit, without following
+//! redirects, and with limits on the bytes that are read and kept.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -22,45 +21,45 @@ use trimtab_daemon::config::RestAddress;
 
 use super::members::Members;
 
-/// How long one request may take. slurmrestd itself waits 9 seconds for a slurmctld
-/// that is away, and for 10,000 jobs it took 12 to 19 seconds on two busy cores.
+/// Time limit of one request. slurmrestd itself waits 9 seconds for a slurmctld that does not
+/// answer, and for 10,000 jobs it took 12 to 19 seconds on two busy cores.
 const TIME_MAX: Duration = Duration::from_secs(60);
 
-/// The most bytes that are taken from the line: 100,000 jobs of 9 kB.
+/// Limit on the bytes of an answer: 100,000 jobs of 9 kB.
 const READ_MAX: u64 = 1 << 30;
 
-/// The most bytes that are held.
+/// Limit on the bytes of an answer that are kept.
 pub(super) const HELD_MAX: usize = 64 << 20;
 
-/// The header that Slurm's tokens are sent in.
+/// Header for Slurm's tokens.
 const TOKEN_HEADER: &str = "x-slurm-user-token";
 
-/// What is asked.
+/// A request to slurmrestd.
 pub(super) struct Question<'a> {
     pub(super) method: Method,
     pub(super) path: &'a str,
     pub(super) body: Vec<u8>,
     pub(super) token: Option<HeaderValue>,
-    /// The members that are needed of what is listed in the answer; see [`Members`].
+    /// Members to keep of the listed objects; see [`Members`].
     pub(super) wanted: &'a [&'a str],
 }
 
-/// What came back, whatever it says.
+/// An HTTP response.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: u16,
-    /// Its members, where it is JSON; otherwise its start.
+    /// The kept members if the body is JSON, otherwise why it is not.
     pub(super) body: Result<Vec<u8>, String>,
 }
 
-/// A connection, whatever carries it.
+/// A connection over any transport.
 trait Line: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Line for T {}
 
-/// Asks.
+/// Sends a request and returns the response.
 ///
 /// # Errors
-/// When nobody answers as HTTP does, or not in time.
+/// When the connection fails, the response is not HTTP, or the time limit passes.
 pub(super) async fn ask(address: &RestAddress, question: Question<'_>) -> Result<Answer, String> {
     timeout(TIME_MAX, exchange(address, question, None))
         .await
@@ -105,7 +104,7 @@ fn request(address: &RestAddress, question: Question<'_>) -> Result<Request<Full
     request.body(Full::new(question.body.into())).map_err(|why| why.to_string())
 }
 
-/// The connection moves only while somebody waits for it, and nothing is spawned here.
+/// Polls the answer and the connection together, because trimtab spawns no tasks here.
 async fn drive<T>(
     answer: impl Future<Output = Result<T, String>>,
     connection: impl Future<Output = Result<(), hyper::Error>>,
@@ -114,7 +113,7 @@ async fn drive<T>(
     tokio::select! {
         biased;
         answer = &mut answer => answer,
-        // Whatever came before it ended has been passed on by now.
+        // Data that arrived before the connection ended has been passed on by now.
         _ = &mut connection => answer.await,
     }
 }
@@ -147,7 +146,7 @@ async fn receive(
     Ok(Answer { status, body: members.end().map_err(|why| why.to_string()) })
 }
 
-/// Connects; for TLS by these roots or, without any, by this machine's.
+/// Connects. TLS uses these roots, or the system's if there are none.
 async fn dial(
     address: &RestAddress,
     roots: Option<RootCertStore>,
@@ -171,8 +170,9 @@ async fn dial(
     }
 }
 
-/// Whom this machine trusts, read anew for each connection: certificates are replaced,
-/// too. `SSL_CERT_FILE` and `SSL_CERT_DIR` name others than the system's.
+/// Returns the certificate authorities that this machine trusts. They are read for each
+/// connection, because certificates are replaced. `SSL_CERT_FILE` and `SSL_CERT_DIR` replace
+/// the system's list.
 fn machine_roots() -> Result<RootCertStore, String> {
     let found = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();
@@ -203,8 +203,8 @@ mod tests {
 
     use super::*;
 
-    /// An authority that nobody trusts, and a certificate of it for `localhost` and
-    /// 127.0.0.1, for a hundred years; made for these tests.
+    /// A test authority, and its certificate for `localhost` and 127.0.0.1, valid for a hundred
+    /// years.
     const AUTHORITY: &[u8] = include_bytes!("tls/ca.pem");
     const CERTIFICATE: &[u8] = include_bytes!("tls/server.pem");
     const KEY: &[u8] = include_bytes!("tls/server-key.pem");
@@ -230,7 +230,7 @@ mod tests {
         roots
     }
 
-    /// What comes of asking a server with that certificate at this address.
+    /// Sends a request to a server with that certificate at this address.
     async fn ask_by(
         bound: &str,
         host: &str,
@@ -277,7 +277,7 @@ mod tests {
         let (answer, seen) = ask_by("127.0.0.1", "localhost", None).await;
         assert!(answer.is_err() && seen.is_empty(), "this machine does not trust it: {answer:?}");
         let (answer, seen) = ask_by("127.0.0.2", "127.0.0.2", Some(trusting(AUTHORITY))).await;
-        let why = answer.expect_err("the certificate is another's");
+        let why = answer.expect_err("the certificate is for another host");
         assert!(why.contains("not valid for name") && seen.is_empty(), "{why}");
     }
 

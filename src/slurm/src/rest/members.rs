@@ -1,38 +1,37 @@
-//! Takes from a stream of JSON the members that are needed, as it arrives.
+//! Filters a stream of JSON: keeps only the members that are needed, as the bytes arrive.
 //!
-//! slurmrestd tells some 9 kB of each job, indented, of which a tenth is needed: 20,000
-//! jobs are 180 MB. So the answer is never held whole. In an object of lists of objects
-//! (`{"jobs": [{…}, …], …}`) the members of the inner objects are kept by name, and
-//! blanks are left out; everything else passes as it is. Brackets and quotes have to
-//! close, and what is kept is read as JSON afterwards, so that an answer that was cut
-//! off or garbled is none.
+//! slurmrestd sends about 9 kB per job, indented, of which a tenth is needed; 20,000 jobs are
+//! 180 MB. The answer is therefore never held as a whole. In an object of lists of objects
+//! (`{"jobs": [{…}, …], …}`), the filter keeps members of the inner objects by name and drops
+//! whitespace; everything else passes unchanged. It checks that brackets and quotes match, and
+//! the result is then parsed as JSON, so that a truncated or corrupt answer is rejected.
 
-/// How deep brackets may nest; Slurm's answers need 8.
+/// Limit on the nesting of brackets. Slurm's answers need 8.
 const DEPTH_MAX: usize = 32;
 
-/// The longest name of a member that is compared.
+/// Limit on the length of a member name that is compared, in bytes.
 const NAME_MAX: usize = 64;
 
-/// Where the members of the inner objects are: `{ [ {`.
+/// Open brackets around the members of the inner objects: `{ [ {`.
 const INNER: [u8; 3] = *b"{[{";
 
-/// Why a stream is no answer.
+/// Why a stream is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Error {
-    /// Not JSON.
+    /// The stream is not JSON.
     #[error("it is no JSON")]
     NotJson,
-    /// Too much of it is needed.
+    /// The kept members exceed the limit, in bytes.
     #[error("it has more than {0} bytes that are needed")]
     TooLarge(usize),
 }
 
-/// The members of one stream.
+/// Filter for one stream.
 pub(super) struct Members<'a> {
     wanted: &'a [&'a str],
     limit: usize,
     kept: Vec<u8>,
-    /// Brackets that are open.
+    /// Open brackets.
     open: Vec<u8>,
     text: Text,
     member: Member,
@@ -40,7 +39,7 @@ pub(super) struct Members<'a> {
     is_over: bool,
 }
 
-/// Whether the next byte is of a text in quotes.
+/// Whether the next byte belongs to a quoted text.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Text {
     Outside,
@@ -49,21 +48,22 @@ enum Text {
     Escaped,
 }
 
-/// What the next byte is a part of, where it is in an inner object.
+/// What the next byte belongs to in an inner object.
 #[derive(Clone, PartialEq, Eq)]
 enum Member {
-    /// Nothing has come yet.
+    /// The object has no members so far.
     Nothing,
-    /// A name, or what stands around it.
+    /// A name, or the text around it.
     Name(Vec<u8>),
     /// A value that is kept.
     Kept,
-    /// A value that is not.
+    /// A value that is dropped.
     Dropped,
 }
 
 impl<'a> Members<'a> {
-    /// Keeps these members of the inner objects, and no more than so many bytes of all.
+    /// Returns a filter that keeps these members of the inner objects, and at most `limit`
+    /// bytes.
     pub(super) const fn new(wanted: &'a [&'a str], limit: usize) -> Self {
         Self {
             wanted,
@@ -77,7 +77,7 @@ impl<'a> Members<'a> {
         }
     }
 
-    /// Takes the next bytes.
+    /// Processes the next bytes.
     pub(super) fn push(&mut self, bytes: &[u8]) -> Result<(), Error> {
         for &byte in bytes {
             self.take(byte)?;
@@ -85,7 +85,7 @@ impl<'a> Members<'a> {
         if self.kept.len() > self.limit { Err(Error::TooLarge(self.limit)) } else { Ok(()) }
     }
 
-    /// What was kept, once everything has come.
+    /// Returns the kept bytes at the end of the stream.
     pub(super) fn end(self) -> Result<Vec<u8>, Error> {
         if self.is_over { Ok(self.kept) } else { Err(Error::NotJson) }
     }
@@ -123,7 +123,7 @@ impl<'a> Members<'a> {
             self.member = Member::Name(vec![]);
         }
         if let Member::Name(name) = &mut self.member {
-            // Longer ones are none that is wanted.
+            // A longer name cannot match a wanted one.
             if name.len() <= NAME_MAX {
                 name.push(byte);
             }
@@ -189,7 +189,7 @@ impl<'a> Members<'a> {
         Ok(())
     }
 
-    /// The name is there: is its value wanted?
+    /// Decides, at the end of a name, whether its value is kept.
     fn begin_value(&mut self) -> Result<(), Error> {
         let Member::Name(name) = std::mem::replace(&mut self.member, Member::Dropped) else {
             return Err(Error::NotJson);
@@ -225,7 +225,7 @@ mod tests {
 
     fn kept(text: &str, wanted: &[&str]) -> Result<String, Error> {
         let mut members = Members::new(wanted, 1 << 20);
-        // However the bytes are cut into pieces.
+        // The result does not depend on how the bytes are split.
         for bytes in text.as_bytes().chunks(3) {
             members.push(bytes)?;
         }

@@ -1,13 +1,13 @@
-//! The backend that asks slurmrestd, Slurm's REST daemon, at one version of its API.
+//! Backend that calls slurmrestd, Slurm's REST daemon, at one version of its API.
 //!
-//! Each version of the API has other members, and each release of Slurm drops old
-//! versions. So one is pinned, its answers have to name it, and a slurmrestd that does
-//! not have it is refused by name. Answers are read strictly: an answer with an error in
-//! it, without a member that is needed, or of another version is none. slurmrestd's own
-//! word for that is no help: to a query that failed it adds an empty list.
+//! The members differ between API versions, and each Slurm release drops old versions. trimtab
+//! therefore requires one version, checks that each answer names it, and names the available
+//! versions when slurmrestd does not have it. An answer with an error in it, without a required
+//! member, or of another version is rejected: when a query fails, slurmrestd still returns an
+//! empty list.
 //!
-//! Two things that the commands tell, this API does not: `EnforcePartLimits` and
-//! `PrivateData`. What is not told is taken for what claims more.
+//! The commands report `EnforcePartLimits` and `PrivateData`, but this API does not. trimtab
+//! assumes the stricter value for both.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
@@ -33,21 +33,21 @@ mod http;
 mod members;
 mod token;
 
-/// The version of the API that is spoken: the newest of Slurm 24.11; 25.05 has it, too.
+/// API version in use: the newest of Slurm 24.11; 25.05 has it too.
 pub const API: &str = "v0.0.42";
 
-/// Numbers of Slurm's errors that say that whoever asks may not: a token that is wrong
-/// or has run out, somebody who is no operator.
+/// Slurm error numbers that mean denied: the token is invalid or expired, or its user is not an
+/// operator in Slurm.
 const DENIED: [i64; 3] = [1007, 2002, 2010];
 
-/// One cluster's slurmrestd. It holds no token, only where it is read.
+/// slurmrestd of one cluster. Stores the path of the token file, not the token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rest {
     address: RestAddress,
     token_file: Option<PathBuf>,
 }
 
-/// What a node's state is set to, as it is sent.
+/// Body of a request that changes node states.
 #[derive(Debug, Serialize)]
 struct Update<'a> {
     name: &'a [NodeName],
@@ -56,7 +56,7 @@ struct Update<'a> {
     reason: Option<&'a str>,
 }
 
-/// The one order that there is: the only one with which this program changes Slurm.
+/// Returns the body of an update. No other request of trimtab changes Slurm.
 const fn update<'a>(nodes: &'a [NodeName], state: NewState<'a>) -> Update<'a> {
     match state {
         NewState::Drain { reason } => {
@@ -67,18 +67,20 @@ const fn update<'a>(nodes: &'a [NodeName], state: NewState<'a>) -> Update<'a> {
 }
 
 impl Rest {
-    /// Asked there, with the token in this file; by a socket there may be none.
+    /// Returns a client for this address that reads its token from this file. A Unix socket
+    /// works without a token.
     pub const fn new(address: RestAddress, token_file: Option<PathBuf>) -> Self {
         Self { address, token_file }
     }
 
-    /// What `GET /slurm/v0.0.42/…` says.
+    /// Sends `GET /slurm/v0.0.42/{path}` and parses the answer.
     async fn get<T: DeserializeOwned>(&self, path: &str, wanted: &[&str]) -> Result<T, ReadError> {
         let body = self.ask(Method::GET, path, vec![], wanted).await?;
         serde_json::from_str(&body).map_err(|why| self.unreadable(path, &why))
     }
 
-    /// An answer that is one: whole, without an error, and of the version that was asked.
+    /// Sends a request. Returns the body if it is complete, has no errors and is of version
+    /// [`API`].
     async fn ask(
         &self,
         method: Method,
@@ -88,12 +90,13 @@ impl Rest {
     ) -> Result<String, ReadError> {
         let whole = format!("/slurm/{API}/{path}");
         let Answer { status, body } = self.exchange(method, &whole, body, wanted).await?;
-        // Whatever people write into Slurm may be no text; what is read of it is ASCII.
+        // Users can write invalid UTF-8 into Slurm's text fields. The fields that trimtab uses
+        // are ASCII.
         let body = body.map(|body| String::from_utf8_lossy(&body).into_owned());
         if status == 404 && body.is_err() {
             return Err(self.other_version().await);
         }
-        // What it says of an error counts more than its number.
+        // An error in the body is more precise than the status code.
         let head = body.as_deref().ok().map(serde_json::from_str::<Head>);
         if let Some(Ok(Head { errors, .. })) = &head
             && let Some(first) = errors.first()
@@ -104,7 +107,7 @@ impl Rest {
             200 => {}
             401 | 403 | 511 => return Err(ReadError::Denied(self.said(path, &status))),
             300..=399 => {
-                let why = format!("{status}, a redirect, which is not followed");
+                let why = format!("status {status}, a redirect, which trimtab does not follow");
                 return Err(ReadError::Refused(self.said(path, &why)));
             }
             _ => return Err(ReadError::Refused(self.said(path, &format!("status {status}")))),
@@ -113,7 +116,7 @@ impl Rest {
         let head = head.unwrap_or_else(|| serde_json::from_str(&body));
         let parser = head.map_err(|why| self.unreadable(path, &why))?.meta.plugin.data_parser;
         if parser.strip_prefix("data_parser/") != Some(API) {
-            let why = format!("it is of `{}`, not of {API}", shown(&parser));
+            let why = format!("the answer is of `{}`, not of {API}", shown(&parser));
             return Err(self.unreadable(path, &why));
         }
         Ok(body)
@@ -135,7 +138,8 @@ impl Rest {
         })
     }
 
-    /// It does not know the version: which ones it has says its own description.
+    /// Returns the error for a slurmrestd without version [`API`]. It reads the available
+    /// versions from slurmrestd's own API description.
     async fn other_version(&self) -> ReadError {
         #[derive(serde::Deserialize)]
         struct Description {
@@ -151,13 +155,13 @@ impl Rest {
             .filter_map(|path| path.strip_prefix("/slurm/")?.split('/').next().map(shown))
             .collect();
         let has = match versions.len() {
-            0 => "what it has could not be read".to_owned(),
+            0 => "its versions could not be read".to_owned(),
             _ => format!("it has {}", versions.into_iter().collect::<Vec<_>>().join(", ")),
         };
         ReadError::Refused(
             format!(
-                "slurmrestd at {} does not have {API} of its API ({has}): run the one of Slurm \
-                 24.11 or 25.05, or write conf and bin_dir to run Slurm's commands",
+                "slurmrestd at {} does not support API version {API} ({has}): run slurmrestd of \
+                 Slurm 24.11 or 25.05, or set conf and bin_dir to use Slurm's commands",
                 self.address
             )
             .into(),
@@ -184,7 +188,8 @@ impl Rest {
     }
 }
 
-/// The start of a text of slurmrestd's, fit for a line of ours.
+/// Returns the start of a text from slurmrestd, without control characters, for an error
+/// message.
 fn shown(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(200).collect()
 }
@@ -202,7 +207,8 @@ impl Backend for Rest {
     }
 
     async fn jobs(&self) -> Result<Jobs, ReadError> {
-        // What waits and what holds nodes is one answer, so no job can be missed between.
+        // Waiting and running jobs are in one answer, so a job that starts meanwhile is not
+        // missed.
         let answer: JobsAnswer = self.get("jobs/", JobsAnswer::WANTED).await?;
         let cut = answer.cut_arrays();
         let mut tasks = BTreeMap::new();

@@ -1,5 +1,5 @@
-//! What slurmrestd 24.11 answered (`recorded/`, one item of a list a line), what that
-//! comes to, and what is no answer.
+//! Answers of slurmrestd 24.11 (`recorded/`, one list item per line), what they are parsed
+//! into, and answers that are rejected.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -24,7 +24,7 @@ const AWAY: &str = include_str!("recorded/away.json");
 
 const TOKEN: &str = "eyJhbGciOiJIUzI1NiJ9.eyJzdW4iOiJyb290In0.c2VjcmV0LXBhcnQ";
 
-/// A slurmrestd that says what it is told to.
+/// A slurmrestd that sends the given replies.
 struct Fake {
     folder: TempDir,
     listener: UnixListener,
@@ -42,7 +42,7 @@ impl Fake {
         Self { folder, listener, rest }
     }
 
-    /// What comes of a call, and the requests for which these replies were given.
+    /// Runs a call. Returns its result and the requests that these replies answered.
     async fn answering<T>(
         &self,
         replies: &[String],
@@ -93,7 +93,7 @@ fn json(body: &str) -> String {
     reply(200, "application/json", body)
 }
 
-/// An answer with this list, and nothing wrong with it.
+/// An answer with this list and no errors.
 fn listing(name: &str, items: &str) -> String {
     format!(
         r#"{{"{name}":[{items}],"meta":{{"plugin":{{"data_parser":"data_parser/v0.0.42"}}}},
@@ -180,7 +180,7 @@ async fn words_of_a_state_claim_as_they_do_in_the_commands_text() {
         );
         let replies = [json(&listing("nodes", &item))];
         let nodes = fake.answering(&replies, fake.rest.nodes()).await.0.expect(words);
-        // `*` is how the text says that a node does not respond, and says so first.
+        // In the text, `*` after the base state means that the node does not respond.
         let silent = words.ends_with(",NOT_RESPONDING");
         let text = words.replace(",NOT_RESPONDING", "").replace(',', "+");
         let line = format!(
@@ -236,7 +236,7 @@ async fn recorded_jobs_hold_nodes_or_wait() {
         ]
     );
     let of_six = pending.iter().filter(|job| job.id.as_str().starts_with("6_")).count();
-    assert_eq!(of_six, 24, "those that the row itself does not tell, too");
+    assert_eq!(of_six, 24, "including tasks that the row does not list");
 }
 
 /// A job with these members in place of the recorded ones of job 1.
@@ -313,7 +313,7 @@ async fn a_waiting_job_is_what_squeue_would_show_of_it() {
         assert_eq!(found[0].eligible, eligible, "{reason}");
     }
     let found = waiting(&[("state_reason", r#""BeginTime""#), ("start_time", &number(0))]).await;
-    assert_eq!(found[0].eligible, Eligible::Held, "nobody knows when");
+    assert_eq!(found[0].eligible, Eligible::Held, "the start time is unknown");
     let found = waiting(&[("state_reason", r#""Resources""#), ("resv_name", r#""m""#)]).await;
     assert_eq!(found[0].eligible, Eligible::Held);
     let tasks = [("array_job_id", &*four), ("array_task_string", r#""3-9:2""#)];
@@ -332,12 +332,12 @@ async fn reservations_and_controllers_are_read() {
     assert_eq!(found[0].nodes.iter().map(NodeName::as_str).collect::<Vec<_>>(), ["ip-10-0-0-5"]);
     let open = RESERVATIONS.replacen(r#""set":true"#, r#""set":false"#, 1);
     let (found, _) = fake.answering(&[json(&open)], fake.rest.reservations()).await;
-    assert!(found.expect_err("an open end").to_string().contains("with an open time"));
+    assert!(found.expect_err("an open end").to_string().contains("has no start or end time"));
     let (found, _) = fake.answering(&[json(PING)], fake.rest.configuration()).await;
     let found = found.expect("an answer");
     let hosts: Vec<&str> = found.controllers.iter().map(|host| &*host.hostname).collect();
     assert_eq!(hosts, ["vm"]);
-    assert!(found.refuses_large_jobs, "what it does not tell");
+    assert!(found.refuses_large_jobs, "the API does not report it");
     assert_eq!(found.hidden, crate::backend::Hidden::Untold);
     let none = json(&listing("pings", ""));
     assert!(fake.answering(&[none], fake.rest.configuration()).await.0.is_err());
@@ -420,7 +420,7 @@ async fn what_is_not_as_expected_is_no_answer() {
     let why = fake.jobs_of("SSH-2.0\r\n".to_owned()).await.expect_err("no HTTP");
     assert!(matches!(why, ReadError::NoAnswer(_)), "{why}");
     drop(fs::remove_file(fake.folder.path().join("socket")));
-    let why = fake.rest.jobs().await.expect_err("nobody is there");
+    let why = fake.rest.jobs().await.expect_err("nothing listens");
     assert!(matches!(why, ReadError::NoAnswer(_)), "{why}");
     assert!(!why.to_string().contains(TOKEN) && !format!("{:?}", fake.rest).contains(TOKEN));
 }
@@ -438,12 +438,14 @@ async fn another_version_is_refused_by_its_name() {
     assert_eq!(path(&requests[1]), "GET /openapi/v3 HTTP/1.1");
     let said = found.expect_err("another version").to_string();
     assert!(
-        said.contains("does not have v0.0.42 of its API (it has v0.0.36, v0.0.38): run the one of"),
+        said.contains(
+            "does not support API version v0.0.42 (it has v0.0.36, v0.0.38): run slurmrestd of"
+        ),
         "{said}"
     );
     let (found, _) = fake.answering(&[nowhere.clone(), nowhere], fake.rest.nodes()).await;
     let said = found.expect_err("something else").to_string();
-    assert!(said.contains("(what it has could not be read)"), "{said}");
+    assert!(said.contains("(its versions could not be read)"), "{said}");
 }
 
 #[tokio::test]

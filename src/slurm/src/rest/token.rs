@@ -1,8 +1,8 @@
-//! The token that says who asks: a JWT in a file, as `scontrol token` prints it.
+//! Reads the token that authenticates trimtab: a JWT in a file, as `scontrol token` prints it.
 //!
-//! The file is read for every request, so that a token can be replaced while the daemon
-//! runs. Whoever has it can drain nodes, so nobody but its owner may read the file, and
-//! it goes nowhere but into the request: an error tells of the file, never of its text.
+//! trimtab reads the file for every request, so that the token can be replaced while the daemon
+//! runs. Anyone with the token can drain nodes. So only its owner may have access to the file,
+//! and the token appears in no error message.
 
 use std::fs::File;
 use std::io::Read;
@@ -11,23 +11,23 @@ use std::path::Path;
 
 use hyper::header::HeaderValue;
 
-/// Longer ones are none: a JWT of Slurm has some 200 bytes.
+/// Limit on the length of the file, in bytes. A JWT of Slurm has about 200.
 const LENGTH_MAX: u64 = 16 << 10;
 
-/// Bits of a file's mode that let somebody else than its owner read or write it.
+/// Mode bits that allow the group or others to read or write the file.
 const OTHERS: u32 = 0o066;
 
-/// The token as it is sent.
+/// Returns the token as a header value.
 ///
 /// # Errors
-/// When there is none in the file, or others could read it.
+/// When the file contains no token, or users other than its owner can access it.
 pub(super) fn read(path: &Path) -> Result<HeaderValue, String> {
     let wrong = |what: &str| format!("token_file {}: {what}", path.display());
     let file = File::open(path).map_err(|why| wrong(&why.to_string()))?;
-    // Of the file that is open, not of what the path leads to a moment later.
+    // Check the open file: the path may point to another file by now.
     let mode = file.metadata().map_err(|why| wrong(&why.to_string()))?.mode() & 0o777;
     if mode & OTHERS != 0 {
-        let open = format!("others than its owner may use it (mode {mode:03o}): chmod 600");
+        let open = format!("users other than its owner can access it (mode {mode:03o}): chmod 600");
         return Err(wrong(&open));
     }
     let mut text = String::new();
@@ -41,10 +41,10 @@ pub(super) fn read(path: &Path) -> Result<HeaderValue, String> {
     };
     let is_token = token.split('.').count() == 3 && token.split('.').all(is_part);
     if text.len() as u64 > LENGTH_MAX || !is_token {
-        return Err(wrong("has no token: write what `scontrol token` prints"));
+        return Err(wrong("contains no token: write what `scontrol token` prints"));
     }
-    let mut value = HeaderValue::from_str(token).map_err(|_| wrong("has no token"))?;
-    // Whatever prints the request, from here on.
+    let mut value = HeaderValue::from_str(token).map_err(|_| wrong("contains no token"))?;
+    // Debug output of the request does not show the token.
     value.set_sensitive(true);
     Ok(value)
 }
@@ -72,14 +72,17 @@ mod tests {
             assert_eq!(value.as_bytes(), TOKEN.as_bytes());
             assert_eq!(format!("{value:?}"), "Sensitive");
         }
-        read_with(TOKEN, 0o400).expect("nobody needs to write it");
+        read_with(TOKEN, 0o400).expect("a read-only file is enough");
         for (mode, shown) in [(0o640, "640"), (0o604, "604"), (0o620, "620"), (0o602, "602")] {
-            let why = read_with(TOKEN, mode).expect_err("others may use it");
-            assert!(why.ends_with(&format!("may use it (mode {shown}): chmod 600")), "{why}");
+            let why = read_with(TOKEN, mode).expect_err("others have access");
+            assert!(why.ends_with(&format!("can access it (mode {shown}): chmod 600")), "{why}");
         }
         for text in ["", "secret", "a.b", "a.b.c.d", "a..c", "a.b.c d", "a.b.c\nx-header: 1"] {
             let why = read_with(text, 0o600).expect_err(text);
-            assert!(why.ends_with("has no token: write what `scontrol token` prints"), "{why}");
+            assert!(
+                why.ends_with("contains no token: write what `scontrol token` prints"),
+                "{why}"
+            );
         }
         let long = format!("a.b.{}", "c".repeat(20_000));
         let why = read_with(&long, 0o600).expect_err("too long");
