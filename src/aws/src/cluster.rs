@@ -1,4 +1,4 @@
-//! One cluster through SageMaker's API.
+//! Reads one cluster through the SageMaker API.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,26 +14,26 @@ use crate::connection::Connection;
 use crate::convert;
 use crate::failure::{code, is_not_found, read_error};
 
-/// Nodes on one page: the most the API gives.
+/// Nodes per page: the API's maximum.
 const PAGE: i32 = 100;
-/// Pages of one listing before it counts as never ending: 100,000 nodes, fifteen times the
-/// largest group there is.
+/// Limit on the pages of one listing: 100,000 nodes, fifteen times the largest group.
 const MOST_PAGES: usize = 1000;
-/// Single-node reads at the same time.
+/// Single-node reads that run at the same time.
 const NODES_AT_ONCE: usize = 4;
-/// Nodes whose details are kept: a few times the largest cluster, replacements included.
+/// Limit on the nodes whose details are cached: a few times the largest cluster, including
+/// replacements.
 const DETAILS_KEPT: usize = 50_000;
 
-/// One cluster, read and changed through the API.
+/// One cluster, read and changed through the SageMaker API.
 #[derive(Debug, Clone)]
 pub struct Cluster {
     pub(crate) connection: Connection,
-    /// What does not change while an instance lives.
+    /// Cached details, which do not change during the life of an instance.
     details: Arc<Mutex<BTreeMap<InstanceId, NodeDetails>>>,
 }
 
 impl Cluster {
-    /// Over this connection.
+    /// Returns the cluster behind this connection.
     pub fn new(connection: Connection) -> Self {
         Self { connection, details: Arc::default() }
     }
@@ -42,7 +42,7 @@ impl Cluster {
         self.details.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One DescribeClusterNode; `None` if there is no such node.
+    /// Calls DescribeClusterNode. Returns `None` if the node does not exist.
     async fn read_node(
         &self,
         cluster: &ClusterName,
@@ -55,7 +55,7 @@ impl Cluster {
                 let details = output.node_details;
                 let details = details.ok_or_else(|| convert::unreadable("no NodeDetails"))?;
                 if details.instance_id() != Some(node.to_string().as_str()) {
-                    return Err(convert::unreadable(format!("{node} was asked for and is not it")));
+                    return Err(convert::unreadable(format!("the response is not for {node}")));
                 }
                 Ok(Some(details))
             }
@@ -73,8 +73,9 @@ impl ClusterRead for Cluster {
         convert::description(&output, &self.connection.target)
     }
 
-    /// In the order of creation, so that a node that comes or goes between two pages moves
-    /// no other one across their border (F6). Each page needs the token of the one before.
+    /// Lists nodes in the order of creation, so that a node that appears or disappears between
+    /// two pages does not move other nodes across a page boundary (F6). Each page needs the
+    /// token of the previous one.
     async fn list_nodes(&self, cluster: &ClusterName) -> Result<NodeListing, ReadError> {
         let mut nodes = vec![];
         let mut tokens = BTreeSet::new();
@@ -94,7 +95,7 @@ impl ClusterRead for Cluster {
             token = page.next_token;
             match &token {
                 None => return Ok(NodeListing { complete: true, nodes }),
-                // A token that comes back leads in a circle.
+                // A repeated token would make the listing endless.
                 Some(token) if !tokens.insert(token.clone()) => break,
                 Some(_) => {}
             }
@@ -145,7 +146,8 @@ impl ClusterRead for Cluster {
                     read.insert(node, details);
                 }
                 Ok(None) => {}
-                // A service that does not answer is not asked fifty times in a tick.
+                // If the service does not answer, do not send the remaining requests in this
+                // tick.
                 Err(why @ (ReadError::NoAnswer(_) | ReadError::Throttled(_))) => {
                     failed = Some(why);
                     break;

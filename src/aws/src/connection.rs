@@ -1,4 +1,4 @@
-//! How one cluster is reached: region, credentials, endpoint, time limits.
+//! Connects to one cluster: region, credentials, endpoint and time limits.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,36 +18,36 @@ use aws_smithy_types::timeout::TimeoutConfig;
 use trimtab_core::units::Span;
 use trimtab_daemon::config::{AccountId, ClusterSettings, EndpointUrl, RoleArn};
 
-/// A connection that cannot be made in this time will not be.
+/// Time limit for opening a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// One attempt of a read: SageMaker answers within two seconds, its slow tail in five.
+/// Time limit of one attempt of a read. SageMaker answers within two seconds, and within five
+/// in slow cases.
 const READ_ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
-/// A read with all its retries. Shorter than half a tick, so that a dead service costs one
-/// tick and not the next one as well.
+/// Time limit of a read with all its retries: less than half a tick, so that an unavailable
+/// service costs one tick and does not delay the next.
 const READ_TIMEOUT: Duration = Duration::from_secs(40);
-/// Attempts of a read (the SDK's own default).
+/// Attempts of a read (the SDK's default).
 const READ_ATTEMPTS: u32 = 3;
-/// A call that changes something. As long as a look may be old (`t_guard` is 30 s by
-/// default): an answer that takes longer is none.
+/// Time limit of a request that changes something: the default maximum look age (30 s). A later
+/// answer counts as no answer.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
-/// Idle connections kept to one host: more than reads that run at the same time.
+/// Limit on idle connections per host: more than the reads that run at the same time.
 const IDLE_CONNECTIONS: usize = 8;
 
-/// Where a cluster is and who may reach it.
+/// Location of a cluster and credentials for it.
 #[derive(Debug, Clone)]
 pub struct Target {
-    /// The region.
     pub region: String,
-    /// The account it must be in.
+    /// Account that the cluster must belong to.
     pub account: AccountId,
-    /// A role to assume first.
+    /// Role to assume.
     pub role: Option<RoleArn>,
-    /// Where to send requests instead of to AWS.
+    /// Endpoint that replaces the AWS endpoints.
     pub endpoint: Option<EndpointUrl>,
 }
 
 impl Target {
-    /// As a cluster's settings say.
+    /// Returns the target in a cluster's settings.
     pub fn of(settings: &ClusterSettings) -> Self {
         Self {
             region: settings.region.as_str().to_owned(),
@@ -57,32 +57,33 @@ impl Target {
         }
     }
 
-    /// Not encrypted; only an endpoint on this machine can be.
+    /// Whether the connection is unencrypted, which is allowed only for an endpoint on this
+    /// machine.
     fn is_plain(&self) -> bool {
         self.endpoint.as_ref().is_some_and(|endpoint| endpoint.as_str().starts_with("http://"))
     }
 
-    /// On this machine, where nobody checks credentials and nothing is encrypted.
+    /// Whether the endpoint is on this machine. Such an endpoint does not check credentials.
     fn is_loopback(&self) -> bool {
         self.endpoint.as_ref().is_some_and(EndpointUrl::is_loopback)
     }
 }
 
-/// The clients of one cluster. Copies share them.
+/// Clients for one cluster. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Connection {
     pub(crate) target: Arc<Target>,
-    /// Retries, under a total timeout.
+    /// Client with retries and a total time limit.
     pub(crate) reads: SagemakerClient,
-    /// One attempt.
+    /// Client that sends each request once.
     pub(crate) writes: SagemakerClient,
     pub(crate) cloudwatch: CloudwatchClient,
 }
 
 impl Connection {
-    /// Makes the clients; nothing is sent yet. Credentials come from the AWS default chain
-    /// (environment, profile, instance or container role), through `role` if there is one.
-    /// An endpoint on this machine is a simulation, so it gets made-up ones.
+    /// Creates the clients without sending a request. Credentials come from the AWS default
+    /// chain (environment, profile, instance or container role), through `role` if it is set.
+    /// An endpoint on this machine is simulated and gets placeholder credentials.
     pub async fn new(target: Target) -> Self {
         let shared = shared_config(&target).await;
         let reads = aws_sdk_sagemaker::config::Builder::from(&shared)
@@ -103,9 +104,9 @@ impl Connection {
     }
 }
 
-/// How long a changing call may take whose look is good for `within`: were it to wait for
-/// credentials or for a connection, it must not leave when the look is too old. `None` if
-/// there is no time left.
+/// Returns the time limit of a request that changes something, for a look that stays valid for
+/// `within`: if the request waits for credentials or a connection, it must not be sent when the
+/// look is too old. Returns `None` if no time is left.
 pub(crate) fn write_limit(within: Span) -> Option<aws_sdk_sagemaker::config::Builder> {
     let limit = write_time(within)?;
     Some(aws_sdk_sagemaker::config::Config::builder().timeout_config(timeouts(limit, limit)))
@@ -128,8 +129,9 @@ async fn shared_config(target: &Target) -> SdkConfig {
     let region = Region::new(target.region.clone());
     let loader = aws_config::defaults(BehaviorVersion::latest())
         .region(region.clone())
-        // The SDK would sign by the service's clock where ours is off, and so hide that ours
-        // is: then old datapoints would look new. Without it the service itself refuses.
+        // If this machine's clock is wrong, the SDK would sign with the service's time and hide
+        // the error, and old datapoints would look new. Without the correction the service
+        // refuses the request.
         .disable_clock_skew_correction(true)
         .http_client(http_client(target.is_plain()));
     let loader = match &target.endpoint {
@@ -137,7 +139,7 @@ async fn shared_config(target: &Target) -> SdkConfig {
         None => loader,
     };
     let loader = if target.is_loopback() {
-        // The simulated endpoint tells accounts apart by the key's name.
+        // The simulated endpoint finds the account in the access key.
         loader.credentials_provider(Credentials::new(
             format!("simulated{}", target.account),
             "simulated",
@@ -150,7 +152,7 @@ async fn shared_config(target: &Target) -> SdkConfig {
     };
     let base = loader.load().await;
     let Some(role) = target.role.as_ref().filter(|_| !target.is_loopback()) else { return base };
-    // The role is assumed at AWS's own STS, also where SageMaker has a private endpoint.
+    // AWS STS issues the role's credentials, even if SageMaker has a private endpoint.
     let mut sts = base.to_builder();
     sts.set_endpoint_url(None);
     let sts = sts.build();
@@ -163,8 +165,8 @@ async fn shared_config(target: &Target) -> SdkConfig {
     base.to_builder().credentials_provider(SharedCredentialsProvider::new(assumed)).build()
 }
 
-/// One TLS stack: rustls with ring. Where nothing is encrypted, which is on this machine
-/// only, no root certificates have to be there.
+/// Returns an HTTP client that uses rustls with ring. An unencrypted endpoint, always on this
+/// machine, needs no root certificates.
 fn http_client(is_plain: bool) -> SharedHttpClient {
     let builder = HttpBuilder::new().pool_max_idle_per_host(IDLE_CONNECTIONS);
     if is_plain {

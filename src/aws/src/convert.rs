@@ -1,5 +1,5 @@
-//! The SDK's types in our own words. What is missing or unknown becomes the reading that
-//! keeps nodes, never a default that lets them go.
+//! Converts the SDK's types. A missing or unknown value becomes a value that keeps nodes, never
+//! one that allows a deletion.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,14 +23,15 @@ use trimtab_daemon::ports::{NodeDetails, ReadError};
 
 use crate::connection::Target;
 
-/// The best health there is: SageMaker tells none but by status.
+/// Health of every node. SageMaker reports health only through the status.
 const HEALTHY: u8 = 100;
 
 pub(crate) fn unreadable(what: impl Into<Arc<str>>) -> ReadError {
     ReadError::Unreadable(what.into())
 }
 
-/// DescribeCluster. The cluster must be where the configuration says it is.
+/// Converts DescribeCluster, and fails if the cluster is not in the configured region and
+/// account.
 pub(crate) fn description(
     output: &DescribeClusterOutput,
     target: &Target,
@@ -50,7 +51,7 @@ pub(crate) fn description(
     let state = ClusterState {
         created,
         status: cluster_status(status.ok_or_else(|| unreadable("no ClusterStatus"))?),
-        // Anything but the one known word is taken for the mode that allows less.
+        // Any other value counts as the more restrictive mode.
         provisioning: match output.node_provisioning_mode().map(|mode| mode.as_str()) {
             Some("Continuous") => Provisioning::Continuous,
             Some(_) | None => Provisioning::Classic,
@@ -61,12 +62,12 @@ pub(crate) fn description(
     Ok(ClusterDescription { state, groups })
 }
 
-/// `arn:aws:sagemaker:REGION:ACCOUNT:cluster/ID` against region and account as configured:
-/// a copied file must not reach the wrong cluster.
+/// Compares `arn:aws:sagemaker:REGION:ACCOUNT:cluster/ID` with the configured region and
+/// account, so that a copied configuration file does not reach the wrong cluster.
 fn check_place(arn: &str, target: &Target) -> Result<(), ReadError> {
     let parts: Vec<&str> = arn.split(':').collect();
     let &["arn", _, "sagemaker", region, account, _] = parts.as_slice() else {
-        return Err(unreadable(format!("`{arn}` is no cluster's ARN")));
+        return Err(unreadable(format!("`{arn}` is not the ARN of a cluster")));
     };
     if region != target.region || account != target.account.as_str() {
         return Err(ReadError::Elsewhere(
@@ -93,13 +94,13 @@ fn cluster_status(text: &str) -> ClusterStatus {
     }
 }
 
-/// Whether another autoscaler is on: everything but an explicit `Disable`.
+/// Whether another autoscaler is enabled: any mode except `Disable`.
 fn is_switched_on(config: &ClusterAutoScalingConfigOutput) -> bool {
     config.mode().as_str() != "Disable"
 }
 
-/// Whether its software is being updated or rolled back; a status that this build does not
-/// know is taken for one that does.
+/// Whether the group's software is being updated or rolled back. An unknown status counts as an
+/// update.
 fn is_being_updated(group: &ClusterInstanceGroupDetails) -> bool {
     match group.software_update_status().map(|status| status.as_str()) {
         None | Some("Succeeded" | "Failed" | "RollbackComplete") => false,
@@ -125,8 +126,8 @@ fn group_description(
     Ok((name, description))
 }
 
-/// A restricted group is listed and counted, so that the sums are right, and never calm, so
-/// that nothing is ever done to it.
+/// Converts a restricted group. It is included so that the totals are right, but never calm, so
+/// that trimtab never changes it.
 fn restricted_description(
     group: &ClusterRestrictedInstanceGroupDetails,
 ) -> Result<(GroupName, GroupDescription), ReadError> {
@@ -142,8 +143,8 @@ fn restricted_description(
 }
 
 fn group_name(name: Option<&str>) -> Result<GroupName, ReadError> {
-    let name = name.ok_or_else(|| unreadable("a group without a name"))?;
-    name.parse().map_err(|why| unreadable(format!("a group's name: {why}")))
+    let name = name.ok_or_else(|| unreadable("a group has no name"))?;
+    name.parse().map_err(|why| unreadable(format!("invalid group name: {why}")))
 }
 
 fn count(value: Option<i32>, member: &str, group: &GroupName) -> Result<NodeCount, ReadError> {
@@ -151,8 +152,8 @@ fn count(value: Option<i32>, member: &str, group: &GroupName) -> Result<NodeCoun
     count.map(NodeCount).ok_or_else(|| unreadable(format!("group {group}: {member} {value:?}")))
 }
 
-/// A role that this build does not know is nobody's to touch. Older clusters show none;
-/// there the configuration's list of groups is all there is.
+/// Converts a role. An unknown role counts as a controller, which trimtab does not touch. Older
+/// clusters report no role; there only the groups listed in the configuration are touched.
 fn role(config: Option<&ClusterSlurmConfigDetails>) -> Role {
     match config.map(|config| config.node_type().as_str()) {
         None | Some("Compute") => Role::Worker,
@@ -161,7 +162,8 @@ fn role(config: Option<&ClusterSlurmConfigDetails>) -> Role {
     }
 }
 
-/// How a group is paid for, where the API shows it. Reserved capacity looks like on-demand.
+/// Returns the capacity of a group if the API reports it. Reserved capacity is reported as
+/// on-demand.
 fn capacity(group: &ClusterInstanceGroupDetails) -> Option<Capacity> {
     if group.training_plan_arn().is_some() {
         return Some(Capacity::TrainingPlan);
@@ -173,12 +175,12 @@ fn capacity(group: &ClusterInstanceGroupDetails) -> Option<Capacity> {
     requirements.on_demand().map(|_| Capacity::OnDemand)
 }
 
-/// One node of a listing.
+/// Converts one node of a listing.
 pub(crate) fn listed(node: &ClusterNodeSummary) -> Result<ListedNode, ReadError> {
-    let id = node.instance_id().ok_or_else(|| unreadable("a node without an id"))?;
+    let id = node.instance_id().ok_or_else(|| unreadable("a node has no id"))?;
     let launched = node.launch_time().ok_or_else(|| unreadable(format!("{id}: no LaunchTime")))?;
     Ok(ListedNode {
-        id: id.parse().map_err(|why| unreadable(format!("a node's id: {why}")))?,
+        id: id.parse().map_err(|why| unreadable(format!("invalid node id: {why}")))?,
         group: group_name(node.instance_group_name())?,
         launched: time(launched)?,
         status: instance_status(node.instance_status()),
@@ -192,13 +194,12 @@ pub(crate) fn listed(node: &ClusterNodeSummary) -> Result<ListedNode, ReadError>
     })
 }
 
-/// What only a node's own description shows.
+/// Converts the details that only DescribeClusterNode returns.
 pub(crate) fn details(node: &ClusterNodeDetails) -> NodeDetails {
     let capacity = match node.capacity_type().map(|capacity| capacity.as_str()) {
         Some("Spot") => Some(Capacity::Spot),
         Some("OnDemand") => Some(Capacity::OnDemand),
-        // A kind that this build does not know is none that was declared: the nearest
-        // thing to say is one that is never deleted for money.
+        // An unknown capacity type counts as reserved, which is never deleted to save money.
         Some(_) => Some(Capacity::Reserved),
         None => None,
     };
@@ -206,15 +207,15 @@ pub(crate) fn details(node: &ClusterNodeDetails) -> NodeDetails {
 }
 
 pub(crate) fn time(time: &DateTime) -> Result<Time, ReadError> {
-    time.to_millis().map(Time).map_err(|why| unreadable(format!("a time: {why}")))
+    time.to_millis().map(Time).map_err(|why| unreadable(format!("invalid time: {why}")))
 }
 
-/// `ip-10-1-57-141` of `ip-10-1-57-141.us-west-2.compute.internal`.
+/// Returns the first label: `ip-10-1-57-141` for `ip-10-1-57-141.us-west-2.compute.internal`.
 fn first_label(host: &str) -> Option<NodeName> {
     host.split('.').next().and_then(|label| label.parse().ok())
 }
 
-/// A node's status; a missing one is one that this build does not know.
+/// Converts a node's status. A missing status counts as unrecognised.
 pub(crate) fn instance_status(details: Option<&ClusterInstanceStatusDetails>) -> InstanceStatus {
     match details.and_then(|details| details.status()).map(|status| status.as_str()) {
         Some("Running") => InstanceStatus::Running,

@@ -1,5 +1,5 @@
-//! What changes a cluster: BatchDeleteClusterNodes, named nodes, once, and a word on each;
-//! and a whole group by its count, see [`crate::shrink`].
+//! Sends requests that change a cluster: BatchDeleteClusterNodes for named nodes, once, with a
+//! result per node; and UpdateCluster for a whole group, see [`crate::shrink`].
 
 use std::sync::Arc;
 
@@ -26,18 +26,22 @@ impl ClusterWrite for Cluster {
             Ok(output) => output,
             Err(error) => return write_outcome(&error),
         };
-        // A node without a word counts as unanswered: the executor sees to that. Words on
-        // nodes that nobody asked about are not ours to act on.
+        // The executor treats nodes without a result as unanswered. Results for nodes that were
+        // not in the request are ignored.
         let asked = |text: &str| {
             let id = text.parse::<InstanceId>().ok().filter(|id| batch.nodes().contains(id));
             if id.is_none() {
-                tracing::warn!(batch = %batch.id(), node = text, "an answer on a node not asked for");
+                tracing::warn!(
+                    batch = %batch.id(),
+                    node = text,
+                    "ignored a result for a node that is not in the request"
+                );
             }
             id
         };
         let accepted = output.successful().iter().filter_map(|id| asked(id)).collect();
         let failed = output.failed().iter().filter_map(|failure| {
-            // A failure without a code is a failure.
+            // A failure without a code still counts as a failure.
             let code = failure.code().map_or("no code", |code| code.as_str());
             Some((asked(failure.node_id()?)?, Arc::from(code)))
         });

@@ -1,43 +1,43 @@
-//! A group as DescribeCluster shows it, turned into what UpdateCluster has to be sent so
-//! that nothing but its count changes. Pure, on the JSON as it came.
+//! Converts a group from DescribeCluster into an UpdateCluster entry that changes nothing but
+//! its count. Pure functions on the original JSON.
 //!
-//! UpdateCluster does not say what it does with a member that is left out of a listed
-//! group, and it is known to take some away (a training plan) or to move on (the image).
-//! So every member is sent back, under the names that the request has for them. A member
-//! that this build does not know could not be, and refuses the call.
+//! The API does not document what UpdateCluster does with members that are left out of a listed
+//! group. It is known to remove some (a training plan) and to change others (the image). Every
+//! member is therefore sent, under its name in the request. A member that this build does not
+//! know cannot be sent, so the request is not made.
 //!
-//! The lists are those of the API model of 2026-10; the mapping follows the page "Update a
-//! SageMaker HyperPod cluster" and the two shapes ClusterInstanceGroupDetails and
+//! The lists follow the API model of 2026-10. The mapping follows the page "Update a SageMaker
+//! HyperPod cluster" and the shapes ClusterInstanceGroupDetails and
 //! ClusterInstanceGroupSpecification.
 
 use serde_json::{Map, Value};
 
-/// Why a group cannot be sent back whole.
+/// Why a group cannot be sent unchanged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EchoError {
-    /// A member that this build does not know; it would be dropped.
-    #[error("{0} is a member of the group that this build does not know and cannot send back")]
+    /// A member that this build does not know. UpdateCluster might remove it.
+    #[error("this version of trimtab does not know group member {0} and cannot send it unchanged")]
     Unknown(String),
-    /// A member that has to be there and is not.
+    /// A required member is missing.
     #[error("{0} is missing")]
     Missing(String),
-    /// A member of another type than it should have.
-    #[error("{0} is not of the type it should have")]
+    /// A member has an unexpected type.
+    #[error("{0} has an unexpected type")]
     Wrong(String),
-    /// An image that is being rolled out, or one that cannot be named in the request.
-    #[error("the group's image cannot be sent back as it is: {0}")]
+    /// The image is being replaced, or cannot be named in the request.
+    #[error("the group's image cannot be sent unchanged: {0}")]
     Image(String),
 }
 
-/// What a member may hold.
+/// Allowed content of a member.
 enum Shape {
-    /// A text, a number or a truth value.
+    /// A string, number or boolean.
     Plain,
-    /// Any names with plain values: labels.
+    /// Any names with plain values, such as labels.
     Map,
-    /// Members of these shapes.
+    /// A list of items of this shape.
     List(&'static Shape),
-    /// These members and no others.
+    /// An object with these members and no others.
     Struct(&'static [(&'static str, Shape)]),
 }
 
@@ -67,17 +67,16 @@ static TYPE_DETAIL: Shape =
     Struct(&[("InstanceType", Plain), ("CurrentCount", Plain), ("ThreadsPerCore", Plain)]);
 static TAINT: Shape = Struct(&[("Key", Plain), ("Value", Plain), ("Effect", Plain)]);
 
-/// What becomes of a member.
+/// How a member is sent.
 enum Fate {
-    /// Sent back under its own name.
+    /// Sent under the same name.
     Copy,
-    /// Only to be read; the request has no such member.
+    /// Not sent; the request has no such member.
     ReadOnly,
-    /// Sent back in another form, by its own rule in [`specification`].
+    /// Sent in another form, by its own rule in [`specification`].
     Changed,
 }
 
-/// Every member of ClusterInstanceGroupDetails.
 static MEMBERS: [(&str, Fate, Shape); 31] = [
     ("InstanceGroupName", Fate::Copy, Plain),
     ("InstanceType", Fate::Copy, Plain),
@@ -152,10 +151,10 @@ static MEMBERS: [(&str, Fate, Shape); 31] = [
     ("ActiveSoftwareUpdateConfig", Fate::ReadOnly, Struct(&DEPLOYMENT)),
 ];
 
-/// The group's entry for UpdateCluster, with this count and everything else as it is.
+/// Returns the group's entry for UpdateCluster, with this count and everything else unchanged.
 ///
 /// # Errors
-/// Whatever could not be sent back as it came.
+/// When a member cannot be sent unchanged.
 pub fn specification(group: &Value, count: u32) -> Result<Value, EchoError> {
     let group = group.as_object().ok_or_else(|| EchoError::Wrong("the group".to_owned()))?;
     let mut sent = Map::new();
@@ -202,7 +201,7 @@ pub fn specification(group: &Value, count: u32) -> Result<Value, EchoError> {
     Ok(sent.into())
 }
 
-/// Refuses whatever of a value this build does not know.
+/// Fails if the value contains anything that this build does not know.
 fn check(path: &str, value: &Value, shape: &Shape) -> Result<(), EchoError> {
     let wrong = || EchoError::Wrong(path.to_owned());
     match shape {
@@ -246,7 +245,8 @@ fn text<'a>(group: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
     group.get(name).and_then(Value::as_str)
 }
 
-/// What is wanted; where only what is there now is shown, nothing else is wanted.
+/// Returns the desired value. If only the current value is reported, it is also the desired
+/// one.
 fn desired<'a>(config: &'a Map<String, Value>, wanted: &str, now: &str) -> Option<&'a Value> {
     let shown = |name: &str| config.get(name).filter(|value| !value.is_null());
     shown(wanted).or_else(|| shown(now))
@@ -279,8 +279,9 @@ fn labels_and_taints(config: &Map<String, Value>) -> Value {
     sent.into()
 }
 
-/// Image and release. A release that is left out means the newest one, so a group that
-/// shows one has to name it; one whose image is on its way to another is left alone.
+/// Returns the image and release. UpdateCluster installs the newest release if none is given,
+/// so a group that reports a release must name it. A group whose image is being replaced is not
+/// changed.
 fn image(group: &Map<String, Value>) -> Result<Map<String, Value>, EchoError> {
     let mut sent = Map::new();
     let (current, desired) = (text(group, "CurrentImageId"), text(group, "DesiredImageId"));
@@ -301,12 +302,12 @@ fn image(group: &Map<String, Value>) -> Result<Map<String, Value>, EchoError> {
             sent.insert("ImageReleaseVersion".to_owned(), desired.into());
         }
         (Some(current), None) => {
-            let what = format!("it shows release {current} and not which one is wanted");
+            let what = format!("release {current} is reported without the desired release");
             return Err(EchoError::Image(what));
         }
     }
-    // Only AWS's own images have releases, and the release names one of those. A custom
-    // image has none and is named by its id.
+    // Only images from AWS have releases, and the release identifies the image. A custom image
+    // is identified by its id.
     if sent.is_empty()
         && let Some(image) = desired.or(current)
     {

@@ -1,8 +1,8 @@
-//! Failed calls in our own words.
+//! Converts failed requests into the daemon's errors.
 //!
-//! For a read the question is what to tell the operator. For a call that changes something
-//! it is whether it is *proven* that nothing was done: only then is it a refusal. Whatever
-//! leaves that open, a 5xx included, is no answer.
+//! For a read, the result is an error for the operator. For a request that changes something,
+//! the result is a refusal only if the failure *proves* that nothing was done. Every other
+//! failure, including a 5xx status, counts as no answer.
 
 use std::error::Error as StdError;
 use std::fmt::Write as _;
@@ -15,10 +15,10 @@ use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use trimtab_daemon::ports::{DeleteOutcome, ReadError, Refusal};
 
-/// The most bytes of an answer that are kept as evidence.
+/// Limit on the bytes of an answer that are kept as evidence.
 const KEPT_BODY: usize = 4096;
 
-/// Codes by which AWS services ask to slow down (the list that the AWS SDKs retry on).
+/// Codes that AWS services return for throttling (the list on which the AWS SDKs retry).
 const THROTTLING: [&str; 14] = [
     "BandwidthLimitExceeded",
     "EC2ThrottledException",
@@ -57,20 +57,20 @@ const EXPIRED: [&str; 10] = [
 ];
 const MISSING: [&str; 2] = ["ResourceNotFound", "ResourceNotFoundException"];
 
-/// HTTP's status for a request that took too long to arrive.
+/// HTTP status of a request that took too long to arrive.
 const REQUEST_TIMEOUT: u16 = 408;
 
-/// A failed call of any operation.
+/// A failed request of any operation.
 pub(crate) type Failed<E> = SdkError<E, HttpResponse>;
 
-/// What a failed read is.
+/// Returns the error of a failed read.
 pub(crate) fn read_error<E>(service: &'static str, error: &Failed<E>) -> ReadError
 where
     E: ProvideErrorMetadata + StdError + 'static,
 {
     match error {
         SdkError::ServiceError(context) => {
-            let code = context.err().code().unwrap_or("an error without a code");
+            let code = context.err().code().unwrap_or("no error code");
             if THROTTLING.contains(&code) {
                 return ReadError::Throttled(service.into());
             }
@@ -82,7 +82,7 @@ where
             ReadError::Refused(said)
         }
         SdkError::TimeoutError(_) => {
-            ReadError::NoAnswer(format!("{service}: it took too long").into())
+            ReadError::NoAnswer(format!("{service}: timed out waiting for the answer").into())
         }
         SdkError::ResponseError(_) => {
             ReadError::Unreadable(format!("{service}: {}", causes(error)).into())
@@ -97,7 +97,7 @@ where
     }
 }
 
-/// The API's code of a refused read, if it was refused.
+/// Returns the error code if the API refused the read.
 #[expect(clippy::wildcard_enum_match_arm, reason = "the SDK's enum is open-ended")]
 pub(crate) fn code<E: ProvideErrorMetadata>(error: &Failed<E>) -> Option<&str> {
     match error {
@@ -106,15 +106,15 @@ pub(crate) fn code<E: ProvideErrorMetadata>(error: &Failed<E>) -> Option<&str> {
     }
 }
 
-/// Whether the API says that what was asked for is not there.
+/// Whether the code means that the requested resource does not exist.
 pub(crate) fn is_not_found(code: &str) -> bool {
     MISSING.contains(&code)
 }
 
-/// How a call that changes something ended when it did not end well.
+/// Returns the outcome of a failed request that changes something.
 #[expect(
     clippy::wildcard_enum_match_arm,
-    reason = "the SDK's enum is open-ended, and whatever is not proven is no answer"
+    reason = "the SDK's enum is open-ended, and an unproven outcome is no answer"
 )]
 pub(crate) fn write_outcome<E>(error: &Failed<E>) -> DeleteOutcome
 where
@@ -130,7 +130,7 @@ where
                 None => DeleteOutcome::NoAnswer { why },
             }
         }
-        // Never built, so never sent.
+        // The request was not built, so it was not sent.
         SdkError::ConstructionFailure(_) => not_sent(Refusal::NotSent, error),
         SdkError::DispatchFailure(_) if was_without_credentials(error) => {
             not_sent(Refusal::ExpiredCredentials, error)
@@ -139,22 +139,23 @@ where
             not_sent(Refusal::NotSent, error)
         }
         SdkError::TimeoutError(_) => {
-            DeleteOutcome::NoAnswer { why: "it took too long to answer".into() }
+            DeleteOutcome::NoAnswer { why: "timed out waiting for the answer".into() }
         }
-        // Broken off somewhere between the first byte sent and the last one read, or an
-        // answer that cannot be understood.
+        // The connection broke during the request or response, or the response cannot be
+        // parsed.
         _ => DeleteOutcome::NoAnswer { why: causes(error).into() },
     }
 }
 
-/// What an HTTP status and a code prove; `None` where it may have acted all the same.
+/// Returns the refusal that an HTTP status and code prove; `None` if the service may have
+/// acted.
 fn refusal(status: u16, code: &str) -> Option<Refusal> {
-    // 503 with these codes is how some services throttle.
+    // Some services throttle with status 503 and one of these codes.
     let is_throttled = THROTTLING.contains(&code) && (status < 500 || status == 503);
     if is_throttled {
         return Some(Refusal::Throttled);
     }
-    // Whatever timed out or broke inside may have acted before it did.
+    // After a timeout or internal error, the service may already have acted.
     let is_open = status == REQUEST_TIMEOUT
         || ["RequestTimeout", "Internal"].iter().any(|begin| code.starts_with(begin))
         || code.contains("Unavailable");
@@ -178,8 +179,8 @@ fn not_sent<E: StdError + 'static>(cause: Refusal, error: &Failed<E>) -> DeleteO
     DeleteOutcome::Refused { cause, why: format!("not sent: {}", causes(error)).into() }
 }
 
-/// Code, message, and the body as it came: what a refusal means is not always published,
-/// and whoever reads the ledger must not have to guess.
+/// Returns the code, the message and the unchanged body, because the meaning of a refusal is
+/// not always documented and the ledger must contain everything that is known.
 fn said(code: &str, message: &str, raw: &HttpResponse) -> Arc<str> {
     let mut text = format!("HTTP {} {code}: {message}", raw.status().as_u16());
     if let Some(body) = raw.body().bytes() {
@@ -192,12 +193,12 @@ fn said(code: &str, message: &str, raw: &HttpResponse) -> Arc<str> {
     text.into()
 }
 
-/// The request had no valid credentials, so it was not signed and not sent.
+/// Whether the request was not sent because there were no valid credentials to sign it.
 fn was_without_credentials<E: StdError + 'static>(error: &Failed<E>) -> bool {
     chain(error).any(|cause| cause.is::<CredentialsError>())
 }
 
-/// Nobody listened: there was no connection over which a request could have gone.
+/// Whether the connection was refused, so that the request cannot have been sent.
 fn was_never_connected<E: StdError + 'static>(error: &Failed<E>) -> bool {
     chain(error).any(|cause| {
         cause
@@ -213,10 +214,10 @@ fn chain<'a>(
     std::iter::successors(first, |error| (*error).source())
 }
 
-/// All causes on one line.
+/// Returns all causes on one line.
 fn causes(error: &(dyn StdError + 'static)) -> String {
     let mut texts: Vec<String> = chain(error).map(ToString::to_string).collect();
-    // A wrapper often repeats what it wraps.
+    // Wrapping errors often repeat the text of their cause.
     texts.dedup();
     texts.join(": ")
 }

@@ -1,13 +1,13 @@
-//! SageMaker and CloudWatch behind the daemon's ports, through the AWS SDKs.
+//! Implements the daemon's ports for SageMaker and CloudWatch, with the AWS SDKs.
 //!
-//! The only crate that names an AWS SDK: they take minutes and gigabytes to compile, and
-//! everything else builds and tests without them. A [`Connection`] reaches one cluster in
-//! one account and region. [`Cluster`] reads it and is the only one that can change it,
-//! [`Metrics`] reads its CloudWatch signals.
+//! This is the only crate that depends on an AWS SDK, because the SDKs take minutes and
+//! gigabytes to compile. A [`Connection`] reaches one cluster in one account and region.
+//! [`Cluster`] reads and changes the cluster. [`Metrics`] reads its CloudWatch metrics.
 //!
-//! Reads may use the SDK's retries, under a total timeout. A call that changes something
-//! is sent once: the driver decides after looking. What the SDK does not know yet (an
-//! enum's new value, a group's new member) is kept as it came or refused, never dropped.
+//! The SDK may retry reads within a total time limit. A request that changes something is sent
+//! once; the driver decides about the next one after it has looked again. Values that the SDK
+//! does not know (a new value of an enum, a new member of a group) are kept unchanged or lead
+//! to an error. They are never dropped.
 
 mod cluster;
 mod connection;

@@ -1,8 +1,8 @@
-//! Nodes' metrics through CloudWatch.
+//! Reads the metrics of nodes from CloudWatch.
 //!
-//! Which series a node has is found out with ListMetrics and remembered; their datapoints
-//! are read with GetMetricData, which is what costs money: one unit for each series asked
-//! for. Whatever cannot be read whole is no evidence source (see [`crate::series`]).
+//! ListMetrics returns the series of each node, which are cached. GetMetricData returns their
+//! datapoints and is billed per series. A node whose series cannot be read completely has no
+//! evidence from metrics (see [`crate::series`]).
 
 mod look_up;
 mod read;
@@ -21,28 +21,29 @@ use self::look_up::{Kind, Known, kind_of};
 use crate::connection::Connection;
 use crate::series::{Dimensions, SeriesAnswer, SeriesReading, combine, is_of_node, is_whole};
 
-/// Pages of one answer before it counts as never ending: half a million series of one
-/// metric, thirty clusters of a thousand nodes with eight devices each.
+/// Limit on the pages of one answer: half a million series of one metric, thirty clusters of a
+/// thousand nodes with eight devices each.
 const MOST_PAGES: usize = 1000;
-/// Full scales that are kept: a few times the largest account's series.
+/// Limit on the full scales that are cached: a few times the series of the largest account.
 const FULL_SCALES_KEPT: usize = 1_000_000;
 
-/// One metric of one namespace.
+/// One metric in one namespace.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Name {
     namespace: String,
     metric: String,
 }
 
-/// What is remembered between ticks.
+/// Values cached between ticks.
 #[derive(Debug, Default)]
 struct Memory {
     known: BTreeMap<Kind, BTreeMap<InstanceId, Known>>,
-    /// What counts as 100 %, where another metric tells: it lasts as long as the node.
+    /// The value that means 100 %, if another metric reports it. It does not change during the
+    /// life of the node.
     full_scales: BTreeMap<Name, BTreeMap<Dimensions, f64>>,
 }
 
-/// A cluster's signals in CloudWatch.
+/// CloudWatch signals of one cluster.
 #[derive(Debug)]
 pub struct Metrics {
     connection: Connection,
@@ -50,7 +51,7 @@ pub struct Metrics {
     memory: Mutex<Memory>,
 }
 
-/// One series to be asked for, and whose it is.
+/// One series to read, and its name.
 #[derive(Debug, Clone)]
 struct Wanted {
     name: Arc<Name>,
@@ -61,7 +62,7 @@ struct Wanted {
 }
 
 impl Metrics {
-    /// Reads these signals, by group.
+    /// Returns a reader of these signals, by group.
     pub fn new(
         connection: Connection,
         signals: BTreeMap<GroupName, Vec<CloudwatchSignal>>,
@@ -77,8 +78,8 @@ impl Metrics {
         self.signals.get(group).map_or(&[], Vec::as_slice)
     }
 
-    /// What counts as 100 % of every series whose signal leaves that to another metric.
-    /// Returns metrics requested and calls made.
+    /// Reads the value that means 100 % for each series whose signal takes it from another
+    /// metric. Returns the numbers of metrics and requests.
     async fn learn_full_scales(
         &self,
         wanted: Vec<Wanted>,
@@ -105,18 +106,18 @@ impl Metrics {
     }
 }
 
-/// What is asked for.
+/// Series to read.
 struct Choice<'a> {
     series: Vec<Wanted>,
-    /// For which query and signal, series by series.
+    /// Query and signal of each series.
     owners: Vec<(usize, &'a CloudwatchSignal)>,
-    /// Series that have to be read once, to know what counts as 100 %.
+    /// Series to read once, for the value that means 100 %.
     unscaled: Vec<Wanted>,
-    /// Query by query.
+    /// Missing series, by query.
     lacking: Vec<Lack>,
 }
 
-/// What of a node's series is not there.
+/// Which series of a node are missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Lack {
     Nothing,
@@ -125,8 +126,8 @@ enum Lack {
 }
 
 impl Metrics {
-    /// Which series to ask for. A node that lacks one is kept whatever the others say, so
-    /// nothing is asked about it.
+    /// Chooses the series to read. A node that lacks a series is kept whatever the others
+    /// report, so none of its series are read.
     fn choose(
         &self,
         cluster: &str,
@@ -141,7 +142,7 @@ impl Metrics {
             let of_signal = |signal| {
                 let known = memory.known.get(&kind_of(signal, cluster));
                 let known = known.and_then(|nodes| nodes.get(&query.node));
-                // What was looked up may have been another node's name then.
+                // At the time of the lookup another node may have had this name.
                 let known = known.into_iter().flat_map(|known| &known.series);
                 let own = known.filter(|series| is_of_node(series, signal, cluster, query));
                 (signal, own.cloned().collect())
@@ -177,7 +178,7 @@ impl Metrics {
         choice
     }
 
-    /// The words in percent, query by query.
+    /// Returns the readings in percent, by query.
     fn readings(
         &self,
         queries: usize,
@@ -208,7 +209,7 @@ impl Memory {
     }
 }
 
-/// The metric that says what counts as 100 % of this signal, if one does.
+/// Returns the metric that reports the value for 100 % of this signal, if there is one.
 fn scale_of(signal: &CloudwatchSignal) -> Option<Name> {
     match &signal.full_scale {
         FullScale::Value(_) => None,
@@ -262,8 +263,8 @@ fn name_of(signal: &CloudwatchSignal) -> Name {
     Name { namespace: signal.namespace.clone(), metric: signal.metric.clone() }
 }
 
-/// The window and as much before it as datapoints may be late, on whole periods, which is
-/// how CloudWatch aligns them.
+/// Returns the request for one series: the window, plus the time by which datapoints may be
+/// late, in whole periods, as CloudWatch aligns them.
 fn series(
     query: &MetricsQuery,
     name: &Arc<Name>,

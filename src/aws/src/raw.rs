@@ -1,7 +1,7 @@
-//! Answers as they came, beside what the SDK makes of them.
+//! Keeps the original body of an answer.
 //!
-//! The SDK drops members that it does not know. Where a whole group has to be sent back,
-//! that would change what nobody asked to change.
+//! The SDK drops members that it does not know. If a whole group is sent back without them, the
+//! request changes more than intended.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,12 +11,12 @@ use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint}
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::ConfigBag;
 
-/// Keeps the body of the last answer that it sees.
+/// Keeps the body of the last answer.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RawAnswer(Arc<Mutex<Option<Vec<u8>>>>);
 
 impl RawAnswer {
-    /// The body, if there was one.
+    /// Returns the body, if there was one.
     pub(crate) fn take(&self) -> Option<Vec<u8>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }

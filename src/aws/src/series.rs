@@ -1,7 +1,7 @@
-//! Which series a node's signal has, and what their datapoints say together. Pure.
+//! Matches series to nodes and combines their datapoints. Pure functions.
 //!
-//! CloudWatch stamps a datapoint with the start of its period; here it carries the end,
-//! because that is until when it speaks.
+//! CloudWatch stamps a datapoint with the start of its period. Here it carries the end, because
+//! the value holds until then.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,19 +11,20 @@ use trimtab_core::units::{Share, Span, Time};
 use trimtab_daemon::config::{CloudwatchSignal, DimensionPattern, Measure};
 use trimtab_daemon::ports::MetricsQuery;
 
-/// A series' dimensions, in the order of their names. A large account has hundreds of
-/// thousands of series, so texts are shared.
+/// Dimensions of a series, ordered by name. Texts are shared, because a large account has
+/// hundreds of thousands of series.
 pub(crate) type Dimensions = Arc<[(Arc<str>, Arc<str>)]>;
 
-/// The value of one dimension.
+/// Returns the value of one dimension.
 pub(crate) fn dimension<'a>(series: &'a Dimensions, name: &str) -> Option<&'a str> {
     series.iter().find(|(own, _)| &**own == name).map(|(_, value)| &**value)
 }
 
-/// How far above 100 % rounding may carry a value.
+/// Tolerance for rounding, in percent.
 const ROUNDING: f64 = 1e-6;
 
-/// What a placeholder stands for on one node.
+/// Fills the placeholders of a pattern for one node. Returns `None` if the node has no name and
+/// the pattern needs it.
 pub(crate) fn fill(pattern: &str, cluster: &str, query: &MetricsQuery) -> Option<String> {
     let mut text = pattern.replace("{instance_id}", &query.node.to_string());
     text = text.replace("{cluster}", cluster).replace("{group}", query.group.as_str());
@@ -33,7 +34,7 @@ pub(crate) fn fill(pattern: &str, cluster: &str, query: &MetricsQuery) -> Option
     Some(text)
 }
 
-/// Whether a series is this node's.
+/// Whether a series belongs to this node.
 pub(crate) fn is_of_node(
     series: &Dimensions,
     signal: &CloudwatchSignal,
@@ -49,7 +50,7 @@ pub(crate) fn is_of_node(
     })
 }
 
-/// Whether the series found are all there have to be: one for each device, or one at all.
+/// Whether all expected series were found: one per device, or at least one.
 pub(crate) fn is_whole(found: &[Dimensions], signal: &CloudwatchSignal, devices: u32) -> bool {
     match &signal.device {
         None => !found.is_empty(),
@@ -60,36 +61,33 @@ pub(crate) fn is_whole(found: &[Dimensions], signal: &CloudwatchSignal, devices:
     }
 }
 
-/// What one series says of its node.
+/// Result of one series of a node.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct SeriesReading {
-    /// Of what.
     pub(crate) measure: Measure,
-    /// What it says.
     pub(crate) word: SeriesAnswer,
 }
 
-/// What the datapoints of one series come to.
+/// Result of the datapoints of one series.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum SeriesAnswer {
-    /// CloudWatch could not tell them all, or one of them makes no sense.
+    /// CloudWatch did not return all datapoints, or one is invalid.
     Broken,
-    /// There are none.
+    /// There are no datapoints.
     Nothing,
-    /// They go on to `newest`.
+    /// There are datapoints up to `newest`.
     Run {
         /// The end of the newest datapoint's period.
         newest: Time,
-        /// The end of the first one's of an unbroken run up to it, no longer than the
-        /// window.
+        /// End of the first period of the unbroken run up to it, limited to the window.
         from: Time,
-        /// The highest value of that run.
+        /// Highest value of that run.
         highest: f64,
     },
 }
 
-/// Reads one series: `datapoints` by the end of their period, `None` when not all of them
-/// could be told.
+/// Evaluates one series. `datapoints` are keyed by the end of their period; `None` means that
+/// they are incomplete.
 pub(crate) fn word(
     datapoints: Option<&BTreeMap<Time, f64>>,
     window: Span,
@@ -113,8 +111,8 @@ pub(crate) fn word(
 }
 
 impl SeriesAnswer {
-    /// The same in percent of this; one that is more than all of it makes no sense, and
-    /// without a full scale none does.
+    /// Returns the result in percent of the full scale. A value above 100 %, or a missing full
+    /// scale, makes it `Broken`.
     pub(crate) fn in_percent(self, full_scale: Option<f64>) -> Self {
         match (self, full_scale) {
             (Self::Run { newest, from, highest }, Some(full_scale)) => {
@@ -128,8 +126,8 @@ impl SeriesAnswer {
     }
 }
 
-/// What all series of a node say together, in percent and by the maximum of each measure.
-/// Whatever is missing, late, broken off or out of range makes the whole no evidence source.
+/// Combines all series of a node, in percent, with the maximum of each measure. If a series is
+/// missing, late, incomplete or out of range, the node has no reading.
 pub(crate) fn combine(readings: &[SeriesReading], now: Time, fresh_for: Span) -> Reading<Activity> {
     if readings.iter().all(|reading| reading.word == SeriesAnswer::Nothing) {
         return Reading::Absent;
@@ -192,7 +190,7 @@ mod tests {
         }
     }
 
-    /// Values at one-minute steps, the last one so many minutes ago.
+    /// Values at one-minute steps, the last `minutes_ago` minutes ago.
     fn reading(measure: Measure, minutes_ago: i64, values: &[f64]) -> SeriesReading {
         let newest = NOW - Span::mins(minutes_ago);
         let stamps = (0i64..).map(|n| newest - Span::mins(n));
@@ -214,7 +212,7 @@ mod tests {
     }
 
     fn fresh(readings: &[SeriesReading]) -> Activity {
-        *together(readings).fresh().expect("a word that counts")
+        *together(readings).fresh().expect("a fresh reading")
     }
 
     #[test]

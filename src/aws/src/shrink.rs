@@ -1,9 +1,9 @@
-//! UpdateCluster: one group to a lower count, once, with every other member of the group
-//! sent back as it is.
+//! Sends UpdateCluster once, to lower the count of one group. All other members of the group
+//! are sent unchanged.
 //!
-//! HyperPod picks the victims of a lower count at random, so this is only for a group of
-//! which every node may go. That is the audit's to say; what is checked here is that the
-//! group is still as it was when the audit said so.
+//! HyperPod removes random nodes when a count is lowered, so this is only for a group of which
+//! every node may be deleted. The audit decides that. This module checks that the group has not
+//! changed since.
 
 use aws_sdk_sagemaker::config::Builder;
 use aws_smithy_types::body::SdkBody;
@@ -19,34 +19,34 @@ use crate::echo::specification;
 use crate::failure::{read_error, write_outcome};
 use crate::raw::RawAnswer;
 
-/// How long the last DescribeCluster before the call may take at most.
+/// Time limit of the last DescribeCluster before the request.
 const LAST_LOOK: Span = Span::secs(5);
 
-/// A group that every node of may go.
+/// A group of which every node may be deleted.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Shrink<'a> {
     pub(crate) cluster: &'a ClusterName,
     pub(crate) group: &'a GroupName,
-    /// All of its nodes, as listed and cordoned.
+    /// Number of nodes, all listed and cordoned.
     pub(crate) before: NodeCount,
-    /// How many are to be left.
+    /// Number of nodes to keep.
     pub(crate) after: NodeCount,
 }
 
-/// How it ended; whose call it was knows which nodes that concerns.
+/// Outcome of the request. The caller knows which nodes it affects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Ended {
-    /// The API has taken the new count.
+    /// The API accepted the new count.
     Taken,
-    /// As a delete request that did not end well.
+    /// The request failed, with the same outcomes as a delete request.
     Not(DeleteOutcome),
 }
 
 impl Cluster {
-    /// Describes the group once more, and sends it back with the new count, if both are
-    /// done `within` from now.
+    /// Describes the group once more and sends it back with the new count, all `within` this
+    /// time from now.
     pub(crate) async fn shrink(&self, shrink: Shrink<'_>, within: Span) -> Ended {
-        // Each has a part of the time to itself, so that no clock is needed in between.
+        // Each request gets its own share of the time, so that no clock is needed in between.
         let for_look = LAST_LOOK.min(Span(within.0 / 2));
         let (Some(look), Some(call)) = (write_limit(for_look), write_limit(within - for_look))
         else {
@@ -65,7 +65,7 @@ impl Cluster {
         });
         let body = body.to_string();
         let request = self.connection.writes.update_cluster().cluster_name(shrink.cluster.as_str());
-        // What the SDK would write drops members that it does not know.
+        // Replace the body: the SDK drops members that it does not know.
         let request = request.customize().config_override(call).mutate_request(move |request| {
             let length = body.len().to_string();
             *request.body_mut() = SdkBody::from(body.clone());
@@ -77,9 +77,8 @@ impl Cluster {
         }
     }
 
-    /// The group's entry for the request, if it still is as it was looked at. What cannot
-    /// be sent back as it is concerns an operator; everything else may have passed by the
-    /// next time.
+    /// Returns the group's entry for the request if the group has not changed. A group that
+    /// cannot be sent unchanged needs an operator; other failures may not occur the next time.
     async fn group_as_shown(
         &self,
         shrink: Shrink<'_>,
@@ -92,20 +91,22 @@ impl Cluster {
 
     async fn described_group(&self, shrink: Shrink<'_>, limit: Builder) -> Result<Value, String> {
         let raw = RawAnswer::default();
-        // Once and quickly: the look that the call rests on grows older meanwhile.
+        // Sent once, with a short time limit, because the look behind the request grows older
+        // meanwhile.
         let request = self.connection.writes.describe_cluster();
         let request = request.cluster_name(shrink.cluster.as_str()).customize();
         let output = request.config_override(limit).interceptor(raw.clone()).send().await;
         let output = output.map_err(|error| read_error("DescribeCluster", &error).to_string())?;
         convert::description(&output, &self.connection.target).map_err(|why| why.to_string())?;
-        let body = raw.take().ok_or("DescribeCluster's answer was not kept")?;
+        let body = raw.take().ok_or("the body of DescribeCluster was not recorded")?;
         let body: Value = serde_json::from_slice(&body)
-            .map_err(|why| format!("DescribeCluster's answer is no JSON: {why}"))?;
+            .map_err(|why| format!("the body of DescribeCluster is not JSON: {why}"))?;
         group_of(&body, shrink)
     }
 }
 
-/// The group in DescribeCluster's answer as it came, if it still is as it was looked at.
+/// Returns the group from the original DescribeCluster answer if it has not changed since the
+/// look.
 fn group_of(description: &Value, shrink: Shrink<'_>) -> Result<Value, String> {
     let status = description.get("ClusterStatus").and_then(Value::as_str);
     if status != Some("InService") {
@@ -113,7 +114,7 @@ fn group_of(description: &Value, shrink: Shrink<'_>) -> Result<Value, String> {
     }
     let mode = description.pointer("/AutoScaling/Mode").and_then(Value::as_str);
     if mode.is_some_and(|mode| mode != "Disable") {
-        return Err("another autoscaler is on".to_owned());
+        return Err("another autoscaler is enabled".to_owned());
     }
     let groups = description.get("InstanceGroups").and_then(Value::as_array);
     let is_it = |group: &&Map<String, Value>| {
@@ -122,7 +123,7 @@ fn group_of(description: &Value, shrink: Shrink<'_>) -> Result<Value, String> {
     let found: Vec<&Map<String, Value>> =
         groups.into_iter().flatten().filter_map(Value::as_object).filter(is_it).collect();
     let &[group] = found.as_slice() else {
-        return Err(format!("{} groups are called {}", found.len(), shrink.group));
+        return Err(format!("{} groups are named {}", found.len(), shrink.group));
     };
     let status = group.get("Status").and_then(Value::as_str);
     if status != Some("InService") {
@@ -130,7 +131,7 @@ fn group_of(description: &Value, shrink: Shrink<'_>) -> Result<Value, String> {
     }
     let operations = group.get("ActiveOperations").and_then(Value::as_object);
     if operations.into_iter().flatten().any(|(_, count)| count.as_u64() != Some(0)) {
-        return Err("an operation runs in the group".to_owned());
+        return Err("an operation is in progress in the group".to_owned());
     }
     for count in ["CurrentCount", "TargetCount"] {
         let shown = group.get(count).and_then(Value::as_u64);
@@ -139,7 +140,7 @@ fn group_of(description: &Value, shrink: Shrink<'_>) -> Result<Value, String> {
         }
     }
     if shrink.after >= shrink.before {
-        return Err(format!("{} nodes are not fewer than {}", shrink.after, shrink.before));
+        return Err(format!("the new count {} is not below {}", shrink.after, shrink.before));
     }
     Ok(Value::Object(group.clone()))
 }
@@ -211,7 +212,7 @@ mod tests {
         assert!(entry_of(&description(), 2, 0).is_err());
     }
 
-    /// A service whose every answer is an error; counts what it is asked.
+    /// A service that answers every request with an error, and counts the requests.
     async fn fail_all(listener: &TcpListener, asked: &AtomicUsize) {
         while let Ok((mut stream, _)) = listener.accept().await {
             asked.fetch_add(1, Ordering::SeqCst);
@@ -223,7 +224,7 @@ mod tests {
         }
     }
 
-    /// How a call ends where every answer is an error, and how often that was asked.
+    /// Returns the outcome of a request to that service, and the number of requests.
     async fn shrink_within(within: Span) -> (Ended, usize) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let endpoint = format!("http://{}", listener.local_addr().expect("bound"));

@@ -1,6 +1,5 @@
-//! The fullest group that the API's model allows goes back through UpdateCluster with
-//! nothing changed but its count. The members come from botocore's model file, not from
-//! our code.
+//! Tests that even the fullest group that the API model allows is sent with nothing changed but
+//! its count. The members come from botocore's model file, not from this repository.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,7 +11,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// What `tests/wire/fullest_group.py` makes; `None` without botocore.
+/// Returns the output of `tests/wire/fullest_group.py`; `None` without botocore.
 #[expect(clippy::print_stdout, reason = "CI looks for tests that were skipped")]
 fn model() -> Option<Value> {
     let python = root().join("target/components/venv/bin/python");
@@ -89,7 +88,7 @@ fn an_image_on_its_way_to_another_is_left_alone() {
     for image in [
         &[("CurrentImageReleaseVersion", "1.0.0"), ("DesiredImageReleaseVersion", "1.1.0")][..],
         &[("CurrentImageId", "ami-1"), ("DesiredImageId", "ami-2")],
-        // Which one is wanted is not shown, and leaving it out would mean the newest.
+        // The desired release is not reported, and leaving it out would install the newest.
         &[("CurrentImageReleaseVersion", "1.0.0")],
     ] {
         let refused = specification(&group(image), 1);

@@ -1,5 +1,5 @@
-//! Which series a node has: found out with ListMetrics, of which an account has 25 calls a
-//! second, and remembered.
+//! Finds the series of each node with ListMetrics (limit: 25 requests per second and account)
+//! and caches them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,38 +15,38 @@ use crate::convert::unreadable;
 use crate::failure::read_error;
 use crate::series::{Dimensions, dimension, fill, is_of_node, is_whole};
 
-/// Up to so many nodes are looked up one after the other, each with a call a metric: as
-/// many as one tick reads the details of, and not faster than the API allows (25 calls a
-/// second). For more, all series of the metric are listed.
+/// Limit on the nodes that are looked up one at a time, with one request per metric: as many as
+/// one tick reads details of, and within the API's rate limit (25 per second). For more nodes,
+/// all series of the metric are listed.
 const ONE_BY_ONE: usize = 50;
-/// Series are looked up again after this long, so that a new device is noticed.
+/// How long found series are cached. A new device is noticed after this time.
 const KNOWN_FOR: Span = Span::hours(1);
-/// How often it is looked whether some can be forgotten, in nodes remembered.
+/// Cached nodes between two searches for outdated entries.
 const FORGOTTEN_EVERY: usize = 256;
-/// A node whose series nobody has looked up for this long is forgotten.
+/// Age at which the series of a node are removed from the cache.
 const FORGOTTEN_AFTER: Span = Span::hours(3);
-/// Series of a node that has none are not looked up more often than this: a new metric
-/// takes up to 15 minutes to show, and every look-up reads all pages.
+/// Shortest time between lookups for a node without series. A new metric takes up to 15 minutes
+/// to appear, and every lookup reads all pages.
 const LOOKED_UP_AT_MOST_EVERY: Span = Span::mins(5);
 
-/// One metric, and what its series must have in common to be listed: a dimension's name
-/// with a value, or with any.
+/// One metric, and what its series must have in common: the name of a dimension with a certain
+/// value, or with any value.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Kind {
     name: Name,
-    /// As the signal has them: two signals of one metric are told apart.
+    /// As in the signal; they distinguish two signals of one metric.
     dimensions: BTreeMap<String, DimensionPattern>,
     filters: BTreeMap<String, Option<String>>,
 }
 
-/// The series of one kind that one node has, as of when.
+/// Series of one kind that a node has, and when they were looked up.
 #[derive(Debug, Clone)]
 pub(super) struct Known {
     at: Time,
     pub(super) series: Vec<Dimensions>,
 }
 
-/// The series that were looked up, in the order of who wanted them.
+/// Series found, in the order of the queries.
 #[derive(Debug, Default)]
 struct Found {
     series: Vec<Vec<Dimensions>>,
@@ -54,8 +54,8 @@ struct Found {
 }
 
 impl Metrics {
-    /// Looks up the series that are needed and not known well enough. Returns how many
-    /// calls that took.
+    /// Looks up the series that are missing from the cache or outdated. Returns the number of
+    /// requests.
     pub(super) async fn look_up(
         &self,
         cluster: &str,
@@ -73,7 +73,8 @@ impl Metrics {
                         let age = now.since(known.at);
                         let whole = is_whole(&known.series, signal, query.devices);
                         let good_for = if whole { KNOWN_FOR } else { LOOKED_UP_AT_MOST_EVERY };
-                        // A clock that stepped back must not keep what is old for ever.
+                        // If the clock was set back, look up again; otherwise an old entry
+                        // would never expire.
                         age < Span::ZERO || age >= good_for
                     });
                     if is_due {
@@ -84,8 +85,8 @@ impl Metrics {
         }
         let mut calls = 0;
         for (kind, wanted) in due {
-            // One by one a node takes a call; all at once the whole account's series of this
-            // metric do, so many a page.
+            // A single lookup takes one request per node. A lookup of all nodes lists the
+            // metric's series in the whole account, page by page.
             if wanted.len() > ONE_BY_ONE {
                 let found = self.look_up_all(&kind, cluster, &wanted).await?;
                 calls += found.calls;
@@ -95,8 +96,8 @@ impl Metrics {
                 continue;
             }
             for (signal, query) in wanted {
-                // Each is kept as soon as it is known: should the next call be throttled, the
-                // next tick goes on from here.
+                // Each result is cached at once: if the next request is throttled, the next
+                // tick continues from here.
                 let (series, took) = self.look_up_one(&kind, cluster, signal, query).await?;
                 calls += took;
                 self.remember(&kind, query.node, Known { at: now, series });
@@ -111,7 +112,7 @@ impl Metrics {
         let nodes = memory.known.entry(kind.clone()).or_default();
         nodes.insert(node, known);
         if nodes.len().is_multiple_of(FORGOTTEN_EVERY) {
-            // Nobody has asked for them for a while: they are gone.
+            // Nodes that were not looked up for a while no longer exist.
             nodes.retain(|_, known| now.since(known.at) < FORGOTTEN_AFTER);
         }
     }
@@ -124,7 +125,7 @@ impl Metrics {
         query: &MetricsQuery,
     ) -> Result<(Vec<Dimensions>, u64), ReadError> {
         let mut series = vec![];
-        // A node without a name has no series that is found by its name.
+        // Series that are found by node name do not exist for a node without a name.
         let Some(filters) = filters_of(signal, cluster, query) else { return Ok((series, 0)) };
         let keep = |found: Dimensions| {
             if is_of_node(&found, signal, cluster, query) {
@@ -142,7 +143,7 @@ impl Metrics {
         wanted: &[(&CloudwatchSignal, &MetricsQuery)],
     ) -> Result<Found, ReadError> {
         let mut found = Found { series: vec![vec![]; wanted.len()], calls: 0 };
-        // By the dimension that tells nodes apart, whose value is another one on each.
+        // By the dimension that identifies the node.
         let mut by_value: BTreeMap<(String, String), Vec<usize>> = BTreeMap::new();
         for (place, (signal, query)) in wanted.iter().enumerate() {
             if let Some((name, pattern)) = telling(signal)
@@ -170,8 +171,8 @@ impl Metrics {
         Ok(found)
     }
 
-    /// Shows every series of one metric that was active lately, all pages. Returns how many
-    /// calls that took.
+    /// Passes every series of one metric that was active in the last three hours to `keep`, on
+    /// all pages. Returns the number of requests.
     async fn list(
         &self,
         name: &Name,
@@ -204,11 +205,11 @@ impl Metrics {
                 Some(_) => {}
             }
         }
-        Err(unreadable(format!("ListMetrics of {}: its pages do not end", name.metric)))
+        Err(unreadable(format!("ListMetrics of {}: the pages do not end", name.metric)))
     }
 }
 
-/// A series' dimensions, its texts shared with those that were seen before.
+/// Returns the dimensions of a series, sharing texts with earlier ones.
 fn dimensions_of(metric: &Metric, shared: &mut BTreeSet<Arc<str>>) -> Dimensions {
     let mut share = |text: &str| match shared.get(text) {
         Some(known) => Arc::clone(known),
@@ -228,7 +229,7 @@ fn dimensions_of(metric: &Metric, shared: &mut BTreeSet<Arc<str>>) -> Dimensions
     pairs.into()
 }
 
-/// The dimension by which nodes are told apart, and its pattern.
+/// Returns the dimension that identifies the node, and its pattern.
 fn telling(signal: &CloudwatchSignal) -> Option<(&String, &String)> {
     signal.dimensions.iter().find_map(|(name, pattern)| match pattern {
         DimensionPattern::Text(text)
@@ -240,7 +241,7 @@ fn telling(signal: &CloudwatchSignal) -> Option<(&String, &String)> {
     })
 }
 
-/// What the series of one node have in common; `None` if it has no series.
+/// Returns the filters for the series of one node; `None` if it can have no series.
 fn filters_of(
     signal: &CloudwatchSignal,
     cluster: &str,
@@ -253,14 +254,14 @@ fn filters_of(
     signal.dimensions.iter().map(filter).collect()
 }
 
-/// What every series of a signal has in common, so that the API leaves the others out.
+/// Returns what all series of a signal have in common, so that the API can filter.
 pub(super) fn kind_of(signal: &CloudwatchSignal, cluster: &str) -> Kind {
     let filter = |(name, pattern): (&String, &DimensionPattern)| {
         let value = match pattern {
             DimensionPattern::Text(text) => Some(text.replace("{cluster}", cluster)),
             DimensionPattern::Any => None,
         };
-        // What differs from node to node is compared here, not there.
+        // Values that differ between nodes are compared locally.
         (name.clone(), value.filter(|text| !text.contains('{')))
     };
     Kind {

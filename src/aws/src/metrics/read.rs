@@ -1,5 +1,5 @@
-//! Datapoints of series, with GetMetricData: as few calls as the API allows, and a series
-//! that did not come whole is none.
+//! Reads the datapoints of series with GetMetricData, in as few requests as the API allows. A
+//! series that was not returned completely counts as unreadable.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -17,21 +17,21 @@ use crate::convert::{time, unreadable};
 use crate::failure::read_error;
 use crate::series::{SeriesAnswer, word};
 
-/// Queries of one GetMetricData call (CloudWatch's limit).
+/// Limit on the queries of one GetMetricData request (CloudWatch's limit).
 const QUERIES: usize = 500;
-/// Datapoints of one GetMetricData call (CloudWatch's limit).
+/// Limit on the datapoints of one GetMetricData request (CloudWatch's limit).
 const DATAPOINTS: i64 = 100_800;
-/// So much more than up to now is asked for: were our clock behind, what is newer than we
-/// think possible must not stay unseen.
+/// How far beyond the current time to read. If this machine's clock is behind, newer datapoints
+/// must still be seen.
 const AHEAD: Span = Span::mins(15);
-/// A datapoint may be so far ahead of our clock: clocks differ, but not by more.
+/// How far ahead of this machine's clock a datapoint may be; clocks differ by less.
 const CLOCK_TOLERANCE: Span = Span::secs(30);
-/// Calls at the same time; the API takes 500 a second, other readers included.
+/// Requests that run at the same time. The API allows 500 per second for all readers.
 const CALLS_AT_ONCE: usize = 4;
 
 impl Metrics {
-    /// Reads series, in batches that the API takes, some at the same time. In the order of
-    /// `wanted`.
+    /// Reads series in as many requests as needed, some at the same time. Returns the answers
+    /// in the order of `wanted`, and the number of requests.
     pub(super) async fn read_series(
         &self,
         wanted: &[Wanted],
@@ -52,7 +52,7 @@ impl Metrics {
         Ok((read, calls))
     }
 
-    /// One batch, all pages of its answer.
+    /// Reads all pages of one request.
     async fn read_batch(
         &self,
         batch: &[Wanted],
@@ -82,7 +82,7 @@ impl Metrics {
             match &token {
                 None => break,
                 Some(token) if !tokens.insert(token.clone()) || calls >= MOST_PAGES => {
-                    return Err(unreadable("GetMetricData: its pages do not end"));
+                    return Err(unreadable("GetMetricData: the pages do not end"));
                 }
                 Some(_) => {}
             }
@@ -91,8 +91,8 @@ impl Metrics {
             let Some((values, whole)) = answers.remove(&query_id(place)) else {
                 return SeriesAnswer::Broken;
             };
-            // Stamped with the start of its period, and true until its end. A period that is
-            // not over yet may still change.
+            // CloudWatch stamps a datapoint with the start of its period; here it counts at the
+            // end. A period that has not ended may still change.
             let ended = values.into_iter().map(|(at, value)| (at + wanted.period, value));
             let ended: BTreeMap<Time, f64> = ended.filter(|(at, _)| *at <= now).collect();
             word(whole.then_some(&ended), wanted.window, wanted.period)
@@ -101,7 +101,7 @@ impl Metrics {
     }
 }
 
-/// Batches of equal period that fit into one call.
+/// Splits the series into groups of equal period that fit into one request.
 fn batches(wanted: &[Wanted], now: Time) -> Vec<&[Wanted]> {
     let mut batches = vec![];
     let mut rest = wanted;
@@ -137,11 +137,11 @@ fn data_query(place: usize, wanted: &Wanted) -> MetricDataQuery {
     MetricDataQuery::builder().id(query_id(place)).metric_stat(stat).return_data(true).build()
 }
 
-/// Adds one result of one page. Only a last word of `Complete` makes a series whole.
+/// Adds one result of one page. A series is complete only if its last status is `Complete`.
 ///
 /// # Errors
-/// Also where a stamp lies ahead of us: then our clock is behind, and what looks new to us
-/// is old.
+/// When stamps and values do not match, or when a datapoint is ahead of this machine's clock:
+/// then the clock is behind, and datapoints that look new are old.
 fn take_result(
     result: &MetricDataResult,
     now: Time,
@@ -151,7 +151,7 @@ fn take_result(
     let (stamps, values) = (result.timestamps(), result.values());
     if stamps.len() != values.len() {
         return Err(unreadable(format!(
-            "GetMetricData: {} stamps and {} values",
+            "GetMetricData: {} timestamps but {} values",
             stamps.len(),
             values.len()
         )));
@@ -163,7 +163,7 @@ fn take_result(
         if at.since(now) > CLOCK_TOLERANCE {
             let ahead = at.since(now);
             return Err(unreadable(format!(
-                "CloudWatch has a datapoint from {ahead} ahead: this machine's clock is behind"
+                "CloudWatch has a datapoint {ahead} in the future: this machine's clock is behind"
             )));
         }
         points.insert(at, *value);
