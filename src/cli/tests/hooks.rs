@@ -121,7 +121,7 @@ fn a_program_that_others_may_write_is_refused_before_anything_is_done() {
     let (code, _, stderr) = operator.once();
     assert_eq!(code, Some(78), "{stderr}");
     assert!(stderr.contains("cluster simulated: gate:"), "{stderr}");
-    assert!(stderr.contains("can be written by its group or by everybody"), "{stderr}");
+    assert!(stderr.contains("can be written by its group or by all users"), "{stderr}");
     let (code, _, stderr) = trimtab(&["check-config", &operator.config]);
     assert_eq!(code, Some(78), "{stderr}");
     assert!(stderr.contains("cluster[simulated].gate.command"), "{stderr}");

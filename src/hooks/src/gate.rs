@@ -1,4 +1,4 @@
-//! One program for all nodes of a question.
+//! Runs one program for all nodes of a question.
 
 use std::sync::Arc;
 
@@ -8,18 +8,18 @@ use trimtab_daemon::ports::{Clock, Gate, Inquiry, Question};
 
 use crate::{Runner, Start, Vetoes};
 
-/// The version of what a program reads. A member may be added at any time; one
-/// that changes its meaning or goes makes this number another.
+/// Version of the JSON document. Members may be added without a new version; a member that is
+/// removed or changes its meaning needs a new one.
 pub const SCHEMA_VERSION: u32 = 1;
 
-/// A program that is run once for all nodes of a question and reads them as JSON.
+/// A program that runs once per question and reads its nodes as JSON.
 pub struct GateProgram {
     runner: Runner,
     region: String,
     account: String,
 }
 
-/// What it reads.
+/// The JSON document.
 #[derive(Serialize)]
 struct Document<'a> {
     schema_version: u32,
@@ -27,11 +27,11 @@ struct Document<'a> {
     region: &'a str,
     account_id: &'a str,
     group: &'a str,
-    /// Our ledger, in which the actions are.
+    /// The ledger that contains the actions.
     ledger: &'a str,
-    /// When it was asked, RFC 3339.
+    /// Time of the question, RFC 3339.
     asked_at: String,
-    /// When it is ended, RFC 3339.
+    /// Time at which trimtab kills the program, RFC 3339.
     deadline: String,
     nodes: Vec<Node>,
 }
@@ -39,16 +39,16 @@ struct Document<'a> {
 #[derive(Serialize)]
 struct Node {
     instance_id: String,
-    /// The scheduler's name for it, or null.
+    /// Name in the scheduler, or null.
     name: Option<String>,
-    /// Its address in the cluster's network, or null.
+    /// Address in the cluster's network, or null.
     ip: Option<String>,
-    /// The action in our ledger that is to delete it.
+    /// Number of the action in the ledger that deletes the node.
     action: u64,
 }
 
 impl GateProgram {
-    /// The program of a cluster in this region and account.
+    /// Returns the gate of a cluster in this region and account.
     pub fn new(
         hook: HookSettings,
         region: &str,
@@ -60,10 +60,11 @@ impl GateProgram {
         Self { runner, region: region.to_owned(), account: account.to_owned() }
     }
 
-    /// What the program is told.
+    /// Returns the document for a question.
     ///
     /// # Errors
-    /// When it cannot be written down; a program that is told nothing may not say yes.
+    /// When the document cannot be serialized. The question is then vetoed, because a program
+    /// without the document must not approve it.
     fn document(&self, question: &Question) -> Result<String, Arc<str>> {
         let nodes = question.nodes.iter().map(|node| Node {
             instance_id: node.id.to_string(),

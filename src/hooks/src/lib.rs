@@ -1,17 +1,17 @@
-//! Hooks: the operator's own programs behind the daemon's [`Gate`] port.
+//! Implements the daemon's [`Gate`] port with hooks, the operator's own programs.
 //!
-//! [`GateProgram`] runs one program for all nodes of a question, which it reads
-//! as JSON on its standard input: a gate, which may save what is on their disks.
-//! [`NodeProgram`] runs one for each node, whose name stands in its arguments: a
-//! look at the node itself, through ssh or an agent.
+//! [`GateProgram`] is a gate: it runs one program per question, which reads all nodes as JSON
+//! from its standard input and may, for example, save what is on their disks. [`NodeProgram`]
+//! runs one program per node, with the node in its arguments, to check the node itself through
+//! ssh or an agent.
 //!
-//! Both answer by their exit code. 0 is a yes. Everything else is a veto: another
-//! code, a signal, a program that is late, cannot be started, complains without
-//! end, or is not to be trusted ([`trimtab_program::trusted`], asked before every
-//! run). The first line of what it complains of is told as the reason.
+//! Both answer with their exit code. 0 approves the deletion. Everything else is a veto:
+//! another code, a signal, a program that exceeds its time limit, cannot be started, prints too
+//! many errors, or is not trusted ([`trimtab_program::trusted`], checked before every run). The
+//! first line on standard error is reported as the reason.
 //!
-//! Nothing waits for a program. The command line hands in what keeps it going
-//! ([`Start`]); whoever drops an inquiry ends its programs and their children.
+//! The daemon's loop does not wait for a program. The command line passes in the function that
+//! runs it ([`Start`]). Dropping an inquiry kills its programs and their children.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -35,20 +35,20 @@ mod node;
 pub use gate::{GateProgram, SCHEMA_VERSION};
 pub use node::NodeProgram;
 
-/// Keeps something going beside the daemon's loop until it is over.
+/// Runs a future in the background until it ends.
 pub type Start = Arc<dyn Fn(Pin<Box<dyn Future<Output = ()> + Send>>) + Send + Sync>;
 
-/// Where a program looks for the programs it runs itself.
+/// `PATH` of a program.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// How much later than its time limit a program is called silent: starting and
-/// ending it takes a moment.
+/// Time after the limit before a program without an answer is vetoed: starting and ending it
+/// takes a moment.
 const SLACK: Span = Span::secs(10);
 
-/// Nodes that may not go, and why not.
+/// Nodes that must not be deleted, and why.
 type Vetoes = BTreeMap<InstanceId, Arc<str>>;
 
-/// What every program here needs.
+/// Settings and functions that every program needs.
 #[derive(Clone)]
 struct Runner {
     hook: HookSettings,
@@ -57,7 +57,7 @@ struct Runner {
 }
 
 impl Runner {
-    /// Begins to work out the vetoes of a question about these nodes.
+    /// Starts to compute the vetoes of a question about these nodes.
     fn begin(
         &self,
         nodes: Vec<InstanceId>,
@@ -70,10 +70,11 @@ impl Runner {
         (self.start)(Box::pin(async move {
             tokio::select! {
                 biased;
-                // Nobody sends anything: whoever drops the other end wants no answer.
+                // The other end sends nothing. It is dropped when the answer is no longer
+                // needed.
                 _ = withdrawn => {}
                 vetoes = work => {
-                    // There is one question, so this is the first answer.
+                    // There is one question, so this is its only answer.
                     let _ = put.set((clock.now(), vetoes));
                 }
             }
@@ -82,10 +83,8 @@ impl Runner {
         Box::new(UnderWay { nodes, answer, clock, deadline, _withdraw: withdraw })
     }
 
-    /// Runs the program once.
-    ///
     /// # Errors
-    /// Why what it was asked about may not go.
+    /// The reason of the veto.
     async fn run(&self, arguments: &[&str], input: Option<&[u8]>) -> Result<(), Arc<str>> {
         let named = self.hook.command.first().map_or("", String::as_str);
         let program = trusted(Path::new(named)).map_err(|why| why.to_string())?;
@@ -107,14 +106,14 @@ impl Runner {
         }
         let complaint = ended.complaint();
         Err(match complaint.as_str() {
-            "" => format!("{named}: {}, without a word", ended.status),
+            "" => format!("{named}: {}, no error output", ended.status),
             said => format!("{named}: {}: {said}", ended.status),
         }
         .into())
     }
 }
 
-/// A question that programs are at work on.
+/// A question whose programs are running.
 struct UnderWay {
     nodes: Vec<InstanceId>,
     answer: Arc<OnceLock<(Time, Vetoes)>>,
@@ -128,9 +127,9 @@ impl Inquiry for UnderWay {
         if let Some((at, vetoes)) = self.answer.get() {
             return InquiryState::Answered { at: *at, vetoes: vetoes.clone() };
         }
-        // Whatever was to keep it going does not.
+        // The future was not run to its end.
         if self.clock.now() >= self.deadline {
-            let why: Arc<str> = "no answer in time".into();
+            let why: Arc<str> = "no answer within the time limit".into();
             let vetoes = self.nodes.iter().map(|node| (*node, Arc::clone(&why))).collect();
             return InquiryState::Answered { at: self.deadline, vetoes };
         }

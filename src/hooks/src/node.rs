@@ -1,4 +1,4 @@
-//! One program for each node of a question.
+//! Runs one program for each node of a question.
 
 use std::sync::Arc;
 
@@ -9,14 +9,13 @@ use trimtab_daemon::ports::{Clock, Gate, Inquiry, Question, QuestionedNode};
 
 use crate::{Runner, Start, Vetoes};
 
-/// A program that is run for each node of a question, some at the same time, and
-/// whose arguments say which node.
+/// A program that runs for each node of a question, for several at the same time. Its arguments
+/// name the node.
 pub struct NodeProgram {
     runner: Runner,
 }
 
 impl NodeProgram {
-    /// This program.
     pub fn new(hook: HookSettings, clock: Arc<dyn Clock>, start: Start) -> Self {
         Self { runner: Runner { hook, clock, start } }
     }
@@ -54,11 +53,11 @@ async fn look(runner: &Runner, node: &QuestionedNode) -> Result<(), Arc<str>> {
     runner.run(&arguments, None).await
 }
 
-/// An argument with the node in its place.
+/// Replaces the placeholders of an argument with the node's values.
 ///
 /// # Errors
-/// When it names what is not known of the node, or would become an option: a name
-/// may begin with a hyphen.
+/// When a value is not known, or when the result would be an option because a name begins with
+/// a hyphen.
 fn filled(argument: &str, node: &QuestionedNode) -> Result<String, Arc<str>> {
     let mut text = argument.to_owned();
     for (place, value) in [
@@ -70,12 +69,15 @@ fn filled(argument: &str, node: &QuestionedNode) -> Result<String, Arc<str>> {
             continue;
         }
         let Some(value) = value else {
-            return Err(format!("the argument {argument} wants what is not known of it").into());
+            return Err(format!(
+                "argument {argument} has a placeholder without a value for this node"
+            )
+            .into());
         };
         text = text.replace(place, &value);
     }
     if text.starts_with('-') && !argument.starts_with('-') {
-        return Err(format!("its name makes the argument {argument} an option, {text}").into());
+        return Err(format!("argument {argument} would become an option: {text}").into());
     }
     Ok(text)
 }
@@ -116,7 +118,7 @@ mod tests {
     #[test]
     fn a_name_is_no_option() {
         let bad = node(Some("-oProxyCommand"), None);
-        let why = filled("{node}", &bad).expect_err("ssh would take it for an option");
+        let why = filled("{node}", &bad).expect_err("ssh would read it as an option");
         assert!(why.contains("an option"), "{why}");
         assert!(filled("--host={node}", &bad).is_ok());
     }

@@ -1,5 +1,4 @@
-//! Real programs behind the gate port: what they read, and what each way to end is
-//! taken for.
+//! Tests with real programs: what they read, and how each way to end counts.
 
 #![expect(clippy::disallowed_methods, reason = "these are real processes, in real time")]
 
@@ -45,7 +44,7 @@ fn id(number: u64) -> InstanceId {
     format!("i-{number:017x}").parse().expect("valid")
 }
 
-/// About so many nodes, of which the first has no address.
+/// A question about this number of nodes. The first has no address.
 fn question(nodes: u64) -> Question {
     let node = |number: u64| QuestionedNode {
         id: id(number),
@@ -66,13 +65,13 @@ fn hook(command: &[&str], time_limit: Span) -> HookSettings {
     HookSettings { command: command.iter().map(|part| (*part).to_owned()).collect(), time_limit }
 }
 
-/// A gate that is a line of shell.
+/// A gate that runs a line of shell.
 fn gate(line: &str, time_limit: Span) -> GateProgram {
     let hook = hook(&["/bin/sh", "-c", line], time_limit);
     GateProgram::new(hook, "us-west-2", "123456789012", clock(), start())
 }
 
-/// A check that is a line of shell, with the node's name and address as `$1`, `$2`.
+/// A check that runs a line of shell, with the node's name and address as `$1` and `$2`.
 fn check(line: &str) -> NodeProgram {
     let hook = hook(&["/bin/sh", "-c", line, "sh", "{node}", "{ip}"], PLENTY);
     NodeProgram::new(hook, clock(), start())
@@ -89,7 +88,7 @@ async fn vetoes(inquiry: &dyn Inquiry) -> BTreeMap<InstanceId, String> {
     panic!("no answer in 30 seconds");
 }
 
-/// What a gate says of two nodes, which is the same of both.
+/// Returns the veto of a gate, which is the same for both nodes.
 async fn veto(gate: &GateProgram) -> String {
     let vetoes = vetoes(&*gate.ask(question(2))).await;
     assert_eq!(vetoes.keys().copied().collect::<Vec<_>>(), [id(0), id(1)]);
@@ -141,9 +140,9 @@ async fn everything_but_0_in_time_is_a_veto() {
             "echo bucket is full >&2; echo again >&2; exit 3",
             "/bin/sh: exit status: 3: bucket is full",
         ),
-        ("exit 1", "/bin/sh: exit status: 1, without a word"),
-        ("kill -9 $$", "/bin/sh: signal: 9 (SIGKILL), without a word"),
-        ("exec yes >&2", "/bin/sh prints more than 67108864 bytes"),
+        ("exit 1", "/bin/sh: exit status: 1, no error output"),
+        ("kill -9 $$", "/bin/sh: signal: 9 (SIGKILL), no error output"),
+        ("exec yes >&2", "/bin/sh printed more than 67108864 bytes"),
     ] {
         assert_eq!(veto(&gate(line, PLENTY)).await, why);
     }
@@ -161,10 +160,10 @@ async fn a_program_that_anybody_could_have_put_there_is_not_run() {
     let text = program.to_str().expect("text");
     let gate = GateProgram::new(hook(&[text], PLENTY), "r", "a", clock(), start());
     let why = veto(&gate).await;
-    assert!(why.contains("can be written by its group or by everybody"), "{why}");
+    assert!(why.contains("can be written by its group or by all users"), "{why}");
     let gone = hook(&["/nowhere/at-all"], PLENTY);
     let why = veto(&GateProgram::new(gone, "r", "a", clock(), start())).await;
-    assert!(why.contains("/nowhere cannot be looked at"), "{why}");
+    assert!(why.contains("/nowhere cannot be checked"), "{why}");
     assert!(!ran.exists());
 }
 
@@ -203,7 +202,7 @@ async fn a_question_that_nobody_works_on_is_vetoed_once_it_is_late() {
     let inquiry = gate.ask(question(1));
     assert_eq!(inquiry.state(), InquiryState::Open);
     clock.0.store(inquiry.deadline().0, Ordering::Relaxed);
-    let vetoes = [(id(0), "no answer in time".into())].into();
+    let vetoes = [(id(0), "no answer within the time limit".into())].into();
     assert_eq!(inquiry.state(), InquiryState::Answered { at: inquiry.deadline(), vetoes });
 }
 
@@ -216,7 +215,10 @@ async fn a_check_is_about_each_node_by_itself() {
         .into_iter()
         .map(|n| (id(n), format!("/bin/sh: exit status: 1: ssh session on ip-10-0-0-{n}")))
         // The first has no address.
-        .chain([(id(0), "the argument {ip} wants what is not known of it".to_owned())])
+        .chain([(
+            id(0),
+            "argument {ip} has a placeholder without a value for this node".to_owned(),
+        )])
         .collect();
     assert_eq!(vetoes, wanted);
     // Three rounds of sixteen at most.
@@ -227,7 +229,7 @@ async fn a_check_is_about_each_node_by_itself() {
 async fn a_check_runs_for_a_bounded_number_of_nodes_at_a_time() {
     let folder = tempfile::tempdir().expect("a folder");
     let here = folder.path().display();
-    // Each leaves a mark while it runs, and notes how many marks it sees.
+    // Each program creates a folder while it runs, and counts the folders it sees.
     let line = format!(
         "mkdir {here}/$1; ls {here} | grep -c ip- >> {here}/seen; sleep 0.1; rmdir {here}/$1"
     );

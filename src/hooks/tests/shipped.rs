@@ -1,11 +1,11 @@
-//! The programs that are shipped as examples, among commands that only pretend.
+//! Tests of the example programs, with fake commands.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
-/// A folder of commands that say what they are told, and nothing else in PATH but
-/// what a script needs.
+/// A folder with fake commands, which is the only folder in PATH, and links to the real
+/// commands that a script needs.
 struct Commands(tempfile::TempDir);
 
 impl Commands {
@@ -20,7 +20,7 @@ impl Commands {
         commands
     }
 
-    /// A command that is this line of shell.
+    /// Adds a command that runs this line of shell.
     fn add(&self, name: &str, line: &str) {
         let path = self.0.path().join(name);
         std::fs::write(&path, format!("#!/bin/sh\n{line}\n")).expect("written");
@@ -47,7 +47,7 @@ impl Commands {
             .spawn()
             .expect("it starts");
         let mut pipe = child.stdin.take().expect("piped");
-        // One that ends at once does not read it.
+        // A program that ends at once does not read it.
         let _ = std::io::Write::write_all(&mut pipe, input.as_bytes());
         drop(pipe);
         child.wait_with_output().expect("it ends")
@@ -61,7 +61,7 @@ c1 0 root
 .
 ;; show-session) case $2 in c1) echo manager;; 5) echo ${CLASS:-background};; *) echo user;; esac;; esac";
 
-/// A node of HyperPod on which nobody is, and what is asked there.
+/// A HyperPod node without users, and the commands that the script runs there.
 fn idle() -> Commands {
     let commands = Commands::new(&["head", "awk", "cat"]);
     std::fs::write(commands.path("socket"), "").expect("written");
@@ -75,7 +75,7 @@ fn idle() -> Commands {
     commands
 }
 
-/// What it says of a node like an idle one but for this command.
+/// Returns the script's output for an idle node on which this command differs.
 fn said(change: Option<(&str, &str)>) -> (Option<i32>, String) {
     let commands = idle();
     if let Some((name, line)) = change {
@@ -152,7 +152,7 @@ fn without_loginctl_who_is_asked() {
     assert!(commands.run("trimtab-node-idle", &arguments, "").status.success());
 }
 
-/// The backup of two nodes, of which one has this address.
+/// Runs the backup of two nodes, one of which has this address.
 fn backup(address: &str) -> (Output, String) {
     let needed = ["jq", "xargs", "bash", "cat"];
     let commands = Commands::new(&needed);
@@ -188,7 +188,7 @@ fn the_backup_saves_each_node_or_vetoes_the_batch() {
     let (output, _) = backup("\"10.0.0.9\"");
     assert!(!output.status.success());
     assert!(String::from_utf8_lossy(&output.stderr).contains("i-2 is not saved"));
-    // No address: nothing is begun.
+    // A node without an address: no backup starts.
     let (output, log) = backup("null");
     assert!(!output.status.success() && log.is_empty(), "{log}");
 }

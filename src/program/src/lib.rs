@@ -1,12 +1,12 @@
-//! Runs another program, bounded in every direction: an absolute path, a vector
-//! of arguments and no shell, an environment of our own, a time after which it
-//! and its children are ended, and sizes at which its output is cut off.
+//! Runs another program under limits: an absolute path, a vector of arguments without a shell,
+//! its own environment, a time limit after which the program and its children are killed, and
+//! limits on its output.
 //!
-//! Whoever drops [`run`] half-way ends the program and its children with it. A
-//! child that leaves the program's process group (`setsid`) is not found again.
+//! Dropping the future of [`run`] kills the program and its children. A child that leaves the
+//! process group (`setsid`) is not found.
 //!
-//! [`trusted`] says whether a program may be run at all: what an operator wrote
-//! into a configuration runs with our rights, so nobody else may have a hand in it.
+//! [`trusted`] checks whether a program may run. A program that an operator configured runs
+//! with trimtab's rights, so no other user may be able to change it.
 
 mod trusted;
 
@@ -23,66 +23,65 @@ use tokio::time::timeout;
 
 pub use trusted::{Untrusted, trusted};
 
-/// The most of what a program complains of that is kept, in bytes.
+/// Limit on the standard error that is kept, in bytes.
 const COMPLAINT_KEPT: u64 = 4 << 10;
 
-/// The most that a program may complain of, in bytes: one that writes its
-/// progress there goes on for hours before it is called broken.
+/// Limit on the standard error of a program, in bytes. A program that writes its progress there
+/// reaches it only after hours.
 const COMPLAINT_MAX: u64 = 64 << 20;
 
-/// The longest first line of a complaint that is shown, in characters.
+/// Limit on the first line of standard error that is shown, in characters.
 const FIRST_LINE_MAX: usize = 200;
 
-/// How long a program that was ended is waited for.
+/// How long trimtab waits for a killed program to end.
 const REAPED_WITHIN: Duration = Duration::from_secs(1);
 
-/// What to run, and within what bounds.
+/// A program to run, and its limits.
 #[derive(Debug, Clone, Copy)]
 pub struct Task<'a> {
-    /// The program's file, absolute.
+    /// Absolute path of the program.
     pub program: &'a Path,
-    /// Its arguments.
     pub arguments: &'a [&'a str],
-    /// All of its environment: nothing is inherited.
+    /// The complete environment; nothing is inherited.
     pub environment: &'a [(&'a str, &'a OsStr)],
-    /// What it reads on its standard input, which is empty without it.
+    /// Standard input; empty if `None`.
     pub input: Option<&'a [u8]>,
-    /// The most that it may print, in bytes; `None` if nobody wants to know.
+    /// Limit on the standard output, in bytes; `None` discards the output.
     pub output_max: Option<u64>,
-    /// How long it may take.
+    /// Time limit.
     pub time_max: Duration,
 }
 
-/// How a program ended by itself.
+/// Result of a program that ended by itself.
 #[derive(Debug)]
 pub struct Ended {
-    /// Its exit code or the signal that ended it.
+    /// Exit code, or the signal that ended the program.
     pub status: ExitStatus,
-    /// What it printed.
+    /// Standard output.
     pub output: Vec<u8>,
     complaint: Vec<u8>,
 }
 
-/// Why a program did not get so far.
+/// Why a program has no result.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// It did not begin.
+    /// The program could not be started.
     #[error("cannot be started: {0}")]
     NotStarted(io::Error),
     /// It took too long, and was ended.
     #[error("takes longer than {0:?}")]
     Late(Duration),
-    /// It printed too much, and was ended.
-    #[error("prints more than {0} bytes")]
+    /// The program printed too much and was killed.
+    #[error("printed more than {0} bytes")]
     TooMuch(u64),
-    /// What it printed could not be read, and it was ended.
-    #[error("cannot be read from: {0}")]
+    /// The output could not be read, and the program was killed.
+    #[error("output cannot be read: {0}")]
     Unreadable(io::Error),
 }
 
 impl Ended {
-    /// The first line of what it complained of (its standard error), without
-    /// control characters, and cut; empty if it said nothing.
+    /// Returns the first line of standard error that is not empty, without control characters
+    /// and shortened; empty if there is none.
     pub fn complaint(&self) -> String {
         let text = String::from_utf8_lossy(&self.complaint);
         let first = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
@@ -90,22 +89,22 @@ impl Ended {
     }
 }
 
-/// Runs a program to its end.
+/// Runs a program and waits until it ends.
 ///
 /// # Errors
-/// When it cannot be started, takes too long or prints too much. Nothing of it
-/// is left then.
+/// When the program cannot be started, exceeds its time limit or prints too much. The program
+/// no longer runs then.
 pub async fn run(task: &Task<'_>) -> Result<Ended, Failure> {
     let mut child = start(task).map_err(Failure::NotStarted)?;
     let group = Group::of(&child);
-    // Whatever ends the waiting drops the group, and that ends the program.
+    // When the wait ends for any reason, the group is dropped, which kills the program.
     let ended = timeout(task.time_max, outcome(&mut child, group, task)).await;
     let failure = match ended {
         Ok(Ok(ended)) => return Ok(ended),
         Ok(Err(failure)) => failure,
         Err(_) => Failure::Late(task.time_max),
     };
-    // One that hangs in the kernel is not waited for: it is reaped whenever it ends.
+    // A program that hangs in the kernel is not waited for; it is reaped when it ends.
     let _ = timeout(REAPED_WITHIN, child.wait()).await;
     Err(failure)
 }
@@ -129,7 +128,7 @@ async fn outcome(child: &mut Child, group: Group, task: &Task<'_>) -> Result<End
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let ended = async move {
         let status = child.wait().await.map_err(Failure::Unreadable)?;
-        // What it left behind would keep the pipes open, and is nobody's.
+        // Kill the children that are left; they would keep the pipes open.
         drop(group);
         Ok(status)
     };
@@ -143,7 +142,7 @@ async fn outcome(child: &mut Child, group: Group, task: &Task<'_>) -> Result<End
     Ok(Ended { status, output, complaint })
 }
 
-/// Reads to the end, but keeps so many bytes only.
+/// Reads to the end of the pipe and keeps the first `kept` bytes. Fails beyond `most` bytes.
 async fn read(
     pipe: Option<impl AsyncRead + Unpin>,
     kept: u64,
@@ -160,7 +159,7 @@ async fn read(
     Ok(bytes)
 }
 
-/// Writes what it is to read. A program need not read it.
+/// Writes the standard input. A program need not read it.
 async fn feed(pipe: Option<ChildStdin>, input: &[u8]) -> Result<(), Failure> {
     let Some(mut pipe) = pipe else { return Ok(()) };
     match pipe.write_all(input).await {
@@ -169,7 +168,7 @@ async fn feed(pipe: Option<ChildStdin>, input: &[u8]) -> Result<(), Failure> {
     }
 }
 
-/// A program and what it started, ended when nobody waits for it any more.
+/// A program and its children, killed on drop.
 struct Group(Option<Pid>);
 
 impl Group {
@@ -181,7 +180,7 @@ impl Group {
 impl Drop for Group {
     fn drop(&mut self) {
         if let Some(group) = self.0 {
-            // All of it may have ended by itself.
+            // All processes may have ended already.
             let _ = kill_process_group(group, Signal::KILL);
         }
     }

@@ -1,5 +1,5 @@
-//! Whether a program may be run at all: nobody but root and the user we run as
-//! may have a hand in what it is.
+//! Checks whether a program is trusted: only root and the user that trimtab runs as may be able
+//! to change it.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -11,88 +11,79 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{Access, access};
 use rustix::process::geteuid;
 
-/// Symbolic links on the way to a program; the kernel follows as many.
+/// Limit on the symbolic links in a path; the kernel has the same limit.
 const LINKS_MAX: usize = 40;
 
-/// The bits of a mode that let the group or all others write.
+/// Mode bits that allow the group or others to write.
 const GROUP_OR_OTHERS_WRITE: u32 = 0o022;
 
-/// Why a program is not run.
+/// Why a program is not trusted.
 #[derive(Debug, thiserror::Error)]
 pub enum Untrusted {
     /// The path does not begin with `/`.
     #[error("{0} is not an absolute path: write the whole path")]
     NotAbsolute(PathBuf),
-    /// There is nothing, or nothing that we may look at.
-    #[error("{path} cannot be looked at: {why}")]
-    Unseen {
-        /// What.
-        path: PathBuf,
-        /// Why not.
-        why: io::Error,
-    },
-    /// It is a folder, a device or something else.
+    /// The path does not exist or cannot be read.
+    #[error("{path} cannot be checked: {why}")]
+    Unseen { path: PathBuf, why: io::Error },
+    /// The path is a folder, a device or another special file.
     #[error("{0} is not a regular file: name the program itself")]
     NotAFile(PathBuf),
-    /// A part of the way to it is no folder.
+    /// A part of the path is not a folder.
     #[error("{0} is not a folder")]
     NotAFolder(PathBuf),
-    /// We may not run it.
-    #[error("{path} (mode {mode:04o}) cannot be executed by user {user}: `chmod 0755` it")]
+    /// The user that trimtab runs as may not execute it.
+    #[error("{path} (mode {mode:04o}) cannot be executed by user {user}: run `chmod 0755` on it")]
     NotExecutable {
-        /// What.
         path: PathBuf,
-        /// Its permission bits.
+        /// Permission bits.
         mode: u32,
-        /// Who we are.
+        /// User that trimtab runs as.
         user: u32,
     },
-    /// Its owner could put something else in its place.
+    /// Its owner could replace the program.
     #[error(
-        "{path} belongs to user {owner}, who is neither root nor the user that trimtab runs as \
-         ({user}): `chown root` it"
+        "{path} belongs to user {owner}, which is neither root nor the user that trimtab runs as \
+         ({user}): run `chown root` on it"
     )]
     Owner {
-        /// What: the program, or a folder or a link on the way to it.
+        /// The program, or a folder or link in its path.
         path: PathBuf,
-        /// Whose it is.
+        /// User that owns it.
         owner: u32,
-        /// Who we are.
+        /// User that trimtab runs as.
         user: u32,
     },
-    /// Others could put something else in its place.
+    /// Other users could replace the program.
     #[error(
-        "{path} (mode {mode:04o}) can be written by its group or by everybody, so what runs would \
-         be theirs to choose: `chmod go-w` it, or put the program elsewhere, such as in \
-         /usr/local/sbin"
+        "{path} (mode {mode:04o}) can be written by its group or by all users, who could replace \
+         the program: run `chmod go-w` on it, or move the program, for example to /usr/local/sbin"
     )]
     Writable {
-        /// What: the program, or a folder on the way to it.
+        /// The program, or a folder in its path.
         path: PathBuf,
-        /// Its permission bits.
+        /// Permission bits.
         mode: u32,
     },
-    /// The links lead nowhere.
-    #[error("{0} leads through too many symbolic links")]
+    /// The symbolic links form a loop or a long chain.
+    #[error("{0} has too many symbolic links")]
     Links(PathBuf),
 }
 
-/// Where a program really is, if it can be trusted: an executable regular file
-/// that belongs to root or to the user we run as, as does every folder and every
-/// link on the way to it, none of which the group or others may write. A folder
-/// that everybody may write and only owners may delete from (`/tmp`) is no
-/// exception.
+/// Returns the resolved path of a program if it is trusted. A trusted program is an executable
+/// regular file. It, every folder and every link in its path belong to root or to the user that
+/// trimtab runs as, and neither the group nor others may write them. Folders with the sticky
+/// bit (`/tmp`) are no exception.
 ///
-/// What the program itself runs, its interpreter and its configuration, is not
-/// looked at.
+/// The programs that it runs itself, its interpreter and its configuration are not checked.
 ///
 /// # Errors
-/// The first thing that is wrong, from the root down.
+/// The first problem, from the root down.
 pub fn trusted(path: &Path) -> Result<PathBuf, Untrusted> {
     find(Path::new("/"), path, geteuid().as_raw())
 }
 
-/// The same for this user, with `root` in the place of `/`.
+/// Does the same for this user, with `root` instead of `/`.
 fn find(root: &Path, path: &Path, user: u32) -> Result<PathBuf, Untrusted> {
     if !path.is_absolute() {
         return Err(Untrusted::NotAbsolute(path.to_owned()));
@@ -104,7 +95,7 @@ fn find(root: &Path, path: &Path, user: u32) -> Result<PathBuf, Untrusted> {
     while let Some(part) = parts.pop_front() {
         let here = way.last().map_or(root, PathBuf::as_path);
         if part == ".." {
-            // What is above was judged on the way down.
+            // The parent was checked on the way down.
             if way.len() > 1 {
                 way.pop();
             }
@@ -117,7 +108,8 @@ fn find(root: &Path, path: &Path, user: u32) -> Result<PathBuf, Untrusted> {
             if links > LINKS_MAX {
                 return Err(Untrusted::Links(path.to_owned()));
             }
-            // Its mode says nothing: who may change it is up to its folder.
+            // The mode of a link has no meaning: the permissions of its folder decide who may
+            // change it.
             judge_owner(&next, &metadata, user)?;
             let target = std::fs::read_link(&next)
                 .map_err(|why| Untrusted::Unseen { path: next.clone(), why })?;
@@ -191,7 +183,7 @@ mod tests {
 
     use super::*;
 
-    /// A root of our own, with a program in /opt/hooks.
+    /// A temporary root with a program in /opt/hooks.
     struct Root(tempfile::TempDir);
 
     impl Root {
@@ -231,9 +223,10 @@ mod tests {
             find(self.0.path(), Path::new(path), user).map_err(|why| why.to_string())
         }
 
-        /// What is wrong, which has to name this path.
+        /// Checks that the path is refused with a message that begins with `named` and contains
+        /// `what`.
         fn refuses(&self, path: &str, named: &str, what: &str) {
-            let why = self.find(path).expect_err("it is not to be trusted");
+            let why = self.find(path).expect_err("it is not trusted");
             let named = self.at(named).display().to_string();
             assert!(why.starts_with(&named) && why.contains(what), "{why}");
         }
@@ -253,7 +246,7 @@ mod tests {
             ("/opt/hooks/gate", 0o757),
             ("/opt/hooks", 0o775),
             ("/opt", 0o777),
-            // Like /tmp: nobody can delete it, but anybody could have made it.
+            // Like /tmp: other users cannot delete the program, but could have created it.
             ("/opt", 0o1777),
             ("/", 0o777),
         ] {
@@ -288,7 +281,7 @@ mod tests {
         root.set("/opt/hooks", 0o777);
         root.refuses("/opt/relative", "/opt/hooks", "(mode 0777)");
         root.link("/opt/circle", "/opt/circle");
-        let why = root.find("/opt/circle").expect_err("it leads nowhere");
+        let why = root.find("/opt/circle").expect_err("it is a loop");
         assert!(why.contains("too many symbolic links"), "{why}");
     }
 
@@ -297,7 +290,7 @@ mod tests {
         let root = Root::new();
         root.set("/opt/hooks/gate", 0o644);
         root.refuses("/opt/hooks/gate", "/opt/hooks/gate", "(mode 0644) cannot be executed");
-        root.refuses("/opt/hooks/none", "/opt/hooks/none", "cannot be looked at");
+        root.refuses("/opt/hooks/none", "/opt/hooks/none", "cannot be checked");
         root.refuses("/opt/hooks/gate/more", "/opt/hooks/gate", "is not a folder");
         for path in ["/opt/hooks", "/"] {
             let why = root.find(path).expect_err("a folder");

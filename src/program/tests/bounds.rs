@@ -1,4 +1,4 @@
-//! Programs that behave badly, in each direction that is bounded.
+//! Tests with programs that exceed each limit.
 
 #![expect(clippy::disallowed_methods, reason = "these are real processes, in real time")]
 
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use trimtab_program::{Ended, Failure, Task, run};
 
-/// Runs a line of shell. Programs that are not meant to be late have plenty.
+/// Runs a line of shell. Programs that should not exceed the time limit get `PLENTY`.
 async fn sh(line: &str, time_max: Duration) -> Result<Ended, Failure> {
     run(&Task {
         program: Path::new("/bin/sh"),
@@ -24,7 +24,7 @@ async fn sh(line: &str, time_max: Duration) -> Result<Ended, Failure> {
 const PLENTY: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(300);
 
-/// Whether a process is there and is no zombie.
+/// Whether a process exists and is not a zombie.
 fn is_alive(id: &str) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
     stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
