@@ -1,4 +1,4 @@
-//! Recorded load as the nodes that a group needed over time.
+//! Converts recorded load into the number of nodes that a group needed over time.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,71 +9,65 @@ use trimtab_core::rule::{Costing, SampleRun};
 use trimtab_core::trace::{NodeCurve, TraceJob};
 use trimtab_core::units::{MilliGpus, NodeCount, Span, Time};
 
-/// What happens to a group at an instant.
+/// Change of a group at an instant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MomentKind {
-    /// Its demand is this from now on; it was watched up to here.
+    /// The demand from now on. The group was observed until now.
     Step(Demand),
-    /// Nobody watches from now on, until the next step.
+    /// There are no observations from now until the next step.
     Unwatched,
 }
 
-/// One change of a group's demand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Moment {
-    /// When, from the trace's zero.
+    /// Time since the start of the trace.
     pub at: Time,
-    /// What.
     pub kind: MomentKind,
 }
 
-/// A node of the packing that gets its first job, or loses its last one.
+/// A node of the packing that starts or stops being used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Turn {
-    /// When.
     pub at: Time,
-    /// Which place of the packing; the node that fills it is the scheduler's
-    /// choice.
+    /// Place in the packing. The replay decides which node fills it, as the scheduler would.
     pub place: u32,
-    /// Whether it is in use from now on.
+    /// Whether the place is in use from now on.
     pub in_use: bool,
 }
 
-/// The demand on one group of equal nodes.
+/// Demand on one group of equal nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {
-    /// Its partition, or what else it is called.
+    /// Name of the partition, or another name.
     pub name: String,
-    /// Nodes there are; never fewer than are needed.
+    /// Number of nodes; at least as many as are ever needed.
     pub size: NodeCount,
-    /// How many of them are up at the beginning.
+    /// Number of nodes that are up at the beginning.
     pub up: NodeCount,
-    /// When it begins.
     pub begins: Time,
-    /// When it ends.
     pub ends: Time,
-    /// What is needed at the beginning.
+    /// Demand at the beginning.
     pub first: Demand,
-    /// Changes after it, in order of time.
+    /// Later changes, ordered by time.
     pub moments: Vec<Moment>,
-    /// Which places of the packing are in use, where jobs are known: first what
-    /// holds at the beginning, then changes. Without jobs it is `None`.
+    /// Places of the packing in use, if jobs are known: first those in use at the beginning,
+    /// then the changes. `None` without jobs.
     pub turns: Option<Vec<Turn>>,
-    /// What its nodes cost.
+    /// Costs of its nodes.
     pub costing: Costing,
-    /// The fixed timer that the daemon meters beside the others.
+    /// Fixed timer that the daemon meters for comparison.
     pub fixed: Span,
 }
 
 impl Group {
-    /// Node-time in use, whoever decides.
+    /// Returns the node-time in use, which is the same under every policy.
     pub fn used(&self) -> Span {
         let mut used = Span::ZERO;
         self.stretches(|demand, length| used += length.times(i64::from(demand.nodes.0)));
         used
     }
 
-    /// Node-time that the floor keeps idle, whoever decides.
+    /// Returns the node-time that the floor keeps idle, which is the same under every policy.
     pub fn kept_by_floor(&self) -> Span {
         let mut kept = Span::ZERO;
         self.stretches(|demand, length| {
@@ -99,21 +93,21 @@ impl Group {
     }
 }
 
-/// Which part of a trace is replayed, and on what nodes.
+/// Part of a trace to replay, and the nodes to replay it on.
 #[derive(Debug, Clone)]
 pub struct Selection {
-    /// From the beginning of one day to the beginning of another, counted from
-    /// the trace's zero; all of it without.
+    /// First day, and the day after the last, counted from 0 at the start of the trace. `None`
+    /// replays all of it.
     pub days: Option<(u32, u32)>,
-    /// Partitions with fewer jobs are left out.
+    /// Fewest jobs of a partition; partitions with fewer jobs are left out.
     pub min_jobs: usize,
-    /// All jobs on one group of nodes, instead of a group for each partition.
+    /// Whether all jobs run on one group, instead of one group per partition.
     pub one_group: bool,
-    /// GPUs of a node, or processors for a trace that counts those.
+    /// GPUs per node, or processors per node for a trace that counts processors.
     pub gpus_per_node: MilliGpus,
-    /// Nodes of each group; its highest demand without.
+    /// Nodes of each group; `None` means its highest demand.
     pub size: Option<NodeCount>,
-    /// What nodes cost.
+    /// Costs of the nodes.
     pub costing: Costing,
 }
 
@@ -122,30 +116,30 @@ pub struct Selection {
 pub enum EmptySelection {
     /// No group has demand.
     #[error(
-        "nothing is left to replay: no partition has {min_jobs} jobs, or none of them in those days"
+        "nothing to replay: no partition has {min_jobs} jobs, or none of them ran in those days"
     )]
     NoJobs {
-        /// As asked for.
+        /// Fewest jobs of a partition.
         min_jobs: usize,
     },
-    /// More nodes are needed than there are said to be.
+    /// A group needs more nodes than its declared size.
     #[error("group {group} needs {needed} nodes at once, more than --size {size}")]
     TooSmall {
-        /// Which.
+        /// Name of the group.
         group: String,
-        /// Its highest demand.
+        /// Highest demand.
         needed: NodeCount,
-        /// As asked for.
+        /// Declared size.
         size: NodeCount,
     },
 }
 
 const DAY: Span = Span::hours(24);
 
-/// Groups of a job table: jobs are packed best fit, ties by the lowest node.
+/// Returns the groups of a job table. Jobs are packed best fit; ties go to the lowest node.
 ///
 /// # Errors
-/// When no group is left, or one needs more nodes than there are.
+/// When no group is left, or when a group needs more nodes than its declared size.
 pub fn from_jobs(jobs: &[TraceJob], selection: &Selection) -> Result<Vec<Group>, EmptySelection> {
     let mut by_group: BTreeMap<Option<&PartitionName>, Vec<&TraceJob>> = BTreeMap::new();
     for job in jobs {
@@ -170,10 +164,10 @@ pub fn from_jobs(jobs: &[TraceJob], selection: &Selection) -> Result<Vec<Group>,
     Ok(groups)
 }
 
-/// Groups of node curves.
+/// Returns the groups of node curves.
 ///
 /// # Errors
-/// As [`from_jobs`].
+/// See [`from_jobs`].
 pub fn from_curves(
     curves: &[NodeCurve],
     selection: &Selection,
@@ -197,7 +191,7 @@ pub fn from_curves(
 const NOTHING: Demand =
     Demand { nodes: NodeCount::ZERO, upcoming: NodeCount::ZERO, floor: NodeCount::ZERO };
 
-/// Cuts the wanted days out of a curve.
+/// Returns the selected days of a curve as a group.
 fn group(
     name: String,
     steps: Vec<(Time, Demand)>,
@@ -230,8 +224,9 @@ fn group(
     Ok(Some(Group { name, size, up, begins, ends, first, moments, turns, costing, fixed }))
 }
 
-/// The demand that a daemon counted: runs of equal samples, oldest first, with
-/// the number of the unbroken window that each belongs to. `None` of no runs.
+/// Returns the demand that a daemon counted. `runs` are runs of equal samples, oldest first,
+/// each with the number of its window, in which there is no gap. Returns `None` if there are no
+/// runs.
 pub fn from_runs(
     name: String,
     runs: &[(i64, SampleRun)],
@@ -266,7 +261,7 @@ pub fn from_runs(
     })
 }
 
-/// What holds at the beginning, and what changes before the end.
+/// Returns the places in use at the beginning, then the changes before the end.
 fn cut(turns: Vec<Turn>, begins: Time, ends: Time) -> Vec<Turn> {
     let (before, after): (Vec<Turn>, Vec<Turn>) =
         turns.into_iter().partition(|turn| turn.at <= begins);
@@ -282,18 +277,18 @@ fn cut(turns: Vec<Turn>, begins: Time, ends: Time) -> Vec<Turn> {
     held.chain(after.into_iter().filter(|turn| turn.at < ends)).collect()
 }
 
-/// What happens to a job at an instant; what ends comes first, so that a job
-/// can start on the node that another one leaves in the same instant.
+/// Event of a job. Ends sort first, so that a job can start on a node that another job leaves
+/// at the same instant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Step {
     End,
-    /// It starts within T*, and it is known.
+    /// The job is known and starts within T*.
     Announced,
     Start,
 }
 
-/// The nodes these jobs keep busy, and those that jobs take which already wait
-/// and start within T*; and which places of the packing they are.
+/// Returns the demand over time: nodes that these jobs keep busy, and nodes for jobs that wait
+/// and start within T*. Also returns which places of the packing are in use.
 fn job_steps(jobs: &[&TraceJob], selection: &Selection) -> (Vec<(Time, Demand)>, Vec<Turn>) {
     let lookahead = selection.costing.boot_cost().break_even;
     let mut steps = Vec::with_capacity(jobs.len() * 2);
@@ -339,12 +334,12 @@ fn job_steps(jobs: &[&TraceJob], selection: &Selection) -> (Vec<(Time, Demand)>,
     (curve, places.turns)
 }
 
-/// Who is where.
+/// Places of running jobs.
 #[derive(Default)]
 struct Places {
-    /// The places of each job.
+    /// Places of each job.
     of_job: BTreeMap<u64, Vec<u32>>,
-    /// How many jobs each place has.
+    /// Number of jobs on each place.
     jobs: BTreeMap<u32, u32>,
     turns: Vec<Turn>,
 }

@@ -1,4 +1,4 @@
-//! The learned timer over all groups together, as the daemon folds it.
+//! Replays the learned timer over all groups together, as the daemon applies it.
 
 use trimtab_core::rule::gaps::{Gaps, REFIT};
 use trimtab_core::rule::learned::{Costs, Demand, Learner, TimerTerms, carry_on};
@@ -7,7 +7,7 @@ use trimtab_core::units::{NodeCount, Span, Time};
 
 use crate::demand::{Group, Moment, MomentKind};
 
-/// One group on its way through its moments.
+/// Progress of one group through its moments.
 struct Course<'a> {
     group: &'a Group,
     learner: Option<Learner>,
@@ -15,21 +15,20 @@ struct Course<'a> {
     is_watched: bool,
     terms: TimerTerms,
     queue: bool,
-    /// Where it stood at the group's end.
+    /// Result at the end of the group.
     end: Option<Learned>,
 }
 
-/// What the learned timer spent on one group.
+/// Costs of the learned timer on one group.
 #[derive(Default)]
 pub(crate) struct Learned {
     pub(crate) spent: Spent,
-    /// What the meters say that the daemon shows.
+    /// Costs that the daemon's meters show.
     pub(crate) costs: Costs,
 }
 
-/// Follows all groups, which learn from one another. `queue` says whether jobs
-/// that wait are looked at; `shortest` is the shortest timer that may be in
-/// force.
+/// Follows all groups, which learn from one another. `queue` says whether waiting jobs are
+/// visible. `shortest` is the shortest timer allowed.
 pub(crate) fn follow(
     groups: &[Group],
     queue: bool,
@@ -69,7 +68,7 @@ impl<'a> Course<'a> {
         Self { group, learner: None, left, is_watched: true, terms, queue, end: None }
     }
 
-    /// Steps through what comes before `stop`; returns how many moments.
+    /// Processes the moments before `stop` and returns their number.
     fn run_to(&mut self, stop: Time) -> u64 {
         let group = self.group;
         if group.begins >= stop || self.end.is_some() {

@@ -1,5 +1,5 @@
-//! Policies over levels: count timers, randomised timers and both optima, all
-//! in one pass over a group's demand.
+//! Replays policies over levels in one pass over a group's demand: count timers, randomised
+//! timers and both optima.
 
 use trimtab_core::rule::learned::Demand;
 use trimtab_core::rule::levels::{IdleGap, Levels};
@@ -9,23 +9,23 @@ use trimtab_core::units::{NodeCount, Span, Time};
 use crate::demand::{Group, MomentKind};
 use crate::replay::Random;
 
-/// What each policy spent on one group.
+/// Costs of each policy on one group.
 pub(crate) struct Pass {
-    /// In the order of the timers.
+    /// One per timer, in the same order.
     pub(crate) timers: Vec<Spent>,
     pub(crate) randomised: Spent,
     pub(crate) optimum: Spent,
     pub(crate) prewarmed: Spent,
 }
 
-/// Follows a group's demand, with these count timers.
+/// Follows a group's demand with these count timers.
 pub(crate) fn pass(group: &Group, timers: &[Span], seed: u64) -> Pass {
     let billed_after = group.costing.billed_after_delete;
     let break_even = group.costing.boot_cost().break_even;
     let mut rent_or_buy = RentOrBuy {
         random: Random::new(seed),
         break_even,
-        // Who boots ahead pays no waiting.
+        // A policy that boots ahead pays for no waiting.
         boot: group.costing.boot + billed_after,
         randomised: Spent::default(),
         optimum: Spent::default(),
@@ -50,7 +50,7 @@ pub(crate) fn pass(group: &Group, timers: &[Span], seed: u64) -> Pass {
     for meter in &mut meters {
         meter.advance(clock.watched, &levels);
     }
-    // Nobody comes back for what is idle at the end.
+    // Levels that are idle at the end do not return.
     for idle in levels.idle() {
         rent_or_buy.left(idle.levels, clock.watched - idle.since, billed_after);
     }
@@ -89,7 +89,7 @@ fn step(
     }
 }
 
-/// Time that stands still while nobody watches.
+/// Observed time. It stops while there are no observations.
 pub(crate) struct Watched {
     pub(crate) watched: Span,
     at: Time,
@@ -108,7 +108,7 @@ impl Watched {
         self.at = at;
     }
 
-    /// The demand of a step; `None` when nobody watches from here on.
+    /// Returns the demand of a step, or `None` when observations stop.
     pub(crate) fn goes_on(&mut self, kind: MomentKind) -> Option<Demand> {
         match kind {
             MomentKind::Step(demand) => {
@@ -123,7 +123,7 @@ impl Watched {
     }
 }
 
-/// What is decided gap by gap.
+/// Policies that decide at each gap.
 struct RentOrBuy {
     random: Random,
     break_even: Span,
@@ -149,14 +149,14 @@ impl RentOrBuy {
         }
     }
 
-    /// Levels that were never up have to be booted, whoever decides.
+    /// Counts boots of levels that were never up, which every policy pays.
     fn booted(&mut self, levels: NodeCount) {
         for spent in [&mut self.randomised, &mut self.optimum, &mut self.prewarmed] {
             spent.boots += u64::from(levels.0);
         }
     }
 
-    /// A gap that nobody comes back from.
+    /// Counts a gap that is still open at the end.
     fn left(&mut self, levels: NodeCount, age: Span, billed_after: Span) {
         let least = age.min(billed_after);
         self.optimum.add_idle(levels, least);
@@ -169,7 +169,7 @@ impl RentOrBuy {
     }
 }
 
-/// Keeps through a gap or gives up at its beginning, whichever is cheaper.
+/// Keeps the levels through the gap or deletes them at its beginning, whichever costs less.
 fn rent_or_buy(spent: &mut Spent, levels: NodeCount, length: Span, worth: Span) {
     if length <= worth {
         spent.add_idle(levels, length);

@@ -1,14 +1,13 @@
-//! What policies would have cost on recorded demand, beside somebody who knew
-//! the future.
+//! Computes what policies would have cost on recorded demand, compared with the optimum, which
+//! knows the future.
 //!
-//! [`load`] reads a trace and [`demand`] makes it into [`Group`]s, each a step
-//! function of the nodes it needs. [`replay`] follows one policy over them and
-//! says what it spent ([`Outcome`]); [`policy`] names the policies.
+//! [`load`] reads a trace, and [`demand`] converts it into [`Group`]s, whose demand is a step
+//! function of nodes. [`replay`] follows one policy over the groups and returns what it cost
+//! ([`Outcome`]). [`policy`] defines the policies.
 //!
-//! Costs are those of the level accounting (`algorithms.md` sections 1 and 2):
-//! idle node-time at the price, p(b + e) for every node brought back, and the
-//! waiting of the jobs that found it gone. Every policy starts with the whole
-//! group up, as a cluster does; on a daemon's own history, with what was up.
+//! Costs follow docs/cost-rule.md, sections 3 and 4: idle node-time at the price, p(b + e) for
+//! every node that is brought back, and the waiting of the jobs that need it. Every policy
+//! starts with the whole group up or, on a daemon's own history, with the nodes that were up.
 
 pub mod demand;
 pub mod load;

@@ -1,5 +1,5 @@
-//! Reading trace files: job tables, node curves and the Standard Workload
-//! Format, compressed by gzip or not. Which it is shows in the file itself.
+//! Reads trace files: job tables, node curves and the Standard Workload Format, with or without
+//! gzip. The format is recognised from the content.
 
 use std::io::Read;
 use std::path::Path;
@@ -11,82 +11,63 @@ use trimtab_core::trace::{
 
 use crate::swf::{self, SwfError, Workload};
 
-/// The most text one file may hold, unpacked. The largest public workloads have
-/// a tenth of that.
+/// Limit on the text of one file, unpacked, in bytes. The largest public workloads have a tenth
+/// of that.
 const TEXT_MAX: u64 = 4 << 30;
 
-/// What a file held.
+/// Content of a trace file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Trace {
-    /// Jobs, with GPUs.
+    /// Jobs that use GPUs.
     Jobs(Vec<TraceJob>),
     /// Nodes in use, by partition.
     Curves(Vec<NodeCurve>),
-    /// Jobs, with processors.
+    /// Jobs that use processors.
     Swf(Workload),
 }
 
-/// Why a file is no trace.
+/// Why a file cannot be read as a trace.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// It cannot be read or unpacked.
+    /// The file cannot be read or unpacked.
     #[error("{path}: {why}")]
-    File {
-        /// Which.
-        path: String,
-        /// Why.
-        why: std::io::Error,
-    },
-    /// It unpacks to more than is read.
+    File { path: String, why: std::io::Error },
+    /// The unpacked text exceeds the limit.
     #[error("{path} unpacks to more than 4 GiB")]
-    TooLong {
-        /// Which.
-        path: String,
-    },
-    /// It is in none of the forms.
+    TooLong { path: String },
+    /// The format is not recognised.
     #[error(
-        "{path} is no trace: its first line is `{found}`; expected `{JOB_HEADER}`, \
+        "{path} is not a trace: its first line is `{found}`; expected `{JOB_HEADER}`, \
          `{CURVE_HEADER}`, or the Standard Workload Format, which begins with `;` or a job of 18 \
          numbers"
     )]
     NoTrace {
-        /// Which.
         path: String,
-        /// Its first line, cut short.
+        /// First line, shortened.
         found: String,
     },
-    /// A line of it is wrong.
+    /// A line of a table is invalid.
     #[error("{path}: {why}")]
-    Table {
-        /// Which.
-        path: String,
-        /// Where and why.
-        why: TraceError,
-    },
-    /// A line of it is wrong.
+    Table { path: String, why: TraceError },
+    /// A line in the Standard Workload Format is invalid.
     #[error("{path}: {why}")]
-    Swf {
-        /// Which.
-        path: String,
-        /// Where and why.
-        why: SwfError,
-    },
+    Swf { path: String, why: SwfError },
 }
 
 /// Reads a trace file.
 ///
 /// # Errors
-/// When it cannot be read or is no trace.
+/// When the file cannot be read or is not a trace.
 pub fn read(path: &Path) -> Result<Trace, LoadError> {
     let name = path.display().to_string();
     let bytes = std::fs::read(path).map_err(|why| LoadError::File { path: name.clone(), why })?;
     parse(&name, &bytes)
 }
 
-/// The same from bytes that are at hand already.
+/// Parses the content of a trace file. `name` appears in errors.
 ///
 /// # Errors
-/// When they are no trace.
+/// When the bytes are not a trace.
 pub fn parse(name: &str, bytes: &[u8]) -> Result<Trace, LoadError> {
     const GZIP: [u8; 2] = [0x1f, 0x8b];
     let path = || name.to_owned();

@@ -1,10 +1,9 @@
-//! Timers on nodes, as most autoscalers have them: each node goes once it has
-//! been idle for so long itself.
+//! Replays timers on nodes, as most autoscalers use them: each node is deleted when it has been
+//! idle for the timer.
 //!
-//! What that costs depends on which idle node the scheduler picks for the next
-//! job. Where jobs are known, a node becomes idle when its own jobs end; from a
-//! curve of counts nobody can tell which one does, so it is any of them, at
-//! random.
+//! The cost depends on which idle node the scheduler gives to the next job. If jobs are known,
+//! a node becomes idle when its jobs end. In a curve of counts this is not known, so a random
+//! node becomes idle.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -16,16 +15,16 @@ use crate::levels::Watched;
 use crate::policy::{NodeChoice, Order};
 use crate::replay::Random;
 
-/// Nodes by their number, and what each does.
+/// Nodes, identified by number, and their states.
 struct Nodes {
     timer: Span,
     placement: NodeChoice,
     random: Random,
-    /// Busy nodes, where only their count is known.
+    /// Busy nodes, if only their count is known.
     busy: Vec<u32>,
-    /// Idle and up, longest idle first: (since, node).
+    /// Idle nodes, longest idle first: (since, node).
     idle: VecDeque<(Span, u32)>,
-    /// Nodes that are gone, longest out of use first.
+    /// Deleted nodes, longest out of use first.
     gone: VecDeque<u32>,
     counted: Span,
     spent: Spent,
@@ -69,7 +68,7 @@ impl Nodes {
     }
 
     fn follow_jobs(&mut self, turns: &[Turn], group: &Group) {
-        // At the beginning the nodes in use are the first ones.
+        // At the beginning, the nodes with the lowest numbers are in use.
         let held = turns.iter().take_while(|turn| turn.at == group.begins).count();
         let (held, turns) = turns.split_at(held);
         let mut fills: BTreeMap<u32, u32> = held.iter().map(|turn| turn.place).zip(0..).collect();
@@ -85,8 +84,8 @@ impl Nodes {
         self.advance(group.ends.since(group.begins));
     }
 
-    /// Lets go what runs out before `at`: a job that comes at that very instant
-    /// still finds the node.
+    /// Deletes the nodes whose timer expires before `at`. A job that starts at exactly that
+    /// time still finds the node.
     fn advance(&mut self, at: Span) {
         while let Some((since, node)) = self.idle.front().copied()
             && since + self.timer < at
@@ -99,7 +98,7 @@ impl Nodes {
     }
 
     fn count_to(&mut self, at: Span) {
-        // What ran out between two instants is let go at the later one.
+        // A timer that expired between two instants takes effect at the later one.
         let at = at.max(self.counted);
         self.spent.add_idle(NodeCount::of(self.idle.len()), at - self.counted);
         self.counted = at;
@@ -118,7 +117,7 @@ impl Nodes {
         }
     }
 
-    /// A node for the next job: an idle one, or one that is brought back.
+    /// Returns a node for the next job: an idle node, or one that is brought back.
     fn take(&mut self) -> Option<u32> {
         let is_blind = self.placement.is_blind();
         let free = self.idle.len() + if is_blind { self.gone.len() } else { 0 };
@@ -131,7 +130,7 @@ impl Nodes {
                 idle.chain(gone).min_by_key(|(_, node)| **node).map(|(place, _)| place)
             }
             Order::Random => Some(self.random.below(free)),
-            // Nodes that are gone have been out of use for longer than idle ones.
+            // Deleted nodes have been out of use longer than idle ones.
             Order::Spread if is_blind && !self.gone.is_empty() => Some(self.idle.len()),
             Order::Spread => Some(0),
         };
@@ -150,7 +149,7 @@ impl Nodes {
         self.gone.remove(place)
     }
 
-    /// A node has lost its last job.
+    /// Marks a node idle after its last job.
     fn leave(&mut self, at: Span, node: u32) {
         self.idle.push_back((at, node));
     }

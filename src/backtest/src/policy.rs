@@ -1,35 +1,33 @@
-//! The policies that are compared, and their names.
+//! Defines the policies that are compared, and their names.
 
 use std::fmt;
 use std::str::FromStr;
 
 use trimtab_core::units::Span;
 
-/// Which of several nodes comes first.
+/// Order in which the scheduler prefers nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Order {
-    /// The one with the lowest number, as Slurm does unless told otherwise.
+    /// The node with the lowest number, as Slurm does by default.
     Lowest,
-    /// Any of them, at random.
+    /// A random node.
     Random,
-    /// The one that has been out of use longest, which spreads load over all
-    /// nodes: what least-allocated scoring in Kubernetes and Slurm's LLN come
-    /// to.
+    /// The node that has been out of use longest, which spreads load over all nodes.
+    /// Least-allocated scoring in Kubernetes and Slurm's LLN have this effect.
     Spread,
 }
 
-/// Which node the scheduler gives to the next job.
+/// Node that the scheduler gives to the next job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum NodeChoice {
-    /// The first of the idle nodes; one that is gone only if none is idle.
+    /// The first idle node in this order; a deleted node only if none is idle.
     Up(Order),
-    /// The first of all free nodes, whether it is up or has to be brought back:
-    /// a scheduler that does not look at that.
+    /// The first free node in this order, whether it is up or deleted: the scheduler ignores
+    /// which nodes are up.
     Blind(Order),
 }
 
 impl NodeChoice {
-    /// All of them.
     pub const ALL: [Self; 6] = [
         Self::Up(Order::Lowest),
         Self::Up(Order::Random),
@@ -39,7 +37,7 @@ impl NodeChoice {
         Self::Blind(Order::Spread),
     ];
 
-    /// In lower-case words.
+    /// Returns the name, in lower case.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Up(Order::Lowest) => "lowest",
@@ -51,50 +49,49 @@ impl NodeChoice {
         }
     }
 
-    /// Which node comes first.
+    /// Returns the order of nodes.
     pub const fn order(self) -> Order {
         match self {
             Self::Up(order) | Self::Blind(order) => order,
         }
     }
 
-    /// Whether nodes that are gone are as good as those that are up.
+    /// Whether the scheduler ignores which nodes are up.
     pub const fn is_blind(self) -> bool {
         matches!(self, Self::Blind(_))
     }
 }
 
-/// What decides when nodes go.
+/// Policy that decides when nodes are deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Policy {
-    /// Nothing ever goes.
+    /// Deletes nothing.
     Never,
-    /// A node goes once it has been idle for this long itself: Cluster
-    /// Autoscaler, Karpenter's `consolidateAfter`, Slurm's `SuspendTime`.
+    /// Deletes a node when it has been idle for this time: Cluster Autoscaler, Karpenter's
+    /// `consolidateAfter`, Slurm's `SuspendTime`.
     Node(Span, NodeChoice),
-    /// As many nodes go as were idle throughout this long, whichever they are.
+    /// Deletes as many nodes as were idle throughout this time, whichever they are.
     Count(Span),
-    /// The same with T*.
+    /// Like `Count`, with T*.
     BreakEven,
-    /// The same with a timer drawn anew for each gap, which in expectation
-    /// costs e/(e-1) of the optimum on every input.
+    /// Like `Count`, with a timer drawn again for each gap. Its expected cost is e/(e-1) of the
+    /// optimum on every input.
     Randomised,
-    /// The same with the learned timer, its headroom and its governor.
+    /// Like `Count`, with the learned timer, its headroom and its governor.
     Learned,
-    /// The same, and no node goes that a job already waiting will take within
-    /// T*.
+    /// Like `Learned`, but keeps nodes that waiting jobs will take within T*.
     LearnedQueue,
-    /// The least that could be spent by who knows the future but boots a node
-    /// only when it is needed.
+    /// The lowest possible cost with knowledge of the future, if nodes boot only when they are
+    /// needed.
     Optimum,
-    /// The least that could be spent by who also boots ahead, so that no job
+    /// The lowest possible cost with knowledge of the future, if nodes boot ahead and no job
     /// waits.
     OptimumPrewarmed,
 }
 
 impl Policy {
-    /// The set that is compared unless others are named; node and count timers
-    /// of 10 minutes (Cluster Autoscaler's) and of 30.
+    /// Returns the policies that are compared by default, with node and count timers of 10
+    /// minutes (Cluster Autoscaler's default) and 30 minutes.
     pub fn usual() -> Vec<Self> {
         let timers = [Span::mins(10), Span::mins(30)];
         let mut policies = vec![Self::Never];
@@ -133,7 +130,7 @@ impl fmt::Display for Policy {
     }
 }
 
-/// A timer in its largest whole unit: `10m`, `90s`, `2h`.
+/// Formats a timer in its largest whole unit: `10m`, `90s`, `2h`.
 fn written(timer: Span) -> String {
     let secs = timer.as_secs();
     if secs > 0 && secs % 3600 == 0 {
@@ -145,12 +142,12 @@ fn written(timer: Span) -> String {
     }
 }
 
-/// A text that names no policy.
+/// A text that is not the name of a policy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{text}` is no policy: write never, node-10m-lowest (or -random, -spread, each with \
-     -blind or without), count-10m, break-even, randomised, learned, learned-queue, optimum or optimum-prewarmed; timers are \
-     whole seconds, minutes or hours, such as 90s, 10m or 2h"
+    "invalid policy `{text}`: write never, node-10m-lowest (or -random, -spread, each with or \
+     without -blind), count-10m, break-even, randomised, learned, learned-queue, optimum or \
+     optimum-prewarmed; timers are whole seconds, minutes or hours, such as 90s, 10m or 2h"
 )]
 pub struct UnknownPolicy {
     text: String,
@@ -221,7 +218,7 @@ mod tests {
         {
             let refused = text.parse::<Policy>().expect_err(text).to_string();
             assert!(
-                refused.starts_with(&format!("`{text}` is no policy: write never")),
+                refused.starts_with(&format!("invalid policy `{text}`: write never")),
                 "{refused}"
             );
         }

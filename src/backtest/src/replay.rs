@@ -1,4 +1,4 @@
-//! One policy over all groups of a trace, in money.
+//! Replays policies over the groups of a trace and computes their costs in dollars.
 
 use trimtab_core::rule::learned::Costs;
 use trimtab_core::rule::meter::Spent;
@@ -8,41 +8,40 @@ use crate::demand::Group;
 use crate::policy::Policy;
 use crate::{learned, levels, node_timer};
 
-/// A trace to follow policies over.
+/// Groups to replay policies on, and settings of the replay.
 #[derive(Debug, Clone)]
 pub struct Replay {
-    /// What is replayed.
     pub groups: Vec<Group>,
-    /// No learned timer is shorter than this; the daemon's is two ticks.
+    /// Shortest learned timer; the daemon uses two ticks.
     pub shortest: Span,
-    /// What chance starts from.
+    /// Random seed.
     pub seed: u64,
 }
 
-/// What a policy comes to.
+/// Result of one policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Outcome {
-    /// Idle node-time that was paid.
+    /// Idle node-time that was paid for.
     pub idle: Span,
-    /// The same in dollars.
+    /// Cost of the idle node-time.
     pub idle_usd: Usd,
-    /// Nodes brought back.
+    /// Number of nodes that were brought back.
     pub boots: u64,
-    /// What those added to the bill.
+    /// Cost of these boots in the bill.
     pub boot_usd: Usd,
-    /// What the jobs' waiting for them was worth, failures included.
+    /// Value of the jobs' waiting for these boots, including boot failures.
     pub delay_usd: Usd,
-    /// What all nodes that were up came to, in use or not, boots included.
+    /// Bill for all nodes that were up, used or idle, including boots.
     pub bill_usd: Usd,
 }
 
 impl Outcome {
-    /// What the policy is answerable for: idle time, boots and waiting.
+    /// Returns the cost that depends on the policy: idle time, boots and waiting.
     pub fn cost(&self) -> Usd {
         self.idle_usd + self.boot_usd + self.delay_usd
     }
 
-    /// Adds what one group came to.
+    /// Adds the result of one group.
     fn add(&mut self, group: &Group, spent: Spent, waits: bool) {
         let costing = &group.costing;
         let boot_usd = costing.boot_bill().times(spent.boots);
@@ -61,12 +60,12 @@ impl Outcome {
 }
 
 impl Replay {
-    /// Changes of demand that one policy goes through.
+    /// Returns the number of changes of demand that one policy processes.
     pub fn moments(&self) -> u64 {
         self.groups.iter().map(|group| group.moments.len() as u64).sum()
     }
 
-    /// What a policy comes to. `done` is told of moments that lie behind.
+    /// Replays a policy. `done` receives the number of moments processed since its last call.
     pub fn run(&self, policy: Policy, mut done: impl FnMut(u64)) -> Outcome {
         let mut outcome = Outcome::default();
         if matches!(policy, Policy::Learned | Policy::LearnedQueue) {
@@ -86,7 +85,7 @@ impl Replay {
         outcome
     }
 
-    /// What count timers come to, all in one pass over each group.
+    /// Replays count timers, all in one pass over each group.
     pub fn run_timers(&self, timers: &[Span]) -> Vec<Outcome> {
         let mut outcomes = vec![Outcome::default(); timers.len()];
         for group in &self.groups {
@@ -98,7 +97,7 @@ impl Replay {
         outcomes
     }
 
-    /// What the daemon's own meters would show at the end, by group.
+    /// Returns the costs that the daemon's own meters would show at the end, by group.
     pub fn shadow(&self) -> Vec<Costs> {
         let learned = learned::follow(&self.groups, true, self.shortest, |_| {});
         learned.into_iter().map(|learned| learned.costs).collect()
@@ -116,12 +115,12 @@ fn spent(policy: Policy, group: &Group, seed: u64) -> Spent {
         Policy::Randomised => gaps().randomised,
         Policy::Optimum => gaps().optimum,
         Policy::OptimumPrewarmed => gaps().prewarmed,
-        // Handled for all groups together.
+        // These are replayed for all groups together.
         Policy::Learned | Policy::LearnedQueue => Spent::default(),
     }
 }
 
-/// SplitMix64 (Steele, Lea and Flood 2014): small, and the same everywhere.
+/// SplitMix64 (Steele, Lea and Flood 2014): small, with the same results on every machine.
 #[derive(Debug, Clone)]
 pub(crate) struct Random(u64);
 
@@ -138,14 +137,14 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// A place below `len`, which is not 0.
+    /// Returns a number below `len`, which must not be 0.
     pub(crate) fn below(&mut self, len: usize) -> usize {
         let wide = u128::from(self.next()) * len as u128;
         (wide >> 64) as usize
     }
 
-    /// A timer of density e^(t/T*) / (T* (e - 1)) on [0, T*]
-    /// (`algorithms.md` section 3, rule 2).
+    /// Returns a random timer with the density e^(t/T*) / (T* (e - 1)) on [0, T*]
+    /// (docs/cost-rule.md, section 5).
     pub(crate) fn timer(&mut self, break_even: Span) -> Span {
         let unit = (self.next() >> 11) as f64 / (1_u64 << 53) as f64;
         let share = (1.0 + unit * (std::f64::consts::E - 1.0)).ln();

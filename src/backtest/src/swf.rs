@@ -1,9 +1,8 @@
-//! The Standard Workload Format of the Parallel Workloads Archive (Feitelson):
-//! one line a job, 18 numbers, -1 where nothing is known, `;` before comments.
+//! Parses the Standard Workload Format of the Parallel Workloads Archive (Feitelson): one line
+//! per job with 18 numbers, -1 for an unknown value, `;` before comments.
 //!
-//! Processors take the place of GPUs: a job of fewer than a node has shares a
-//! node with others. Jobs that never ran are passed over; any other line that
-//! is not as it should be refuses the file.
+//! Processors are treated as GPUs: a job with fewer processors than a node shares the node with
+//! others. Jobs that never ran are skipped. Any other invalid line is an error.
 
 use std::collections::BTreeMap;
 
@@ -11,45 +10,38 @@ use trimtab_core::ids::PartitionName;
 use trimtab_core::trace::TraceJob;
 use trimtab_core::units::{MilliGpus, NodeCount, Span};
 
-/// A workload as it was written.
+/// Content of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Workload {
-    /// Its jobs, in order of submission; their GPUs are processors.
+    /// Jobs, ordered by submit time; their GPUs are processors.
     pub jobs: Vec<TraceJob>,
-    /// Processors of a node, where its head says how many there are of both.
+    /// Processors per node, if the header gives the number of both.
     pub processors_per_node: Option<u32>,
-    /// Jobs that were handed in and never ran.
+    /// Number of jobs that were submitted and never ran.
     pub never_ran: usize,
 }
 
-/// Why a text is no workload. Lines count from 1.
+/// Why a text is not a workload. Line numbers start at 1.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SwfError {
-    /// Too few or too many numbers.
+    /// A line has too few or too many numbers.
     #[error("line {line} has {found} fields, expected the 18 of the Standard Workload Format")]
-    Fields {
-        /// Which line.
-        line: usize,
-        /// How many it has.
-        found: usize,
-    },
-    /// A field that holds no such number.
+    Fields { line: usize, found: usize },
+    /// A field is not a valid number.
     #[error("line {line}, field {field} ({name}): `{value}` is not {expected}")]
     Value {
-        /// Which line.
         line: usize,
-        /// Which field, from 1.
+        /// Number of the field, from 1.
         field: usize,
-        /// What the format calls it.
+        /// Name of the field in the format.
         name: &'static str,
-        /// The text as given, cut short.
+        /// The text, shortened.
         value: String,
-        /// What was expected.
         expected: &'static str,
     },
 }
 
-/// Fields of the format that are read, from 1.
+/// Numbers of the fields that are read, from 1.
 const SUBMIT: usize = 2;
 const WAIT: usize = 3;
 const RUN: usize = 4;
@@ -58,18 +50,18 @@ const REQUESTED: usize = 8;
 const PARTITION: usize = 16;
 const FIELDS: usize = 18;
 
-/// The most processors that are counted: as many as fit thousandths.
+/// Limit on the processors of a job: as many as fit in thousandths into a `u32`.
 const PROCESSORS_MAX: i64 = (u32::MAX / 1000) as i64;
 
-/// Reads a workload.
+/// Parses a workload.
 ///
 /// # Errors
-/// At the first line that is no job and no comment.
+/// At the first line that is neither a job nor a comment.
 pub fn parse(text: &str) -> Result<Workload, SwfError> {
     let mut head: BTreeMap<&str, u32> = BTreeMap::new();
     let mut names: BTreeMap<i64, PartitionName> = BTreeMap::new();
     let (mut jobs, mut never_ran) = (vec![], 0);
-    // Editors put a byte-order mark in front.
+    // Some editors write a byte-order mark.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     for (line, text) in (1..).zip(text.lines()) {
         let text = text.trim();
@@ -129,15 +121,14 @@ pub fn parse(text: &str) -> Result<Workload, SwfError> {
     Ok(Workload { jobs, processors_per_node, never_ran })
 }
 
-/// One job's line.
+/// The line of one job.
 struct Line<'a> {
     line: usize,
     fields: &'a [&'a str],
 }
 
 impl Line<'_> {
-    /// The number in a field, rounded down to a whole one; `None` for -1, which
-    /// stands for what is not known.
+    /// Returns the number in a field, rounded down; `None` for -1, which means unknown.
     fn number(&self, field: usize, name: &'static str) -> Result<Option<i64>, SwfError> {
         const MOST: f64 = 1e11;
         let text = self.fields.get(field - 1).copied().unwrap_or_default();

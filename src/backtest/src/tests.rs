@@ -1,4 +1,4 @@
-//! Costs from first principles, beside what the replay says.
+//! Tests of the replay against costs that are computed independently.
 
 use proptest::prelude::*;
 use trimtab_core::policy::Factor;
@@ -11,7 +11,7 @@ use crate::demand::{EmptySelection, Group, Moment, MomentKind, Selection, from_c
 use crate::policy::{NodeChoice, Order, Policy};
 use crate::replay::{Outcome, Replay};
 
-/// One dollar an hour: a node-hour is a dollar.
+/// One dollar per hour, so that a node-hour costs a dollar.
 fn costing(boot_mins: i64, billed_after_mins: i64) -> Costing {
     Costing {
         price: UsdPerHour(1_000_000),
@@ -41,7 +41,7 @@ fn minute(minute: i64) -> Time {
     Time::from_secs(minute * 60)
 }
 
-/// A group whose demand is these nodes for these minutes, one after another.
+/// A group that needs these numbers of nodes, each for these minutes.
 fn group(steps: &[(i64, u32)], floor: u32, costing: Costing) -> Group {
     let mut at = 0;
     let mut moments = vec![];
@@ -73,9 +73,8 @@ fn run(group: &Group, policy: Policy) -> Outcome {
     replay(vec![group.clone()]).run(policy, |_| {})
 }
 
-/// The least that who knows the future spends: over all ways to hold nodes.
-/// A node that goes is paid for e more; one that comes back costs b more, and
-/// w in waiting unless it is booted ahead.
+/// Returns the lowest possible cost over all ways to hold nodes. A deleted node is paid for e
+/// longer; a node that is brought back costs b more, and w for waiting unless it boots ahead.
 fn least(steps: &[(i64, u32)], floor: u32, costing: &Costing, waits: bool) -> i64 {
     let most = steps.iter().map(|(_, nodes)| *nodes).max().unwrap_or(0).max(floor) as usize;
     let (boot, after) = (costing.boot.0, costing.billed_after_delete.0);
@@ -107,7 +106,7 @@ fn any_steps() -> impl Strategy<Value = Vec<(i64, u32)>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(600))]
 
-    /// The level stack against a dynamic programme over the number of nodes.
+    /// Compares the level stack with a dynamic program over the number of nodes.
     #[test]
     fn both_optima_are_the_least_there_is(
         steps in any_steps(),
@@ -126,8 +125,8 @@ proptest! {
         }
     }
 
-    /// T* costs at most twice the optimum and what is open at the end; every
-    /// policy costs at least the optimum.
+    /// T* costs at most twice the optimum plus the gaps that are open at the end. Every policy
+    /// costs at least the optimum.
     #[test]
     fn break_even_is_within_twice_the_optimum(
         steps in any_steps(),
@@ -155,7 +154,8 @@ proptest! {
         }
     }
 
-    /// With nothing up but what is needed, all timers of nothing are the same.
+    /// If only the needed nodes are up, node timers and the count timer of 0 give the same
+    /// result.
     #[test]
     fn a_timer_of_nothing_is_the_same_on_nodes_and_on_the_count(steps in any_steps()) {
         let group = group(&steps, 0, costing(15, 0));
@@ -230,7 +230,7 @@ fn jobs(rows: &str) -> Vec<TraceJob> {
     parse_jobs(&format!("{JOBS}{rows}")).expect("a table")
 }
 
-/// Two nodes; every 3 minutes a job of one minute.
+/// Two nodes, and a job of one minute every 3 minutes.
 fn short_jobs() -> Vec<Group> {
     let row = |n: i64| format!("{0},{0},{1},1,8,p\n", n * 180, n * 180 + 60);
     let mut rows: String = (0..200).map(row).collect();
@@ -252,8 +252,8 @@ fn spreading_keeps_two_nodes_awake_where_one_would_do() {
 
 #[test]
 fn a_scheduler_that_is_blind_to_power_wakes_the_node_that_is_gone() {
-    // Two jobs end, one a minute before the other; 10 minutes later its node is
-    // gone, the other is not, and a job comes.
+    // Two jobs end, one a minute before the other. 10 minutes later the node of the first is
+    // deleted, the other is still up, and a new job starts.
     let table = "0,0,60,1,8,p\n0,0,120,1,8,p\n690,690,720,1,8,p\n";
     let groups = from_jobs(&jobs(table), &selection(costing(15, 0))).expect("a group");
     let boots = |placement| {
@@ -267,8 +267,8 @@ fn a_scheduler_that_is_blind_to_power_wakes_the_node_that_is_gone() {
 
 #[test]
 fn a_queue_that_shows_every_return_leaves_little_to_pay() {
-    // Jobs of 5 minutes, a gap of 10 minutes or of 3 hours, at random; each job
-    // waits for 30 minutes before it starts.
+    // Jobs of 5 minutes, with random gaps of 10 minutes or 3 hours. Each job waits for 30
+    // minutes before it starts.
     let mut at = 3600;
     let mut rows = String::new();
     let mut state = 7_u64;

@@ -132,9 +132,9 @@ fn what_cannot_be_replayed_is_said_with_file_line_and_what_to_write() {
             1,
             "wrong.csv: line 2, column end_s: `x` is not a number, 0 or more",
         ),
-        (&["--trace", &other], 1, "other.csv is no trace: its first line is `a,b`; expected"),
+        (&["--trace", &other], 1, "other.csv is not a trace: its first line is `a,b`; expected"),
         (&["--trace", &broken], 1, "broken.csv.gz: "),
-        (&["--trace", &empty], 1, "empty.csv is no trace"),
+        (&["--trace", &empty], 1, "empty.csv is not a trace"),
         (
             &["--trace", &small, "--size", "3"],
             1,
@@ -143,10 +143,14 @@ fn what_cannot_be_replayed_is_said_with_file_line_and_what_to_write() {
         (
             &["--trace", &small, "--min-jobs", "2"],
             1,
-            "no partition has 2 jobs, or none of them in those days",
+            "no partition has 2 jobs, or none of them ran in those days",
         ),
         (&["--trace", &small, "--days", "3-1"], 64, "the first before the second, such as 21-107"),
-        (&["--trace", &small, "--policy", "count-10"], 64, "`count-10` is no policy: write never"),
+        (
+            &["--trace", &small, "--policy", "count-10"],
+            64,
+            "invalid policy `count-10`: write never",
+        ),
         (&["--trace", &small, "--boot", "15"], 64, "`15` is no duration; write one like"),
         (&["--trace", &small, "--price", "0"], 64, "above 0 and up to 10000, such as 3.06"),
         (&["--trace", &small, "--delay-value", "-1"], 64, "unexpected argument"),
