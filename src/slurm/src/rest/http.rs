@@ -63,7 +63,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Line for T {}
 pub(super) async fn ask(address: &RestAddress, question: Question<'_>) -> Result<Answer, String> {
     timeout(TIME_MAX, exchange(address, question, None))
         .await
-        .map_err(|_| format!("nothing for {} s", TIME_MAX.as_secs()))?
+        .map_err(|_| format!("timed out after {} s", TIME_MAX.as_secs()))?
 }
 
 async fn exchange(
@@ -124,20 +124,23 @@ async fn receive(
 ) -> Result<Answer, String> {
     let status = response.status().as_u16();
     let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-    let kind = kind.unwrap_or("something unnamed");
+    let kind = kind.unwrap_or("an unnamed type");
     if !kind.starts_with("application/json") {
         let what: String = kind.chars().filter(|c| !c.is_control()).take(60).collect();
-        return Ok(Answer { status, body: Err(format!("it is {what} instead of JSON")) });
+        return Ok(Answer { status, body: Err(format!("the answer is {what} instead of JSON")) });
     }
     let mut body = response.into_body();
     let mut members = Members::new(wanted, HELD_MAX);
     let mut read = 0_u64;
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|why| format!("it broke off: {why}"))?;
+        let frame = frame.map_err(|why| format!("the answer broke off: {why}"))?;
         let Some(bytes) = frame.data_ref() else { continue };
         read = read.saturating_add(bytes.len() as u64);
         if read > READ_MAX {
-            return Ok(Answer { status, body: Err(format!("it has more than {READ_MAX} bytes")) });
+            return Ok(Answer {
+                status,
+                body: Err(format!("the answer exceeds {READ_MAX} bytes")),
+            });
         }
         if let Err(why) = members.push(bytes) {
             return Ok(Answer { status, body: Err(why.to_string()) });
@@ -179,7 +182,7 @@ fn machine_roots() -> Result<RootCertStore, String> {
     let (added, _) = roots.add_parsable_certificates(found.certs);
     if added == 0 {
         let first = found.errors.first().map(ToString::to_string).unwrap_or_default();
-        return Err(format!("this machine trusts no certificate authority {first}"));
+        return Err(format!("no trusted certificate authority found on this machine {first}"));
     }
     Ok(roots)
 }

@@ -19,10 +19,10 @@ const INNER: [u8; 3] = *b"{[{";
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Error {
     /// The stream is not JSON.
-    #[error("it is no JSON")]
+    #[error("the answer is not JSON")]
     NotJson,
     /// The kept members exceed the limit, in bytes.
-    #[error("it has more than {0} bytes that are needed")]
+    #[error("the needed members exceed {0} bytes")]
     TooLarge(usize),
 }
 
