@@ -1,4 +1,4 @@
-//! The operator or pipeline who grows a group back when jobs wait for nodes.
+//! Models the operator, or the pipeline, that grows a group when jobs wait for nodes.
 
 use std::collections::BTreeMap;
 
@@ -9,15 +9,15 @@ use crate::fleet::GroupNo;
 use crate::scheduler::Footprint;
 use crate::world::{Inner, Scheduled};
 
-/// What the regrow actor remembers.
+/// State of the regrow actor.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Shortages {
-    /// Since when each group has been short of nodes.
+    /// Time since which each group has been short of nodes.
     since: BTreeMap<GroupNo, Time>,
 }
 
 impl Inner {
-    /// Looks at the queue; acts on what has been missing for long enough.
+    /// Checks the queue, and grows each group that has been short of nodes for `regrow.delay`.
     pub(crate) fn look_for_shortage(&mut self) {
         let Some(regrow) = self.spec.regrow.clone() else { return };
         self.plan(self.now + regrow.every, Scheduled::Regrow);
@@ -47,8 +47,8 @@ impl Inner {
         }
     }
 
-    /// Nodes that this partition's waiting jobs lack in this group, as far as
-    /// it may be grown. Jobs that fit in an earlier group are its business.
+    /// Returns how many nodes this partition's waiting jobs need in this group, limited by the
+    /// group's size. Jobs that fit in an earlier group of the partition do not count here.
     fn shortage(&self, partition: usize, group: GroupNo) -> u32 {
         let partition = &self.scheduler.partitions[partition];
         let room_of = |group: GroupNo| {

@@ -1,5 +1,5 @@
-//! For other fronts of the world: the same answers as at the ports, without
-//! the gauntlet. Faults hold here too.
+//! The world's API for other frontends, such as the simulated endpoint. Answers are the same as at
+//! the ports, faults included, but calls do not pass through the gauntlet.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ impl World {
     /// DescribeCluster.
     ///
     /// # Errors
-    /// By fault, or for another cluster's name.
+    /// If a fault blocks the read, or the cluster name is unknown.
     pub fn describe(&self, cluster: &ClusterName) -> Result<ClusterDescription, ReadError> {
         self.lock().describe(cluster)
     }
@@ -26,7 +26,7 @@ impl World {
     /// ListClusterNodes, all pages.
     ///
     /// # Errors
-    /// By fault, or for another cluster's name.
+    /// If a fault blocks the read, or the cluster name is unknown.
     pub fn list_nodes(&self, cluster: &ClusterName) -> Result<NodeListing, ReadError> {
         self.lock().list_nodes(cluster)
     }
@@ -34,7 +34,7 @@ impl World {
     /// DescribeClusterNode.
     ///
     /// # Errors
-    /// By fault, or for another cluster's name.
+    /// If a fault blocks the read, or the cluster name is unknown.
     pub fn describe_node(
         &self,
         cluster: &ClusterName,
@@ -48,10 +48,10 @@ impl World {
         self.lock().delete_nodes(nodes, by)
     }
 
-    /// What nodes' own descriptions show (DescribeClusterNode).
+    /// DescribeClusterNode for several nodes: capacity type and address.
     ///
     /// # Errors
-    /// By fault, or for another cluster's name.
+    /// If a fault blocks the read, or the cluster name is unknown.
     pub fn details(
         &self,
         cluster: &ClusterName,
@@ -60,31 +60,31 @@ impl World {
         self.lock().details(cluster, nodes)
     }
 
-    /// UpdateCluster with this count for a group, more or fewer nodes than it has.
+    /// UpdateCluster that sets a group to `count` nodes, higher or lower.
     pub fn update_count(&self, group: &GroupName, count: NodeCount, by: Caller) -> DeleteOutcome {
         self.lock().update_count(group, count, by)
     }
 
-    /// UpdateCluster to a higher count; a lower one changes nothing.
+    /// UpdateCluster that raises a group's count. A count that is not higher changes nothing.
     ///
     /// # Errors
-    /// What the API said.
+    /// The API's error message.
     pub fn grow(&self, group: &GroupName, count: NodeCount) -> Result<(), Arc<str>> {
         self.lock().set_count(group, count)
     }
 
-    /// The scheduler's whole answer.
+    /// Returns the scheduler's nodes and pending jobs.
     ///
     /// # Errors
-    /// By fault, or for another cluster's name.
+    /// If a fault blocks the read, or the cluster name is unknown.
     pub fn workload(&self, cluster: &ClusterName) -> Result<Workload, ReadError> {
         self.lock().workload(cluster)
     }
 
-    /// Drains nodes, as its port does.
+    /// Drains nodes, as the `Cordon` port does.
     ///
     /// # Errors
-    /// By fault, or for another cluster's name.
+    /// If a fault blocks the request, or the cluster name is unknown.
     pub fn cordon(
         &self,
         cluster: &ClusterName,
@@ -94,10 +94,10 @@ impl World {
         self.lock().cordon(cluster, ledger, orders, false)
     }
 
-    /// Takes exactly these cordons off, as its port does.
+    /// Resumes the nodes that have exactly these cordons, as the `Cordon` port does.
     ///
     /// # Errors
-    /// By fault, or for another cluster's name.
+    /// If a fault blocks the request, or the cluster name is unknown.
     pub fn release(
         &self,
         cluster: &ClusterName,
@@ -107,10 +107,10 @@ impl World {
         self.lock().release(cluster, ledger, orders)
     }
 
-    /// What nodes' metrics say, as its port does.
+    /// Returns the nodes' utilization, as the `Utilization` port does.
     ///
     /// # Errors
-    /// For another cluster's name.
+    /// If a fault blocks the read, or the cluster name is unknown.
     pub fn utilization(
         &self,
         cluster: &ClusterName,

@@ -1,5 +1,5 @@
-//! What SageMaker and the scheduler answer, faults included. The ports and
-//! any other front of the world go through here.
+//! Answers of SageMaker and of the scheduler, faults included. The ports and all other frontends
+//! use these functions.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -24,15 +24,15 @@ use crate::spec::api::{BelowMinAnswer, BusyAnswer, DELETES_SINCE, OverLimitAnswe
 use crate::truth::{AskedNode, Caller, DeleteRequest};
 use crate::world::Inner;
 
-/// How old the cluster is at the start: older than any of its nodes.
+/// Age of the cluster at the start: older than any of its nodes.
 const CLUSTER_AGE: Span = Span::hours(30 * 24);
 
-/// BatchDeleteClusterNodes' codes, and one that nobody has heard of.
+/// Error codes of BatchDeleteClusterNodes, and one that is not documented.
 const FAILURE_CODES: [&str; 4] =
     ["NodeIdInUse", "InvalidNodeStatus", "NodeIdNotFound", "InternalError"];
 
 impl Inner {
-    /// Whether this world's cluster was asked for, and reads are let through.
+    /// Checks that the request is for this world's cluster and that no fault blocks reads.
     fn admit_read(&self, cluster: &ClusterName, service: &str) -> Result<(), ReadError> {
         if *cluster != self.spec.cluster {
             return Err(ReadError::Refused(
@@ -143,8 +143,8 @@ impl Inner {
         Ok(self.fleet.find(node).and_then(|(_, node)| node.listed.clone()))
     }
 
-    /// What nodes' own descriptions show: metered capacity only, as the API does.
-    /// A node that is not listed has none.
+    /// What DescribeClusterNode returns. Like the API, it shows the capacity type only for
+    /// on-demand and spot capacity. A node that is not listed has no entry.
     pub(crate) fn details(
         &self,
         cluster: &ClusterName,
@@ -158,7 +158,7 @@ impl Inner {
                 metered @ (Capacity::OnDemand | Capacity::Spot) => Some(metered),
                 Capacity::TrainingPlan | Capacity::Reserved => None,
             };
-            // Names are made of addresses, and a replacement takes both over.
+            // A node's name contains its address, and a replacement keeps both.
             let digits = node.name.as_str().strip_prefix("ip-")?.replace('-', ".");
             let ip = digits.parse::<IpAddr>().ok();
             Some((*id, NodeDetails { capacity, ip }))
@@ -166,14 +166,14 @@ impl Inner {
         Ok(nodes.iter().filter_map(read).collect())
     }
 
-    /// A delete request, and what its caller is told.
+    /// Handles a delete request and returns its outcome.
     pub(crate) fn delete_nodes(&mut self, ids: &[InstanceId], by: Caller) -> DeleteOutcome {
         self.delete(ids, &BTreeSet::new(), by).0
     }
 
-    /// The same; nodes that were named by their logical ids may still be on
-    /// their way. Beside the answer, what is wrong with each node, also where
-    /// the whole is refused for that.
+    /// As [`Self::delete_nodes`], but nodes in `by_logical_id` may still be booting. Returns the
+    /// outcome and the failure code of each failed node, also if the whole request is refused
+    /// because all nodes failed.
     pub(crate) fn delete(
         &mut self,
         ids: &[InstanceId],
@@ -218,7 +218,7 @@ impl Inner {
         (DeleteOutcome::Answered { accepted, failed }, failures)
     }
 
-    /// An operator deletes a node; no fault is in their way.
+    /// Deletes a node for an operator. Faults do not block this request.
     pub(crate) fn delete_as_operator(&mut self, serial: Serial) {
         let Some(node) = self.fleet.nodes.get(&serial) else { return };
         if node.phase != Phase::Up || (self.is_classic() && self.fleet.is_operating()) {
@@ -248,7 +248,7 @@ impl Inner {
         self.write(WorldEvent::NodeLeaving { node: id, by, jobs, drained, live });
     }
 
-    /// Why the whole request is refused before any node is looked at.
+    /// Returns why the whole request is refused, before single nodes are checked.
     fn refusal(&self, ids: &[InstanceId]) -> Option<(Refusal, Arc<str>)> {
         let is = |fault: FaultKind| self.faults.any(|kind| *kind == fault);
         if let Some(refusal) = self.gate_refusal() {
@@ -298,7 +298,7 @@ impl Inner {
         self.below_min(ids)
     }
 
-    /// Why no call that changes anything gets through.
+    /// Returns the fault that refuses all changes.
     pub(crate) fn gate_refusal(&self) -> Option<(Refusal, Arc<str>)> {
         if self.faults.any(|kind| *kind == FaultKind::AccessDenied) {
             return Some((Refusal::Denied, "AccessDeniedException".into()));
@@ -309,7 +309,7 @@ impl Inner {
         None
     }
 
-    /// Why the cluster takes no change now.
+    /// Returns why the cluster accepts no change now.
     pub(crate) fn busy_refusal(&self) -> Option<(Refusal, Arc<str>)> {
         if self.is_updated() {
             let why = "ConflictException: the cluster is SystemUpdating";
@@ -322,8 +322,8 @@ impl Inner {
         None
     }
 
-    /// Why a group of a continuous cluster takes no single nodes now: it is
-    /// being deleted, or does not have its MinCount yet.
+    /// Returns why a group of a continuous cluster accepts no node deletions now: the group is
+    /// being deleted, or it has not reached its MinCount yet.
     pub(crate) fn group_busy_refusal(&self, group: GroupNo) -> Option<(Refusal, Arc<str>)> {
         let name = &self.spec.groups[group.0].name;
         let what = if self.fleet.groups[group.0].deleting {
@@ -343,7 +343,7 @@ impl Inner {
         group.arriving > 0 && group.min.is_some_and(|min| group.live < min)
     }
 
-    /// Where MinCount is a floor: why these nodes may not go.
+    /// Returns why these nodes must not be deleted, if this API enforces MinCount.
     fn below_min(&self, ids: &[InstanceId]) -> Option<(Refusal, Arc<str>)> {
         match self.spec.api.below_min {
             BelowMinAnswer::Accepted => return None,
@@ -364,7 +364,7 @@ impl Inner {
         })
     }
 
-    /// Nodes that cannot be deleted, with the API's codes.
+    /// Returns the nodes that cannot be deleted, with the API's error codes.
     fn failures(
         &self,
         ids: &[InstanceId],
@@ -455,7 +455,7 @@ impl Inner {
         self.record.asked.len() - 1
     }
 
-    /// Once all nodes of a request had their word: how many of the group live.
+    /// Fills in the number of live nodes after the request, once all of its nodes are handled.
     pub(crate) fn settle_live_after(&mut self, request: usize) {
         for asked in self.record.asked.iter_mut().rev().take_while(|a| a.request == request) {
             let group = asked.known.as_ref().map(|(group, _)| group);
@@ -465,8 +465,7 @@ impl Inner {
         }
     }
 
-    /// Sets a group to so many nodes if that is more than it has: how an operator
-    /// grows it.
+    /// Sets a group to `count` nodes if that is more than it has. Operators grow groups this way.
     pub(crate) fn set_count(
         &mut self,
         group: &GroupName,

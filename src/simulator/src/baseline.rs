@@ -1,6 +1,6 @@
-//! What others do, on the same world and the same seed: nothing at all, or a
-//! timer on every node (the Cluster Autoscaler's `scale-down-unneeded-time`,
-//! Karpenter's `consolidateAfter`, Slurm's `SuspendTime`).
+//! Other scale-in policies, run on the same world with the same seed: no scale-in at all, or an
+//! idle timer on every node (the Cluster Autoscaler's `scale-down-unneeded-time`, Karpenter's
+//! `consolidateAfter`, Slurm's `SuspendTime`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,32 +14,32 @@ use crate::spec::{SpecError, WorldSpec};
 use crate::truth::{Caller, Truth};
 use crate::world::World;
 
-/// A timer on every node: one that the scheduler has called idle at every look
-/// for so long is deleted, without a cordon and without a second look.
+/// An idle timer on every node. It deletes a node that the scheduler reported idle at every look
+/// for `after`, without a cordon and without a second look.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdleTimer {
     /// How long a node must be idle.
     pub after: Span,
-    /// How often it looks.
+    /// Time between two looks.
     pub every: Span,
-    /// Groups it may delete from, and how many nodes it leaves there.
+    /// Groups that it may delete from, each with the number of nodes it keeps.
     pub min_nodes: BTreeMap<GroupName, NodeCount>,
 }
 
-/// The world left alone.
+/// Runs the world without any scale-in.
 ///
 /// # Errors
-/// All that is wrong with the spec.
+/// All problems of the spec.
 pub fn never(spec: WorldSpec, jobs: Vec<TraceJob>) -> Result<Truth, SpecError> {
     let world = World::new(spec, jobs)?;
     world.advance_to(world.end());
     Ok(world.truth())
 }
 
-/// The world with a timer on every node.
+/// Runs the world with an idle timer on every node.
 ///
 /// # Errors
-/// All that is wrong with the spec.
+/// All problems of the spec.
 pub fn idle_timer(
     spec: WorldSpec,
     jobs: Vec<TraceJob>,

@@ -1,6 +1,5 @@
-//! The control plane as a front for the wire needs it: one consistent look at
-//! the cluster, its groups and its nodes, with more of them than the daemon's
-//! ports show. Faults hold here, too.
+//! Control plane for the simulated endpoint: a consistent view of the cluster, its groups and its
+//! nodes. It shows more members than the daemon's ports. Faults apply here, too.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,20 +19,20 @@ use crate::world::{Inner, Scheduled, World};
 
 pub use crate::update::GroupChange;
 
-/// Ids of logical nodes come from a seed beside the one of instance ids.
+/// XORed into the seed for logical node ids, so that they differ from instance ids.
 const LOGICAL_IDS: u64 = 0x6c6f_6769_6361_6c21;
 
-/// Why a delete request is refused whose nodes all fail begins like this.
+/// Start of the refusal message of a delete request whose nodes all fail.
 pub(crate) const ALL_FAILED: &str = "ValidationException: all nodes failed";
-/// What a caller hears of a request that acted and whose answer was lost.
+/// Error of a request that was carried out but whose answer was lost.
 pub(crate) const ACTED_UNANSWERED: &str = "timed out on the way back";
 
-/// What the world keeps of software updates.
+/// State of software updates.
 #[derive(Debug, Clone)]
 pub(crate) struct Software {
-    /// UpdateClusterSoftware has run since the cluster was created.
+    /// Whether UpdateClusterSoftware has run since the cluster was created.
     pub(crate) patched: bool,
-    /// The image that a running update brings.
+    /// Image release that a running update installs.
     coming: Option<Arc<str>>,
 }
 
@@ -42,7 +41,7 @@ impl Software {
         Self { patched: spec.api.patched, coming: None }
     }
 
-    /// Whether an update that was asked for runs.
+    /// Whether a requested update is running.
     pub(crate) fn is_updating(&self) -> bool {
         self.coming.is_some()
     }
@@ -51,48 +50,45 @@ impl Software {
 /// The cluster at one instant, as the API shows it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ControlPlane {
-    /// What it was made from, groups that were added later included.
+    /// The spec, including groups that were added later.
     pub spec: Arc<WorldSpec>,
-    /// The cluster as a whole.
     pub state: ClusterState,
-    /// The image release that nodes have.
+    /// Image release of the nodes.
     pub image: Arc<str>,
-    /// The one that a running update brings.
+    /// Image release that a running update installs.
     pub coming_image: Option<Arc<str>>,
-    /// Its groups, in the order in which they came.
+    /// Groups in the order in which they were added.
     pub groups: Vec<ControlGroup>,
 }
 
 /// One group at one instant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ControlGroup {
-    /// Its place in [`WorldSpec::groups`].
+    /// Index into [`WorldSpec::groups`].
     pub number: usize,
-    /// CurrentCount, as far as it shows yet.
+    /// CurrentCount as DescribeCluster shows it; it lags behind.
     pub current: NodeCount,
-    /// TargetCount.
     pub target: NodeCount,
-    /// MinCount.
     pub min: Option<NodeCount>,
-    /// Nodes on their way.
+    /// Nodes that are booting or being checked.
     pub arriving: NodeCount,
     /// Nodes being deleted.
     pub leaving: NodeCount,
-    /// Broken nodes.
+    /// Failed nodes that are not replaced yet.
     pub failed: NodeCount,
-    /// It is being deleted.
+    /// Whether the group is being deleted.
     pub deleting: bool,
-    /// It is still growing to its MinCount.
+    /// Whether the group is still growing to its MinCount.
     pub lacks_minimum: bool,
 }
 
 impl ControlPlane {
-    /// What a group was made from.
+    /// Returns the spec of a group.
     pub fn spec_of(&self, group: &ControlGroup) -> &GroupSpec {
         &self.spec.groups[group.number]
     }
 
-    /// The group of this name.
+    /// Returns the group with this name.
     pub fn group(&self, name: &str) -> Option<&ControlGroup> {
         self.groups.iter().find(|group| self.spec_of(group).name.as_str() == name)
     }
@@ -101,48 +97,43 @@ impl ControlPlane {
 /// One node, as the API lists it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ControlNode {
-    /// Its instance id.
     pub id: InstanceId,
     /// Whether the API shows the instance id already.
     pub has_instance: bool,
-    /// The id that it has from the request on, in continuous clusters.
+    /// Logical id, which a node of a continuous cluster has from the request on.
     pub logical_id: String,
-    /// Its group.
     pub group: GroupName,
-    /// The first label of its private DNS name, which is the scheduler's name
-    /// for it.
+    /// First label of the private DNS name; the scheduler's name for the node.
     pub name: NodeName,
-    /// When it was launched.
     pub launched: Time,
-    /// When UpdateClusterSoftware last changed it.
+    /// Time of the last UpdateClusterSoftware on this node.
     pub software_updated: Option<Time>,
-    /// What the API says of it.
+    /// Status that the API shows.
     pub status: InstanceStatus,
-    /// Its place in the order of launches.
+    /// Position in the order of launches.
     pub number: u32,
 }
 
 /// All nodes, as the API lists them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ControlNodes {
-    /// Whether nothing of the end is missing.
+    /// False if the end of the list is missing.
     pub complete: bool,
-    /// In order of their launches; one that comes twice is a fault at work.
+    /// In launch order. A fault can list a node twice.
     pub nodes: Vec<ControlNode>,
 }
 
-/// How a delete request ended, and what is wrong with each node, also where the
-/// whole is refused for that.
+/// Outcome of a delete request and the failure of each node. The failures are given even if the
+/// whole request was refused because of them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DeleteReport {
-    /// How it ended.
     pub outcome: DeleteOutcome,
-    /// The API's code for each node that cannot be deleted.
+    /// The API's code of each node that cannot be deleted.
     pub failures: BTreeMap<InstanceId, Arc<str>>,
 }
 
 impl DeleteReport {
-    /// Whether the whole was refused for what is wrong with each of its nodes.
+    /// Whether the request was refused because every node failed.
     pub fn all_failed(&self) -> bool {
         match &self.outcome {
             DeleteOutcome::Refused { why, .. } => why.starts_with(ALL_FAILED),
@@ -151,7 +142,7 @@ impl DeleteReport {
     }
 }
 
-/// Whether something was done, answered or not.
+/// Whether the request was carried out, with or without an answer.
 pub fn has_acted(outcome: &DeleteOutcome) -> bool {
     match outcome {
         DeleteOutcome::Answered { .. } => true,
@@ -160,40 +151,40 @@ pub fn has_acted(outcome: &DeleteOutcome) -> bool {
     }
 }
 
-/// How a change ended that deletes nothing.
+/// Outcome of a change that deletes no nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ChangeOutcome {
-    /// Done; these nodes are on their way.
+    /// The change was carried out; these nodes were launched.
     Done(Vec<InstanceId>),
-    /// Refused: the API's code, a colon and why.
+    /// Refusal, as `CODE: reason`.
     Refused(Arc<str>),
-    /// No answer, whether or not it acted.
+    /// No answer. The change may have been carried out.
     NoAnswer,
 }
 
 impl World {
-    /// DescribeCluster, with all that the API shows.
+    /// DescribeCluster, with all members that the API shows.
     ///
     /// # Errors
-    /// By fault.
+    /// If a fault blocks the read.
     pub fn control(&self) -> Result<ControlPlane, ReadError> {
         self.lock().control()
     }
 
-    /// ListClusterNodes, all pages, with all that the API shows.
+    /// ListClusterNodes, all pages, with all members that the API shows.
     ///
     /// # Errors
-    /// By fault.
+    /// If a fault blocks the read.
     pub fn control_nodes(&self) -> Result<ControlNodes, ReadError> {
         let inner = self.lock();
         let listing = inner.list_nodes(&inner.spec.cluster)?;
         Ok(inner.with_particulars(listing))
     }
 
-    /// DescribeClusterNode: `None` if there is no such node.
+    /// DescribeClusterNode. Returns `None` if the node does not exist.
     ///
     /// # Errors
-    /// By fault.
+    /// If a fault blocks the read.
     pub fn control_node(&self, node: InstanceId) -> Result<Option<ControlNode>, ReadError> {
         let inner = self.lock();
         let status = inner.describe_node(&inner.spec.cluster, node)?;
@@ -201,7 +192,7 @@ impl World {
         Ok(found.zip(status).map(|((serial, _), status)| inner.particulars(serial, status)))
     }
 
-    /// The instance behind a logical id, while it is listed or lives.
+    /// Returns the instance with this logical id, if it exists or is still listed.
     pub fn instance_of(&self, logical_id: &str) -> Option<InstanceId> {
         let inner = self.lock();
         let mut nodes = inner.fleet.nodes.iter();
@@ -209,14 +200,14 @@ impl World {
             .find_map(|(serial, node)| (inner.logical_id(*serial) == logical_id).then_some(node.id))
     }
 
-    /// A node's logical id, while it is listed or lives.
+    /// Returns the logical id of a node that exists or is still listed.
     pub fn logical_id_of(&self, node: InstanceId) -> Option<String> {
         let inner = self.lock();
         let (serial, _) = inner.fleet.find(node)?;
         Some(inner.logical_id(serial))
     }
 
-    /// The last `count` launches of a group that are listed or live.
+    /// Returns the last `count` nodes launched in a group that exist or are still listed.
     pub fn newest_nodes(&self, group: &GroupName, count: NodeCount) -> Vec<InstanceId> {
         let inner = self.lock();
         let Some(number) = inner.group_no(group) else { return vec![] };
@@ -224,13 +215,12 @@ impl World {
         nodes.take(count.get()).map(|node| node.id).collect()
     }
 
-    /// Whether there is such a node, listed or alive.
+    /// Whether the node exists or is still listed.
     pub fn has_node(&self, node: InstanceId) -> bool {
         self.lock().fleet.find(node).is_some()
     }
 
-    /// BatchDeleteClusterNodes. Nodes that are named by their logical ids may
-    /// still be on their way.
+    /// BatchDeleteClusterNodes. Nodes named by their logical ids may still be booting.
     pub fn delete(
         &self,
         nodes: &[InstanceId],
@@ -241,7 +231,7 @@ impl World {
         DeleteReport { outcome, failures }
     }
 
-    /// UpdateCluster: all of these changes or none.
+    /// UpdateCluster. Either all changes are made or none.
     pub fn update_cluster(&self, changes: &[GroupChange], by: Caller) -> DeleteOutcome {
         self.lock().update_cluster(changes, by)
     }
@@ -251,21 +241,20 @@ impl World {
         self.lock().add_nodes(group, by)
     }
 
-    /// UpdateClusterSoftware, to this image release or to the next one.
+    /// UpdateClusterSoftware to this image release, or to the next one.
     pub fn update_software(&self, image: Option<Arc<str>>) -> ChangeOutcome {
         self.lock().update_software(image)
     }
 
-    /// Why no change gets through, by fault: the API's code, a colon and why.
+    /// Returns the fault that refuses all changes, as `CODE: reason`.
     pub fn refuses_changes(&self) -> Option<Arc<str>> {
         self.lock().gate_refusal().map(|(_, why)| why)
     }
 
-    /// The negative control: a cordon that shows, and jobs are placed all the
-    /// same.
+    /// Negative control: shows a cordon, but the scheduler still starts jobs on the nodes.
     ///
     /// # Errors
-    /// By fault.
+    /// If a fault blocks the request.
     pub fn pretend_cordon(
         &self,
         ledger: &LedgerId,
@@ -276,7 +265,7 @@ impl World {
         inner.cordon(&cluster, ledger, orders, true)
     }
 
-    /// The clocks of the daemon's machine, faults included.
+    /// Returns the clocks of the daemon's machine, faults included.
     pub fn machine_clock(&self) -> Arc<dyn Clock> {
         self.ports(PortOptions::default()).clock
     }
@@ -411,7 +400,7 @@ impl Inner {
     }
 }
 
-/// The release after one of the form `1.0.3`.
+/// Returns the release after one of the form `1.0.3`.
 fn next_release(image: &str) -> Arc<str> {
     let next = image.rsplit_once('.').and_then(|(front, last)| {
         let last: u64 = last.parse().ok()?;

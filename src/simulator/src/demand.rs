@@ -1,4 +1,4 @@
-//! The jobs of a world: single ones, random streams, recorded loads.
+//! Jobs of a world: single jobs, random streams and recorded loads.
 
 use std::collections::BTreeSet;
 use std::io::Read;
@@ -11,16 +11,16 @@ use trimtab_core::units::{MilliGpus, NodeCount, Span, Time};
 use crate::rng::{Rng, Stream, exp};
 use crate::spec::{GenerateSpec, SpecError, TraceSpec, WorldSpec};
 
-/// The most random jobs of one stream: a typing error must not fill the memory.
+/// Maximum number of random jobs in one stream. It keeps a typing error from filling the memory.
 const GENERATED_MAX: usize = 5_000_000;
 
-/// One job as it will be handed in.
+/// A job, as it will be submitted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Order {
     pub(crate) submit: Time,
-    /// It may not start earlier.
+    /// Earliest start time that the job asks for.
     pub(crate) begin: Time,
-    /// It is held until then.
+    /// Time until which the job is held.
     pub(crate) held_until: Time,
     pub(crate) length: Span,
     pub(crate) nodes: NodeCount,
@@ -28,41 +28,37 @@ pub(crate) struct Order {
     pub(crate) partition: PartitionName,
 }
 
-/// Why a recorded load could not be read.
+/// Error while reading a recorded load.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// The file.
+    /// The file cannot be read.
     #[error("{path}: {why}")]
     File {
-        /// Its path.
         path: String,
-        /// What the system said.
         why: std::io::Error,
     },
-    /// Its text.
+    /// The text is not a valid job table.
     #[error("{path}: {why}")]
     Trace {
-        /// Its path.
         path: String,
-        /// Where and what.
         why: TraceError,
     },
 }
 
-/// Reads a job table, `.csv` or `.csv.gz` by its name.
+/// Reads a job table from a `.csv` or `.csv.gz` file.
 ///
 /// # Errors
-/// When it cannot be read or is no job table.
+/// If the file cannot be read or is not a valid job table.
 pub fn read_trace(path: &Path) -> Result<Vec<TraceJob>, LoadError> {
     let name = path.display().to_string();
     let bytes = std::fs::read(path).map_err(|why| LoadError::File { path: name.clone(), why })?;
     parse_trace(&name, &bytes)
 }
 
-/// The same from bytes that are at hand already.
+/// Parses a job table; a `name` that ends in `.gz` means compressed bytes.
 ///
 /// # Errors
-/// When it is no job table.
+/// If the bytes are not a valid job table.
 pub fn parse_trace(name: &str, bytes: &[u8]) -> Result<Vec<TraceJob>, LoadError> {
     let file = |why| LoadError::File { path: name.to_owned(), why };
     let mut text = String::new();
@@ -76,9 +72,9 @@ pub fn parse_trace(name: &str, bytes: &[u8]) -> Result<Vec<TraceJob>, LoadError>
     parse_jobs(&text).map_err(|why| LoadError::Trace { path: name.to_owned(), why })
 }
 
-/// The part of a recorded load that a world replays, its times counted from
-/// the first day's beginning. A job that began before and ends later is there
-/// from the beginning with what is left of it.
+/// Selects the part of a recorded load that a world replays. Times are counted from the start of
+/// the first day. A job that began earlier and ends later is submitted at the start with its
+/// remaining length.
 pub fn choose_jobs(jobs: &[TraceJob], trace: &TraceSpec, seed: u64) -> Vec<TraceJob> {
     let from = Span::hours(24).times(i64::from(trace.from_day));
     let to = from + Span::hours(24).times(i64::from(trace.days));
@@ -94,7 +90,7 @@ pub fn choose_jobs(jobs: &[TraceJob], trace: &TraceSpec, seed: u64) -> Vec<Trace
         let whole = trace.scale.floor();
         let copies = whole as u64 + u64::from(rng.unit() < trace.scale - whole);
         for copy in 0..copies {
-            // Copies come within the hour, so that they do not all collide.
+            // Copies are shifted by up to one hour, so that they do not all arrive together.
             let shift = if copy == 0 { Span::ZERO } else { Span(rng.below(3_600_000) as i64) };
             let left = job.end - job.start.max(from);
             let submit = (job.submit - from).max(Span::ZERO) + shift;
@@ -114,11 +110,11 @@ pub fn choose_jobs(jobs: &[TraceJob], trace: &TraceSpec, seed: u64) -> Vec<Trace
 }
 
 impl WorldSpec {
-    /// The recorded load this world names, read from `dir` and chosen; none
-    /// if it names none.
+    /// Loads and selects the recorded load of this world from `dir`. Returns no jobs if the spec
+    /// has no trace.
     ///
     /// # Errors
-    /// When it cannot be read or is no job table.
+    /// If the file cannot be read or is not a valid job table.
     pub fn load_trace(&self, dir: &Path) -> Result<Vec<TraceJob>, LoadError> {
         let Some(trace) = &self.trace else { return Ok(vec![]) };
         let into = trace.into.clone().or_else(|| self.first_partition());
@@ -127,11 +123,11 @@ impl WorldSpec {
     }
 }
 
-/// All jobs of a world in the order in which they are handed in.
+/// Returns all jobs of a world in submission order.
 pub(crate) fn orders(spec: &WorldSpec, recorded: &[TraceJob]) -> Result<Vec<Order>, SpecError> {
     let first = spec.first_partition();
     let partition = |named: &Option<PartitionName>| {
-        let none = || SpecError::one("no worker group could run its jobs".to_owned());
+        let none = || SpecError::one("no worker group can run the jobs: add a [[group]] with role worker".to_owned());
         named.clone().or_else(|| first.clone()).ok_or_else(none)
     };
     let mut orders = vec![];
@@ -168,7 +164,7 @@ pub(crate) fn orders(spec: &WorldSpec, recorded: &[TraceJob]) -> Result<Vec<Orde
     match orders.iter().find(|order| !partitions.contains(&order.partition)) {
         None => Ok(orders),
         Some(Order { partition, .. }) => {
-            Err(SpecError::one(format!("jobs are for `{partition}`, where no worker group is")))
+            Err(SpecError::one(format!("jobs use partition `{partition}`, which has no worker group")))
         }
     }
 }
@@ -192,7 +188,7 @@ fn generate(
     let weights: u64 = stream.mix.iter().map(|kind| u64::from(kind.weight)).sum();
     let mut at = spec.start;
     for _ in 0..GENERATED_MAX {
-        // Drawn at the peak's rate; the other hours leave some out.
+        // Arrivals are drawn at the peak rate; outside the busy hours some are skipped.
         at = at + rng.until_next(arrivals * peak / mean);
         if at >= spec.end() {
             return;
@@ -226,7 +222,7 @@ fn generate(
     }
 }
 
-/// GPUs in thousandths; some, however few, are at least one of them.
+/// Converts GPUs to thousandths. A positive number becomes at least one thousandth.
 fn milli_gpus(gpus: f64) -> MilliGpus {
     let millis = (gpus * 1000.0).round() as u32;
     MilliGpus(if gpus > 0.0 { millis.max(1) } else { 0 })

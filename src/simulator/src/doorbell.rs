@@ -1,4 +1,4 @@
-//! What the daemon sleeps on.
+//! The daemon's doorbell in a simulated world.
 
 use async_trait::async_trait;
 use trimtab_core::units::{Span, Time};
@@ -8,18 +8,18 @@ use crate::faults::FaultKind;
 use crate::ports::alive;
 use crate::world::World;
 
-/// The shortest sleep: a deadline that is over does not stop time.
+/// Shortest sleep. It keeps time moving when a deadline has already passed.
 const SHORTEST_SLEEP: Span = Span::secs(1);
 
 impl World {
-    /// A doorbell that rings every so often, counted from the world's start,
-    /// and stops at its end.
+    /// Returns a doorbell that rings every `every`, counted from the start of the world, and rings
+    /// to stop at its end.
     pub fn doorbell(&self, every: Span) -> SimDoorbell {
         SimDoorbell { world: self.clone(), every: every.max(SHORTEST_SLEEP) }
     }
 }
 
-/// What the daemon sleeps on: while it does, the world moves.
+/// The doorbell that the daemon sleeps on. The world moves on during a sleep.
 pub struct SimDoorbell {
     world: World,
     every: Span,
@@ -34,7 +34,7 @@ impl Doorbell for SimDoorbell {
 }
 
 impl SimDoorbell {
-    /// The same without a future: `None` once the daemon was killed.
+    /// As [`Doorbell::next`], without a future. Returns `None` after the daemon was killed.
     pub fn sleep(&mut self, deadline: Option<Time>) -> Option<Ring> {
         let mut inner = self.world.lock();
         if inner.gauntlet.is_dead() {
@@ -43,7 +43,7 @@ impl SimDoorbell {
         let end = inner.spec.end();
         let slept = inner.now.since(inner.spec.start).0.div_euclid(self.every.0);
         let schedule = inner.spec.start + self.every.times(slept + 1);
-        // The deadline is a time of the daemon's own clock.
+        // The deadline is a time of the daemon's clock, which may be wrong.
         let deadline = deadline.map(|at| {
             let true_time = at - inner.daemon.clock_offset;
             true_time.max(inner.now + SHORTEST_SLEEP)
@@ -53,7 +53,7 @@ impl SimDoorbell {
             Some(_) | None => (schedule, Ring::Schedule),
         };
         inner.advance_to(to.min(end));
-        // A suspended machine sleeps on.
+        // A suspended machine does not wake up.
         while let Some(until) = inner.faults.until(|kind| *kind == FaultKind::Suspended) {
             let until = until.min(end).max(inner.now);
             inner.advance_to(until);

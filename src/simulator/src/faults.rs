@@ -1,9 +1,8 @@
-//! What can go wrong, as data: the fault model F1 to F27 as far as it lies
-//! outside the daemon.
+//! Faults as data: the part of the fault model F1 to F27 that lies outside the daemon.
 //!
-//! Most faults hold for a while and change what a call answers; some happen in
-//! an instant and change the world. Each says which. Where a fault needs a
-//! node, a [`Target`] names it.
+//! Most faults hold for some time and change the answers of requests. Others happen at once and
+//! change the world. The comment of each kind says which. A [`Target`] selects the node of a fault
+//! that needs one.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,73 +14,73 @@ use trimtab_core::units::Span;
 use crate::gauntlet::KillWhen;
 use crate::spec::text::span;
 
-/// One kind of fault.
+/// Kind of fault.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum FaultKind {
-    // What SageMaker answers, for a while.
+    // Answers of SageMaker; hold for some time.
     /// Cluster reads are throttled (F1).
     ThrottledReads,
-    /// Deletes are throttled, a definite refusal (F1).
+    /// Deletes are throttled: a definite refusal (F1).
     ThrottledWrites,
-    /// Deletes, cordons and releases act but give no answer (F2).
+    /// Deletes, cordons and releases are carried out, but the answer is lost (F2).
     WriteTimesOutAfterActing,
-    /// Deletes, cordons and releases give no answer and do not act (F2).
+    /// Deletes, cordons and releases get no answer and are not carried out (F2).
     WriteTimesOutBeforeActing,
-    /// Deletes fail for this share of their nodes, with each of the API's
-    /// codes and one that nobody knows (F3).
+    /// Deletes fail for some of their nodes, with the API's codes and one that is not documented
+    /// (F3).
     DeletePartialFailure {
-        /// Percent of the nodes, 0 to 100.
+        /// Percentage of nodes that fail, 0 to 100.
         percent: u8,
     },
-    /// Deletes are refused as a whole: HTTP 400, all nodes failed (F4).
+    /// Delete requests are refused as a whole: HTTP 400, all nodes failed (F4).
     DeleteTotalFailure,
-    /// Every SageMaker call is denied (F4).
+    /// SageMaker denies every request (F4).
     AccessDenied,
-    /// The listing is complete and empty (F5).
+    /// The listing is marked complete but is empty (F5).
     ListingEmpty,
-    /// The listing lacks its last third and says so (F5).
+    /// The listing lacks its last third and is marked incomplete (F5).
     ListingTruncated,
     /// One id is listed twice (F6).
     ListingDuplicate,
-    /// A complete listing lacks one node (F6).
+    /// A listing that is marked complete lacks one node (F6).
     ListingMissesNode,
-    /// One node is listed with a status that no build knows (F20).
+    /// One node is listed with an unknown status (F20).
     ListingOddStatus,
-    /// Counts take this much longer to show (F7).
+    /// Node counts show this much later (F7).
     CountsLag {
-        /// How much longer.
+        /// Additional lag.
         #[serde(with = "span")]
         by: Span,
     },
-    /// Somebody updates the cluster's software; deletes are refused (F21).
+    /// A software update of the cluster is running; deletes are refused (F21).
     ClusterUpdating,
     /// HyperPod's own autoscaler is switched on (F22).
     RivalAutoscaler,
-    /// Accepted deletions do not finish before this is over (F23).
+    /// Accepted deletions do not finish while the fault holds (F23).
     DeletionStuck,
 
-    // What the scheduler and the metrics answer, for a while.
+    // Answers of the scheduler and of the metrics; hold for some time.
     /// The scheduler does not answer (F15).
     SchedulerSilent,
-    /// It answers without error and without nodes (F15).
+    /// The scheduler answers without an error and without nodes (F15).
     SchedulerEmpty,
-    /// It repeats an old answer, old stamp included (F15).
+    /// The scheduler repeats an old answer with its old timestamp (F15).
     SchedulerStale,
-    /// It has just restarted and calls every node unknown (F15).
+    /// The scheduler has just restarted and reports every node as unknown (F15).
     SchedulerUnknown,
-    /// A reservation covers one node: nobody's jobs get it (F17).
+    /// A reservation covers one node, so that no job gets it (F17).
     NodeReserved {
-        /// Which.
+        /// Node to reserve.
         node: Target,
     },
-    /// A job is suspended where it runs (F17).
+    /// A running job is suspended (F17).
     JobSuspended {
-        /// The node it runs on.
+        /// Node that the job runs on.
         node: Target,
     },
-    /// It says that every node is idle (F9). A liar that no daemon can find
-    /// out in a small group: never chosen at random unless named.
+    /// The scheduler reports every node as idle (F9). The daemon cannot detect this in a small
+    /// group, so random faults use this kind only if the world names it.
     MassIdle,
     /// There are no datapoints (F8).
     MetricsMissing,
@@ -89,111 +88,110 @@ pub enum FaultKind {
     MetricsZero,
     /// No datapoint is newer than the fault's beginning (F8).
     MetricsStale,
-    /// CloudWatch throttles every call (F8).
+    /// CloudWatch throttles every request (F8).
     MetricsThrottled,
-    /// CloudWatch denies every call (F8).
+    /// CloudWatch denies every request (F8).
     MetricsDenied,
-    /// The busiest device of a node, the processor of a machine without any, sends
-    /// nothing any more (F8).
+    /// The busiest device of a node sends no datapoints (F8). On a machine without accelerators
+    /// that is the processor.
     MetricsDeviceMissing {
-        /// Which node.
+        /// Node of the device.
         node: Target,
     },
-    /// That device's utilization is this in every datapoint (F8).
+    /// The busiest device of a node reports this utilization in every datapoint (F8).
     MetricsOutOfRange {
-        /// Which node.
+        /// Node of the device.
         node: Target,
-        /// In percent: below 0 or above 100.
+        /// Utilization in percent: below 0 or above 100.
         percent: i32,
     },
-    /// CloudWatch cannot or may not give all of a node's datapoints (F8).
+    /// CloudWatch cannot return all datapoints of a node, or may not return them (F8).
     MetricsStatus {
-        /// Which node.
+        /// Node of the datapoints.
         node: Target,
-        /// What it says instead.
+        /// Status that CloudWatch returns instead of `Complete`.
         status: MetricsStatus,
     },
-    /// Datapoints take this much longer to show (F8).
+    /// Datapoints show this much later (F8).
     MetricsLate {
-        /// How much longer.
+        /// Additional latency.
         #[serde(with = "span")]
         by: Span,
     },
-    /// One in so many datapoints was lost (F8).
+    /// One of every `every` datapoints is lost (F8).
     MetricsGaps {
-        /// In how many, at least 2.
+        /// At least 2.
         every: u32,
     },
 
-    // What happens to nodes, in an instant.
-    /// Another instance takes the node's place under its name (F20).
+    // Events of nodes; happen at once.
+    /// Another instance takes the node's place and keeps its name (F20).
     NodeReplaced {
-        /// Which.
+        /// Node to replace.
         node: Target,
     },
-    /// The node breaks, its jobs are requeued, recovery replaces it (F20).
+    /// The node fails. Its jobs are requeued, and node recovery replaces it (F20).
     NodeFailure {
-        /// Which.
+        /// Node that fails.
         node: Target,
     },
-    /// An operator drains the node, for as long as the fault lasts (F14).
+    /// An operator drains the node while the fault holds (F14).
     OperatorDrains {
-        /// Which.
+        /// Node to drain.
         node: Target,
-        /// The reason given; a drain of ours is overwritten by it.
+        /// Drain reason. It overwrites the reason of a trimtab drain.
         reason: String,
     },
-    /// An operator resumes the node, whoever drained it (F14).
+    /// An operator resumes the node, whatever its drain reason (F14).
     OperatorResumes {
-        /// Which.
+        /// Node to resume.
         node: Target,
     },
     /// An operator deletes the node (F22).
     OperatorDeletes {
-        /// Which.
+        /// Node to delete.
         node: Target,
     },
-    /// A job lands on the node if it takes jobs, else in the queue (F16).
+    /// A new job starts on the node if the node accepts jobs; otherwise it is queued (F16).
     JobLands {
-        /// Which.
+        /// Node that gets the job.
         node: Target,
-        /// How long it runs.
+        /// Length of the job.
         #[serde(with = "span")]
         length: Span,
     },
-    /// Every group is set to its size again, as Terraform would (F22).
+    /// Every group is grown to its size, as Terraform would do (F22).
     GrowToSize,
 
-    // What happens to the daemon.
-    /// Its wall clock steps; the monotonic one does not (F10).
+    // Events of the daemon.
+    /// The wall clock steps; the monotonic clock does not (F10).
     ClockStep {
-        /// Forward, or back if negative.
+        /// Length of the step; negative steps go back.
         #[serde(with = "span")]
         by: Span,
     },
-    /// Its machine is suspended for a while (F10).
+    /// The machine is suspended for some time (F10).
     Suspended,
-    /// The pause file is there for a while (S14).
+    /// The pause file exists for some time (S14).
     Paused,
-    /// The lease is somebody else's for a while (F14).
+    /// Another process holds the lease for some time (F14).
     LeaseLost,
-    /// Nothing can be written to the ledger for a while (F12).
+    /// Ledger writes fail for some time (F12).
     LedgerFails,
-    /// It is killed so many effects later (F11). The harness has to notice
-    /// and start it anew: never chosen at random unless named.
+    /// The daemon is killed at a later effect (F11). The harness must detect this and start the
+    /// daemon again, so random faults use this kind only if the world names it.
     DaemonKill {
-        /// How many more effects it lives to see.
+        /// Number of effects that still succeed.
         after: u64,
-        /// Before the effect or after it acted.
+        /// Kill before the effect or after it.
         when: KillWhen,
     },
 }
 
 impl FaultKind {
-    /// The kinds that random faults are chosen from unless some are named:
-    /// those that a daemon must survive without losing a job, at a size that
-    /// makes them felt. What a seed draws depends on this list: a new kind
-    /// would change every world's faults.
+    /// Kinds that random faults are chosen from if the world names none. The daemon must survive
+    /// each of them without losing a job, and each is large enough to matter. Seeds draw from this
+    /// list by index, so a new kind changes the faults of every world.
     pub fn survivable() -> Vec<Self> {
         let node = Target::Any;
         vec![
@@ -240,8 +238,8 @@ impl FaultKind {
         ]
     }
 
-    /// Whether it holds for a while; else it happens in an instant, or, as an
-    /// operator's drain may, for good.
+    /// Whether the fault holds for some time. All other kinds happen at once; an operator's drain
+    /// may also last for ever.
     pub fn holds(&self) -> bool {
         match self {
             Self::ThrottledReads
@@ -293,7 +291,7 @@ impl FaultKind {
         }
     }
 
-    /// Its name, as in a world's file.
+    /// Name in a world file.
     pub fn name(&self) -> &'static str {
         match self {
             Self::ThrottledReads => "throttled-reads",
@@ -346,34 +344,34 @@ impl FaultKind {
     }
 }
 
-/// What CloudWatch says of a series that it does not give in full.
+/// Status of a series that CloudWatch does not return completely.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MetricsStatus {
     /// Some datapoints are missing.
     PartialData,
-    /// It failed.
+    /// CloudWatch failed.
     InternalError,
-    /// The caller may not see it.
+    /// The caller has no permission.
     Forbidden,
 }
 
-/// Which node something happens to.
+/// Node that a fault hits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
-    /// Any worker that is up, by the seed.
+    /// A random worker that is up.
     Any,
-    /// Any that is up, idle and takes jobs.
+    /// A random worker that is up, idle and accepts jobs.
     AnyIdle,
-    /// Any that is up and has a job.
+    /// A random worker that is up and has a job.
     AnyBusy,
-    /// Any with a trimtab cordon.
+    /// A random worker that is up and has a trimtab cordon.
     AnyCordoned,
-    /// The n-th worker that is up, from 0, in the scheduler's order.
+    /// The n-th worker that is up, counted from 0 in the scheduler's order.
     Nth(usize),
-    /// The one with this name.
+    /// The node with this name.
     Name(NodeName),
-    /// The one with this id.
+    /// The node with this instance id.
     Instance(InstanceId),
 }
 
@@ -397,7 +395,8 @@ impl FromStr for Target {
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || {
             format!(
-                "`{text}` is no node (any, any-idle, any-busy, any-cordoned, #3, a name, an id)"
+                "invalid node `{text}`: write any, any-idle, any-busy, any-cordoned, #3, a node \
+                 name or an instance id"
             )
         };
         match text {

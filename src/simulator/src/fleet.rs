@@ -1,12 +1,12 @@
-//! HyperPod's side: instance groups, nodes and their lives.
+//! HyperPod's side: instance groups, and the lifecycle of nodes.
 //!
 //! ```text
 //! launch ─► Booting ─► (Checking) ─► Up ─► Leaving ─► gone
-//!                                    │ └─► Failed ─► replaced under its name
+//!                                    │
+//!                                    └─► Failed ─► replaced under its name
 //! ```
 //!
-//! What is true and what the API shows are two things: a change shows in the
-//! listing and in the counts after a lag of its own.
+//! The API shows changes with a delay. The listing and the counts each have a lag of their own.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,18 +23,18 @@ use crate::spec::{Between, GroupSpec, WorldSpec};
 use crate::truth::{Caller, RestartCause};
 use crate::world::{Inner, Scheduled};
 
-/// Nodes of the start were launched so long before it.
+/// Age of the first nodes at the start.
 const FIRST_AGES: Between = Between::secs(3_600, 10 * 86_400);
-/// The image release of every node.
+/// Image release of every node.
 const IMAGE: &str = "1.0.3";
-/// How long an instance that was replaced is still listed as ShuttingDown.
+/// Time for which a replaced instance is still listed as ShuttingDown.
 const REPLACED_SHOWS: Between = Between::secs(20, 240);
 
-/// A group, by its place in the spec.
+/// Index of a group in the spec.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct GroupNo(pub(crate) usize);
 
-/// A node, by the order of launches.
+/// Number of a node, in launch order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Serial(pub(crate) u32);
 
@@ -42,29 +42,29 @@ pub(crate) struct Serial(pub(crate) u32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct OperationNo(u64);
 
-/// Where a node stands.
+/// Lifecycle phase of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// It was launched.
+    /// Launched, not up yet.
     Booting,
-    /// Deep health checks run.
+    /// Deep health checks are running.
     Checking,
-    /// It is Running.
+    /// Running.
     Up,
-    /// It broke.
+    /// Failed, not replaced yet.
     Failed,
-    /// It is being terminated.
+    /// Being terminated.
     Leaving(Leave),
-    /// It is no more; an entry may still be listed.
+    /// Terminated; it may still be listed.
     Gone,
 }
 
 /// Why a node leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Leave {
-    /// A delete request was accepted; the index of its record.
+    /// A delete request was accepted. `asked` is the index of its record.
     Deleted { asked: usize, by: Caller },
-    /// Another instance has its name now.
+    /// Another instance took its name.
     Replaced,
 }
 
@@ -75,38 +75,38 @@ pub(crate) struct Node {
     pub(crate) name: NodeName,
     pub(crate) launched: Time,
     pub(crate) phase: Phase,
-    /// What the listing shows.
+    /// Status in the listing; `None` if the node is not listed.
     pub(crate) listed: Option<InstanceStatus>,
     /// The scheduler's entry for it.
     pub(crate) slot: Option<SlotNo>,
-    /// It bears a tag that says to keep it.
+    /// Whether a tag protects it from deletion.
     pub(crate) protected: bool,
     counted: bool,
     billed_from: Time,
     operation: Option<OperationNo>,
-    /// Its end lowers its group's TargetCount.
+    /// Whether its termination lowers its group's TargetCount.
     lowers_target: bool,
-    /// When UpdateClusterSoftware last changed it.
+    /// Time of the last UpdateClusterSoftware on this node.
     pub(crate) software_updated: Option<Time>,
 }
 
 #[derive(Debug, Clone)]
 pub(crate) struct Group {
     pub(crate) role: Role,
-    /// Up and not leaving.
+    /// Nodes that are up and not leaving.
     pub(crate) live: u32,
-    /// Booting, checking, up or failed.
+    /// Nodes that are booting, being checked, up or failed.
     pub(crate) members: u32,
-    /// Of them booting or checking.
+    /// Members that are booting or being checked.
     pub(crate) arriving: u32,
     current: u32,
     pub(crate) target: u32,
-    /// What DescribeCluster shows of `current`.
+    /// Value of `current` that DescribeCluster shows.
     pub(crate) current_shown: u32,
     count_shows_at: Time,
     /// MinCount, in continuous clusters.
     pub(crate) min: Option<u32>,
-    /// It is being deleted, or is deleted if it has no nodes any more.
+    /// The group is being deleted; with no nodes left it is deleted.
     pub(crate) deleting: bool,
 }
 
@@ -131,7 +131,7 @@ impl Group {
 #[derive(Debug, Clone)]
 pub(crate) struct Fleet {
     pub(crate) groups: Vec<Group>,
-    /// Nodes that are, or are still listed, in order of their launches.
+    /// Nodes that exist or are still listed, in launch order.
     pub(crate) nodes: BTreeMap<Serial, Node>,
     by_id: BTreeMap<InstanceId, Serial>,
     next: u32,
@@ -140,10 +140,10 @@ pub(crate) struct Fleet {
     pub(crate) image: Arc<str>,
 }
 
-/// How a node is launched.
+/// Parameters of a node launch.
 struct Launch {
     group: GroupNo,
-    /// The name and entry it takes over.
+    /// For a replacement: the name and the scheduler entry that it takes over.
     instead_of: Option<(NodeName, Option<SlotNo>)>,
     operation: Option<OperationNo>,
     boot: Between,
@@ -162,18 +162,18 @@ impl Fleet {
         }
     }
 
-    /// The node with this id, while it is listed or lives.
+    /// Finds a node that exists or is still listed.
     pub(crate) fn find(&self, id: InstanceId) -> Option<(Serial, &Node)> {
         let serial = *self.by_id.get(&id)?;
         Some((serial, self.nodes.get(&serial)?))
     }
 
-    /// Whether an operation runs that keeps a classic cluster Updating.
+    /// Whether an operation keeps a classic cluster in the Updating status.
     pub(crate) fn is_operating(&self) -> bool {
         !self.operations.is_empty()
     }
 
-    /// A group that was added after the start, still without nodes.
+    /// Adds an empty group after the start.
     pub(crate) fn add_group(&mut self, group: &GroupSpec, now: Time) -> GroupNo {
         self.groups.push(Group {
             current: 0,
@@ -184,12 +184,12 @@ impl Fleet {
         GroupNo(self.groups.len() - 1)
     }
 
-    /// Whether a group is no more.
+    /// Whether a group was deleted.
     pub(crate) fn is_deleted(&self, group: GroupNo) -> bool {
         self.groups[group.0].deleting && !self.nodes.values().any(|node| node.group == group)
     }
 
-    /// Nodes of a group that are not leaving, in order of their launches.
+    /// Returns the nodes of a group that are not leaving, in launch order.
     pub(crate) fn members(&self, group: GroupNo) -> impl Iterator<Item = (Serial, &Node)> {
         let is_member = move |node: &Node| match node.phase {
             Phase::Booting | Phase::Checking | Phase::Up | Phase::Failed => node.group == group,
@@ -202,7 +202,7 @@ impl Fleet {
         self.groups[group.0].current_shown = current;
     }
 
-    /// Begins an operation over so many nodes.
+    /// Starts an operation over `nodes` nodes.
     pub(crate) fn begin_operation(&mut self, nodes: u32) -> OperationNo {
         self.next_operation += 1;
         let operation = OperationNo(self.next_operation);
@@ -210,7 +210,7 @@ impl Fleet {
         operation
     }
 
-    /// One node of an operation is done; the last one ends it.
+    /// Marks one node of an operation as done. The last node ends the operation.
     fn leave_operation(&mut self, operation: OperationNo) {
         if let Some(left) = self.operations.get_mut(&operation) {
             *left = left.saturating_sub(1);
@@ -227,7 +227,7 @@ impl Fleet {
 }
 
 impl Inner {
-    /// Nodes of the start: up, joined and of some age.
+    /// Creates the first nodes: up, joined and of a random age.
     pub(crate) fn place_first_nodes(&mut self) {
         let spec = Arc::clone(&self.spec);
         for (number, group) in spec.groups.iter().enumerate() {
@@ -270,7 +270,7 @@ impl Inner {
         self.fleet.nodes.insert(serial, node);
     }
 
-    /// Grows a group by so many nodes, whose ids it returns.
+    /// Grows a group by `by` nodes and returns their ids.
     pub(crate) fn grow(
         &mut self,
         group: GroupNo,
@@ -296,7 +296,7 @@ impl Inner {
         let node = self.fleet.nodes.get_mut(&serial).expect("just added");
         node.operation = operation;
         node.slot = slot;
-        // A replacement is counted in place of the node it replaces.
+        // A replacement counts in place of the node it replaces.
         node.counted = replaces;
         let id = node.id;
         self.record.groups[group.0].launched += 1;
@@ -353,8 +353,7 @@ impl Inner {
         self.plan(now + join, Scheduled::Joins(serial));
     }
 
-    /// A delete request for this node was accepted. A node that is still
-    /// coming leaves, too.
+    /// Starts the termination of a node whose deletion was accepted. The node may still be booting.
     pub(crate) fn begin_leaving(
         &mut self,
         serial: Serial,
@@ -392,7 +391,7 @@ impl Inner {
         self.plan(until, Scheduled::Terminates(serial));
     }
 
-    /// The node is no more: its jobs die with it.
+    /// Terminates a node. Its jobs are lost.
     pub(crate) fn terminate(&mut self, serial: Serial) {
         self.archive_metrics(serial);
         let now = self.now;
@@ -431,7 +430,7 @@ impl Inner {
         self.list(serial, None);
     }
 
-    /// The node breaks: its jobs are requeued and recovery takes over.
+    /// Fails a node. Its jobs are requeued, and node recovery replaces the node later.
     pub(crate) fn fail(&mut self, serial: Serial) {
         let Some(node) = self.fleet.nodes.get_mut(&serial) else { return };
         if node.phase != Phase::Up {
@@ -451,15 +450,14 @@ impl Inner {
         self.plan(self.now + delay, Scheduled::Recovers(serial));
     }
 
-    /// A broken node is replaced, unless somebody has deleted it meanwhile.
+    /// Replaces a failed node, unless it was deleted in the meantime.
     pub(crate) fn recover(&mut self, serial: Serial) {
         if self.fleet.nodes.get(&serial).is_some_and(|node| node.phase == Phase::Failed) {
             self.replace(serial);
         }
     }
 
-    /// Another instance takes the place and the name of this one. A drain on
-    /// that name stays.
+    /// Replaces a node by another instance with the same name. A drain on that name stays.
     pub(crate) fn replace(&mut self, serial: Serial) {
         let Some(node) = self.fleet.nodes.get_mut(&serial) else { return };
         let was_up = match node.phase {
@@ -487,7 +485,7 @@ impl Inner {
         self.write(WorldEvent::NodeReplaced { old, new });
     }
 
-    /// UpdateCluster said how many nodes a group is to have.
+    /// Sets the TargetCount of a group, as UpdateCluster does.
     pub(crate) fn set_target(&mut self, group: GroupNo, target: u32) {
         self.fleet.groups[group.0].target = target;
         for node in self.fleet.nodes.values_mut().filter(|node| node.group == group) {
@@ -495,7 +493,7 @@ impl Inner {
         }
     }
 
-    /// A change of the listing, which shows after its lag.
+    /// Changes the status in the listing, after the listing lag.
     pub(crate) fn list(&mut self, node: Serial, status: Option<InstanceStatus>) {
         if self.spec.listing_lag <= Span::ZERO {
             self.show_listed(node, status);
@@ -516,8 +514,8 @@ impl Inner {
         }
     }
 
-    /// A change of `CurrentCount`, which shows after its lag and never before
-    /// an earlier one.
+    /// Changes `CurrentCount`. The change shows after the count lag and never before an earlier
+    /// change.
     fn count(&mut self, group: GroupNo, change: i32) {
         let lag = self.spec.count_lag + self.counts_lag_longer();
         let state = &mut self.fleet.groups[group.0];
@@ -537,7 +535,7 @@ impl Inner {
         self.record.live(group, self.now, live);
     }
 
-    /// What live nodes add to a group's bill and boots up to now.
+    /// Returns the billed time and the boot time that the group's current nodes have added so far.
     pub(crate) fn open_accounts(&self, group: GroupNo) -> (Span, Span) {
         let mut billed = Span::ZERO;
         let mut booting = Span::ZERO;

@@ -1,18 +1,17 @@
-//! A seeded HyperPod world behind the daemon's ports, with its own ground truth.
+//! A simulated HyperPod cluster behind the daemon's ports, with its own record of what happened.
 //!
-//! A [`World`] is made from a [`spec::WorldSpec`] and lives in virtual time,
-//! which only moves while the daemon sleeps on the [`doorbell`]. Inside it are
-//! HyperPod's groups and nodes with their delays and lagging views (`fleet`,
-//! `api`), a job scheduler (`scheduler`, `placement`, `workload`), [`metrics`], somebody who grows groups back when jobs wait (`actors`), and
-//! [`faults`] that begin and end (`nemesis`). The daemon sees all of it through
-//! its [`ports`] only, and can be disturbed or killed at every call
-//! ([`gauntlet`]). What truly happened is kept apart ([`truth`]); [`baseline`]
-//! runs the policies that others use on the same world. The jobs come from
-//! the spec, from chance or from a recorded load ([`demand`]).
+//! A [`World`] is built from a [`spec::WorldSpec`] and runs in virtual time. Time moves only while
+//! the daemon sleeps on the [`doorbell`]. A world has HyperPod groups and nodes with realistic
+//! delays and lagging API views (`fleet`, `api`), a job scheduler (`scheduler`, `placement`,
+//! `workload`), [`metrics`], an operator who grows groups when jobs wait (`actors`), and [`faults`]
+//! that start and end (`nemesis`). The daemon sees the world only through its [`ports`]. A test can
+//! disturb or kill the daemon at every port call ([`gauntlet`]). The daemon cannot read the true
+//! record of events ([`truth`]). [`baseline`] runs other scale-in policies on the same world. Jobs
+//! come from the spec, from a random generator or from a recorded load ([`demand`]).
 //!
-//! One seed gives one log, to the byte: chance comes from `rng`, there is
-//! no thread, clock or hash order, and a node's or job's own chance does not
-//! depend on what the daemon does.
+//! The same seed and the same calls produce the same log, byte for byte. All random numbers come
+//! from `rng`; the crate uses no threads, no wall clock and no hash order. The random numbers of a
+//! node or job do not depend on what the daemon does.
 
 pub mod baseline;
 pub mod control;

@@ -1,5 +1,5 @@
-//! What the world writes down: one line an event, the same to the byte for
-//! the same seed and the same calls.
+//! Event log of the world: one line for each event, byte for byte the same for the same seed and
+//! the same calls.
 
 use std::fmt::{self, Write};
 use std::sync::Arc;
@@ -11,155 +11,135 @@ use trimtab_daemon::ports::Notification;
 use crate::gauntlet::KillWhen;
 use crate::truth::{Caller, RestartCause};
 
-/// One thing that happened.
+/// One event with its time.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LogEntry {
-    /// When.
     pub at: Time,
-    /// What.
     pub event: WorldEvent,
 }
 
-/// One thing that happened, in the world or at a port.
+/// An event in the world or at a port.
 #[derive(Debug, Clone, PartialEq)]
 pub enum WorldEvent {
-    /// A job was handed in.
+    /// A job was submitted.
     JobSubmitted(JobId),
-    /// A job began.
+    /// A job started.
     JobStarted {
-        /// The job.
         job: JobId,
-        /// On which nodes.
         nodes: Vec<NodeName>,
     },
     /// A job left its nodes.
     JobEnded(JobId),
-    /// A job was killed and put back into the queue.
+    /// A job was killed and requeued.
     JobRequeued {
-        /// The job.
         job: JobId,
-        /// By what.
         cause: RestartCause,
     },
     /// A node was launched.
     NodeLaunched {
-        /// The node.
         node: InstanceId,
-        /// Its name.
         name: NodeName,
-        /// Its group.
         group: GroupName,
     },
-    /// A node is Running.
+    /// A node reached Running.
     NodeUp {
-        /// The node.
         node: InstanceId,
         /// Nodes of its group that are up and not leaving.
         live: NodeCount,
     },
-    /// The scheduler knows a node.
+    /// A node joined the scheduler.
     NodeJoined(NodeName),
-    /// A node broke.
+    /// A node failed.
     NodeFailed(InstanceId),
     /// Another instance took a node's place.
     NodeReplaced {
-        /// The instance that goes.
         old: InstanceId,
-        /// The one that comes.
         new: InstanceId,
     },
-    /// A node's deletion was accepted.
+    /// A deletion was accepted.
     NodeLeaving {
-        /// The node.
         node: InstanceId,
-        /// Who asked.
+        /// Sender of the request.
         by: Caller,
-        /// Jobs on it.
+        /// Jobs on the node.
         jobs: Vec<JobId>,
-        /// The reason it is drained for.
+        /// Drain reason of the node.
         drained: Option<Arc<str>>,
         /// Nodes of its group that are up and not leaving.
         live: NodeCount,
     },
     /// A node was terminated.
     NodeGone {
-        /// The node.
         node: InstanceId,
-        /// Jobs that were on it.
+        /// Jobs that were on the node.
         jobs: Vec<JobId>,
     },
-    /// A delete request named nodes that it may not.
+    /// A delete request failed for this node.
     NodeRefused {
-        /// The node.
         node: InstanceId,
         /// The API's code.
         code: Arc<str>,
     },
     /// A delete request was refused as a whole.
     RequestRefused(Arc<str>),
-    /// The scheduler forgot a node.
+    /// The scheduler removed its entry of a node.
     NodePruned(NodeName),
     /// A node was drained.
     Drained {
-        /// The node.
         node: NodeName,
-        /// Why.
+        /// Drain reason.
         reason: Arc<str>,
     },
     /// A node was resumed.
     Resumed {
-        /// The node.
         node: NodeName,
-        /// The reason it had been drained for.
+        /// Drain reason until now.
         reason: Arc<str>,
     },
-    /// A cordon or a release left a node alone.
+    /// A cordon or a release did not change this node.
     LeftAlone(NodeName),
-    /// A group was set to a lower count; its victims are leaving from here on.
+    /// A group was set to a lower count; the chosen nodes are leaving.
     GroupShrunk {
-        /// The group.
         group: GroupName,
-        /// How many stay.
+        /// New count.
         to: NodeCount,
-        /// Who asked.
+        /// Sender of the request.
         by: Caller,
     },
     /// A group was grown.
     Grown {
-        /// The group.
         group: GroupName,
-        /// By so many nodes.
+        /// Number of new nodes.
         by: NodeCount,
     },
-    /// A fault began, or happened.
+    /// A fault started or happened.
     FaultBegan(&'static str),
-    /// A fault is over.
+    /// A fault ended.
     FaultEnded(&'static str),
-    /// Something was to happen to a node, and there was none.
+    /// No node matched the target of a fault.
     NoTarget(&'static str),
     /// The daemon's wall clock stepped.
     ClockStepped(Span),
     /// A port was called.
     Called {
-        /// The how many-th call it was.
+        /// Number of the call, counted from 1.
         n: u64,
-        /// Which.
         call: Call,
     },
     /// The daemon was killed.
     Killed {
-        /// At which effect.
+        /// Number of the effect at which it was killed.
         effect: u64,
-        /// Before it or after it acted.
+        /// Before or after the effect.
         when: KillWhen,
     },
-    /// The daemon was started anew.
+    /// The daemon was started again.
     Revived,
-    /// The daemon told an operator something.
+    /// The daemon sent a notification to the operator.
     Notified(Box<Notification>),
 }
 
-/// Which port was called.
+/// A port method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Call {
     /// `ClusterRead::describe`.
@@ -237,7 +217,7 @@ impl fmt::Display for WorldEvent {
     }
 }
 
-/// A time since the world's start: `2+03:04:05.006`, days first.
+/// Time since the world's start, days first: `2+03:04:05.006`.
 struct Since(Span);
 
 impl fmt::Display for Since {
@@ -255,7 +235,8 @@ fn list<T: fmt::Display>(items: &[T]) -> String {
     items.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
 }
 
-/// The log: its text if kept, its digest always, and events for a watcher.
+/// The event log. The digest is always kept, the text if the spec asks for it, and the events while
+/// a watcher is registered.
 #[derive(Debug, Clone)]
 pub(crate) struct Log {
     start: Time,

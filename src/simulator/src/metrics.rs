@@ -1,24 +1,24 @@
-//! What nodes' metrics say, once a period and late by a latency: to the port in
-//! process as one [`Activity`] a node, and to CloudWatch's front as the series that
-//! agents on the nodes publish ([`series`](crate::metrics::MetricsView)).
+//! Metrics of the nodes: one value for each period, visible after a latency. The in-process port
+//! returns one [`Activity`] for each node. The simulated CloudWatch endpoint returns the series
+//! that agents on the nodes publish ([`MetricsView`](crate::metrics::MetricsView)).
 //!
-//! # One truth
+//! # One source
 //!
-//! There is one [`Reading`] for each node and period: the highest utilization of any
-//! of its processors and the highest share of any of their memories. A node with a job
-//! in the period shows work; one without shows the little that a machine at rest does.
-//! The port gives the maximum of a window's readings. In the series one device (GPU,
-//! NeuronCore; the processor of a machine without either) carries the reading and the
-//! others show less, so that the maximum over a node's devices and over the same
-//! window is what the port gives, to a hundredth of a percent.
+//! Each node has one `NodeLoad` for each period: the highest utilization of any of its processors
+//! and the highest share in use of any of their memories. A node with a job in the period shows
+//! work; a node without a job shows the small load of a machine at rest. The port returns the
+//! maximum over the window. In the series, one device carries the node's value and the others show
+//! less (the device is a GPU, a NeuronCore, or the processor of a machine without accelerators). So
+//! the maximum over all devices and the same window equals the port's value, to a hundredth of a
+//! percent.
 //!
-//! # Two stamps
+//! # Two timestamps
 //!
-//! CloudWatch stamps a datapoint with the **start** of its period: what happened in
-//! `[t, t + period)` is stamped `t`. The port's [`Activity`] counts by the **end**:
-//! `to` is when the newest period was over, `from` when the oldest one of the unbroken
-//! run was. Who reads CloudWatch adds one period to a stamp to get the other. Inside
-//! this module a period is known by its number, [`PeriodNo`], and nothing else.
+//! CloudWatch stamps a datapoint with the **start** of its period: the datapoint of `[t, t +
+//! period)` has the timestamp `t`. The port's [`Activity`] uses the **end**: `to` is the end of the
+//! newest period, and `from` is the end of the oldest period of the unbroken run. A client of
+//! CloudWatch must add one period to convert a timestamp. Inside this module a period is always
+//! identified by its number, `PeriodNo`.
 
 mod hardware;
 mod series;
@@ -42,59 +42,58 @@ use crate::scheduler::BusyRun;
 use crate::world::Inner;
 use hardware::Accelerators;
 
-/// A period by its number: it lasts from `(n - 1) * period` to `n * period` after the
-/// epoch.
+/// Number of a period, which lasts from `(n - 1) * period` to `n * period` after the epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct PeriodNo(i64);
 
-/// The lengths of a world's periods.
+/// Length of the world's periods.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Periods(Span);
 
 impl Periods {
-    /// When it began: CloudWatch's stamp.
+    /// Start of a period: the timestamp in CloudWatch.
     fn start(self, period: PeriodNo) -> Time {
         Time((period.0 - 1).saturating_mul(self.0.0))
     }
 
-    /// When it was over: the port's stamp.
+    /// End of a period: the timestamp at the port.
     fn end(self, period: PeriodNo) -> Time {
         Time(period.0.saturating_mul(self.0.0))
     }
 
-    /// The last that is over by this time.
+    /// Returns the last period that has ended by this time.
     fn over_by(self, time: Time) -> PeriodNo {
         PeriodNo(time.0.div_euclid(self.0.0))
     }
 
-    /// The one that goes on at this time.
+    /// Returns the period that contains this time.
     fn around(self, time: Time) -> PeriodNo {
         PeriodNo(time.0.div_euclid(self.0.0) + 1)
     }
 }
 
-/// What a node did in one period, in hundredths of a percent.
+/// Load of a node in one period, in hundredths of a percent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct NodeLoad {
-    /// Of its busiest processor.
+    /// Utilization of the busiest processor.
     utilization: u32,
-    /// Of its fullest memory.
+    /// Share in use of the fullest memory.
     memory: u32,
 }
 
-/// A node whose agent has, or had, something to say.
+/// A node that has, or had, a running metrics agent.
 #[derive(Debug, Clone, Copy)]
 struct Subject<'a> {
     serial: Serial,
     id: InstanceId,
     group: GroupNo,
     launched: Time,
-    /// When it was no more.
+    /// Time of its termination.
     ended: Option<Time>,
     busy: &'a [BusyRun],
 }
 
-/// What is kept of a node that is no more: CloudWatch does not forget its datapoints.
+/// Data kept of a terminated node, because CloudWatch keeps its datapoints.
 #[derive(Debug, Clone)]
 struct GoneNode {
     id: InstanceId,
@@ -104,7 +103,7 @@ struct GoneNode {
     busy: Vec<BusyRun>,
 }
 
-/// The nodes that are no more and have datapoints that CloudWatch still keeps.
+/// Terminated nodes whose datapoints CloudWatch still keeps.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Archive {
     nodes: BTreeMap<Serial, GoneNode>,
@@ -112,7 +111,7 @@ pub(crate) struct Archive {
 }
 
 impl Inner {
-    /// What the port says of these nodes. A node without datapoints is left out.
+    /// Returns the activity of these nodes, without the nodes that have no datapoints.
     pub(crate) fn utilization(
         &self,
         cluster: &ClusterName,
@@ -140,7 +139,7 @@ impl Inner {
         Ok(read)
     }
 
-    /// Why CloudWatch answers nothing at all now.
+    /// Returns the error if CloudWatch refuses all requests now.
     fn metrics_refused(&self) -> Option<ReadError> {
         if self.faults.any(|kind| *kind == FaultKind::MetricsThrottled) {
             Some(ReadError::Throttled("CloudWatch".into()))
@@ -151,22 +150,22 @@ impl Inner {
         }
     }
 
-    /// Whether something of what a careful reader asks for is missing or makes no
-    /// sense, if the newest datapoint is of this age.
+    /// Whether datapoints up to `newest` are missing or invalid, so that a careful client must not
+    /// use them.
     fn is_partial(&self, node: Serial, newest: Time) -> bool {
         self.device_missing_since(node).is_some_and(|since| newest > since)
             || self.faults.on_node(node, |kind| matches!(kind, FaultKind::MetricsStatus { .. }))
             || self.out_of_range(node).is_some()
     }
 
-    /// Since when a node's device shows nothing any more.
+    /// Returns the time since which a node's busiest device sends no datapoints.
     fn device_missing_since(&self, node: Serial) -> Option<Time> {
         self.faults
             .find_on_node(node, |kind| matches!(kind, FaultKind::MetricsDeviceMissing { .. }))
             .map(|(_, since)| since)
     }
 
-    /// The percentage that a node's busiest device pretends.
+    /// Returns the false utilization that a node's busiest device reports, in percent.
     fn out_of_range(&self, node: Serial) -> Option<i32> {
         self.faults
             .find_on_node(node, |kind| matches!(kind, FaultKind::MetricsOutOfRange { .. }))
@@ -183,7 +182,7 @@ impl Inner {
         Periods(Span(self.spec.metric_period.0.max(1)))
     }
 
-    /// A node whose agent runs.
+    /// Returns the subject of a node whose agent is running.
     fn subject<'a>(&'a self, serial: Serial, node: &Node) -> Option<Subject<'a>> {
         match node.phase {
             Phase::Up | Phase::Leaving(_) => {}
@@ -195,7 +194,7 @@ impl Inner {
         Some(Subject { serial, id, group, launched, ended: None, busy })
     }
 
-    /// A node that is about to be no more: its datapoints outlive it.
+    /// Archives a node that is being terminated, because its datapoints stay visible.
     pub(crate) fn archive_metrics(&mut self, serial: Serial) {
         let now = self.now;
         let Some(subject) =
@@ -218,8 +217,8 @@ impl Inner {
         archive.nodes.insert(serial, gone);
     }
 
-    /// The periods of a node that show datapoints now, gaps not counted; first and
-    /// last, both included.
+    /// Returns the first and the last period of a node with visible datapoints, both included. Gaps
+    /// are not considered.
     fn visible(&self, subject: &Subject<'_>) -> Option<(PeriodNo, PeriodNo)> {
         if self.faults.any(|kind| *kind == FaultKind::MetricsMissing) {
             return None;
@@ -246,8 +245,8 @@ impl Inner {
         })
     }
 
-    /// The highest datapoints of the window up to the newest; `None` if there
-    /// is none.
+    /// Returns the highest datapoints of the window that ends at the newest one; `None` if there
+    /// are no datapoints.
     fn activity(&self, subject: &Subject<'_>, window: Span) -> Option<Activity> {
         let periods = self.periods();
         let (first, last) = self.visible(subject)?;
@@ -255,8 +254,7 @@ impl Inner {
         let to = (first.0..=last.0).rev().find(shows)?;
         let from_window = to - (window.0 / periods.0.0 - 1).max(0);
         let first = first.0.max(from_window);
-        // The run that has no gap ends where the port stops counting; what lies before
-        // it still tells how busy the node was.
+        // `from` covers only the unbroken run. Datapoints before a gap still count for the maximum.
         let from = (first..=to).rev().take_while(shows).last()?;
         let mut highest = NodeLoad::default();
         for period in (first..=to).filter(shows) {
@@ -278,7 +276,7 @@ impl Inner {
         }
         let periods = self.periods();
         let (begins, ends) = (periods.start(period), periods.end(period));
-        // Runs are in order of time: those before the period need no look.
+        // Runs are in time order, so earlier ones need no check.
         let mut late_runs =
             subject.busy.iter().rev().take_while(|run| run.to.is_none_or(|end| end > begins));
         let was_busy = late_runs.any(|run| run.from < ends);

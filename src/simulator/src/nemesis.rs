@@ -1,4 +1,4 @@
-//! Faults at work: what begins, what holds, what ends.
+//! Starts and ends faults.
 
 use std::sync::Arc;
 
@@ -14,25 +14,25 @@ use crate::scheduler::{JobNo, Slot, SlotNo};
 use crate::spec::Between;
 use crate::world::{Inner, Scheduled};
 
-/// How long a random fault lasts.
+/// Duration of a random fault.
 const RANDOM_LASTS: Between = Between::secs(30, 1_200);
 
-/// A fault that holds for a while.
+/// A fault that holds for some time.
 #[derive(Debug, Clone)]
 struct Active {
     id: u64,
     kind: FaultKind,
     since: Time,
     until: Time,
-    /// The node it hides or disguises, or whose metrics it spoils.
+    /// Node that the fault hides or disguises, or whose metrics it changes.
     node: Option<Serial>,
-    /// The answer that is repeated meanwhile.
+    /// Scheduler answer that is repeated while the fault holds.
     frozen: Option<Box<Workload>>,
-    /// The drain that is released afterwards.
+    /// Drain that is removed when the fault ends.
     drained: Option<(SlotNo, Arc<str>)>,
-    /// The entry that is reserved meanwhile.
+    /// Scheduler entry that is reserved while the fault holds.
     reserved: Option<SlotNo>,
-    /// The job that is suspended meanwhile.
+    /// Job that is suspended while the fault holds.
     suspended: Option<JobNo>,
 }
 
@@ -60,7 +60,7 @@ impl Faults {
         Some(self.first(is_it)?.since)
     }
 
-    /// A fault of a kind that hits this node, and since when.
+    /// Returns the fault of a kind on this node, and its start.
     pub(crate) fn find_on_node(
         &self,
         node: Serial,
@@ -70,17 +70,17 @@ impl Faults {
         self.active.iter().find(hits).map(|fault| (&fault.kind, fault.since))
     }
 
-    /// Whether a fault of a kind hits this node.
+    /// Whether a fault of a kind holds on this node.
     pub(crate) fn on_node(&self, node: Serial, is_it: impl Fn(&FaultKind) -> bool) -> bool {
         self.find_on_node(node, is_it).is_some()
     }
 
-    /// When the last one of a kind ends.
+    /// Returns the end of the last fault of a kind.
     pub(crate) fn until(&self, is_it: impl Fn(&FaultKind) -> bool) -> Option<Time> {
         self.active.iter().filter(|fault| is_it(&fault.kind)).map(|fault| fault.until).max()
     }
 
-    /// The share of nodes that a delete request fails for.
+    /// Returns the percentage of nodes for which delete requests fail.
     pub(crate) fn failing_percent(&self) -> Option<u64> {
         self.active.iter().find_map(|fault| {
             if let FaultKind::DeletePartialFailure { percent } = fault.kind {
@@ -91,7 +91,7 @@ impl Faults {
         })
     }
 
-    /// The scheduler's old answer, while it repeats one.
+    /// Returns the scheduler's old answer while a fault repeats it.
     pub(crate) fn frozen(&self) -> Option<&Workload> {
         self.active.iter().find_map(|fault| fault.frozen.as_deref())
     }
@@ -143,7 +143,7 @@ impl Inner {
         self.plan_random_fault(n + 1);
     }
 
-    /// Lets a fault happen, or begin to hold for so long.
+    /// Starts a fault that holds for `lasts`, or lets it happen at once.
     pub(crate) fn begin_fault(&mut self, kind: FaultKind, lasts: Span) {
         self.write(WorldEvent::FaultBegan(kind.name()));
         let active = match &kind {
@@ -194,7 +194,7 @@ impl Inner {
                 let target = self.aim(node, kind.name());
                 target.map(|(_, slot)| {
                     self.drain(slot, reason);
-                    // Without an end it is for good.
+                    // A drain without an end lasts for ever.
                     let lasts = if lasts > Span::ZERO { lasts } else { Span::FOREVER };
                     let drained = Some((slot, reason.as_str().into()));
                     Active { drained, ..self.hold(&kind, lasts) }
@@ -225,7 +225,7 @@ impl Inner {
             FaultKind::GrowToSize => {
                 let spec = Arc::clone(&self.spec);
                 for group in &spec.groups {
-                    // A cluster that is busy refuses; the next apply comes.
+                    // A busy cluster refuses this; the next `terraform apply` succeeds.
                     let _ = self.set_count(&group.name, group.size());
                 }
                 None
@@ -262,7 +262,7 @@ impl Inner {
         }
     }
 
-    /// What happens to one node in an instant.
+    /// Applies a fault that happens to one node at once.
     fn strike(&mut self, kind: &FaultKind, node: Serial, slot: SlotNo) {
         if let FaultKind::NodeReplaced { .. } = kind {
             self.replace(node);
@@ -299,7 +299,7 @@ impl Inner {
         }
     }
 
-    /// The node that a target names now, if there is one.
+    /// Returns the node that the target selects now, if there is one.
     fn aim(&mut self, target: &Target, what: &'static str) -> Option<(Serial, SlotNo)> {
         let up = |(number, slot): (&SlotNo, &Slot)| {
             let node = slot.node?;

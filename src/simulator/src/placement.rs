@@ -1,5 +1,5 @@
-//! The scheduler at work: jobs come, are placed, end, or die with their node;
-//! entries come and go, are drained and resumed.
+//! Scheduler operations: jobs are submitted, placed, finished, or lost with their node. Entries are
+//! added, removed, drained and resumed.
 
 use std::collections::BTreeSet;
 use std::ops::Bound;
@@ -21,21 +21,20 @@ use crate::spec::Placement;
 use crate::truth::{Restart, RestartCause};
 use crate::world::{Inner, Scheduled};
 
-/// HyperPod's recovery drains broken nodes with this reason.
+/// Drain reason that HyperPod's node recovery sets on failed nodes.
 const RECOVERY_REASON: &str = "Action:Replace";
-/// How long it is remembered for metrics that a node was busy: no shorter than metrics
-/// are kept, or an old datapoint would say idle.
+/// Time for which a node's busy periods are kept for metrics. Not shorter than the metrics
+/// retention; otherwise old datapoints would show the node as idle.
 const BUSY_REMEMBERED: Span = METRICS_KEPT;
 
-/// What a job behind a blocked one has to keep to.
+/// Constraint on a job that is queued behind a blocked job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Behind {
-    /// Nothing is blocked before it.
+    /// No job before it is blocked.
     Nobody,
-    /// The blocked job cannot start with today's nodes at all.
+    /// The blocked job cannot start on the current nodes at all.
     Hopeless,
-    /// The blocked job starts then in this group: whole nodes must be free by
-    /// that time.
+    /// The blocked job starts at this time in this group; whole nodes must be free by then.
     Until { starts: Time, group: GroupNo },
 }
 
@@ -47,7 +46,7 @@ impl Inner {
         }
     }
 
-    /// A job is handed in, and the next one is planned.
+    /// Submits a job and schedules the next submission.
     pub(crate) fn submit(&mut self, job: JobNo) {
         let next = JobNo(job.0 + 1);
         if next.0 < self.scheduler.planned {
@@ -73,7 +72,8 @@ impl Inner {
         }
     }
 
-    /// A job is handed in now that takes this whole node at once, if it can.
+    /// Submits a job that takes this whole node at once if the node is free; otherwise it is
+    /// queued.
     pub(crate) fn land_job(&mut self, slot: SlotNo, length: Span) {
         let now = self.now;
         let Some(entry) = self.scheduler.slots.get(&slot) else { return };
@@ -99,7 +99,7 @@ impl Inner {
         }
     }
 
-    /// Starts what can start in a partition.
+    /// Starts the waiting jobs of a partition that can start now.
     pub(crate) fn place_waiting(&mut self, partition: PartitionNo) {
         let groups = self.scheduler.partitions[partition.0].groups.clone();
         let mut behind = Behind::Nobody;
@@ -164,7 +164,7 @@ impl Inner {
         })
     }
 
-    /// Which idle entries of a group a job gets.
+    /// Chooses the idle entries that a job gets.
     fn choose(&self, group: GroupNo, wanted: usize, job: JobNo) -> Vec<SlotNo> {
         let idle = &self.scheduler.index[group.0].idle;
         let touched = |slot: &SlotNo| self.scheduler.slots.get(slot).map_or(Time(0), |s| s.touched);
@@ -191,7 +191,7 @@ impl Inner {
         chosen
     }
 
-    /// When a blocked job can start if nothing new comes before it.
+    /// Returns when a blocked job can start if no new job is placed before it.
     fn begins(&self, groups: &[GroupNo], job: JobNo) -> Behind {
         let order = &self.scheduler.job(job).order;
         let times = groups.iter().filter_map(|group| {
@@ -268,7 +268,7 @@ impl Inner {
             return;
         }
         if leaves > self.now {
-            // It was suspended for a while and is not done yet.
+            // The job was suspended for some time and is not done yet.
             self.plan(leaves, Scheduled::JobEnds { job: number, start });
             return;
         }
@@ -305,8 +305,8 @@ impl Inner {
         }
     }
 
-    /// An entry's node is lost: it goes down, and its jobs back to the queue,
-    /// except those that were only being cleaned up after.
+    /// Marks an entry as down because its node is lost. Its jobs are requeued; jobs that were only
+    /// completing are finished.
     pub(crate) fn lose_slot(&mut self, slot: SlotNo, cause: RestartCause) {
         let now = self.now;
         let Some(entry) = self.scheduler.slots.get_mut(&slot) else { return };
@@ -344,7 +344,7 @@ impl Inner {
         }
     }
 
-    /// The scheduler gets to know a node, or to know it again.
+    /// Joins a node to the scheduler, for the first time or again.
     pub(crate) fn join(&mut self, serial: Serial) {
         let now = self.now;
         let Some(node) = self.fleet.nodes.get_mut(&serial) else { return };
@@ -381,7 +381,7 @@ impl Inner {
         }
     }
 
-    /// Drains an entry, over whatever reason it had.
+    /// Drains an entry. The new reason replaces an earlier one.
     pub(crate) fn drain(&mut self, slot: SlotNo, reason: &str) {
         let lag = self.spec.cordon_lag;
         let Some(entry) = self.scheduler.slots.get_mut(&slot) else { return };
@@ -412,7 +412,7 @@ impl Inner {
         }
     }
 
-    /// Takes the drain off an entry, whatever its reason.
+    /// Removes the drain from an entry, whatever its reason.
     pub(crate) fn resume(&mut self, slot: SlotNo) {
         let Some(entry) = self.scheduler.slots.get_mut(&slot) else { return };
         let Some(drain) = entry.drain.take() else { return };
@@ -422,7 +422,7 @@ impl Inner {
         self.place_waiting_in(group);
     }
 
-    /// Suspends a job that runs on an entry; it ends so much later.
+    /// Suspends a running job on an entry, which delays its end by `by`.
     pub(crate) fn suspend_job(&mut self, slot: SlotNo, by: Span) -> Option<JobNo> {
         let jobs = self.scheduler.slots.get(&slot)?.jobs.clone();
         let now = self.now;
@@ -444,7 +444,7 @@ impl Inner {
         })
     }
 
-    /// A reservation covers an entry: a job on it goes on, no other comes.
+    /// Reserves an entry: a running job continues, and no new job starts.
     pub(crate) fn reserve(&mut self, slot: SlotNo) {
         if let Some(entry) = self.scheduler.slots.get_mut(&slot) {
             entry.reservations += 1;
@@ -460,7 +460,7 @@ impl Inner {
         self.place_waiting_in(group);
     }
 
-    /// Idle entries that a blocked job gets as soon as it has enough of them.
+    /// Returns the idle entries that a blocked job gets once enough of them are free.
     pub(crate) fn planned_slots(&self) -> BTreeSet<SlotNo> {
         let mut planned = BTreeSet::new();
         for partition in &self.scheduler.partitions {
@@ -477,13 +477,13 @@ impl Inner {
         planned
     }
 
-    /// Jobs on an entry: running, starting or ending.
+    /// Returns the jobs on an entry: running, starting or completing.
     pub(crate) fn jobs_on(&self, slot: SlotNo) -> Vec<JobId> {
         let jobs = self.scheduler.slots.get(&slot).map_or(&[][..], |entry| &entry.jobs);
         jobs.iter().map(|job| self.scheduler.job(*job).id.clone()).collect()
     }
 
-    /// What nodes with a job now add to a group's busy time.
+    /// Returns the busy time that nodes with a running job add to the group's total.
     pub(crate) fn open_busy(&self, group: GroupNo) -> Span {
         let slots = self.scheduler.slots.values().filter(|slot| slot.group == group);
         let open = slots.filter_map(|slot| slot.busy.last().filter(|run| run.to.is_none()));

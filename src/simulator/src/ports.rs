@@ -1,8 +1,7 @@
-//! The daemon's ports, with the world behind them.
+//! The daemon's ports, served by the world.
 //!
-//! Every future is ready at once, so that a harness can poll the daemon by
-//! hand; after a kill it is pending for ever. Time stands still during a call
-//! unless [`PortOptions::call_time`] says otherwise.
+//! Every future is ready at once, so a harness can poll the daemon by hand. After a kill, futures
+//! stay pending for ever. Time stands still during a call unless [`PortOptions::call_time`] is set.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,34 +23,34 @@ use crate::log::{Call, WorldEvent};
 use crate::truth::Caller;
 use crate::world::{Inner, World};
 
-/// The lease's generation.
+/// Generation of the lease.
 const LEASE_GENERATION: u64 = 1;
 
-/// How the ports are wired.
+/// Options of the ports.
 #[derive(Debug, Clone, Default)]
 pub struct PortOptions {
-    /// Without anything that could change the world.
+    /// Leaves out all ports that can change the world.
     pub observe_only: bool,
-    /// The negative control: a cordon shows, and jobs are placed all the same.
+    /// Negative control: cordons show, but the scheduler still starts jobs on the nodes.
     pub cordon_disabled: bool,
-    /// How long a read or write takes: the world moves meanwhile.
+    /// Duration of a read or a write; the world moves on during it.
     pub call_time: Span,
-    /// A gate, if there is one.
+    /// Gate to ask before a deletion.
     pub gate: Option<SimulatedGate>,
-    /// An on-node check, if there is one.
+    /// On-node check to ask before a deletion.
     pub on_node_check: Option<SimulatedGate>,
 }
 
-/// Somebody outside who takes this long, and then says this of every node.
+/// An external gate that answers after a fixed time, with the same answer for every node.
 #[derive(Debug, Clone)]
 pub struct SimulatedGate {
-    /// How long an answer takes.
+    /// Time until the answer.
     pub takes: Span,
-    /// Why not, or yes.
+    /// Approval, or the reason of the veto.
     pub answer: Result<(), Arc<str>>,
 }
 
-/// One wiring of all ports to a world.
+/// All ports of a world.
 #[derive(Clone)]
 struct SimulatedPorts {
     world: World,
@@ -59,7 +58,7 @@ struct SimulatedPorts {
 }
 
 impl World {
-    /// The daemon's ports.
+    /// Returns the daemon's ports.
     pub fn ports(&self, options: PortOptions) -> Ports {
         let spec = self.spec();
         let front = Arc::new(SimulatedPorts { world: self.clone(), options: Arc::new(options) });
@@ -85,8 +84,7 @@ impl World {
             cluster: front.clone(),
             workload,
             utilization,
-            // A world's policy names its prices; `World::prices` is for those
-            // that do not.
+            // A world's policy sets its prices; `World::prices` is for policies without prices.
             prices: None,
             clock: front.clone(),
             switches: front.clone(),
@@ -98,18 +96,18 @@ impl World {
         }
     }
 
-    /// The prices that the spec gives its groups.
+    /// Returns the prices of the groups in the spec.
     pub fn prices(&self) -> Arc<dyn Prices> {
         Arc::new(SimulatedPorts { world: self.clone(), options: Arc::default() })
     }
 
-    /// Puts the pause file there, or takes it away.
+    /// Creates the pause file with this text, or removes it.
     pub fn set_pause(&self, why: Option<Arc<str>>) {
         self.lock().daemon.paused = why;
     }
 }
 
-/// The answer, unless nobody is left to hear it.
+/// Returns the answer, or stays pending for ever if the daemon was killed.
 pub(crate) async fn alive<T>(answer: Option<T>) -> T {
     match answer {
         Some(answer) => answer,
@@ -277,7 +275,7 @@ impl Clock for SimulatedPorts {
         inner.now + inner.daemon.clock_offset
     }
 
-    /// Stands still while the machine is suspended, as Linux's does.
+    /// Stops while the machine is suspended, like CLOCK_MONOTONIC on Linux.
     fn monotonic(&self) -> Span {
         let inner = self.world.lock();
         let asleep = inner.faults.since(|kind| *kind == FaultKind::Suspended);
@@ -311,7 +309,7 @@ impl Lease for SimulatedPorts {
     }
 }
 
-/// A gate in a world.
+/// A gate of a simulated world.
 struct GateFront {
     world: World,
     gate: SimulatedGate,
@@ -320,7 +318,7 @@ struct GateFront {
 impl Gate for GateFront {
     fn ask(&self, question: Question) -> Box<dyn Inquiry> {
         let mut inner = self.world.lock();
-        // One that is killed here hears no answer.
+        // A daemon that is killed here gets no answer.
         let until = inner.begin_call(Call::Gate).then(|| inner.now + self.gate.takes);
         let nodes = question.nodes.into_iter().map(|node| node.id);
         let vetoes = match &self.gate.answer {
@@ -331,7 +329,7 @@ impl Gate for GateFront {
     }
 }
 
-/// A question to a gate in a world.
+/// A question to a simulated gate.
 struct Asked {
     world: World,
     until: Option<Time>,

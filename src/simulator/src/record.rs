@@ -1,4 +1,4 @@
-//! Keeping the books that [`Truth`] is made of.
+//! Keeps the records that [`Truth`] is made of.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::spec::{GroupSpec, WorldSpec};
 use crate::truth::{AskedNode, DeleteRequest, GroupTruth, Truth};
 use crate::world::Inner;
 
-/// What was written down so far.
+/// Records so far.
 #[derive(Debug, Clone)]
 pub(crate) struct Record {
     pub(crate) groups: Vec<GroupTruth>,
@@ -17,7 +17,7 @@ pub(crate) struct Record {
     pub(crate) requests: Vec<DeleteRequest>,
 }
 
-/// A group's account with so many nodes in it.
+/// Returns a new account of a group with `live` nodes.
 fn account(group: &GroupSpec, live: NodeCount, since: Time) -> GroupTruth {
     GroupTruth {
         price: group.price,
@@ -40,12 +40,12 @@ impl Record {
         Self { groups: spec.groups.iter().map(group).collect(), asked: vec![], requests: vec![] }
     }
 
-    /// A group that was added after the start.
+    /// Adds the account of a group that was added after the start.
     pub(crate) fn add_group(&mut self, group: &GroupSpec, now: Time) {
         self.groups.push(account(group, NodeCount::ZERO, now));
     }
 
-    /// The number of live nodes changed.
+    /// Records a change of the number of live nodes.
     pub(crate) fn live(&mut self, group: GroupNo, at: Time, live: NodeCount) {
         let group = &mut self.groups[group.0];
         group.live = live;

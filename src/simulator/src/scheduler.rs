@@ -1,12 +1,12 @@
-//! The job scheduler: partitions, entries for nodes, jobs and the queue.
+//! The job scheduler: partitions, node entries, jobs and the queue.
 //!
-//! First in, first out in each partition. A job that cannot start blocks those
-//! behind it, except parts of a node that fit beside running jobs, and jobs
-//! that are over before it could start anyway (back-filling with known
-//! lengths). A job of one node that names a part of its GPUs shares a node,
-//! best fit; every other job takes whole nodes of one group.
+//! Each partition is first in, first out. A job that cannot start blocks the jobs behind it, with
+//! two exceptions: a job for part of a node starts if it fits next to running jobs, and a job
+//! starts if it ends before the blocked job could start (back-filling with known lengths). A job of
+//! one node that asks for only some of its GPUs shares a node, chosen by best fit. Every other job
+//! takes whole nodes of one group.
 //!
-//! An entry that is drained or down gets no new job; a job on it goes on.
+//! An entry that is drained or down gets no new jobs; its running jobs continue.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,29 +20,29 @@ use crate::fleet::{GroupNo, Serial};
 use crate::spec::{GroupSpec, WorldSpec};
 use crate::truth::{JobRecord, Restart};
 
-/// Waiting jobs behind a blocked one that are tried in one pass.
+/// Maximum number of waiting jobs behind a blocked job that are tried in one pass.
 pub(crate) const BACKFILL_DEPTH: usize = 100;
-/// Ids of jobs count from here, as in a cluster that has run for a while.
+/// First job id. Not 1, as in a cluster that has run for some time.
 const FIRST_JOB_ID: u32 = 1001;
 
-/// A job, by the order in which jobs are handed in.
+/// Number of a job, in submission order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct JobNo(pub(crate) u32);
 
-/// A partition.
+/// Index of a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct PartitionNo(pub(crate) usize);
 
-/// The scheduler's entry for a node, by the order in which they came.
+/// Number of a scheduler entry, in the order in which entries were added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct SlotNo(pub(crate) u32);
 
-/// What a job takes of nodes of one size.
+/// Resources that a job takes on nodes of one size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Footprint {
-    /// A part of one node.
+    /// Part of one node.
     Part(MilliGpus),
-    /// Nodes that no other job shares.
+    /// Whole nodes, not shared with other jobs.
     Whole(u32),
 }
 
@@ -60,19 +60,19 @@ impl Footprint {
 pub(crate) struct Partition {
     pub(crate) name: PartitionName,
     pub(crate) groups: Vec<GroupNo>,
-    /// Waiting jobs by (handed in, job).
+    /// Waiting jobs, ordered by submission time.
     pub(crate) waiting: BTreeSet<(Time, JobNo)>,
 }
 
-/// Why an entry gets no new jobs.
+/// Drain of an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Drain {
     pub(crate) reason: Arc<str>,
-    /// Whether it is in effect; it shows before that.
+    /// Whether the drain is in effect. It shows earlier than that.
     pub(crate) takes: bool,
 }
 
-/// Where an entry stands in its group's index.
+/// Position of an entry in its group's index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum NodeSlot {
     Idle,
@@ -86,16 +86,16 @@ pub(crate) struct Slot {
     pub(crate) group: GroupNo,
     pub(crate) condition: Condition,
     pub(crate) drain: Option<Drain>,
-    /// A cordon that is only pretended (the negative control).
+    /// Reason of a cordon that shows but has no effect (negative control).
     pub(crate) pretended: Option<Arc<str>>,
-    /// Reservations that cover it.
+    /// Number of reservations on the entry.
     pub(crate) reservations: u32,
     pub(crate) jobs: Vec<JobNo>,
     pub(crate) free: MilliGpus,
     place: Option<NodeSlot>,
-    /// When it was last given to or left by a job.
+    /// Last time at which a job started or left.
     pub(crate) touched: Time,
-    /// Since when it has a job, and when it had one before: for metrics.
+    /// Times during which the entry had a job; for metrics.
     pub(crate) busy: Vec<BusyRun>,
 }
 
@@ -114,25 +114,25 @@ impl Slot {
     }
 }
 
-/// Entries of a group that take jobs.
+/// Entries of a group that accept jobs.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Index {
-    /// Without a job.
+    /// Entries without a job.
     pub(crate) idle: BTreeSet<SlotNo>,
-    /// With parts of their GPUs free, by how much.
+    /// Entries with some of their GPUs free, ordered by free GPUs.
     pub(crate) shared: BTreeSet<(MilliGpus, SlotNo)>,
 }
 
-/// Where a job stands.
+/// State of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum JobState {
-    /// Not handed in yet.
+    /// Not submitted yet.
     Unknown,
     /// In the queue.
     Waiting,
-    /// On its nodes: starting until `runs`, ending from `ends`, gone at `leaves`.
+    /// On its nodes: configuring until `runs`, completing from `ends`, gone at `leaves`.
     Placed { runs: Time, ends: Time, leaves: Time },
-    /// Over.
+    /// Finished.
     Done,
 }
 
@@ -143,7 +143,7 @@ pub(crate) struct Job {
     pub(crate) partition: PartitionNo,
     pub(crate) fits: bool,
     pub(crate) state: JobState,
-    /// Suspended where it runs.
+    /// Whether the job is suspended on its nodes.
     pub(crate) suspended: bool,
     pub(crate) on: Vec<SlotNo>,
     pub(crate) part: MilliGpus,
@@ -156,11 +156,10 @@ pub(crate) struct Job {
     pub(crate) end: Option<Time>,
 }
 
-/// The scheduler.
 #[derive(Debug, Clone)]
 pub(crate) struct Scheduler {
     pub(crate) partitions: Vec<Partition>,
-    /// Entries in the order in which they came.
+    /// Entries in the order in which they were added.
     pub(crate) slots: BTreeMap<SlotNo, Slot>,
     by_name: BTreeMap<NodeName, SlotNo>,
     next_slot: u32,
@@ -168,7 +167,7 @@ pub(crate) struct Scheduler {
     partition_of: Vec<Option<PartitionNo>>,
     pub(crate) gpus: Vec<MilliGpus>,
     pub(crate) jobs: Vec<Job>,
-    /// Jobs known from the start; the others came by a fault or a call.
+    /// Number of jobs known from the start. Later jobs come from faults or calls.
     pub(crate) planned: u32,
 }
 
@@ -207,8 +206,7 @@ impl Scheduler {
         scheduler
     }
 
-    /// A group that was added after the start, with a partition of its own if
-    /// there is none of its partition's name.
+    /// Adds a group after the start. A partition is created if none has its name.
     pub(crate) fn add_group(&mut self, group: &GroupSpec) {
         let number = GroupNo(self.gpus.len());
         self.gpus.push(group.gpus());
@@ -226,7 +224,7 @@ impl Scheduler {
         self.partition_of.push(Some(PartitionNo(at)));
     }
 
-    /// A job of a partition that no group is in is never handed in.
+    /// Adds a job. Returns `None` if no group is in its partition; such a job is never submitted.
     pub(crate) fn add_job(&mut self, spec: &WorldSpec, order: Order) -> Option<JobNo> {
         let partition = self.partitions.iter().position(|p| p.name == order.partition)?;
         let number = u32::try_from(self.jobs.len()).ok()?;
@@ -275,12 +273,12 @@ impl Scheduler {
         self.partition_of[group.0]
     }
 
-    /// Idle entries of a group that take jobs.
+    /// Returns the number of idle entries of a group that accept jobs.
     pub(crate) fn idle(&self, group: GroupNo) -> NodeCount {
         NodeCount::of(self.index[group.0].idle.len())
     }
 
-    /// Makes an entry for a new name.
+    /// Adds an entry for a new node name.
     pub(crate) fn add_slot(
         &mut self,
         name: NodeName,
@@ -320,7 +318,7 @@ impl Scheduler {
         Some(slot)
     }
 
-    /// Notes where an entry stands now; to be called after every change of it.
+    /// Updates an entry's position in the index. Must be called after every change of the entry.
     pub(crate) fn reindex(&mut self, number: SlotNo) {
         let Some(slot) = self.slots.get_mut(&number) else { return };
         let full = self.gpus[slot.group.0];
@@ -348,7 +346,7 @@ impl Scheduler {
         };
     }
 
-    /// Jobs handed in so far, as the truth keeps them.
+    /// Returns the records of all jobs submitted so far.
     pub(crate) fn records(&self, now: Time) -> Vec<JobRecord> {
         let known = self.jobs.iter().filter(|job| job.state != JobState::Unknown);
         known
@@ -374,7 +372,7 @@ impl Scheduler {
             .collect()
     }
 
-    /// Entries drained with a trimtab reason.
+    /// Returns the entries drained with a trimtab reason.
     pub(crate) fn cordons(&self) -> Vec<(NodeName, Arc<str>)> {
         let drained = self.slots.values().filter_map(|slot| Some((slot, slot.drain.as_ref()?)));
         drained

@@ -1,43 +1,43 @@
-//! What accelerators a machine has, by SageMaker's name of it.
+//! Accelerators of each SageMaker instance type.
 //!
-//! Counts are those of AWS's instance type pages; names, architectures and memory are
-//! what `nvidia-smi` prints on such a machine. A type that is not in the table has the
-//! GPUs that its group's `gpus_per_node` says, of no particular make, or none.
+//! Counts are those of the AWS instance type pages. Names, architectures and memory sizes are what
+//! `nvidia-smi` prints on such a machine. An instance type that is not in the table has
+//! `gpus_per_node` GPUs of an unspecified model, or none.
 
 /// The accelerators of one node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Accelerators {
-    /// A machine without any.
+    /// No accelerators.
     None,
     /// NVIDIA GPUs.
     Gpus {
-        /// How many, at least 1.
+        /// Number of GPUs, at least 1.
         count: u32,
         model: Gpu,
     },
-    /// AWS's own: devices with several NeuronCores each.
+    /// AWS Neuron devices, each with several NeuronCores.
     Neuron {
-        /// How many, at least 1.
+        /// Number of devices, at least 1.
         devices: u32,
         model: Neuron,
     },
 }
 
-/// A model of GPU, as `nvidia-smi` names it.
+/// GPU model, as `nvidia-smi` names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Gpu {
     pub(super) name: &'static str,
     pub(super) arch: &'static str,
-    /// Its memory in MiB. At least 5,000, so that a whole number of MiB in use tells
-    /// the share in use to a hundredth of a percent.
+    /// Memory in MiB. At least 5,000, so that a whole number of MiB gives the share in use to a
+    /// hundredth of a percent.
     pub(super) memory_mib: u32,
 }
 
-/// A model of Neuron device.
+/// Neuron device model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Neuron {
     pub(super) cores: u32,
-    /// Memory of one core in bytes.
+    /// Memory of one core, in bytes.
     pub(super) core_memory: u64,
 }
 
@@ -59,7 +59,7 @@ const RTX_6000: Gpu = Gpu {
     arch: "Blackwell",
     memory_mib: 97_887,
 };
-/// For types that the table lacks.
+/// Model for instance types that are not in the table.
 const SOME_GPU: Gpu = Gpu { name: "Simulated GPU", arch: "Simulated", memory_mib: 24_576 };
 
 const TRN1: Neuron = Neuron { cores: 2, core_memory: 16 * GIB };
@@ -67,7 +67,7 @@ const INF2: Neuron = Neuron { cores: 2, core_memory: 16 * GIB };
 const TRN2: Neuron = Neuron { cores: 8, core_memory: 12 * GIB };
 
 impl Accelerators {
-    /// Those of a machine. `gpus`, where it is not 0, overrides how many there are.
+    /// Returns the accelerators of an instance type. A `gpus` above 0 overrides their number.
     pub(super) fn of(instance_type: &str, gpus: u32) -> Self {
         match Self::known(instance_type) {
             Self::Gpus { count, model } => {
@@ -86,7 +86,7 @@ impl Accelerators {
         let Some((family, size)) = name.split_once('.') else { return Self::None };
         let gpus = |count, model| Self::Gpus { count, model };
         let neuron = |devices, model| Self::Neuron { devices, model };
-        // Sizes of the families that come with 1, 4 or 8 GPUs alike.
+        // Sizes of the families that come with 1, 4 or 8 GPUs.
         let by_size = match size {
             "12xlarge" | "24xlarge" => 4,
             "48xlarge" => 8,
@@ -118,7 +118,7 @@ impl Accelerators {
         }
     }
 
-    /// What has a utilization of its own: GPUs, or NeuronCores.
+    /// Number of units with a utilization of their own: GPUs or NeuronCores.
     pub(super) fn units(self) -> u32 {
         match self {
             Self::None => 0,

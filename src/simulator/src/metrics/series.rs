@@ -1,10 +1,9 @@
-//! The series that agents on a world's nodes publish to CloudWatch, as real agents
-//! name them.
+//! Series that agents on the nodes publish to CloudWatch, with the names of real agents.
 //!
-//! [`PUBLISHED`] is the whole list: what is published, in which namespace, over what,
-//! and by which of the three [`MetricsLayout`]s. Names and dimensions are those of the
-//! CloudWatch agent (`nvidia_gpu`, `cpu` and `mem` sections with InstanceId and
-//! InstanceType appended) and of Container Insights with enhanced observability.
+//! [`PUBLISHED`] lists everything: metric, namespace, unit of aggregation, and which of the three
+//! [`MetricsLayout`]s publishes it. Names and dimensions are those of the CloudWatch agent
+//! (`nvidia_gpu`, `cpu` and `mem` sections with InstanceId and InstanceType appended) and of
+//! Container Insights with enhanced observability.
 
 use std::collections::BTreeSet;
 use std::ops::Bound;
@@ -21,34 +20,33 @@ use crate::fleet::Serial;
 use crate::rng::Stream;
 use crate::world::{Inner, World};
 
-/// How long datapoints are kept: as long as CloudWatch keeps those of one minute.
+/// Retention of datapoints: CloudWatch keeps one-minute datapoints for this long.
 pub const METRICS_KEPT: Span = Span::hours(15 * 24);
 
-/// What a GPU that no process uses has in use all the same, in hundredths of a percent
-/// of its memory.
+/// Memory in use on a GPU without any process, in hundredths of a percent.
 const MEMORY_AT_REST: u32 = 60;
-/// A processor's share of the node's reading, in thousandths.
+/// A processor's share of the node's load, in thousandths.
 const FULL_SHARE: u64 = 1_000;
 
-/// Who publishes a node's metrics, and so how they are named.
+/// Publisher of a node's metrics, which decides how they are named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MetricsLayout {
-    /// The CloudWatch agent: namespace `CWAgent`, one series a GPU and one a host.
+    /// The CloudWatch agent: namespace `CWAgent`, series for each GPU and for the host.
     Cwagent,
-    /// Container Insights of EKS: namespace `ContainerInsights`, one series a GPU, one
-    /// a host.
+    /// Container Insights on EKS: namespace `ContainerInsights`, series for each GPU and for the
+    /// host.
     ContainerInsights,
-    /// Container Insights of machines with Neuron devices: one series a NeuronCore.
+    /// Container Insights on machines with Neuron devices: series for each NeuronCore.
     Neuron,
 }
 
 impl MetricsLayout {
-    /// All of them. Each publishes only where a machine has what it is about.
+    /// All layouts. Each publishes only what the machine has.
     pub const ALL: [Self; 3] = [Self::Cwagent, Self::ContainerInsights, Self::Neuron];
 }
 
-/// What a series is about.
+/// What a series covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Over {
     /// The host.
@@ -63,18 +61,18 @@ enum Over {
     AllCores,
 }
 
-/// What a series measures.
+/// Measured quantity of a series.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Gauge {
-    /// Percent of the time that a processor worked.
+    /// Percent of the time that a processor was working.
     Utilization,
-    /// Percent of the time that a GPU's memory was read or written; not what is in use.
+    /// Percent of the time that a GPU's memory was read or written, not the share in use.
     MemoryActivity,
     /// Percent of a processor's memory in use.
     MemoryPercent,
     /// MiB of a GPU's memory in use.
     MemoryUsedMib,
-    /// MiB of memory that a GPU has.
+    /// MiB of memory of a GPU.
     MemoryTotalMib,
     /// Bytes of a NeuronCore's memory in use.
     MemoryBytes,
@@ -107,7 +105,7 @@ const fn published(
     Published { layout, over, metric, gauge, unit }
 }
 
-/// Everything that is published, in the order of listings.
+/// All published series, in listing order.
 const PUBLISHED: [Published; 14] = {
     use Gauge::*;
     use MetricsLayout::{ContainerInsights, Cwagent, Neuron};
@@ -115,7 +113,7 @@ const PUBLISHED: [Published; 14] = {
     [
         published(Cwagent, Host, "cpu_usage_active", HostCpu, "Percent"),
         published(Cwagent, Host, "mem_used_percent", HostMemory, "Percent"),
-        // The agent gives nvidia-smi's values no unit.
+        // The agent reports the values of nvidia-smi without a unit.
         published(Cwagent, EachGpu, "nvidia_smi_utilization_gpu", Utilization, "None"),
         published(Cwagent, EachGpu, "nvidia_smi_utilization_memory", MemoryActivity, "None"),
         published(Cwagent, EachGpu, "nvidia_smi_memory_used", MemoryUsedMib, "None"),
@@ -145,7 +143,7 @@ impl Published {
         }
     }
 
-    /// Which of a node's series of this kind has these dimensions, if one does.
+    /// Returns which of a node's series of this kind has these dimensions.
     fn unit_of(&self, dimensions: &[(String, String)]) -> Option<u32> {
         let (name, before) = match (self.layout, self.over) {
             (_, Over::Host | Over::AllGpus | Over::AllCores) => return Some(0),
@@ -157,7 +155,7 @@ impl Published {
         value.strip_prefix(before)?.parse().ok()
     }
 
-    /// How many series of this kind a node has.
+    /// Returns how many series of this kind a node has.
     fn series_of(&self, accelerators: Accelerators) -> u32 {
         let gpus = matches!(accelerators, Accelerators::Gpus { .. });
         let cores = matches!(accelerators, Accelerators::Neuron { .. });
@@ -183,62 +181,59 @@ impl Published {
     }
 }
 
-/// What stands before a device's number in Container Insights' dimensions.
+/// Prefix of a device number in the dimensions of Container Insights.
 const GPU_DEVICE: &str = "nvidia";
 const NEURON_CORE: &str = "core";
 
-/// One series of CloudWatch.
+/// A CloudWatch series.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Series {
-    /// Its namespace.
     pub namespace: &'static str,
-    /// Its metric's name.
     pub metric: &'static str,
-    /// Its dimensions, in order of their names.
+    /// Dimensions, sorted by name.
     pub dimensions: Vec<(&'static str, String)>,
 }
 
-/// One datapoint as an agent sent it.
+/// A datapoint as an agent sent it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Point {
-    /// The start of its period.
+    /// Start of its period.
     pub at: Time,
-    /// Its value, in the series' unit.
+    /// Value in the unit of the series.
     pub value: f64,
 }
 
-/// What a series says.
+/// Content of a series.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SeriesRead {
-    /// CloudWatch's name of its unit.
+    /// Unit, in CloudWatch's spelling.
     pub unit: &'static str,
-    /// Its datapoints in order of time; a series over all of a node's processors has
-    /// one each a period.
+    /// Datapoints in time order. A series over all processors of a node has one datapoint for each
+    /// processor and period.
     pub points: Vec<Point>,
-    /// By fault, what CloudWatch says of this series instead of `Complete`.
+    /// Status that a fault returns instead of `Complete`.
     pub status: Option<MetricsStatus>,
 }
 
-/// Where a series stands in a world's listing.
+/// Position of a series in the listing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SeriesPosition {
-    /// The node, in order of launches.
+    /// Number of the node, in launch order.
     pub node: u32,
-    /// The series among the node's.
+    /// Index among the node's series.
     pub series: u32,
 }
 
-/// Which series are wanted.
+/// Filter for a listing.
 #[derive(Debug, Clone, Default)]
 pub struct SeriesFilter {
-    /// Of this namespace only.
+    /// Only this namespace.
     pub namespace: Option<String>,
-    /// Of this metric only.
+    /// Only this metric.
     pub metric: Option<String>,
-    /// Only those that have all of these dimensions, each with this value, if one is
-    /// named, or any.
+    /// Only series with all of these dimensions. A dimension without a value matches any value.
     pub dimensions: Vec<(String, Option<String>)>,
-    /// Only those with a datapoint stamped at this time or later.
+    /// Only series with a datapoint stamped at this time or later.
     pub active_since: Option<Time>,
 }
 
@@ -250,7 +245,7 @@ impl SeriesFilter {
         })
     }
 
-    /// The instance that it is about, if it names one.
+    /// Returns the instance that the filter names.
     fn instance(&self) -> Option<&str> {
         let named =
             self.dimensions.iter().find(|(name, value)| name == "InstanceId" && value.is_some());
@@ -258,30 +253,31 @@ impl SeriesFilter {
     }
 }
 
-/// A world's metrics as CloudWatch has them; the world stands still while it lives.
+/// The world's metrics as CloudWatch returns them. The world is locked while this view exists.
 pub struct MetricsView<'a> {
     inner: MutexGuard<'a, Inner>,
 }
 
 impl World {
-    /// Its metrics as CloudWatch has them. The world is locked meanwhile.
+    /// Returns the world's metrics as CloudWatch returns them. The world is locked while the view
+    /// exists.
     pub fn metrics(&self) -> MetricsView<'_> {
         MetricsView { inner: self.lock() }
     }
 }
 
 impl MetricsView<'_> {
-    /// The world's time.
+    /// Returns the world's time.
     pub fn now(&self) -> Time {
         self.inner.now
     }
 
-    /// By fault, why every call is refused.
+    /// Returns the error if a fault refuses all requests.
     pub fn refused(&self) -> Option<ReadError> {
         self.inner.metrics_refused()
     }
 
-    /// At most `limit` series in the order of their places, those after `after`.
+    /// Returns at most `limit` series in listing order, starting after `after`.
     pub fn list(
         &self,
         filter: &SeriesFilter,
@@ -324,8 +320,8 @@ impl MetricsView<'_> {
         found
     }
 
-    /// The datapoints of the series with exactly these dimensions (in any order) that
-    /// are stamped within `[from, to)`; `None` if the world has no such series.
+    /// Returns the datapoints with timestamps in `[from, to)` of the series with exactly these
+    /// dimensions, in any order. Returns `None` if the series does not exist.
     pub fn read(
         &self,
         namespace: &str,
@@ -335,7 +331,7 @@ impl MetricsView<'_> {
         to: Time,
     ) -> Option<SeriesRead> {
         let inner = &*self.inner;
-        // Every series that a world publishes names its instance.
+        // Every published series has an InstanceId dimension.
         let (_, id) = dimensions.iter().find(|(name, _)| name == "InstanceId")?;
         let subject = inner.subject_of(id.parse().ok()?)?;
         let accelerators = inner.accelerators(&subject);
@@ -380,7 +376,7 @@ impl Inner {
         if let FaultKind::MetricsStatus { status, .. } = kind { Some(*status) } else { None }
     }
 
-    /// The node with this id, while its datapoints are kept.
+    /// Returns the node with this id while its datapoints are kept.
     fn subject_of(&self, id: InstanceId) -> Option<Subject<'_>> {
         let living = self.fleet.find(id).and_then(|(serial, node)| self.subject(serial, node));
         living.or_else(|| self.gone_subject(*self.archive.by_id.get(&id)?))
@@ -392,7 +388,7 @@ impl Inner {
         Some(Subject { serial, id, group, launched, ended: Some(node.ended), busy: &node.busy })
     }
 
-    /// The nodes that a filter leaves, from this one on.
+    /// Returns the nodes that match a filter, starting at `from`.
     fn subjects(&self, filter: &SeriesFilter, from: Option<Serial>) -> Vec<Subject<'_>> {
         if let Some(instance) = filter.instance() {
             let subject = instance.parse().ok().and_then(|id| self.subject_of(id));
@@ -433,7 +429,7 @@ impl Inner {
             }
             (MetricsLayout::Cwagent, _) => {
                 let mut host = vec![("InstanceId", id), ("InstanceType", instance_type())];
-                // The agent sums its processors up under this name.
+                // The agent publishes the sum over all processors under this name.
                 if kind.gauge == Gauge::HostCpu {
                     host.push(("cpu", "cpu-total".to_owned()));
                 }
@@ -455,7 +451,7 @@ impl Inner {
                     ("ClusterName", cluster()),
                     ("InstanceId", id),
                     ("InstanceType", instance_type()),
-                    // Cores are counted over the whole machine.
+                    // Cores are numbered across the whole machine.
                     ("NeuronCore", format!("{NEURON_CORE}{unit}")),
                     ("NeuronDevice", format!("device{}", unit / cores)),
                     ("NodeName", node_name()),
@@ -468,15 +464,15 @@ impl Inner {
         Series { namespace: kind.namespace(), metric: kind.metric, dimensions }
     }
 
-    /// The processor that carries the node's readings.
+    /// Returns the processor that carries the node's full load.
     fn carrier(&self, subject: &Subject<'_>) -> u32 {
         let units = self.accelerators(subject).units();
         let mut rng = self.rng(Stream::Devices, u64::from(subject.serial.0) << 32);
         rng.below(u64::from(units)) as u32
     }
 
-    /// A processor's share of the node's readings in thousandths: half of the others
-    /// do nothing, the rest take part in the work.
+    /// Returns a processor's share of the node's load, in thousandths. Half of the processors other
+    /// than the carrier are idle; the others take a random share.
     fn share_of(&self, subject: &Subject<'_>, unit: u32) -> u64 {
         if unit == self.carrier(subject) {
             return FULL_SHARE;
@@ -486,10 +482,10 @@ impl Inner {
         if rng.below(2) == 0 { 0 } else { rng.below(FULL_SHARE) }
     }
 
-    /// Whether a series is of the processor that faults of a node's devices hit.
+    /// Whether the series belongs to the processor that device faults hit.
     fn is_hit(&self, subject: &Subject<'_>, kind: &Published, unit: u32) -> bool {
         match kind.over {
-            // The processor of a machine without accelerators is the host's.
+            // On a machine without accelerators, this is the host's processor.
             Over::Host => {
                 kind.gauge == Gauge::HostCpu && self.accelerators(subject) == Accelerators::None
             }
@@ -499,7 +495,7 @@ impl Inner {
         }
     }
 
-    /// The newest period of a series, if the node's is this one.
+    /// Returns the newest period of a series, given the newest period of its node.
     fn newest_of(
         &self,
         subject: &Subject<'_>,
@@ -530,7 +526,7 @@ impl Inner {
         let periods = self.periods();
         let Some((first, last)) = self.visible(subject) else { return vec![] };
         let accelerators = self.accelerators(subject);
-        // The first stamp at or after `from`, the last before `to`.
+        // First timestamp at or after `from`, and last one before `to`.
         let first = first.max(PeriodNo(periods.over_by(Time(from.0.saturating_sub(1))).0 + 2));
         let last = last.min(periods.around(Time(to.0.saturating_sub(1))));
         let units = match kind.over {
@@ -571,8 +567,8 @@ impl Inner {
     }
 }
 
-/// The value of a gauge. `share` is the processor's, `host_share` that of the host of a
-/// machine with accelerators, both in thousandths.
+/// Returns the value of a gauge. `share` is the processor's share of the load; `host_share` is the
+/// share of the host on a machine with accelerators. Both are in thousandths.
 fn gauge(
     gauge: Gauge,
     reading: NodeLoad,
@@ -606,8 +602,7 @@ fn gauge(
                 percent(part(reading.utilization, host_share))
             }
         },
-        // A Neuron device's memory has no total of its own in CloudWatch, so those who
-        // watch such machines take the host's.
+        // CloudWatch has no total for a Neuron device's memory, so clients use the host's memory.
         Gauge::HostMemory => match accelerators {
             Accelerators::None | Accelerators::Neuron { .. } => percent(reading.memory),
             Accelerators::Gpus { .. } => percent(part(reading.memory, host_share)),
