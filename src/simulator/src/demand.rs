@@ -33,16 +33,10 @@ pub(crate) struct Order {
 pub enum LoadError {
     /// The file cannot be read.
     #[error("{path}: {why}")]
-    File {
-        path: String,
-        why: std::io::Error,
-    },
+    File { path: String, why: std::io::Error },
     /// The text is not a valid job table.
     #[error("{path}: {why}")]
-    Trace {
-        path: String,
-        why: TraceError,
-    },
+    Trace { path: String, why: TraceError },
 }
 
 /// Reads a job table from a `.csv` or `.csv.gz` file.
@@ -127,7 +121,7 @@ impl WorldSpec {
 pub(crate) fn orders(spec: &WorldSpec, recorded: &[TraceJob]) -> Result<Vec<Order>, SpecError> {
     let first = spec.first_partition();
     let partition = |named: &Option<PartitionName>| {
-        let none = || SpecError::one("no worker group can run the jobs: add a [[group]] with role worker".to_owned());
+        let none = || SpecError::one("no worker group can run the jobs: add one".to_owned());
         named.clone().or_else(|| first.clone()).ok_or_else(none)
     };
     let mut orders = vec![];
@@ -164,7 +158,7 @@ pub(crate) fn orders(spec: &WorldSpec, recorded: &[TraceJob]) -> Result<Vec<Orde
     match orders.iter().find(|order| !partitions.contains(&order.partition)) {
         None => Ok(orders),
         Some(Order { partition, .. }) => {
-            Err(SpecError::one(format!("jobs use partition `{partition}`, which has no worker group")))
+            Err(SpecError::one(format!("job partition `{partition}` has no worker group")))
         }
     }
 }

@@ -222,7 +222,7 @@ impl Fleet {
 
     fn name(serial: Serial) -> NodeName {
         let [_, a, b, c] = serial.0.to_be_bytes();
-        format!("ip-10-{a}-{b}-{c}").parse().expect("letters, digits and hyphens")
+        format!("ip-10-{a}-{b}-{c}").parse().expect("letters, digits and hyphens are a valid name")
     }
 }
 
@@ -235,7 +235,7 @@ impl Inner {
                 let serial = Serial(self.fleet.next);
                 let age = self.rng(Stream::Ages, u64::from(serial.0)).span(FIRST_AGES);
                 self.add_node(serial, GroupNo(number), Fleet::name(serial), self.now - age);
-                let node = self.fleet.nodes.get_mut(&serial).expect("just added");
+                let node = self.fleet.nodes.get_mut(&serial).expect("the node was just added");
                 node.phase = Phase::Up;
                 node.listed = Some(InstanceStatus::Running);
                 node.counted = true;
@@ -293,7 +293,7 @@ impl Inner {
         let (name, slot) = instead_of.unwrap_or_else(|| (Fleet::name(serial), None));
         self.add_node(serial, group, name.clone(), self.now);
         self.fleet.groups[group.0].arriving += 1;
-        let node = self.fleet.nodes.get_mut(&serial).expect("just added");
+        let node = self.fleet.nodes.get_mut(&serial).expect("the node was just added");
         node.operation = operation;
         node.slot = slot;
         // A replacement counts in place of the node it replaces.

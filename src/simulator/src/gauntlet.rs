@@ -1,13 +1,12 @@
-//! The gauntlet: every port call and every commit of the ledger passes here,
-//! so that a run can be disturbed at any one of them.
+//! The gauntlet: every port call and every ledger commit passes here, so that a test can disturb a
+//! run at each of them.
 //!
-//! - A [`KillPoint`] ends the process at an *effect* (a cordon, a release, a
-//!   delete, a commit), before it or after it acted. From then on every port's
-//!   future is pending for ever and the ledger refuses everything: the harness
-//!   sees the daemon's future pending, drops it, calls [`World::revive`] and
-//!   starts a new one.
-//! - An [`Injection`] lets something happen in the world right before the n-th
-//!   port call, read or write: the race at every point.
+//! - A [`KillPoint`] kills the daemon at an *effect* (a cordon, a release, a delete, a commit),
+//!   before or after the effect acts. From then on every future of a port stays pending for ever,
+//!   and the ledger returns errors. The harness sees that the daemon's future is pending, drops it,
+//!   calls [`World::revive`] and starts a new daemon.
+//! - An [`Injection`] applies a fault right before the n-th port call, read or write. It tests
+//!   races at every point.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,37 +23,37 @@ use crate::faults::FaultKind;
 use crate::log::{Call, WorldEvent};
 use crate::world::{Inner, World};
 
-/// Where the daemon is killed.
+/// Point at which the daemon is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KillPoint {
-    /// At the how many-th effect of the run, counted from 1.
+    /// Number of the effect in the run, counted from 1.
     pub effect: u64,
-    /// Before or after it.
+    /// Before the effect or after it.
     pub when: KillWhen,
 }
 
-/// On which side of an effect the daemon is killed.
+/// Whether the daemon is killed before or after an effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum KillWhen {
-    /// It does not happen.
+    /// The effect does not happen.
     Before,
-    /// It happens, and the daemon does not learn of it.
+    /// The effect happens, but the daemon gets no answer.
     AfterActed,
 }
 
-/// Something that happens right before a port call.
+/// A fault that is applied right before a port call.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Injection {
-    /// Before the how many-th call of the run, counted from 1.
+    /// Number of the call in the run, counted from 1.
     pub call: u64,
-    /// What.
+    /// Fault to apply.
     pub action: FaultKind,
-    /// For how long, if it is of that kind.
+    /// Duration, for faults that hold for some time.
     pub lasts: Span,
 }
 
-/// What became of the daemon at an effect.
+/// State of the daemon at an effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Life {
     Goes,
@@ -62,7 +61,7 @@ pub(crate) enum Life {
     IsOver,
 }
 
-/// The counters and what is planned by them.
+/// Counters, and the kills and injections that wait for them.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Gauntlet {
     calls: u64,
@@ -87,7 +86,7 @@ impl Gauntlet {
 }
 
 impl Inner {
-    /// A port is called; `false` if there is nobody left who could.
+    /// Counts a port call and applies its injections. Returns `false` if the daemon was killed.
     pub(crate) fn begin_call(&mut self, call: Call) -> bool {
         if self.gauntlet.dead {
             return false;
@@ -103,7 +102,7 @@ impl Inner {
         true
     }
 
-    /// Something is about to be changed.
+    /// Counts an effect that is about to act, and kills the daemon if a kill is planned before it.
     pub(crate) fn begin_effect(&mut self) -> Life {
         if self.gauntlet.dead {
             return Life::IsOver;
@@ -120,7 +119,7 @@ impl Inner {
         }
     }
 
-    /// It was changed; `false` if nobody is left to be told.
+    /// Ends an effect that acted. Returns `false` if the daemon was killed.
     pub(crate) fn end_effect(&mut self, life: Life) -> bool {
         match life {
             Life::Goes => true,
@@ -140,38 +139,38 @@ impl Inner {
 }
 
 impl World {
-    /// Plans a kill; a point that is over never comes.
+    /// Plans a kill. A point that has passed has no effect.
     pub fn kill_at(&self, point: KillPoint) {
         self.lock().gauntlet.kill_at(point);
     }
 
-    /// Plans an injection; a call that is over never comes.
+    /// Plans an injection. A call that has passed has no effect.
     pub fn inject(&self, injection: Injection) {
         let mut inner = self.lock();
         inner.gauntlet.injections.entry(injection.call).or_default().push(injection);
     }
 
-    /// Lets something happen now.
+    /// Applies a fault now.
     pub fn act(&self, action: FaultKind, lasts: Span) {
         self.lock().begin_fault(action, lasts);
     }
 
-    /// Effects so far: cordons, releases, deletes, commits.
+    /// Returns the number of effects so far: cordons, releases, deletes and commits.
     pub fn effects(&self) -> u64 {
         self.lock().gauntlet.effects
     }
 
-    /// Port calls so far, reads and writes.
+    /// Returns the number of port calls so far, reads and writes.
     pub fn calls(&self) -> u64 {
         self.lock().gauntlet.calls
     }
 
-    /// Whether the daemon was killed and not started anew.
+    /// Whether the daemon was killed and not started again.
     pub fn is_dead(&self) -> bool {
         self.lock().gauntlet.dead
     }
 
-    /// The daemon is started anew: ports and ledger work again. Counters go on.
+    /// Marks the daemon as started again: ports and ledger work. Counters are kept.
     pub fn revive(&self) {
         let mut inner = self.lock();
         if inner.gauntlet.dead {
@@ -181,21 +180,20 @@ impl World {
     }
 }
 
-/// A ledger whose every commit is an effect of the gauntlet. Around the
-/// durable ledger that outlives the daemon: after a kill, put a new one around
-/// the same file.
+/// A ledger that makes every commit an effect of the gauntlet. It wraps the durable ledger that
+/// outlives the daemon; after a kill, wrap the same file again.
 pub struct CrashingLedger<L: ?Sized> {
     world: World,
     ledger: Arc<L>,
 }
 
 impl<L: Ledger + ?Sized> CrashingLedger<L> {
-    /// Puts the gauntlet before a ledger.
+    /// Wraps a ledger.
     pub fn new(world: World, ledger: Arc<L>) -> Self {
         Self { world, ledger }
     }
 
-    /// The ledger behind it.
+    /// Returns the wrapped ledger.
     pub fn inner(&self) -> &Arc<L> {
         &self.ledger
     }

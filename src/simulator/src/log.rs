@@ -24,23 +24,13 @@ pub enum WorldEvent {
     /// A job was submitted.
     JobSubmitted(JobId),
     /// A job started.
-    JobStarted {
-        job: JobId,
-        nodes: Vec<NodeName>,
-    },
+    JobStarted { job: JobId, nodes: Vec<NodeName> },
     /// A job left its nodes.
     JobEnded(JobId),
     /// A job was killed and requeued.
-    JobRequeued {
-        job: JobId,
-        cause: RestartCause,
-    },
+    JobRequeued { job: JobId, cause: RestartCause },
     /// A node was launched.
-    NodeLaunched {
-        node: InstanceId,
-        name: NodeName,
-        group: GroupName,
-    },
+    NodeLaunched { node: InstanceId, name: NodeName, group: GroupName },
     /// A node reached Running.
     NodeUp {
         node: InstanceId,
@@ -52,10 +42,7 @@ pub enum WorldEvent {
     /// A node failed.
     NodeFailed(InstanceId),
     /// Another instance took a node's place.
-    NodeReplaced {
-        old: InstanceId,
-        new: InstanceId,
-    },
+    NodeReplaced { old: InstanceId, new: InstanceId },
     /// A deletion was accepted.
     NodeLeaving {
         node: InstanceId,

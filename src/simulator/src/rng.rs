@@ -1,49 +1,48 @@
-//! Chance from one seed, the same on every machine and in every version.
+//! Random numbers from one seed, the same on every machine and in every version.
 //!
-//! Each use draws from a stream of its own ([`Stream`]), most of them numbered
-//! by the node or job concerned. So what the daemon does changes what happens
-//! next, but not how long the boot of node 17 takes or when job 40 comes: two
-//! runs of one seed can be compared node by node. `ln` and `exp` are our own,
-//! made of the four operations that IEEE 754 defines to the bit.
+//! Each use draws from its own stream ([`Stream`]), and most streams are numbered by node or job.
+//! So the actions of the daemon change what happens next, but not how long node 17 boots or when
+//! job 40 is submitted: two runs of one seed can be compared node by node. `ln` and `exp` are
+//! implemented here, with only the four operations that IEEE 754 defines exactly.
 
 use trimtab_core::units::Span;
 
 use crate::spec::Between;
 
-/// What chance is used for.
+/// Use of a stream of random numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stream {
     /// Instance ids.
     Ids,
-    /// When nodes of the start were launched.
+    /// Ages of the first nodes.
     Ages,
-    /// How long a node boots, is checked and takes to join.
+    /// Durations of a node's boot, health check and join.
     Boot,
-    /// How long an accepted deletion takes.
+    /// Time until an accepted deletion ends.
     Delete,
-    /// How long a dead node's entry stays in the scheduler.
+    /// Time until the scheduler removes a terminated node's entry.
     Prune,
-    /// Which idle node a job gets.
+    /// Idle nodes that a job gets.
     Placement,
-    /// Generated jobs.
+    /// Random jobs.
     Jobs,
     /// Copies and omissions of a scaled trace.
     Trace,
-    /// How long a job is being started and ended.
+    /// Durations of a job's prolog and epilog.
     JobSteps,
     /// Metrics.
     Metrics,
     /// Random faults.
     Faults,
-    /// What a fault hits.
+    /// Targets of faults.
     Targets,
-    /// Recovery of failed nodes.
+    /// Recovery times of failed nodes.
     Recovery,
-    /// Which nodes UpdateCluster takes.
+    /// Nodes that UpdateCluster deletes.
     Victims,
-    /// How long a software update takes.
+    /// Durations of software updates.
     Software,
-    /// Which of a node's devices does how much of its work.
+    /// Distribution of a node's load over its devices.
     Devices,
 }
 
@@ -61,59 +60,59 @@ const fn mix(number: u64) -> u64 {
 }
 
 impl Rng {
-    /// The `n`-th stream of its kind.
+    /// Returns the `n`-th stream of a kind.
     pub(crate) fn new(seed: u64, stream: Stream, n: u64) -> Self {
         let kind = mix(seed.wrapping_add(GOLDEN.wrapping_mul(stream as u64 + 1)));
         Self(mix(kind ^ mix(n.wrapping_add(GOLDEN))))
     }
 
-    /// The next number.
+    /// Returns the next number.
     pub(crate) fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(GOLDEN);
         mix(self.0)
     }
 
-    /// A number below `bound`; 0 if there is none.
+    /// Returns a number below `bound`; 0 if `bound` is 0.
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
         ((u128::from(self.draw()) * u128::from(bound)) >> 64) as u64
     }
 
-    /// An index into so many items; 0 if there are none.
+    /// Returns an index below `len`; 0 if `len` is 0.
     pub(crate) fn index(&mut self, len: usize) -> usize {
         self.below(len as u64) as usize
     }
 
-    /// A number from 0 up to, but not, 1.
+    /// Returns a number in `0.0..1.0`.
     pub(crate) fn unit(&mut self) -> f64 {
         (self.draw() >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    /// A span between two, both included, to the millisecond.
+    /// Returns a duration between `min` and `max`, both included, in milliseconds.
     pub(crate) fn span(&mut self, between: Between) -> Span {
         let width = between.max.0.saturating_sub(between.min.0).max(0) as u64;
         Span(between.min.0 + self.below(width + 1) as i64)
     }
 
-    /// The time to the next of events that come at random, so many a day.
+    /// Returns the time to the next of random events that occur `per_day` times a day on average.
     pub(crate) fn until_next(&mut self, per_day: f64) -> Span {
         let days = -ln(1.0 - self.unit()) / per_day;
         Span((days * 86_400_000.0).min(Span::FOREVER.0 as f64) as i64)
     }
 
-    /// About normal with mean 0 and variance 1: twelve uniform numbers added
-    /// up (Irwin and Hall), which ends at 6 on either side.
+    /// Returns an approximately normal number with mean 0 and variance 1: the sum of twelve uniform
+    /// numbers minus 6 (Irwin and Hall), so between -6 and 6.
     pub(crate) fn normal(&mut self) -> f64 {
         (0..12).map(|_| self.unit()).sum::<f64>() - 6.0
     }
 }
 
-/// The `serial`-th id number of a seed; no two are equal.
+/// Returns the `serial`-th id number of a seed. No two are equal.
 pub(crate) fn id_number(seed: u64, serial: u64) -> u64 {
     let base = mix(seed.wrapping_add(GOLDEN.wrapping_mul(Stream::Ids as u64 + 1)));
     mix(base.wrapping_add(serial.wrapping_mul(GOLDEN)))
 }
 
-/// The natural logarithm of a positive, normal number.
+/// Returns the natural logarithm of a positive, normal number.
 fn ln(x: f64) -> f64 {
     let bits = x.to_bits();
     let mut exponent = ((bits >> 52) & 0x7ff) as i64 - 1023;
@@ -131,7 +130,7 @@ fn ln(x: f64) -> f64 {
     2.0 * sum + exponent as f64 * std::f64::consts::LN_2
 }
 
-/// The exponential function, for exponents between -600 and 600.
+/// Returns the exponential function of `x`, clamped to -600..=600.
 pub(crate) fn exp(x: f64) -> f64 {
     let x = x.clamp(-600.0, 600.0);
     let twos = (x / std::f64::consts::LN_2).round();

@@ -238,7 +238,7 @@ impl Scheduler {
         });
         let id = (FIRST_JOB_ID.saturating_add(number)).to_string();
         self.jobs.push(Job {
-            id: id.parse().expect("digits"),
+            id: id.parse().expect("a number is a valid job id"),
             partition: PartitionNo(partition),
             fits,
             state: JobState::Unknown,

@@ -1,8 +1,7 @@
-//! What a world is made of: one TOML file, or the same as a value.
+//! Specification of a world: a TOML file, or the same as a value.
 //!
-//! Durations are texts with units (`"15m"`, `"1h 30m"`); where chance decides,
-//! `{ min, max }`. Unknown keys are refused, and all problems of a file are
-//! reported at once with their lines.
+//! Durations are strings with units (`"15m"`, `"1h 30m"`), or `{ min, max }` for a random duration.
+//! Unknown keys are rejected. All problems of a file are reported at once, with line numbers.
 
 pub mod api;
 mod problems;
@@ -21,77 +20,74 @@ pub use text::Between;
 use crate::faults::FaultKind;
 use crate::metrics::MetricsLayout;
 
-/// A world's file with every key in it.
+/// A world file that uses every key.
 pub const EXAMPLE: &str = include_str!("spec/example.toml");
 
-/// A world.
+/// Specification of a world.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct WorldSpec {
-    /// What chance starts from.
+    /// Random seed.
     pub seed: u64,
-    /// When the world begins (RFC 3339).
+    /// Start of the world (RFC 3339).
     #[serde(with = "text::time")]
     pub start: Time,
-    /// How long it lasts: the doorbell then rings to stop.
+    /// Duration of the world. At its end the doorbell rings to stop.
     #[serde(with = "text::span")]
     pub duration: Span,
-    /// The cluster's name.
     pub cluster: ClusterName,
-    /// Classic clusters run one operation at a time.
+    /// Provisioning mode. A classic cluster runs one operation at a time.
     #[serde(with = "text::ProvisioningText")]
     pub provisioning: Provisioning,
-    /// Whether the daemon can reach the scheduler. Jobs run in either case.
+    /// Whether the daemon can reach the scheduler. Jobs run in both cases.
     pub scheduler: bool,
-    /// Which of several idle nodes a job gets.
+    /// How the scheduler chooses between idle nodes.
     pub placement: Placement,
-    /// From an accepted delete to the node's end; it is ShuttingDown meanwhile.
+    /// Time from an accepted delete to the node's termination. The node is ShuttingDown meanwhile.
     pub delete_delay: Between,
-    /// How long a change takes to show in ListClusterNodes.
+    /// Time until a change shows in ListClusterNodes.
     #[serde(with = "text::span")]
     pub listing_lag: Span,
-    /// How long a change takes to show in DescribeCluster's counts.
+    /// Time until a change shows in DescribeCluster's counts.
     #[serde(with = "text::span")]
     pub count_lag: Span,
-    /// How long the scheduler goes on knowing a node that is gone.
+    /// Time for which the scheduler keeps the entry of a terminated node.
     pub prune_delay: Between,
-    /// From Running in the listing to a node the scheduler knows.
+    /// Time from Running in the listing until the node joins the scheduler.
     pub join_delay: Between,
-    /// How long the scheduler goes on placing jobs on a node that shows as
-    /// drained already.
+    /// Time for which the scheduler still starts jobs on a node that already shows as drained.
     #[serde(with = "text::span")]
     pub cordon_lag: Span,
-    /// Whether idle nodes that a blocked job is going to get show as planned,
-    /// as Slurm's back-filling scheduler shows them.
+    /// Whether idle nodes that a blocked job will get show as planned, as Slurm's back-filling
+    /// scheduler reports them.
     pub show_planned: bool,
-    /// Prolog: how long a job is being started on its nodes.
+    /// Prolog: time until a job runs on its nodes.
     pub configuring: Between,
-    /// Epilog: how long a job is being ended on its nodes.
+    /// Epilog: time from the end of a job until its nodes are free.
     pub completing: Between,
-    /// From a node's failure to the launch of its replacement.
+    /// Time from a node's failure to the launch of its replacement.
     pub recovery_delay: Between,
-    /// Whether there are metrics.
+    /// Whether nodes publish metrics.
     pub metrics: bool,
-    /// The time between two datapoints.
+    /// Time between two datapoints.
     #[serde(with = "text::span")]
     pub metric_period: Span,
-    /// How long a datapoint takes to show.
+    /// Time until a datapoint is visible.
     #[serde(with = "text::span")]
     pub metric_latency: Span,
-    /// Who publishes metrics to CloudWatch, and so how they are named there; the
-    /// port in process does not care.
+    /// Publishers of metrics in CloudWatch, which decide how the metrics are named. They do not
+    /// matter for the in-process port.
     pub metrics_layouts: Vec<MetricsLayout>,
-    /// Whether the log's text is kept; its digest always is.
+    /// Whether to keep the log text. The digest is always kept.
     pub keep_log: bool,
-    /// Random faults, so many a day.
+    /// Average number of random faults in a day.
     pub random_faults_per_day: f64,
-    /// Which kinds; all that a daemon can survive unharmed if none are named.
+    /// Kinds of random faults. If empty: all kinds that a daemon must survive.
     pub random_fault_kinds: Vec<FaultKind>,
-    /// Who grows groups when jobs wait; nobody if left out.
+    /// Actor that grows groups when jobs wait; none if left out.
     pub regrow: Option<RegrowSpec>,
-    /// The API in front of the cluster.
+    /// The API that the simulated endpoint serves.
     pub api: ApiSpec,
-    /// Instance groups.
     #[serde(rename = "group")]
     pub groups: Vec<GroupSpec>,
     /// Single jobs.
@@ -100,21 +96,21 @@ pub struct WorldSpec {
     /// Streams of random jobs.
     #[serde(rename = "generate")]
     pub generators: Vec<GenerateSpec>,
-    /// A recorded load; [`WorldSpec::load_trace`] reads it.
+    /// A recorded load, which [`WorldSpec::load_trace`] reads.
     pub trace: Option<TraceSpec>,
     /// Scheduled faults.
     #[serde(rename = "fault")]
     pub faults: Vec<FaultSpec>,
 }
 
-/// The cluster's name where none is given.
+/// Default cluster name.
 const DEFAULT_CLUSTER: &str = "simulated";
 /// 2026-03-02T00:00:00Z, a Monday.
 const DEFAULT_START: Time = Time::from_secs(1_772_409_600);
 
 impl Default for WorldSpec {
-    /// A continuous cluster without groups, with the delays that HyperPod's
-    /// users report (node entries gone in seconds, counts minutes later).
+    /// A continuous cluster without groups, with delays that HyperPod users report (node entries
+    /// removed within seconds, counts updated minutes later).
     fn default() -> Self {
         Self {
             seed: 1,
@@ -152,69 +148,68 @@ impl Default for WorldSpec {
     }
 }
 
-/// Which of several idle nodes a job gets.
+/// How the scheduler chooses between idle nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Placement {
-    /// The oldest entry: what Slurm does with equal weights.
+    /// The oldest entry, as Slurm does with equal weights.
     LowestIndex,
-    /// The one that was busy last.
+    /// The node that was busy last.
     MostRecent,
-    /// Any.
+    /// A random node.
     Random,
-    /// The one that was idle longest, which keeps every node's idle time short.
+    /// The node that was idle longest. This keeps the idle time of every node short.
     Spreading,
 }
 
-/// One instance group.
+/// Specification of an instance group.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GroupSpec {
-    /// Its name.
     pub name: GroupName,
-    /// What its nodes are for.
+    /// Role of its nodes.
     #[serde(default = "default_role", with = "text::RoleText")]
     pub role: Role,
-    /// Nodes at the start.
+    /// Number of nodes at the start.
     pub count: NodeCount,
-    /// Most nodes it is grown to; `count` if left out.
+    /// Maximum number of nodes that it grows to; `count` if left out.
     #[serde(default)]
     pub size: Option<NodeCount>,
-    /// SageMaker's name of the machine.
+    /// SageMaker instance type.
     #[serde(default = "default_instance_type")]
     pub instance_type: String,
-    /// What a node costs.
+    /// Price of a node.
     #[serde(default, with = "text::price", rename = "price_usd_per_hour")]
     pub price: UsdPerHour,
-    /// GPUs of a node; 0 means that every job takes whole nodes.
+    /// GPUs of a node. With 0, every job takes whole nodes.
     #[serde(default)]
     pub gpus_per_node: u32,
-    /// The partition its nodes are in; its own name if left out.
+    /// Partition of its nodes; the group's name if left out.
     #[serde(default)]
     pub partition: Option<PartitionName>,
-    /// From the launch to Running.
+    /// Time from the launch to Running.
     #[serde(default = "default_boot")]
     pub boot: Between,
-    /// A deep health check after the boot.
+    /// Duration of a deep health check after the boot; none if left out.
     #[serde(default)]
     pub health_check: Option<Between>,
-    /// So many of its first nodes bear a tag that says to keep them.
+    /// Number of first nodes that a tag protects from deletion.
     #[serde(default)]
     pub protected: NodeCount,
-    /// How it is paid for, as DescribeCluster shows it.
+    /// Capacity type, as DescribeCluster shows it.
     #[serde(default = "default_capacity", with = "text::CapacityText")]
     pub capacity: Capacity,
-    /// MinCount, in continuous clusters; none if left out.
+    /// MinCount in continuous clusters; none if left out.
     #[serde(default)]
     pub min_count: Option<NodeCount>,
-    /// Members of DescribeCluster's group, by the API's own names, that replace
-    /// what the world would say of it. Only seen through the endpoint.
+    /// Members of the group in DescribeCluster's answer, by their API names. They replace the
+    /// world's own values. Only the simulated endpoint shows them.
     #[serde(default)]
     pub details: toml::Table,
 }
 
 impl GroupSpec {
-    /// Workers without GPUs that cost nothing and boot in 10 to 20 minutes.
+    /// Returns a group of workers without GPUs and without a price that boot in 10 to 20 minutes.
     pub fn new(name: GroupName, count: NodeCount) -> Self {
         Self {
             name,
@@ -234,22 +229,23 @@ impl GroupSpec {
         }
     }
 
-    /// Most nodes it is grown to.
+    /// Returns the maximum number of nodes that it grows to.
     pub fn size(&self) -> NodeCount {
         self.size.unwrap_or(self.count).max(self.count)
     }
 
-    /// GPUs of a node.
+    /// Returns the GPUs of a node.
     pub fn gpus(&self) -> MilliGpus {
         MilliGpus::whole(self.gpus_per_node)
     }
 
-    /// The partition its nodes are in.
+    /// Returns the partition of its nodes.
     ///
     /// # Panics
     /// Never: every group name is a valid partition name.
     pub fn partition(&self) -> PartitionName {
-        let own = || self.name.as_str().parse().expect("a group's name is a partition's name");
+        let own =
+            || self.name.as_str().parse().expect("every group name is a valid partition name");
         self.partition.clone().unwrap_or_else(own)
     }
 }
@@ -270,44 +266,44 @@ fn default_boot() -> Between {
     Between::secs(600, 1200)
 }
 
-/// The operator or pipeline who grows a group when jobs wait, up to its size.
+/// Models the operator, or the pipeline, that grows a group up to its size when jobs wait.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RegrowSpec {
-    /// How often they look.
+    /// Time between two checks.
     #[serde(with = "text::span")]
     pub every: Span,
-    /// How long jobs must have waited for nodes before they act.
+    /// How long a shortage must last before the group is grown.
     #[serde(with = "text::span", default)]
     pub delay: Span,
-    /// The boot time of nodes they add, if not the group's.
+    /// Boot time of the added nodes; the group's boot time if left out.
     #[serde(default)]
     pub boot: Option<Between>,
 }
 
-/// One job.
+/// Specification of a job.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct JobSpec {
-    /// When it is handed in, from the world's start.
+    /// Submission time, counted from the world's start.
     #[serde(with = "text::span")]
     pub at: Span,
-    /// How long it runs.
+    /// Running time.
     #[serde(with = "text::span")]
     pub length: Span,
-    /// Nodes.
+    /// Number of nodes.
     #[serde(default = "one_node")]
     pub nodes: NodeCount,
     /// GPUs of the whole job; 0 for whole nodes.
     #[serde(default)]
     pub gpus: f64,
-    /// Its partition; the first worker group's if left out.
+    /// Partition; the first worker group's partition if left out.
     #[serde(default)]
     pub partition: Option<PartitionName>,
-    /// It asks not to start earlier than this after it was handed in.
+    /// Earliest start that the job asks for, counted from its submission.
     #[serde(with = "text::span", default)]
     pub begin_after: Span,
-    /// It is held for this long after it was handed in.
+    /// Time for which the job is held after its submission.
     #[serde(with = "text::span", default)]
     pub held_for: Span,
 }
@@ -316,35 +312,35 @@ fn one_node() -> NodeCount {
     NodeCount(1)
 }
 
-/// A stream of random jobs.
+/// Specification of a stream of random jobs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GenerateSpec {
-    /// Jobs a day.
+    /// Average number of jobs in a day.
     pub per_day: f64,
-    /// Jobs that come together.
+    /// Number of jobs that arrive together.
     #[serde(default = "one")]
     pub burst: u32,
-    /// Their partition; the first worker group's if left out.
+    /// Partition; the first worker group's partition if left out.
     #[serde(default)]
     pub partition: Option<PartitionName>,
-    /// Half of the jobs are shorter.
+    /// Median running time.
     #[serde(with = "text::span")]
     pub length_median: Span,
-    /// The standard deviation of the length's logarithm: 0 for equal lengths,
-    /// 1.5 to 2.5 for the heavy tails that real clusters show.
+    /// Standard deviation of the logarithm of the running time: 0 for equal times, 1.5 to 2.5 for
+    /// the heavy tails of real clusters.
     #[serde(default = "default_spread")]
     pub length_spread: f64,
-    /// No job is shorter.
+    /// Shortest running time.
     #[serde(with = "text::span", default = "default_length_min")]
     pub length_min: Span,
-    /// No job is longer.
+    /// Longest running time.
     #[serde(with = "text::span", default = "default_length_max")]
     pub length_max: Span,
-    /// Hours of the day (UTC) with more jobs.
+    /// Hours of the day (UTC) with more jobs than the others.
     #[serde(default)]
     pub busy_hours: Option<BusyHours>,
-    /// What they ask for, by weight; one whole node if left out.
+    /// Kinds of jobs, by weight; one whole node if left out.
     #[serde(default)]
     pub mix: Vec<MixSpec>,
 }
@@ -357,17 +353,17 @@ pub struct BusyHours {
     pub from: u8,
     /// The hour after the last, 1 to 24.
     pub to: u8,
-    /// So many times more jobs, at least 1.
+    /// How many times more jobs arrive in these hours; at least 1.
     pub factor: f64,
 }
 
-/// One kind of generated job.
+/// A kind of generated job.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MixSpec {
-    /// Its weight among the kinds.
+    /// Relative weight of this kind.
     pub weight: u32,
-    /// Nodes.
+    /// Number of nodes.
     #[serde(default = "one_node")]
     pub nodes: NodeCount,
     /// GPUs of the whole job; 0 for whole nodes.
@@ -391,25 +387,25 @@ fn default_length_max() -> Span {
     Span::hours(72)
 }
 
-/// Which part of a recorded load is replayed.
+/// Selection from a recorded load.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TraceSpec {
-    /// A job table, `.csv` or `.csv.gz`.
+    /// Path of a job table, `.csv` or `.csv.gz`.
     pub path: String,
-    /// Its partitions to take; all if left out.
+    /// Partitions of the table to use; all if left out.
     #[serde(default)]
     pub partitions: Vec<PartitionName>,
-    /// The first day, from 0.
+    /// First day, counted from 0.
     #[serde(default)]
     pub from_day: u32,
-    /// How many days.
+    /// Number of days.
     pub days: u32,
-    /// So many times its jobs: below 1 leaves some out, above 1 copies some.
+    /// Scale of the load: below 1 leaves out jobs, above 1 copies jobs.
     #[serde(default = "whole")]
     pub scale: f64,
-    /// The partition they are handed in to here; the first worker group's if
-    /// left out.
+    /// Partition that the jobs are submitted to in this world; the first worker group's partition
+    /// if left out.
     #[serde(default)]
     pub into: Option<PartitionName>,
 }
@@ -418,48 +414,48 @@ fn whole() -> f64 {
     1.0
 }
 
-/// One fault.
+/// A scheduled fault.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FaultSpec {
-    /// When it begins, from the world's start.
+    /// Start, counted from the world's start.
     #[serde(with = "text::span")]
     pub at: Span,
-    /// How long it lasts; what happens in an instant ignores it.
+    /// Duration. Ignored by faults that happen at once.
     #[serde(with = "text::span", rename = "for", default)]
     pub lasts: Span,
-    /// What it is.
+    /// Kind of fault.
     pub kind: FaultKind,
 }
 
 impl WorldSpec {
-    /// Reads a world from TOML text; `file` is its name in messages.
+    /// Parses a world from TOML text. `file` is the file name in error messages.
     ///
     /// # Errors
-    /// All that is wrong with it, by line.
+    /// All problems of the text, with line numbers.
     pub fn parse(text: &str, file: &str) -> Result<Self, SpecError> {
         problems::parse(text, file)
     }
 
-    /// Checks what single values cannot tell.
+    /// Checks rules that involve several values.
     ///
     /// # Errors
-    /// All that is wrong with it.
+    /// All problems of the spec.
     pub fn check(&self) -> Result<(), SpecError> {
         problems::check(self)
     }
 
-    /// When the world ends.
+    /// Returns the end of the world.
     pub fn end(&self) -> Time {
         self.start + self.duration
     }
 
-    /// The first worker group's partition, where jobs go that name none.
+    /// Returns the partition of the first worker group, the default for jobs without a partition.
     pub fn first_partition(&self) -> Option<PartitionName> {
         self.partitions().next()
     }
 
-    /// The worker groups' partitions, in their order; one may come twice.
+    /// Returns the partitions of the worker groups in order. A partition can appear more than once.
     pub(crate) fn partitions(&self) -> impl Iterator<Item = PartitionName> {
         let workers = self.groups.iter().filter(|group| group.role == Role::Worker);
         workers.map(GroupSpec::partition)

@@ -1,4 +1,4 @@
-//! What the world does, at its ports and in its truth.
+//! Tests of the world at its ports and in its true record.
 
 mod daemon;
 mod faults;
@@ -24,7 +24,7 @@ use crate::spec::WorldSpec;
 use crate::truth::{Caller, RestartCause};
 use crate::world::World;
 
-/// Polls once, as a harness does: `None` if the future is pending.
+/// Polls once, as a harness does. Returns `None` if the future is pending.
 fn poll<T>(future: impl Future<Output = T>) -> Option<T> {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(answer) => Some(answer),
@@ -36,7 +36,7 @@ fn now<T>(future: impl Future<Output = T>) -> T {
     poll(future).expect("ready at once")
 }
 
-/// Four nodes of eight GPUs; delays of whole minutes, no chance in them.
+/// Four nodes of eight GPUs, with fixed delays of whole minutes.
 const SMALL: &str = r#"
 seed = 3
 duration = "2d"

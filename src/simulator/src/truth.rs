@@ -1,5 +1,5 @@
-//! What truly happened. No port can reach it: oracles, scores and reports read
-//! it, the daemon never does.
+//! The true record of what happened. The daemon cannot read it through any port; only oracles,
+//! scores and reports read it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,61 +7,58 @@ use std::sync::Arc;
 use trimtab_core::ids::{GroupName, InstanceId, JobId, NodeName, PartitionName};
 use trimtab_core::units::{MilliGpus, NodeCount, Span, Time, Usd, UsdPerHour};
 
-/// Everything that happened up to one instant.
+/// Everything that happened up to one point in time.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Truth {
-    /// Up to when.
+    /// End of the record.
     pub at: Time,
-    /// Since when.
+    /// Start of the record.
     pub since: Time,
-    /// Every job handed in, in that order.
+    /// All submitted jobs, in submission order.
     pub jobs: Vec<JobRecord>,
-    /// Every group.
     pub groups: BTreeMap<GroupName, GroupTruth>,
-    /// Every id of every delete request, in order of the requests.
+    /// Every node id of every delete request, in request order.
     pub asked: Vec<AskedNode>,
-    /// Every delete request.
+    /// All delete requests.
     pub requests: Vec<DeleteRequest>,
-    /// Nodes drained with a trimtab reason now.
+    /// Nodes that have a drain with a trimtab reason now, each with the reason.
     pub cordons: Vec<(NodeName, Arc<str>)>,
 }
 
-/// One job.
+/// Record of one job.
 #[derive(Debug, Clone, PartialEq)]
 pub struct JobRecord {
-    /// Its id.
     pub id: JobId,
-    /// Its partition.
     pub partition: PartitionName,
-    /// Nodes it asks for.
+    /// Number of nodes that the job asks for.
     pub nodes: NodeCount,
-    /// GPUs it asks for in all.
+    /// Total number of GPUs that the job asks for.
     pub gpus: MilliGpus,
-    /// How long it runs.
+    /// Running time.
     pub length: Span,
-    /// When it was handed in.
+    /// Submission time.
     pub submit: Time,
-    /// From when on it could have run: later if it was held or asked for it.
+    /// Earliest time at which it could run. Later than the submission if the job was held or asked
+    /// for a later start.
     pub eligible: Time,
-    /// Whether it could run in any group at its full size.
+    /// Whether the job fits in any group at the group's full size.
     pub fits: bool,
-    /// When it first began.
+    /// Time of the first start.
     pub first_start: Option<Time>,
-    /// When it last began.
+    /// Time of the last start.
     pub last_start: Option<Time>,
-    /// How often it began.
+    /// Number of starts.
     pub starts: u32,
-    /// What killed it, each time.
+    /// The times it was killed.
     pub restarts: Vec<Restart>,
-    /// How long it waited in all while it could have run.
+    /// Total time that it was ready to run and waited.
     pub waited: Span,
-    /// When it was over.
+    /// End time.
     pub end: Option<Time>,
 }
 
 impl JobRecord {
-    /// Whether a delete request of ours killed it: the one thing that must
-    /// never happen.
+    /// Whether trimtab or a baseline killed the job by deleting its node. This must never happen.
     pub fn is_lost(&self) -> bool {
         self.restarts.iter().any(|restart| match restart.cause {
             RestartCause::Deleted { by: Caller::Daemon | Caller::Baseline, .. } => true,
@@ -72,79 +69,71 @@ impl JobRecord {
     }
 }
 
-/// A job was killed with its node and put back into the queue.
+/// A job was killed with its node and requeued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Restart {
-    /// When.
     pub at: Time,
-    /// Which node, and what became of it.
+    /// The node, and what happened to it.
     pub cause: RestartCause,
-    /// Work that was thrown away, on each of its nodes.
+    /// Work lost on each of its nodes.
     pub lost_work: Span,
 }
 
-/// What killed a job.
+/// Reason why a job was killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RestartCause {
     /// Its node was deleted.
     Deleted {
-        /// The node.
         node: InstanceId,
-        /// By whom.
+        /// Sender of the delete request.
         by: Caller,
     },
-    /// Its node broke.
-    Failed {
-        /// The node.
-        node: InstanceId,
-    },
+    /// Its node failed.
+    Failed { node: InstanceId },
     /// Its node was replaced.
-    Replaced {
-        /// The node.
-        node: InstanceId,
-    },
+    Replaced { node: InstanceId },
 }
 
-/// Who asked for a deletion.
+/// Sender of a delete request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Caller {
     /// The daemon, through its port.
     Daemon,
-    /// A policy this crate compares it with.
+    /// A baseline policy of this crate.
     Baseline,
     /// An operator.
     Operator,
 }
 
-/// One group.
+/// Record of one group.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GroupTruth {
-    /// What a node costs.
+    /// Price of a node.
     pub price: UsdPerHour,
-    /// Nodes that are up and not leaving, now.
+    /// Nodes that are up and not leaving now.
     pub live: NodeCount,
-    /// Fewest of them at any time since the start.
+    /// Lowest value of `live` since the start.
     pub live_min: NodeCount,
-    /// Their number from each instant on.
+    /// Changes of `live`, each with its time.
     pub live_series: Vec<(Time, NodeCount)>,
-    /// Nodes up, arriving or broken, now: what it would be without the leaving.
+    /// Nodes that are up, arriving or failed now, without those that are leaving.
     pub members: NodeCount,
     /// Nodes launched after the start, replacements included.
     pub launched: u64,
-    /// Nodes launched because jobs waited.
+    /// Nodes launched because jobs were waiting.
     pub regrown: u64,
-    /// Nodes terminated because the daemon or a baseline asked for it.
+    /// Nodes terminated on request of the daemon or a baseline.
     pub deleted: u64,
-    /// Node time billed: from the launch, or the start, until terminated.
+    /// Billed node time: from the launch, or the start of the world, to the termination.
     pub billed: Span,
-    /// Node time with a job on it.
+    /// Node time with at least one job.
     pub busy: Span,
-    /// Node time between launch and up.
+    /// Node time from the launch to Running.
     pub booting: Span,
 }
 
 impl GroupTruth {
-    /// What it cost.
+    /// Returns the cost of the billed time.
     pub fn cost(&self) -> Usd {
         self.price.over(self.billed)
     }
@@ -153,86 +142,84 @@ impl GroupTruth {
 /// One delete request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeleteRequest {
-    /// When.
     pub at: Time,
-    /// By whom.
+    /// Sender.
     pub by: Caller,
-    /// The ids, as sent; for a group's count, all nodes that could go by it.
+    /// The ids as sent. For a request that sets a count: all nodes that it could delete.
     pub nodes: Vec<InstanceId>,
-    /// The group and the count it was to be set to, if this was no request by ids.
+    /// For a request that sets a count: the group and the new count.
     pub count: Option<(GroupName, NodeCount)>,
-    /// What became of the whole: `None` if each node got its own word.
+    /// Reason of the refusal if the whole request was refused; `None` if each node was answered
+    /// separately.
     pub refused: Option<Arc<str>>,
-    /// Whether the caller was told.
+    /// Whether the sender got an answer.
     pub answered: bool,
 }
 
-/// One id of one delete request.
+/// One node id of one delete request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AskedNode {
-    /// Which request, an index into [`Truth::requests`].
+    /// Index into [`Truth::requests`].
     pub request: usize,
-    /// When.
     pub at: Time,
-    /// By whom.
+    /// Sender.
     pub by: Caller,
-    /// The id.
     pub node: InstanceId,
-    /// Its group and name, if there is such a node.
+    /// Group and name, if the node exists.
     pub known: Option<(GroupName, NodeName)>,
-    /// The API's code if it was refused.
+    /// The API's error code if the deletion failed.
     pub failed: Option<Arc<str>>,
-    /// Jobs on it when it was asked for: running, starting or ending.
+    /// Jobs on it at the time of the request: running, starting or completing.
     pub jobs_at_call: Vec<JobId>,
-    /// The reason it was drained for when it was asked for.
+    /// Its drain reason at the time of the request.
     pub drained_at_call: Option<Arc<str>>,
     /// Nodes of its group that were up and not leaving after the request.
     pub live_after: NodeCount,
-    /// When it was terminated.
+    /// Time of its termination.
     pub terminated: Option<Time>,
-    /// Jobs on it when it was terminated: running, starting or ending.
+    /// Jobs on it when it was terminated: running, starting or completing.
     pub jobs_at_end: Vec<JobId>,
 }
 
 impl Truth {
-    /// Jobs that a delete request of ours killed.
+    /// Returns the jobs that trimtab or a baseline killed by deleting their node.
     pub fn lost_jobs(&self) -> impl Iterator<Item = &JobRecord> {
         self.jobs.iter().filter(|job| job.is_lost())
     }
 
-    /// Deleted nodes that had a job on them when they were terminated.
+    /// Returns the deleted nodes that had a job when they were terminated.
     pub fn busy_nodes_deleted(&self) -> impl Iterator<Item = &AskedNode> {
         let ours = |asked: &&AskedNode| asked.by != Caller::Operator;
         self.asked.iter().filter(ours).filter(|asked| !asked.jobs_at_end.is_empty())
     }
 
-    /// Nodes terminated because the daemon or a baseline asked for it.
+    /// Returns the number of nodes terminated on request of the daemon or a baseline.
     pub fn nodes_deleted(&self) -> u64 {
         self.groups.values().map(|group| group.deleted).sum()
     }
 
-    /// Nodes launched because jobs waited.
+    /// Returns the number of nodes launched because jobs were waiting.
     pub fn nodes_regrown(&self) -> u64 {
         self.groups.values().map(|group| group.regrown).sum()
     }
 
-    /// What all groups cost.
+    /// Returns the cost of all groups.
     pub fn cost(&self) -> Usd {
         self.groups.values().map(GroupTruth::cost).sum()
     }
 
-    /// Node time billed in all groups.
+    /// Returns the billed node time of all groups.
     pub fn billed(&self) -> Span {
         self.groups.values().fold(Span::ZERO, |sum, group| sum + group.billed)
     }
 
-    /// How long jobs that fit have waited in all.
+    /// Returns the total waiting time of the jobs that fit.
     pub fn waited(&self) -> Span {
         let fitting = self.jobs.iter().filter(|job| job.fits);
         fitting.fold(Span::ZERO, |sum, job| sum + job.waited)
     }
 
-    /// Jobs that are over.
+    /// Returns the number of finished jobs.
     pub fn jobs_done(&self) -> usize {
         self.jobs.iter().filter(|job| job.end.is_some()).count()
     }

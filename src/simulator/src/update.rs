@@ -1,7 +1,7 @@
-//! UpdateCluster: groups by their counts, added and deleted.
+//! UpdateCluster: sets group counts, adds groups and deletes groups.
 //!
-//! A lower count takes nodes at random, whatever runs on them; each of them is
-//! then like one of a delete request, in the truth and in its lags.
+//! A lower count removes random nodes, with or without jobs. Each of these nodes is then handled
+//! like a node of a delete request, with the same lags and the same record.
 
 use std::sync::Arc;
 
@@ -19,27 +19,26 @@ use crate::spec::GroupSpec;
 use crate::truth::Caller;
 use crate::world::Inner;
 
-/// One change of one group.
+/// Change of one group.
 #[derive(Debug, Clone, PartialEq)]
 pub enum GroupChange {
-    /// A group gets so many nodes, and this MinCount if it is to have one.
+    /// Sets a group's count, and its MinCount if given.
     Set {
-        /// The group.
         group: GroupName,
-        /// Nodes.
+        /// New number of nodes.
         count: NodeCount,
-        /// MinCount; what it was if left out.
+        /// New MinCount; unchanged if `None`.
         min: Option<NodeCount>,
     },
-    /// A new group, with `count` nodes that are launched now.
+    /// Adds a group and launches its `count` nodes.
     Add(Box<GroupSpec>),
-    /// A group and its nodes go.
+    /// Deletes a group and its nodes.
     Delete(GroupName),
 }
 
 impl Inner {
-    /// A group gets so many nodes: UpdateCluster with one group. Accepted are all nodes
-    /// that may go by it: who goes is not for the caller to know.
+    /// Sets the count of one group with UpdateCluster. The outcome accepts all nodes that may be
+    /// deleted, because the caller cannot know which ones the API chooses.
     pub(crate) fn update_count(
         &mut self,
         group: &GroupName,
@@ -56,15 +55,15 @@ impl Inner {
         }
     }
 
-    /// In the order of their ids.
+    /// Returns the ids of the group's nodes, sorted.
     fn member_ids(&self, group: GroupNo) -> Vec<InstanceId> {
         let mut ids: Vec<InstanceId> = self.fleet.members(group).map(|(_, node)| node.id).collect();
         ids.sort();
         ids
     }
 
-    /// UpdateCluster: all of these changes or none. What is accepted are the
-    /// nodes that it takes.
+    /// UpdateCluster: makes all of these changes or none. The outcome accepts the nodes that are
+    /// deleted.
     pub(crate) fn update_cluster(&mut self, changes: &[GroupChange], by: Caller) -> DeleteOutcome {
         if self.faults.any(|kind| *kind == FaultKind::WriteTimesOutBeforeActing) {
             self.record_unmet(changes, by, "it never arrived".into(), false);
@@ -115,8 +114,8 @@ impl Inner {
         DeleteOutcome::Answered { accepted: victims, failed: vec![] }
     }
 
-    /// A request that came to nothing, for the record: its first group that is set to a
-    /// count, with all nodes that could have gone by it.
+    /// Records a request that changed nothing: its first group with a new count, and all nodes that
+    /// the request could have deleted.
     fn record_unmet(&mut self, changes: &[GroupChange], by: Caller, why: Arc<str>, answered: bool) {
         let set = changes.iter().find_map(|change| match change {
             GroupChange::Set { group, count, .. } => Some((group, *count)),
@@ -127,8 +126,8 @@ impl Inner {
         self.record_request(&members, by, Some(why), answered, set);
     }
 
-    /// Sets a group to a lower count, and says who goes for it; nobody at the same or a
-    /// higher one.
+    /// Sets a group to a lower count and returns the nodes that are deleted. Returns no nodes if
+    /// the count is not lower.
     fn shrink(
         &mut self,
         number: GroupNo,
@@ -161,14 +160,14 @@ impl Inner {
         self.set_target(number, group.count.0);
     }
 
-    /// Nodes of a group that go if it is to have so many, by chance.
+    /// Chooses random nodes to delete so that a group has `count` nodes.
     fn victims(&self, group: GroupNo, count: NodeCount) -> Vec<InstanceId> {
         let mut members: Vec<(Serial, InstanceId)> =
             self.fleet.members(group).map(|(serial, node)| (serial, node.id)).collect();
         let surplus = members.len().saturating_sub(count.get());
         let n = (group.0 as u64) << 40 | self.record.requests.len() as u64;
         let mut rng = self.rng(Stream::Victims, n);
-        // The first so many places of a shuffle (Fisher and Yates).
+        // The first `surplus` positions of a shuffle (Fisher and Yates).
         for place in 0..surplus {
             let chosen = place + rng.index(members.len() - place);
             members.swap(place, chosen);
@@ -177,7 +176,7 @@ impl Inner {
         members.into_iter().map(|(_, id)| id).collect()
     }
 
-    /// Why UpdateCluster is refused as a whole.
+    /// Returns why UpdateCluster is refused as a whole.
     fn update_refusal(&self, changes: &[GroupChange]) -> Option<(Refusal, Arc<str>)> {
         if let Some(refusal) = self.gate_refusal().or_else(|| self.busy_refusal()) {
             return Some(refusal);
@@ -231,7 +230,7 @@ impl Inner {
         None
     }
 
-    /// The group of this name, unless it is no more.
+    /// Returns the group with this name, unless it was deleted.
     pub(crate) fn group_no(&self, group: &GroupName) -> Option<GroupNo> {
         let mut named = self.spec.groups.iter().enumerate();
         named.find_map(|(number, named)| {

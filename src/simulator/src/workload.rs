@@ -1,4 +1,4 @@
-//! What the scheduler answers and obeys, faults included.
+//! Reads of the scheduler, and the orders that it carries out, faults included.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::scheduler::{JobNo, JobState, Slot};
 use crate::world::Inner;
 
 impl Inner {
-    /// The scheduler's whole answer.
+    /// Returns the scheduler's nodes and pending jobs.
     pub(crate) fn workload(&self, cluster: &ClusterName) -> Result<Workload, ReadError> {
         if *cluster != self.spec.cluster {
             return Err(ReadError::Refused(format!("no cluster {cluster}").into()));
@@ -33,7 +33,7 @@ impl Inner {
         Ok(self.workload_now())
     }
 
-    /// What the scheduler would answer now if it had not fallen silent.
+    /// Returns the scheduler's state without the faults that keep it from answering.
     pub(crate) fn workload_now(&self) -> Workload {
         let unknown = self.faults.any(|kind| *kind == FaultKind::SchedulerUnknown);
         let lies = self.faults.any(|kind| *kind == FaultKind::MassIdle);
@@ -114,7 +114,7 @@ impl Inner {
         }
     }
 
-    /// Whether a call to the scheduler gets there.
+    /// Checks whether a request reaches the scheduler.
     fn admit_order(&self, cluster: &ClusterName) -> Result<(), ReadError> {
         if *cluster != self.spec.cluster {
             return Err(ReadError::Refused(format!("no cluster {cluster}").into()));
@@ -128,7 +128,7 @@ impl Inner {
         Ok(())
     }
 
-    /// Whether its answer comes back.
+    /// Checks whether the scheduler's answer reaches the daemon.
     fn answer_order(&self) -> Result<(), ReadError> {
         match self.faults.any(|kind| *kind == FaultKind::WriteTimesOutAfterActing) {
             true => Err(ReadError::NoAnswer("the scheduler, after it acted".into())),

@@ -1,10 +1,9 @@
-//! The world: what is, what comes next, and the handle to both.
+//! The world: its state, its event queue, and the handle to both.
 //!
-//! Time is virtual and moves in lock-step: only [`World::advance_to`] and its
-//! relatives move it, and the [`crate::doorbell::SimDoorbell`] calls them while
-//! the daemon sleeps. Events are handled in order of (time, the order in which
-//! they were planned), so a run is a function of the spec, the jobs and the
-//! calls made.
+//! Time is virtual and moves only in [`World::advance_to`], [`World::advance_by`] and
+//! [`World::step`]. [`crate::doorbell::SimDoorbell`] calls them while the daemon sleeps. Events are
+//! handled by time, and by planning order at the same time. So a run depends only on the spec, the
+//! jobs and the calls.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,18 +27,18 @@ use crate::scheduler::{JobNo, PartitionNo, Scheduler, SlotNo};
 use crate::spec::{SpecError, WorldSpec};
 use crate::truth::Truth;
 
-/// A handle to a world; copies of it share the world.
+/// Handle to a world. Clones share the same world.
 #[derive(Clone)]
 pub struct World {
     inner: Arc<Mutex<Inner>>,
 }
 
 impl World {
-    /// A world at its start. `jobs` are a recorded load, times counted from
-    /// the start, beside the jobs that the spec itself names.
+    /// Creates a world at its start. `jobs` is a recorded load with times counted from the start;
+    /// these jobs are added to the jobs of the spec.
     ///
     /// # Errors
-    /// All that is wrong with the spec.
+    /// All problems of the spec.
     pub fn new(spec: WorldSpec, jobs: Vec<TraceJob>) -> Result<Self, SpecError> {
         spec.check()?;
         let orders = demand::orders(&spec, &jobs)?;
@@ -50,132 +49,129 @@ impl World {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A world of its own in the same state: what happens here does not
-    /// happen there.
+    /// Returns an independent copy of the world in the same state.
     pub fn fork(&self) -> Self {
         let inner = self.lock().clone();
         Self { inner: Arc::new(Mutex::new(inner)) }
     }
 
-    /// What it was made from.
+    /// Returns the spec, including groups that were added later.
     pub fn spec(&self) -> Arc<WorldSpec> {
         Arc::clone(&self.lock().spec)
     }
 
-    /// The true time, which no clock of the daemon has to show.
+    /// Returns the true time. The daemon's clock may show another time.
     pub fn now(&self) -> Time {
         self.lock().now
     }
 
-    /// When it ends.
+    /// Returns the end of the world.
     pub fn end(&self) -> Time {
         self.lock().spec.end()
     }
 
-    /// Lets everything happen up to this time and stops there. A time that
-    /// is over changes nothing.
+    /// Runs all events up to this time and stops there. A time in the past changes nothing.
     pub fn advance_to(&self, to: Time) {
         self.lock().advance_to(to);
     }
 
-    /// Lets this much time go by.
+    /// Runs all events of the next `span`.
     pub fn advance_by(&self, span: Span) {
         let mut inner = self.lock();
         let to = inner.now + span;
         inner.advance_to(to);
     }
 
-    /// Lets one event happen if one is due by `until`; else goes there and
-    /// says `false`.
+    /// Runs one event if one is due by `until` and returns `true`. Otherwise moves the time to
+    /// `until` and returns `false`.
     pub fn step(&self, until: Time) -> bool {
         self.lock().step(until)
     }
 
-    /// What truly happened so far.
+    /// Returns the true record of what happened so far.
     pub fn truth(&self) -> Truth {
         self.lock().truth()
     }
 
-    /// The log so far, one line an event; empty if the spec keeps none.
+    /// Returns the log so far, one line for each event. Empty if the spec keeps no log text.
     pub fn log(&self) -> String {
         self.lock().log.text().to_owned()
     }
 
-    /// A digest of all lines of the log so far, kept or not: equal for equal
-    /// runs.
+    /// Returns a digest of all log lines so far, kept or not. Equal runs have equal digests.
     pub fn log_digest(&self) -> u64 {
         self.lock().log.digest()
     }
 
-    /// From now on keeps events for [`World::take_events`].
+    /// Starts to keep events for [`World::take_events`].
     pub fn watch(&self) {
         self.lock().log.watch();
     }
 
-    /// The events since the last call, once [`World::watch`] was called.
+    /// Returns the events since the last call, if [`World::watch`] was called.
     pub fn take_events(&self) -> Vec<LogEntry> {
         self.lock().log.take()
     }
 
-    /// What the daemon told people so far.
+    /// Returns the notifications that the daemon sent so far.
     pub fn notifications(&self) -> Vec<(Time, Notification)> {
         self.lock().daemon.notifications.clone()
     }
 }
 
-/// What the world keeps for the daemon's machine.
+/// State of the daemon's machine.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Machine {
-    /// How far its wall clock is off.
+    /// Error of the wall clock.
     pub(crate) clock_offset: Span,
-    /// How long it was suspended.
+    /// Total time for which the machine was suspended.
     pub(crate) suspended: Span,
-    /// The pause file's text, if it is there.
+    /// Text of the pause file, if it exists.
     pub(crate) paused: Option<Arc<str>>,
-    /// What it told people.
+    /// Notifications sent so far.
     pub(crate) notifications: Vec<(Time, Notification)>,
 }
 
-/// What comes next.
+/// A scheduled event.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Scheduled {
-    /// The next job is handed in.
+    /// The next job is submitted.
     Submit(JobNo),
     /// A job may start from now on.
     Eligible(PartitionNo),
-    /// A job leaves its nodes.
+    /// A job leaves its nodes. `start` is the number of its start.
     JobEnds { job: JobNo, start: u32 },
-    /// A node has booted.
+    /// A node finished booting.
     Booted(Serial),
-    /// A node's health check is over.
+    /// A node's health check finished.
     Checked(Serial),
-    /// The scheduler gets to know a node.
+    /// A node joins the scheduler.
     Joins(Serial),
-    /// An accepted deletion, or a replaced instance, ends.
+    /// A node that is being deleted or replaced is terminated.
     Terminates(Serial),
-    /// The scheduler forgets a node.
+    /// The scheduler removes its entry of a node.
     Pruned(SlotNo),
     /// A drain takes effect.
     DrainTakes(SlotNo),
-    /// A change shows in the listing; `None`: the node is not listed.
+    /// A change shows in the listing. With `None` the node is no longer listed.
     ShowsListed { node: Serial, status: Option<InstanceStatus> },
     /// A change shows in the counts.
     ShowsCount { group: GroupNo, current: u32 },
-    /// Somebody looks whether jobs wait for nodes.
+    /// The regrow actor checks for jobs that wait for nodes.
     Regrow,
-    /// A scheduled fault begins.
+    /// A fault of the spec starts. The number is its index there.
     FaultBegins(usize),
-    /// The n-th random fault begins.
+    /// The n-th random fault starts.
     RandomFault(u64),
-    /// A fault is over.
+    /// A fault ends.
     FaultEnds(u64),
-    /// A broken node is replaced.
+    /// A failed node is replaced.
     Recovers(Serial),
-    /// A software update that was asked for is over.
+    /// A software update ends.
     SoftwareUpdated,
 }
 
-/// The world itself.
+/// State of the world.
 #[derive(Clone)]
 pub(crate) struct Inner {
     pub(crate) spec: Arc<WorldSpec>,
@@ -226,7 +222,7 @@ impl Inner {
         inner
     }
 
-    /// Plans an event; one that lies in the past happens now.
+    /// Schedules an event. An event in the past happens now.
     pub(crate) fn plan(&mut self, at: Time, what: Scheduled) {
         self.planned += 1;
         self.queue.insert((at.max(self.now), self.planned), what);

@@ -1,8 +1,8 @@
-//! How the API in front of the world looks and answers, where users of HyperPod
-//! have it in one way or another, or where nobody outside AWS knows.
+//! Behaviour of the API in front of the world, where it differs between HyperPod clusters or is not
+//! known outside AWS.
 //!
-//! The defaults are what the documentation says, or the likelier answer; each
-//! switch has the other one, so that a client can be tried on both.
+//! The default of each switch is the documented behaviour, or the more likely one. The other values
+//! allow tests of a client against the alternatives.
 
 use std::collections::BTreeMap;
 
@@ -11,58 +11,57 @@ use trimtab_core::units::{NodeCount, Span, Time};
 
 use super::text::{self, Between};
 
-/// Clusters created before 2024-06-20 (00:00 UTC) refuse BatchDeleteClusterNodes until
-/// UpdateClusterSoftware has run once: the day that the release notes name.
+/// Release date of BatchDeleteClusterNodes: 2024-06-20 (00:00 UTC), by the release notes. Clusters
+/// created earlier refuse it until UpdateClusterSoftware has run once.
 pub const DELETES_SINCE: Time = Time::from_secs(1_718_841_600);
-/// 2025-06-01T00:00:00Z: any day after [`DELETES_SINCE`].
+/// 2025-06-01T00:00:00Z: a date after [`DELETES_SINCE`].
 const DEFAULT_CREATED: Time = Time::from_secs(1_748_736_000);
 
 /// The API in front of a world.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ApiSpec {
-    /// The account, 12 digits.
+    /// AWS account id, 12 digits.
     pub account: String,
-    /// The region.
+    /// AWS Region.
     pub region: String,
-    /// When the cluster was created.
+    /// Creation time of the cluster.
     #[serde(with = "text::time")]
     pub created: Time,
-    /// Whether UpdateClusterSoftware has run since; only asked of clusters
-    /// older than [`DELETES_SINCE`].
+    /// Whether UpdateClusterSoftware has run since the creation. Only used for clusters older than
+    /// [`DELETES_SINCE`].
     pub patched: bool,
-    /// Who schedules jobs, as DescribeCluster shows it.
+    /// Orchestrator, as DescribeCluster shows it.
     pub orchestrator: Orchestrator,
-    /// Whether broken nodes are replaced, as DescribeCluster shows it.
+    /// Whether HyperPod replaces failed nodes, as DescribeCluster shows it.
     pub node_recovery: NodeRecovery,
-    /// Most nodes that the account's quota lets the cluster have; growing
-    /// beyond is ResourceLimitExceeded.
+    /// The account's quota for nodes of the cluster. Growing beyond it fails with
+    /// ResourceLimitExceeded.
     pub max_nodes: NodeCount,
-    /// In continuous clusters: from a node's launch to its instance id. Until
-    /// then it is listed only with IncludeNodeLogicalIds.
+    /// In continuous clusters: time from a node's launch until it has an instance id. Until then it
+    /// is listed only with IncludeNodeLogicalIds.
     #[serde(with = "text::span")]
     pub instance_delay: Span,
-    /// How long UpdateClusterSoftware takes.
+    /// Duration of UpdateClusterSoftware.
     pub software_update: Between,
-    /// The cluster's tags.
+    /// Tags of the cluster.
     pub tags: BTreeMap<String, String>,
-    /// A delete request while the cluster is busy.
+    /// Answer to a delete request while the cluster is busy.
     pub busy: BusyAnswer,
-    /// A delete request that fails for every node.
+    /// Answer to a delete request that fails for every node.
     pub all_failed: AllFailedAnswer,
-    /// A delete request for more than 99 nodes.
+    /// Answer to a delete request for more than 99 nodes.
     pub over_limit: OverLimitAnswer,
     /// When an accepted delete lowers TargetCount.
     pub target_falls: TargetFalls,
-    /// A delete that takes a group below its MinCount.
+    /// Answer to a delete request that takes a group below its MinCount.
     pub below_min: BelowMinAnswer,
-    /// OverrideVpcConfig and CapacityRequirements sent unchanged with
-    /// UpdateCluster.
+    /// Answer to OverrideVpcConfig and CapacityRequirements sent unchanged with UpdateCluster.
     pub echo: EchoAnswer,
-    /// TrainingPlanArn, AutoPatchConfig and KubernetesConfig left out of a group
-    /// that UpdateCluster lists.
+    /// Meaning of TrainingPlanArn, AutoPatchConfig and KubernetesConfig left out of a group that
+    /// UpdateCluster lists.
     pub omission: Omission,
-    /// ListClusterEvents.
+    /// Answer to ListClusterEvents.
     pub events: EventsAnswer,
     /// Whether nodes that are being deleted show as a Scaling operation of
     /// their group.
@@ -78,7 +77,7 @@ impl Default for ApiSpec {
             patched: false,
             orchestrator: Orchestrator::Slurm,
             node_recovery: NodeRecovery::Automatic,
-            // The largest InstanceCount that the API's model takes.
+            // The largest InstanceCount in the API model.
             max_nodes: NodeCount(6758),
             instance_delay: Span::ZERO,
             software_update: Between::secs(30 * 60, 60 * 60),
@@ -96,51 +95,51 @@ impl Default for ApiSpec {
     }
 }
 
-/// Who schedules jobs.
+/// Orchestrator of the cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Orchestrator {
-    /// Slurm, each group's role in its SlurmConfig.
+    /// Slurm, with each group's role in its SlurmConfig.
     Slurm,
-    /// Slurm of an older cluster: the API shows no orchestrator and no role.
+    /// Slurm in an older cluster: the API shows no orchestrator and no roles.
     SlurmLegacy,
     /// Kubernetes.
     Eks,
 }
 
-/// Whether broken nodes are replaced.
+/// Whether HyperPod replaces failed nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum NodeRecovery {
-    /// They are.
+    /// Failed nodes are replaced.
     Automatic,
-    /// They are not.
+    /// Failed nodes are not replaced.
     None,
 }
 
-/// What a delete request gets while the cluster is busy.
+/// Answer to a delete request while the cluster is busy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum BusyAnswer {
-    /// ConflictException, which the operation's model does not list.
+    /// ConflictException, which the API model does not list for this operation.
     Conflict,
     /// ValidationException.
     Validation,
 }
 
-/// The HTTP 400 of a delete request that fails for every node.
+/// HTTP 400 answer to a delete request that fails for every node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AllFailedAnswer {
     /// ValidationException with the codes in its message.
     Validation,
-    /// The same, and the lists of a partial failure beside it.
+    /// ValidationException, plus the lists of a partial failure.
     Lists,
-    /// The first node's code as the exception's name.
+    /// An exception named after the code of the first node.
     Code,
 }
 
-/// What a delete request for more than 99 nodes gets.
+/// Answer to a delete request for more than 99 nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OverLimitAnswer {
@@ -148,7 +147,7 @@ pub enum OverLimitAnswer {
     Validation,
     /// ResourceLimitExceeded.
     ResourceLimit,
-    /// It is carried out: the model's own limit is 3000.
+    /// The request is carried out: the limit in the API model is 3000.
     Accepted,
 }
 
@@ -156,48 +155,48 @@ pub enum OverLimitAnswer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TargetFalls {
-    /// With the answer.
+    /// At once, with the answer.
     AtOnce,
-    /// When the node has ended.
+    /// When the node is terminated.
     AtEnd,
 }
 
-/// What a delete that takes a group below its MinCount gets.
+/// Answer to a delete request that takes a group below its MinCount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum BelowMinAnswer {
-    /// MinCount only gates the group's first growth.
+    /// The request is accepted: MinCount applies only to the group's first growth.
     Accepted,
     /// ValidationException.
     Refused,
 }
 
-/// What members get that may not change and are sent unchanged.
+/// Answer to members that cannot be changed and are sent unchanged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EchoAnswer {
-    /// Nothing changes.
+    /// The request is accepted; nothing changes.
     Accepted,
     /// ValidationException: updating these fields is not supported.
     Refused,
 }
 
-/// What becomes of members that are left out.
+/// Meaning of members that are left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Omission {
-    /// They stay.
+    /// They keep their values.
     Keeps,
-    /// They are gone.
+    /// They are removed.
     Clears,
 }
 
-/// What ListClusterEvents gives in continuous clusters.
+/// Answer to ListClusterEvents in continuous clusters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EventsAnswer {
     /// The newest events.
     Listed,
-    /// None at all.
+    /// An empty list.
     Empty,
 }

@@ -1,4 +1,4 @@
-//! What can be wrong with a world's file, and on which line.
+//! Checks of a world file, and the lines of its problems.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -13,21 +13,20 @@ use trimtab_core::units::{NodeCount, Span};
 use super::WorldSpec;
 use crate::faults::FaultKind;
 
-/// Why a world cannot be made: everything at once.
+/// All problems of a world's spec.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct SpecError {
-    /// The file's name, empty for a world that was not read from one.
+    /// File name; empty for a world that was not read from a file.
     pub file: String,
-    /// What is wrong, in order of lines.
+    /// Problems, sorted by line.
     pub problems: Vec<Problem>,
 }
 
-/// One thing that is wrong.
+/// A problem of a world's spec.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// On which line, counted from 1, if it was read from a text.
+    /// Line number, counted from 1, if the world was read from text.
     pub line: Option<usize>,
-    /// What.
     pub what: String,
 }
 
@@ -46,13 +45,13 @@ impl fmt::Display for SpecError {
 }
 
 impl SpecError {
-    /// One problem of a world that was not read from a text.
+    /// Returns an error with one problem of a world that was not read from text.
     pub(crate) fn one(what: String) -> Self {
         Self { file: String::new(), problems: vec![Problem { line: None, what }] }
     }
 }
 
-/// Which table of the file something is wrong with.
+/// Table of the file that has a problem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum SpecPath {
     World,
@@ -64,7 +63,7 @@ enum SpecPath {
     Fault(usize),
 }
 
-/// Where the tables of a file begin.
+/// Positions of the tables in a file.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Tables {
@@ -134,125 +133,123 @@ fn find(spec: &WorldSpec) -> Vec<(SpecPath, String)> {
         Some(name) => partitions.contains(name),
     };
     let no_partition = |name: &Option<PartitionName>| match name {
-        None => "no worker group could run it".to_owned(),
-        Some(name) => format!("no worker group is in partition `{name}`"),
+        None => "no worker group can run it: add a [[group]] with role `worker`".to_owned(),
+        Some(name) => format!("partition `{name}` has no worker group"),
     };
 
-    no(!spec.groups.is_empty(), SpecPath::World, &|| "there is no [[group]]".to_owned());
-    no(spec.duration > Span::ZERO, SpecPath::World, &|| "duration is not above 0s".to_owned());
+    no(!spec.groups.is_empty(), SpecPath::World, &|| "no [[group]]: add at least one".to_owned());
+    no(spec.duration > Span::ZERO, SpecPath::World, &|| "duration must be above 0s".to_owned());
     no(spec.metric_period > Span::ZERO, SpecPath::World, &|| {
-        "metric_period is not above 0s".to_owned()
+        "metric_period must be above 0s".to_owned()
     });
     let lags = [spec.listing_lag, spec.count_lag, spec.cordon_lag, spec.metric_latency];
     no(lags.iter().all(|lag| *lag >= Span::ZERO), SpecPath::World, &|| {
-        "a lag is below 0s".to_owned()
+        "listing_lag, count_lag, cordon_lag and metric_latency must be at least 0s".to_owned()
     });
     no(!spec.metrics || !spec.metrics_layouts.is_empty(), SpecPath::World, &|| {
-        "metrics_layouts is empty: name some, or write `metrics = false`".to_owned()
+        "metrics_layouts is empty: add a layout, or set `metrics = false`".to_owned()
     });
     let rate = spec.random_faults_per_day;
     no((0.0..=10_000.0).contains(&rate), SpecPath::World, &|| {
-        format!("random_faults_per_day is {rate}, not 0 to 10000")
+        format!("random_faults_per_day is {rate}: use 0 to 10000")
     });
     if let Some(regrow) = &spec.regrow {
         no(regrow.every >= Span::secs(1), SpecPath::World, &|| {
-            "regrow.every is below 1s".to_owned()
+            "regrow.every must be at least 1s".to_owned()
         });
     }
     let api = &spec.api;
     let digits = api.account.len() == 12 && api.account.bytes().all(|b| b.is_ascii_digit());
-    no(digits, SpecPath::Api, &|| format!("account is `{}`, not 12 digits", api.account));
+    no(digits, SpecPath::Api, &|| format!("account is `{}`: use 12 digits", api.account));
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     no(!api.region.is_empty() && api.region.bytes().all(plain), SpecPath::Api, &|| {
-        format!("region is `{}`, not one like `us-west-2`", api.region)
+        format!("region is `{}`: use a region name such as `us-west-2`", api.region)
     });
     no(api.instance_delay >= Span::ZERO, SpecPath::Api, &|| {
-        "instance_delay is below 0s".to_owned()
+        "instance_delay must be at least 0s".to_owned()
     });
     no(api.software_update.min >= Span::ZERO, SpecPath::Api, &|| {
-        "software_update is below 0s".to_owned()
+        "software_update must be at least 0s".to_owned()
     });
     let mut names = BTreeSet::new();
     for (i, group) in spec.groups.iter().enumerate() {
         let place = SpecPath::Group(i);
-        no(names.insert(&group.name), place, &|| format!("group `{}` is there twice", group.name));
+        no(names.insert(&group.name), place, &|| format!("duplicate group name `{}`", group.name));
         if let Some(size) = group.size {
             no(size >= group.count, place, &|| {
-                format!("size {size} is below count {}", group.count)
+                format!("size {size} must be at least count {}", group.count)
             });
         }
         let min = group.min_count.unwrap_or_default();
         no(min <= group.count, place, &|| {
-            format!("min_count {min} is above count {}", group.count)
+            format!("min_count {min} must be at most count {}", group.count)
         });
-        no(group.boot.min >= Span::ZERO, place, &|| "boot is below 0s".to_owned());
-        no(group.size() <= NodeCount(100_000), place, &|| "more than 100000 nodes".to_owned());
+        no(group.boot.min >= Span::ZERO, place, &|| "boot must be at least 0s".to_owned());
+        no(group.size() <= NodeCount(100_000), place, &|| "size must be at most 100000".to_owned());
     }
     for (i, job) in spec.jobs.iter().enumerate() {
         let place = SpecPath::Job(i);
         no(known(&job.partition), place, &|| no_partition(&job.partition));
-        no(are_gpus(job.gpus), place, &|| format!("gpus is {}, not 0 to 1000000", job.gpus));
+        no(are_gpus(job.gpus), place, &|| format!("gpus is {}: use 0 to 1000000", job.gpus));
         no(job.length >= Span::ZERO && job.at >= Span::ZERO, place, &|| {
-            "a time below 0s".to_owned()
+            "at and length must be at least 0s".to_owned()
         });
     }
     for (i, stream) in spec.generators.iter().enumerate() {
         let place = SpecPath::Generator(i);
         no(known(&stream.partition), place, &|| no_partition(&stream.partition));
         no((0.0..=1e6).contains(&stream.per_day), place, &|| {
-            format!("per_day is {}, not 0 to 1000000", stream.per_day)
+            format!("per_day is {}: use 0 to 1000000", stream.per_day)
         });
-        no((1..=10_000).contains(&stream.burst), place, &|| "burst is not 1 to 10000".to_owned());
+        no((1..=10_000).contains(&stream.burst), place, &|| "burst must be 1 to 10000".to_owned());
         no((0.0..=10.0).contains(&stream.length_spread), place, &|| {
-            "length_spread is not 0 to 10".to_owned()
+            "length_spread must be 0 to 10".to_owned()
         });
         no(
             stream.length_min <= stream.length_max && stream.length_min >= Span::ZERO,
             place,
-            &|| "length_min is above length_max".to_owned(),
+            &|| "length_min must be at least 0s and at most length_max".to_owned(),
         );
         let weights: u64 = stream.mix.iter().map(|kind| u64::from(kind.weight)).sum();
-        no(stream.mix.is_empty() || weights > 0, place, &|| "all weights are 0".to_owned());
+        no(stream.mix.is_empty() || weights > 0, place, &|| "mix: set a weight above 0".to_owned());
         no(stream.mix.iter().all(|kind| are_gpus(kind.gpus)), place, &|| {
-            "gpus is not 0 to 1000000".to_owned()
+            "gpus must be 0 to 1000000".to_owned()
         });
         if let Some(hours) = stream.busy_hours {
             let fits =
                 hours.from < hours.to && hours.to <= 24 && (1.0..=1e3).contains(&hours.factor);
             no(fits, place, &|| {
-                "busy_hours needs from < to <= 24 and a factor of 1 to 1000".to_owned()
+                "busy_hours: from must be below to, to at most 24, and factor 1 to 1000".to_owned()
             });
         }
     }
     if let Some(trace) = &spec.trace {
         no(known(&trace.into), SpecPath::Trace, &|| no_partition(&trace.into));
-        no(trace.days > 0, SpecPath::Trace, &|| "days is 0".to_owned());
+        no(trace.days > 0, SpecPath::Trace, &|| "days must be at least 1".to_owned());
         no((0.0..=1_000.0).contains(&trace.scale), SpecPath::Trace, &|| {
-            format!("scale is {}, not 0 to 1000", trace.scale)
+            format!("scale is {}: use 0 to 1000", trace.scale)
         });
     }
     for (i, fault) in spec.faults.iter().enumerate() {
         no(fault.at >= Span::ZERO && fault.lasts >= Span::ZERO, SpecPath::Fault(i), &|| {
-            "a time below 0s".to_owned()
+            "at and for must be at least 0s".to_owned()
         });
         let needs_time = fault.kind.holds() && fault.lasts == Span::ZERO;
         no(!needs_time, SpecPath::Fault(i), &|| {
-            format!("`{}` holds for a while: `for` is missing", fault.kind.name())
+            format!("fault `{}` needs a duration: add `for`", fault.kind.name())
         });
         if let FaultKind::MetricsOutOfRange { percent, .. } = fault.kind {
             no(!(0..=100).contains(&percent), SpecPath::Fault(i), &|| {
-                format!("percent is {percent}: out of range is below 0 or above 100")
+                format!("percent is {percent}: use a value below 0 or above 100")
             });
         }
         if let FaultKind::MetricsGaps { every } = fault.kind {
             no(every >= 2, SpecPath::Fault(i), &|| {
-                format!(
-                    "every is {every}, below 2; for no datapoints at all write `metrics-missing`"
-                )
+                format!("every is {every}: use at least 2, or the fault `metrics-missing`")
             });
         }
         if let FaultKind::MetricsLate { by } = fault.kind {
-            no(by >= Span::ZERO, SpecPath::Fault(i), &|| format!("by is {by}, below 0s"));
+            no(by >= Span::ZERO, SpecPath::Fault(i), &|| format!("by is {by}: use at least 0s"));
         }
     }
     found

@@ -1,4 +1,4 @@
-//! How values stand in a world's file.
+//! Text forms of values in a world file.
 
 use std::fmt;
 
@@ -8,25 +8,23 @@ use trimtab_core::policy::Capacity;
 use trimtab_core::snapshot::{Provisioning, Role};
 use trimtab_core::units::Span;
 
-/// A span that chance chooses between two, both included. In a file either
-/// `{ min = "10m", max = "20m" }` or one text for both.
+/// A random duration between `min` and `max`, both included. In a file: `{ min = "10m", max = "20m"
+/// }`, or one duration for both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Between {
-    /// Not shorter.
     #[serde(with = "span")]
     pub min: Span,
-    /// Not longer.
     #[serde(with = "span")]
     pub max: Span,
 }
 
 impl Between {
-    /// Always this long.
+    /// A fixed duration.
     pub const fn exactly(span: Span) -> Self {
         Self { min: span, max: span }
     }
 
-    /// Between so many seconds.
+    /// A duration between `min` and `max` seconds.
     pub const fn secs(min: i64, max: i64) -> Self {
         Self { min: Span::secs(min), max: Span::secs(max) }
     }
@@ -60,7 +58,7 @@ impl<'de> Deserialize<'de> for Between {
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Between, A::Error> {
                 let Both { min, max } = Both::deserialize(MapAccessDeserializer::new(map))?;
                 if min > max {
-                    return Err(A::Error::custom(format!("min {min} is longer than max {max}")));
+                    return Err(A::Error::custom(format!("min {min} must be at most max {max}")));
                 }
                 Ok(Between { min, max })
             }
@@ -73,7 +71,7 @@ impl<'de> Deserialize<'de> for Between {
 const UNITS: [(&str, i64); 5] =
     [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
-/// Reads `90s`, `1h 30m`, `-5m`: whole numbers, each with its unit.
+/// Parses a duration such as `90s`, `1h 30m` or `-5m`: whole numbers, each with its unit.
 pub(crate) fn parse_span(text: &str) -> Option<Span> {
     let (sign, mut rest) = match text.trim().strip_prefix('-') {
         Some(rest) => (-1, rest),
@@ -95,7 +93,7 @@ pub(crate) fn parse_span(text: &str) -> Option<Span> {
     Some(Span(sign * millis)).filter(|span| span.0.abs() < Span::FOREVER.0)
 }
 
-/// A span as [`parse_span`] reads it back, nothing lost.
+/// Formats a duration so that [`parse_span`] returns the same value.
 pub(crate) fn write_span(span: Span) -> String {
     let sign = if span.0 < 0 { "-" } else { "" };
     let millis = span.0.unsigned_abs();
@@ -154,7 +152,7 @@ pub(crate) mod price {
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<UsdPerHour, D::Error> {
         let dollars = f64::deserialize(d)?;
         let wrong =
-            || D::Error::custom(format!("{dollars} is no price (0 to 10000 dollars an hour)"));
+            || D::Error::custom(format!("invalid price {dollars}: use 0 to 10000 dollars an hour"));
         UsdPerHour::try_from_dollars(dollars).ok_or_else(wrong)
     }
 }

@@ -1,6 +1,5 @@
-//! The real daemon in this world: it is not tested here, the world is. A world
-//! in which the daemon could do nothing, or could do no harm without a cordon,
-//! would prove nothing about it.
+//! Runs the real daemon in a world to test the world, not the daemon. A world in which the daemon
+//! cannot act, or cannot do harm without a cordon, would prove nothing about it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -98,7 +97,7 @@ impl Audience for Nobody {
     fn ticked(&mut self, _: Result<&TickReport, &TickError>) {}
 }
 
-/// Lives through the world, started anew after each kill.
+/// Runs the daemon to the end of the world and starts it again after each kill.
 fn live(world: &World, options: &PortOptions) {
     let durable = Arc::new(SqliteLedger::in_memory(world.now()).expect("memory"));
     loop {
@@ -108,7 +107,7 @@ fn live(world: &World, options: &PortOptions) {
             let ports = world.ports(options.clone());
             let mut bell = world.doorbell(Span::mins(2));
             let Ok(driver) = Driver::start(ports, ledger, policy()).await else {
-                // A full disk at the start: the next one tries again.
+                // The disk was full at the start; the next start tries again.
                 return bell.sleep(None) == Some(Ring::Stop);
             };
             let _ = run(&mut [driver], &mut bell, &mut Nobody).await;

@@ -1,4 +1,4 @@
-//! Each fault does what it says, where the daemon would see it.
+//! Each fault has its effect where the daemon would see it.
 
 use std::sync::Arc;
 
@@ -204,7 +204,8 @@ fn metrics_are_throttled_denied_partial_late_and_full_of_holes() {
     fresh(&world, 1); // What it sent before is there.
     let world = with(FaultKind::MetricsLate { by: Span::mins(7) });
     assert_eq!(fresh(&world, 0).to, world.now() - Span::mins(7));
-    // The world's 20th minute is lost, so the newest is the 19th; the 16th is, too.
+    // The datapoint of the world's 20th minute is lost, so the newest is that of the 19th. The
+    // datapoint of the 16th is lost, too.
     let world = with(FaultKind::MetricsGaps { every: 4 });
     let ends = |minutes| spec("").start + Span::mins(minutes);
     let activity = fresh(&world, 0);

@@ -1,4 +1,4 @@
-//! Kills and injections, at every call.
+//! Kills and injections at every call.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -126,7 +126,7 @@ fn a_fork_goes_its_own_way() {
     assert_eq!(other.truth().groups.values().map(|g| g.live).sum::<NodeCount>(), NodeCount(4));
 }
 
-/// A ledger that remembers nothing but how often it was written to.
+/// A ledger that only counts its writes.
 #[derive(Default)]
 struct Tally(AtomicU64);
 

@@ -1,4 +1,4 @@
-//! Whole runs: one seed, one log; the baselines; the file form.
+//! Whole runs: equal logs for equal seeds, the baselines, and the form of a world file.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,7 +16,7 @@ use crate::spec::{Placement, TraceSpec, WorldSpec};
 use crate::truth::Caller;
 use crate::world::World;
 
-/// A day of a busy cluster with all sorts of trouble.
+/// A day of a busy cluster with many kinds of faults.
 const BUSY: &str = r#"
 duration = "1d"
 cluster = "c"
@@ -42,7 +42,7 @@ fn busy(seed: u64) -> World {
     World::new(spec, vec![]).expect("a world")
 }
 
-/// Reads as a daemon does, every so often, until the end.
+/// Reads from the ports as a daemon does, once every `every`, until the end.
 fn watch(world: &World, every: Span) {
     let ports = world.ports(PortOptions::default());
     let mut bell = world.doorbell(every);
@@ -214,11 +214,11 @@ fn all_problems_of_a_file_are_told_with_their_lines() {
                 [[fault]]\nat = \"1m\"\nkind = \"paused\"\n";
     assert_eq!(
         wrong(text),
-        "w.toml:2: size 2 is below count 3\nw.toml:6: group `a` is there twice\n\
-         w.toml:9: no worker group is in partition `b`\n\
-         w.toml:13: `paused` holds for a while: `for` is missing",
+        "w.toml:2: size 2 must be at least count 3\nw.toml:6: duplicate group name `a`\n\
+         w.toml:9: partition `b` has no worker group\n\
+         w.toml:13: fault `paused` needs a duration: add `for`",
     );
-    assert_eq!(wrong("seed = 1"), "w.toml: there is no [[group]]");
+    assert_eq!(wrong("seed = 1"), "w.toml: no [[group]]: add at least one");
     let e = wrong("seed = 1\n\nlag = 3\n");
     assert!(e.starts_with("w.toml:3: unknown field `lag`"), "{e}");
     let e = wrong("\nduration = \"5\"");
@@ -231,15 +231,15 @@ fn all_problems_of_a_file_are_told_with_their_lines() {
     };
     assert_eq!(
         fault("metrics-out-of-range = { node = \"any\", percent = 100 }"),
-        "w.toml:4: percent is 100: out of range is below 0 or above 100",
+        "w.toml:4: percent is 100: use a value below 0 or above 100",
     );
     assert_eq!(
         fault("metrics-gaps = { every = 1 }"),
-        "w.toml:4: every is 1, below 2; for no datapoints at all write `metrics-missing`",
+        "w.toml:4: every is 1: use at least 2, or the fault `metrics-missing`",
     );
-    assert_eq!(fault("metrics-late = { by = \"-1m\" }"), "w.toml:4: by is -1m, below 0s");
+    assert_eq!(fault("metrics-late = { by = \"-1m\" }"), "w.toml:4: by is -1m: use at least 0s");
     let none = wrong("metrics_layouts = []\n[[group]]\nname = \"a\"\ncount = 3\n");
-    assert_eq!(none, "w.toml: metrics_layouts is empty: name some, or write `metrics = false`",);
+    assert_eq!(none, "w.toml: metrics_layouts is empty: add a layout, or set `metrics = false`",);
     let e = wrong("metrics_layouts = [\"statsd\"]\n[[group]]\nname = \"a\"\ncount = 3\n");
     assert!(e.starts_with("w.toml:1: unknown variant `statsd`"), "{e}");
 }

@@ -1,4 +1,4 @@
-//! A group that is set to another count.
+//! Groups that are set to another count.
 
 use super::*;
 use crate::log::WorldEvent;
@@ -16,7 +16,7 @@ fn cause(outcome: &DeleteOutcome) -> Option<Refusal> {
     }
 }
 
-/// Who went, of the four.
+/// Returns which of the four nodes were deleted.
 fn victims(seed: u64) -> Vec<InstanceId> {
     let mut spec = spec("");
     spec.seed = seed;

@@ -239,7 +239,7 @@ fn nodes_take_no_delete_while_their_group_lacks_its_minimum() {
 fn what_makes_no_sense_in_the_api_table_is_told_with_its_line() {
     let wrong = format!("{SMALL}[api]\naccount = \"12\"\nregion = \"US West\"\n");
     let said = WorldSpec::parse(&wrong, "w.toml").expect_err("two problems").to_string();
-    assert!(said.contains("account is `12`, not 12 digits"), "{said}");
+    assert!(said.contains("account is `12`: use 12 digits"), "{said}");
     assert!(said.contains("region is `US West`"), "{said}");
     assert!(said.lines().all(|line| line.starts_with("w.toml:21: ")), "{said}");
     let odd = format!("{SMALL}[api]\nbusy = \"perhaps\"\n");
