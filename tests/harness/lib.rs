@@ -1,5 +1,4 @@
-//! What the cross-crate tests share: generated worlds and the checks that hold
-//! in all of them.
+//! Shared parts of the cross-crate tests: generated worlds, and checks that hold in all of them.
 
 pub mod life;
 pub mod oracle;

@@ -1,5 +1,5 @@
-//! A daemon's life on a simulated world: driven by hand, so that it can be
-//! killed at any point and started again from its ledger.
+//! Runs a daemon in a simulated world. The daemon is polled by hand, so that it can be killed at
+//! any point and started again from its ledger.
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -16,8 +16,8 @@ use trimtab_simulator::World;
 use trimtab_simulator::gauntlet::CrashingLedger;
 use trimtab_simulator::ports::PortOptions;
 
-/// Polls a future once. In a simulated world everything is ready at once, so
-/// `None` means that the daemon was killed on the way.
+/// Polls a future once. In a simulated world every future is ready at once, so `None` means that
+/// the daemon was killed.
 pub fn poll_once<T>(future: impl Future<Output = T>) -> Option<T> {
     let mut context = Context::from_waker(Waker::noop());
     match pin!(future).poll(&mut context) {
@@ -26,10 +26,10 @@ pub fn poll_once<T>(future: impl Future<Output = T>) -> Option<T> {
     }
 }
 
-/// How a stretch of a daemon's life ended.
+/// How one run of the daemon ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
-    /// The world ended, and the daemon was shut down in good order.
+    /// The world ended, and the daemon shut down normally.
     Ended,
     /// The daemon was killed.
     Killed,
@@ -37,33 +37,32 @@ pub enum Fate {
 
 /// A world, a policy and a ledger file that outlives the daemon.
 pub struct Life {
-    /// The world.
     pub world: World,
-    /// The policy the daemon obeys.
+    /// Policy of the daemon.
     pub policy: ClusterPolicy,
-    /// How the ports are wired.
+    /// Options of the ports.
     pub options: PortOptions,
-    /// What the ledger's id and chance start from.
+    /// Seed of the ledger id and of the random numbers.
     pub seed: u64,
     ledger: PathBuf,
 }
 
 impl Life {
-    /// A life with its ledger in this folder.
+    /// Creates a life with its ledger in this folder.
     pub fn new(world: World, policy: ClusterPolicy, folder: &Path, seed: u64) -> Self {
         let ledger = folder.join("trimtab.db");
         Self { world, policy, options: PortOptions::default(), seed, ledger }
     }
 
-    /// The ledger's file.
+    /// Returns the path of the ledger file.
     pub fn ledger_path(&self) -> &Path {
         &self.ledger
     }
 
-    /// Opens the ledger; a kill of a process needs no fsync.
+    /// Opens the ledger. It is not synced to disk, because a killed process loses no written data.
     ///
     /// # Panics
-    /// When it cannot be opened.
+    /// If the ledger cannot be opened.
     pub fn open_ledger(&self) -> SqliteLedger {
         let durability = Durability::ProcessCrash;
         match SqliteLedger::open_seeded(&self.ledger, self.world.now(), durability, self.seed) {
@@ -72,14 +71,14 @@ impl Life {
         }
     }
 
-    /// Runs the daemon until it is killed or the world ends. `after` is called
-    /// after every tick with what it reported.
+    /// Runs the daemon until it is killed or the world ends. Calls `after` with the report of every
+    /// tick.
     pub fn run(&self, after: &mut dyn FnMut(Result<&TickReport, &TickError>)) -> Fate {
         let ledger = CrashingLedger::new(self.world.clone(), Arc::new(self.open_ledger()));
         self.run_with(self.world.ports(self.options.clone()), Arc::new(ledger), after)
     }
 
-    /// The same with ports and a ledger that were tampered with.
+    /// As [`Life::run`], with ports and a ledger that the caller changed.
     pub fn run_with(
         &self,
         ports: Ports,
@@ -87,8 +86,7 @@ impl Life {
         after: &mut dyn FnMut(Result<&TickReport, &TickError>),
     ) -> Fate {
         match poll_once(self.live(ports, ledger, after)) {
-            // A ledger that was killed answers with an error, and nobody is
-            // left to hear it.
+            // A killed ledger returns an error, and no daemon is left to handle it.
             Some(_) if self.world.is_dead() => Fate::Killed,
             Some(()) => Fate::Ended,
             None => Fate::Killed,
@@ -119,12 +117,12 @@ impl Life {
             }
             after(report.as_ref());
         }
-        // What cannot be written at the end is found at the next start.
+        // What cannot be written now is found at the next start.
         let _ = driver.shut_down().await;
     }
 
-    /// Runs to the world's end, starting the daemon anew after every kill.
-    /// Returns how often it was killed.
+    /// Runs to the world's end and starts the daemon again after every kill. Returns the number of
+    /// kills.
     pub fn run_on(&self, after: &mut dyn FnMut(Result<&TickReport, &TickError>)) -> u32 {
         let mut kills = 0;
         while self.run(after) == Fate::Killed {
@@ -137,7 +135,7 @@ impl Life {
         kills
     }
 
-    /// When the world ends.
+    /// Returns the end of the world.
     pub fn end(&self) -> Time {
         self.world.end()
     }

@@ -1,18 +1,16 @@
-//! The oracle: it reads what truly happened in a simulated world, event by
-//! event, and holds the daemon to the safety contract.
+//! The oracle reads the events of a simulated world and checks the daemon against the safety
+//! contract (docs/safety.md).
 //!
-//! It is fed with the world's own events in order ([`Oracle::see`], after every
-//! tick) and at the end with the truth and the ledger ([`Oracle::finish`]). It
-//! has its own model of nodes, cordons, jobs and faults (`model`), made of those
-//! events alone, and shares no code with planner, audit or driver. What it can
-//! tell at once is in `checks` and `cordons`, what needs the ledger in `books`,
-//! what must happen in the end in `progress`. [`CHECKS`] lists the rules it
-//! checks, each with what exactly is compared, and [`NOT_CHECKED`] those that it
-//! cannot, and why. `worlds` makes worlds and policies from seeds and `play`
-//! lives them.
+//! Tests pass it the world's events in order ([`Oracle::see`], after every tick), and at the end
+//! the true record and the ledger ([`Oracle::finish`]). The oracle has its own model of nodes,
+//! cordons, jobs and faults (`model`), built from these events alone. It shares no code with
+//! planner, audit or driver. `checks` and `cordons` hold the checks at each event, `books` the
+//! checks that need the ledger, and `progress` the liveness checks. [`CHECKS`] lists the checked
+//! rules and what is compared for each. [`NOT_CHECKED`] lists the rules that are not checked, with
+//! reasons. `worlds` generates worlds and policies from seeds, and `play` runs them.
 //!
-//! Its limits: a world with a scheduler; one process at a time; ports that take
-//! no time, or the same time for each call.
+//! Limits: the world has a scheduler, one daemon runs at a time, and all port calls take the same
+//! time, or none.
 
 mod books;
 mod checks;
@@ -35,7 +33,7 @@ use self::checks::Reads;
 use self::model::Model;
 use self::progress::Progress;
 
-/// A rule of the contract.
+/// A rule of the safety contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rule {
     S1,
@@ -63,101 +61,122 @@ pub enum Rule {
     L3,
 }
 
-/// What is checked, and how.
+/// The checked rules, and what is compared for each.
 pub const CHECKS: &[(Rule, &str)] = &[
     (
         Rule::S1,
-        "a node leaving for the daemon has no job and is drained with our ledger's reason; the \
-         scheduler's answer behind it is younger than cordon plus settle time; no job is on it when \
-         it is gone, unless somebody else took our cordon away after the look",
+        "a node that leaves for the daemon has no job and has a drain with our ledger's reason; \
+         the scheduler's answer before the request is newer than cordon plus settle time; the \
+         node has no job when it is terminated, unless someone else removed our cordon after the \
+         look",
     ),
     (
         Rule::S2,
-        "no delete call in a tick whose describe, listing or scheduler read failed, was lost, \
-         named no node, called all nodes unknown, or is older than the policy allows",
+        "no delete request in a tick whose describe, listing or scheduler read failed, was lost, \
+         had no nodes, reported every node as unknown, or is older than the policy allows",
     ),
     (
         Rule::S3,
-        "at a mark, every read of the idle timer's time showed that many idle nodes and the \
-         headroom, and none of those reads failed",
+        "at a mark, every read during the idle timer showed at least as many idle nodes as the \
+         marks plus the headroom, and none of those reads failed",
     ),
-    (Rule::S4, "at a mark, no read within the grace, nor this one, found a job on the node"),
+    (
+        Rule::S4,
+        "at a mark, neither this read nor any read within post_job_grace found a job on the node",
+    ),
     (
         Rule::S5,
-        "at an accepted delete, the nodes that are up, joined and not drained by anybody are not \
-         fewer than the highest floor of the look-ahead plus headroom, nor than the cluster's floor; \
-         nodes whose end the listing could not show yet are added",
+        "at an accepted delete, the nodes that are up, joined and not drained are at least the \
+         highest floor within the look-ahead plus the headroom, and at least the cluster's floor; \
+         nodes that left so recently that the listing cannot show it yet are added",
     ),
     (
         Rule::S6,
-        "ids of a request are at most 99 and the request budget; asked ids of any 60 minutes and 24 \
-         hours, and nodes cordoned by us or leaving, are within the group's budgets",
+        "a request names at most 99 nodes and at most max_delete_per_request; the nodes requested \
+         in any 60 minutes and in any 24 hours, and the nodes cordoned by us or leaving, are \
+         within the group's budgets",
     ),
-    (Rule::S7, "after the daemon told that it froze, no delete call until an operator clears it"),
-    (Rule::S8, "every asked id is a worker of a group that the policy names"),
+    (
+        Rule::S7,
+        "after the daemon reports a freeze, no delete request until the operator ends the freeze",
+    ),
+    (Rule::S8, "every requested node is a worker of a group that the policy names"),
     (
         Rule::S8b,
-        "when a group is set to a lower count for the daemon, every node of it that is up or on \
-         its way in is cordoned by us, settled and without a job, and no fewer are left than asked \
-         for; none of its nodes is released while a victim of the call is being terminated",
+        "when a group is set to a lower count for the daemon, every node of the group that is up \
+         or arriving is cordoned by us, settled and without a job, and the group has more nodes \
+         than the new count; no node of the group is released while a node of that request is \
+         being terminated",
     ),
-    (Rule::S9, "a node leaving for the daemon is the instance that bore the name at the cordon"),
-    (Rule::S10, "no asked id bears the tag or is named in the policy as protected"),
+    (Rule::S9, "a node that leaves for the daemon is the instance that had the name at the cordon"),
+    (Rule::S10, "no requested node has the protection tag or is protected by the policy"),
     (
         Rule::S11,
-        "every request was written before it was sent, with an action and a charge for each id",
+        "every request was in the ledger before it was sent, with an action and a charge for each \
+         node",
     ),
-    (Rule::S12, "no delete call while somebody else holds the lease"),
-    (Rule::S13, "a delete call comes within max_look_age after the tick's first read began"),
-    (Rule::S14, "no delete call while the pause file is there or an operator paused in the ledger"),
-    (Rule::S15, "observe mode calls neither cordon nor release nor delete"),
+    (Rule::S12, "no delete request while another process holds the lease"),
+    (
+        Rule::S13,
+        "a delete request is sent within max_look_age of the start of the tick's first read",
+    ),
+    (
+        Rule::S14,
+        "no delete request while the pause file exists or the operator has paused in the ledger",
+    ),
+    (Rule::S15, "in observe mode, no cordon, no release and no delete request"),
     (
         Rule::S16,
-        "no delete call while software is updated or a rival autoscaler is on; none while a \
-         classic cluster runs an operation; none in a group with an arriving node",
+        "no delete request during a software update or while another autoscaler is on; none while \
+         a classic cluster runs an operation; none in a group with an arriving node",
     ),
     (
         Rule::S17,
-        "the daemon resumes only its own cordons and cordons no drained node; it never resumes a \
-         node that is being deleted for it, nor one that was asked without an answer within 15 \
-         minutes; at the end every cordon of ours on a living node has an open action",
+        "the daemon resumes only nodes with its own cordons and cordons no drained node; it never \
+         resumes a node that is being deleted for it, or one whose request got no answer within \
+         the last 15 minutes; at the end every cordon of ours on a living node has an open action",
     ),
-    (Rule::S19, "every node that was there through two whole ticks has a verdict in the ledger"),
+    (Rule::S19, "every node that existed during two complete ticks has a verdict in the ledger"),
     (
         Rule::S20,
-        "nothing is deleted that was cordoned, nor marked on what was seen, before a tick at which \
-         the clocks had parted by more than the tolerance since the tick or start before",
+        "if the wall clock and the monotonic clock differ by more than the tolerance since the \
+         previous tick or start, no node is deleted that was cordoned before, or marked on \
+         samples from before",
     ),
     (
         Rule::L1,
-        "without faults, a group with an idle, unprotected, grown-up node above floor, headroom and \
-         budgets, and no queue, marks one within the idle timer and a few ticks",
+        "without faults and without waiting jobs, a group that is above floor and headroom, \
+         within its budgets, and has an idle, unprotected node older than min_age marks a node \
+         within the idle timer and a few ticks",
     ),
-    (Rule::L2, "no living node bears our cordon for longer than three hours without leaving"),
-    (Rule::L3, "a cordon that was there when the daemon was killed is gone two hours later"),
+    (Rule::L2, "no living node has our cordon for longer than three hours without leaving"),
+    (Rule::L3, "a cordon that existed when the daemon was killed is gone two hours later"),
 ];
 
-/// What is not checked, and why.
+/// The rules that are not checked, and why.
 pub const NOT_CHECKED: &[(&str, &str)] = &[
     (
         "S1'",
-        "worlds without a scheduler are not generated: jobs lost there are counted, not denied",
+        "worlds without a scheduler are not generated: jobs lost there are counted, not forbidden",
     ),
-    ("S12", "beyond the lease: the world has one daemon at a time, and no frozen process thaws"),
-    ("S17", "whose release orders the port ignored: the world's log has effects, not orders"),
-    ("S18", "a policy cannot be reloaded while a driver lives"),
-    ("S19", "that `explain` can be reproduced: only that there is a verdict"),
-    ("L4", "the watchdog is the binary's"),
+    (
+        "S12",
+        "only the lease is checked: a world has one daemon at a time, and no suspended process \
+         resumes",
+    ),
+    ("S17", "a release that the scheduler ignored: the world's log shows effects, not orders"),
+    ("S18", "the policy cannot be reloaded while a driver runs"),
+    ("S19", "that `explain` can be reproduced: only that a verdict exists"),
+    ("L4", "the watchdog is part of the binary"),
 ];
 
-/// A rule was broken.
+/// A breach of a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Breach {
-    /// Which.
     pub rule: Rule,
-    /// When, by the world's time.
+    /// Time in the world.
     pub at: Time,
-    /// What happened, with ids and numbers.
+    /// Description with ids and numbers.
     pub what: String,
 }
 
@@ -167,41 +186,41 @@ impl fmt::Display for Breach {
     }
 }
 
-/// What an operator did, which the world's log does not say.
+/// An action of the operator that the world's log does not show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operator {
-    /// Ended a freeze.
+    /// Ends a freeze.
     Thaws,
-    /// Paused in the ledger.
+    /// Pauses in the ledger.
     Pauses,
-    /// Resumed in the ledger.
+    /// Resumes in the ledger.
     Resumes,
 }
 
-/// Whether the daemon may act.
+/// Mode of the daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// It may.
+    /// The daemon may delete nodes.
     Enforce,
-    /// It may not.
+    /// The daemon must not change anything.
     Observe,
 }
 
-/// A cordon of ours, by its action.
+/// A trimtab cordon.
 #[derive(Debug, Clone)]
 struct Cordoned {
-    /// The instance that bore the name then.
+    /// The instance that had the name when the cordon was set.
     node: Option<InstanceId>,
-    /// The tick in which it was put on.
+    /// Tick in which it was set.
     at: Time,
 }
 
-/// Lines of the log that are kept for the first breach.
+/// Number of log lines kept for the first breach.
 const TAIL: usize = 160;
-/// More breaches than this tell nothing new.
+/// Maximum number of breaches that are kept.
 const BREACHES: usize = 100;
 
-/// Holds a daemon to the contract.
+/// Checks a daemon against the safety contract.
 pub struct Oracle {
     policy: ClusterPolicy,
     mode: Mode,
@@ -213,30 +232,30 @@ pub struct Oracle {
     model: Model,
     /// The reads of this tick.
     reads: Reads,
-    /// A read that has begun, and when it looks.
+    /// A read that has started, and the time at which it sees the world.
     pending: Option<(trimtab_simulator::log::Call, Time)>,
-    /// The call that is acting now, and when.
+    /// A call that is acting now, and its time.
     acting: Option<(trimtab_simulator::log::Call, Time)>,
-    /// When a fault last began or ended.
+    /// Last time at which a fault started or ended.
     fault_at: Option<Time>,
     frozen: bool,
     paused: bool,
     cordoned: BTreeMap<ActionId, Cordoned>,
-    /// A group that is being set to a lower count now, and how many stay.
+    /// A group that is being set to a lower count now, and the number of nodes that stay.
     shrinking: Option<(GroupName, u32)>,
-    /// Groups that were set to a lower count, and those who go for it.
+    /// Groups that were set to a lower count, and the nodes that are deleted for it.
     shrunk: BTreeMap<GroupName, BTreeSet<InstanceId>>,
     /// Idle nodes of each group at each read.
     idle: BTreeMap<GroupName, VecDeque<(Time, u32)>>,
     marks: BTreeMap<GroupName, u32>,
     last_bad_read: Option<Time>,
-    /// Wall less monotonic clock at the tick before.
+    /// Wall clock minus monotonic clock at the previous tick.
     skew: Option<Span>,
-    /// Cordons from before this are void.
+    /// Cordons set before this time are void.
     void_before: Option<Time>,
     progress: Progress,
     floors: BTreeMap<(GroupName, i64), u32>,
-    /// Wall clock less true time, from each instant on.
+    /// Wall clock minus true time, with the start of each value.
     offsets: Vec<(Time, Span)>,
     revived: Vec<Time>,
     resumed: Vec<(Time, InstanceId)>,
@@ -248,11 +267,11 @@ pub struct Oracle {
 }
 
 impl Oracle {
-    /// For a world that has not begun to move. `call_time` is what each port
-    /// call takes.
+    /// Creates an oracle for a world that has not started to move. `call_time` is the duration of
+    /// each port call.
     ///
     /// # Panics
-    /// When the world does not list its nodes.
+    /// If the world does not list its nodes.
     pub fn new(
         policy: ClusterPolicy,
         mode: Mode,
@@ -297,7 +316,7 @@ impl Oracle {
         }
     }
 
-    /// Takes in what happened since the last time, up to the end of a tick.
+    /// Checks the events since the last call, up to the end of a tick.
     pub fn see(&mut self, entries: &[LogEntry]) {
         for entry in entries {
             self.look_at(entry);
@@ -305,7 +324,7 @@ impl Oracle {
         self.end_read();
     }
 
-    /// An operator did something that the world's log does not say.
+    /// Notes an action of the operator that the world's log does not show.
     pub fn operator(&mut self, did: Operator) {
         match did {
             Operator::Thaws => self.frozen = false,
@@ -314,22 +333,22 @@ impl Oracle {
         }
     }
 
-    /// Whether the daemon told that it froze, and nobody has cleared it.
+    /// Whether the daemon reported a freeze that the operator has not ended.
     pub fn is_frozen(&self) -> bool {
         self.frozen
     }
 
-    /// What was found so far.
+    /// Returns the breaches found so far.
     pub fn breaches(&self) -> &[Breach] {
         &self.breaches
     }
 
-    /// The log before the first breach.
+    /// Returns the log lines before the first breach.
     pub fn tail(&self) -> &[String] {
         self.first_tail.as_deref().unwrap_or(&[])
     }
 
-    /// How often each fault happened.
+    /// Returns how often each fault happened.
     pub fn faults(&self) -> &BTreeMap<&'static str, u32> {
         &self.model.happened
     }
@@ -347,7 +366,7 @@ impl Oracle {
         self.policy.groups.get(group)
     }
 
-    /// What the daemon's wall clock shows at a time of the world.
+    /// Returns the time that the daemon's wall clock shows at a time of the world.
     fn wall(&self, at: Time) -> Time {
         let after = self.offsets.partition_point(|(since, _)| *since <= at);
         let offset = after.checked_sub(1).map_or(Span::ZERO, |i| self.offsets[i].1);

@@ -1,5 +1,5 @@
-//! What holds of every plan of every world. Each check takes the planner as an
-//! argument, so that a planner with a planted bug can be put in its place.
+//! Properties of every plan in every world. Each check takes the planner as an argument, so that a
+//! planner with a planted bug can replace it.
 
 use trimtab_core::action::{ActionState, Terms};
 use trimtab_core::audit;
@@ -13,18 +13,18 @@ use trimtab_core::units::{NodeCount, Time};
 use crate::random::Random;
 use crate::worlds::{World, fold, name, pending_job};
 
-/// A planner, true or false.
+/// A planner: the real one, or one with a planted bug.
 pub type Planner = fn(&Snapshot, &ClusterPolicy, &History, Time) -> Plan;
 
-/// A property: what it says, and how it is checked.
+/// A property and its check.
 pub struct Property {
-    /// What it says.
+    /// Statement of the property.
     pub says: &'static str,
-    /// Checks it in one world; the error says what was seen instead.
+    /// Checks the property in one world. The error describes the violation.
     pub check: fn(&World, Planner, &mut Random) -> Result<(), String>,
 }
 
-/// All of them.
+/// All properties.
 pub const PROPERTIES: [Property; 7] = [
     Property { says: "the audit accepts every plan", check: audit_accepts },
     Property { says: "floors hold if every pending deletion succeeds", check: floors_hold },
@@ -35,7 +35,7 @@ pub const PROPERTIES: [Property; 7] = [
     Property { says: "a plan re-made after it was applied is empty", check: replan_is_empty },
 ];
 
-/// The plan of a world.
+/// Returns the plan of a world.
 pub fn plan_of(world: &World, planner: Planner) -> Plan {
     planner(&world.snapshot(), &world.policy, &world.history(), world.now)
 }
@@ -48,7 +48,7 @@ fn audit_accepts(world: &World, planner: Planner, _: &mut Random) -> Result<(), 
         .map_err(|violations| format!("{violations:?}"))
 }
 
-/// Counts what stays from the generated nodes themselves.
+/// Counts the remaining nodes from the generated nodes themselves.
 fn floors_hold(world: &World, planner: Planner, _: &mut Random) -> Result<(), String> {
     let plan = plan_of(world, planner);
     let mut cluster_left = 0;
@@ -76,8 +76,8 @@ fn floors_hold(world: &World, planner: Planner, _: &mut Random) -> Result<(), St
     Ok(())
 }
 
-/// More marks than before? A frozen world marks nothing because it wanted too
-/// much, so wanting less may thaw it: that is the one exception.
+/// Checks that the change adds no marks. Exception: a plan that would mark too many nodes freezes and
+/// marks none, so a change that leaves fewer to mark can end the freeze.
 fn no_more_marks(before: &World, after: &World, planner: Planner) -> Result<(), String> {
     let (base, changed) = (plan_of(before, planner), plan_of(after, planner));
     let was_frozen = base.freeze.is_some() || before.history().freeze.is_some();
@@ -169,7 +169,7 @@ fn replan_is_empty(world: &World, planner: Planner, _: &mut Random) -> Result<()
     }
 }
 
-/// The action a mark begins.
+/// Returns the open action that a mark starts.
 pub fn open(mark: &Mark, id: ActionId, world: &World) -> OpenAction {
     let timing = &world.policy.timing;
     OpenAction {
@@ -186,7 +186,7 @@ pub fn open(mark: &Mark, id: ActionId, world: &World) -> OpenAction {
 }
 
 impl World {
-    /// Some instant before now.
+    /// Returns some time before now.
     pub fn past_instant(&self) -> Time {
         self.now - trimtab_core::units::Span::hours(1)
     }

@@ -1,6 +1,6 @@
-//! A real Slurm for one test: slurmctld and so many slurmd on loopback
-//! (tests/slurm/cluster.sh). It is the one that is installed, asked by its commands,
-//! unless tests/slurm/suite-24.11.sh names the chroot of another one and how to ask it.
+//! A real Slurm cluster for one test: slurmctld and several slurmd on loopback
+//! (tests/slurm/cluster.sh). The tests use the installed Slurm and its commands, unless
+//! tests/slurm/suite-24.11.sh names the chroot of another version and how to query it.
 
 use std::ffi::OsStr;
 use std::net::{Ipv4Addr, TcpListener};
@@ -14,40 +14,39 @@ use tempfile::TempDir;
 use trimtab_daemon::ports::Clock;
 use trimtab_slurm::{Commands, Rest, Slurm};
 
-/// A cluster of its own, which goes with the test.
+/// A Slurm cluster that is stopped and removed at the end of the test.
 pub struct Cluster {
     folder: TempDir,
-    /// The chroot that it runs in (scripts/slurm-24.11.sh); none for the installed Slurm.
+    /// Chroot that it runs in (scripts/slurm-24.11.sh); `None` for the installed Slurm.
     chroot: Option<PathBuf>,
 }
 
-/// How Slurm is asked.
+/// How tests query Slurm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
-    /// By its commands.
+    /// With Slurm's commands.
     Commands,
-    /// By slurmrestd.
+    /// Through slurmrestd.
     Rest,
 }
 
-/// Names the chroot whose Slurm tests run on.
+/// Environment variable with the chroot of the Slurm under test.
 const CHROOT: &str = "TRIMTAB_SLURM_CHROOT";
 
-/// Says that tests ask slurmrestd, where there is one: `rest`.
+/// Environment variable that selects slurmrestd: `rest`.
 const WAY: &str = "TRIMTAB_SLURM_WAY";
 
-/// What a test says that is skipped for want of Slurm.
+/// Output of a test that is skipped because Slurm is not installed.
 pub const SKIPPED: &str =
     "SKIPPED: Slurm is not installed; scripts/components.sh slurm installs it";
 
 impl Cluster {
-    /// Starts one; `None` where Slurm is not installed, which a test has to say.
+    /// Starts a cluster. Returns `None` if Slurm is not installed; the test must print [`SKIPPED`].
     pub fn start(nodes: usize) -> Option<Self> {
         Self::start_with(nodes, &[])
     }
 
-    /// Starts one with options of the script, settings of slurm.conf (`KEY=VALUE`) among
-    /// them.
+    /// Starts a cluster with options of the script, including settings of slurm.conf (`KEY=VALUE`).
     pub fn start_with(nodes: usize, options: &[&str]) -> Option<Self> {
         let is_there = |program: &str| {
             let found = Command::new("sh").args(["-c", &format!("command -v {program}")]).output();
@@ -63,19 +62,19 @@ impl Cluster {
             None => TempDir::new(),
         };
         let cluster = Self { folder: folder.expect("a folder"), chroot };
-        // slurmctld's, the nodes', those of two nodes more, slurmdbd's, slurmrestd's.
+        // Ports of slurmctld, the nodes, two more nodes, slurmdbd and slurmrestd.
         let port = free_ports(nodes + 5).to_string();
         let nodes = nodes.to_string();
         cluster.script(&["start"], &[&[nodes.as_str(), port.as_str()], options].concat());
         Some(cluster)
     }
 
-    /// Its folder.
+    /// Returns its folder.
     pub fn path(&self) -> &Path {
         self.folder.path()
     }
 
-    /// Runs a verb of the script.
+    /// Runs a subcommand of the script.
     pub fn script(&self, verb: &[&str], rest: &[&str]) {
         let script = self.script_file();
         run_script(&script, self.path(), verb, rest);
@@ -86,7 +85,7 @@ impl Cluster {
         Path::new(env!("CARGO_MANIFEST_DIR")).join(of_chroot.unwrap_or("slurm/cluster.sh"))
     }
 
-    /// The folder of its commands.
+    /// Returns the folder of its commands.
     pub fn bin_dir(&self) -> PathBuf {
         match &self.chroot {
             Some(root) => root.join("bin-outside"),
@@ -94,13 +93,13 @@ impl Cluster {
         }
     }
 
-    /// Runs one of Slurm's commands as an operator would.
+    /// Runs a Slurm command as an operator.
     pub fn operator(&self, program: &str, args: &[&str]) -> String {
         let args: Vec<&OsStr> = args.iter().map(OsStr::new).collect();
         self.operator_with_bytes(program, &args)
     }
 
-    /// Runs one of Slurm's commands as an operator would whose words are no text.
+    /// Runs a Slurm command as an operator, with arguments that are not valid UTF-8.
     pub fn operator_with_bytes(&self, program: &str, args: &[&OsStr]) -> String {
         let mut command = Command::new(self.bin_dir().join(program));
         command.args(args).env("SLURM_CONF", self.path().join("slurm.conf")).current_dir("/tmp");
@@ -110,13 +109,13 @@ impl Cluster {
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 
-    /// Hands a job in and returns its id.
+    /// Submits a job and returns its id.
     pub fn submit(&self, args: &[&str]) -> String {
         let args: Vec<&OsStr> = args.iter().map(OsStr::new).collect();
         self.submit_with_bytes(&args)
     }
 
-    /// Hands a job in whose words are no text, and returns its id.
+    /// Submits a job with arguments that are not valid UTF-8, and returns its id.
     pub fn submit_with_bytes(&self, args: &[&OsStr]) -> String {
         let ours = ["--parsable", "--output=/dev/null"].map(OsStr::new);
         self.operator_with_bytes("sbatch", &[&ours[..], args].concat())
@@ -127,7 +126,7 @@ impl Cluster {
         self.script(&["set"], settings);
     }
 
-    /// A folder with Slurm's commands as this user runs them. Only root can make them.
+    /// Returns a folder with Slurm's commands that run as this user. Only root can create it.
     pub fn commands_of(&self, user: &str) -> PathBuf {
         let id = |flag| {
             let output = Command::new("id").args([flag, user]).output().expect("id is there");
@@ -149,13 +148,13 @@ impl Cluster {
         folder
     }
 
-    /// What it is read through by this user, at this clock's time.
+    /// Returns the adapter that reads this cluster as the given user, with this clock.
     pub fn slurm_of(&self, user: &str, clock: Arc<dyn Clock>) -> Slurm {
         let commands = Commands::new(self.commands_of(user), self.path().join("slurm.conf"));
         Slurm::new(Arc::new(commands), clock)
     }
 
-    /// What it is read through, at this clock's time.
+    /// Returns the adapter that reads this cluster, with this clock.
     pub fn slurm(&self, clock: Arc<dyn Clock>) -> Slurm {
         match self.way() {
             Way::Rest => Slurm::new(Arc::new(self.rest()), clock).with_word_on_jobs(true),
@@ -166,7 +165,7 @@ impl Cluster {
         }
     }
 
-    /// How it is asked.
+    /// Returns how tests query this cluster.
     pub fn way(&self) -> Way {
         match std::env::var(WAY).as_deref() {
             Ok("rest") if self.chroot.is_some() => Way::Rest,
@@ -175,7 +174,7 @@ impl Cluster {
         }
     }
 
-    /// Its slurmrestd, by TCP.
+    /// Returns the adapter of its slurmrestd, over TCP.
     pub fn rest(&self) -> Rest {
         let address = std::fs::read_to_string(self.path().join("rest/address"));
         let address = address.expect("it has one").trim().parse().expect("an address");
@@ -183,7 +182,7 @@ impl Cluster {
     }
 }
 
-/// Runs a verb of the script on the cluster in this folder.
+/// Runs a subcommand of the script on the cluster in this folder.
 pub fn script(folder: &Path, verb: &[&str], rest: &[&str]) {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("slurm/cluster.sh");
     run_script(&script, folder, verb, rest);
@@ -196,11 +195,11 @@ fn run_script(script: &Path, folder: &Path, verb: &[&str], rest: &[&str]) {
     assert!(output.status.success(), "{verb:?} {rest:?}: {said}");
 }
 
-/// The first of so many ports in a row that nobody listens at. Each is given
-/// out once by this process; processes begin at different ones.
+/// Returns the first of `count` consecutive free ports. This process uses each port once; processes
+/// start at different ports.
 fn free_ports(count: usize) -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    // Below those that the system gives out by itself.
+    // Below the ephemeral ports that the system assigns.
     const FIRST: u32 = 20_000;
     const PORTS: u32 = 12_000;
     let count = u32::try_from(count).expect("a small number");

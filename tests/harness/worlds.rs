@@ -1,6 +1,5 @@
-//! Generated clusters: a policy, and what the ports would read of it at each
-//! of a row of instants. The history is made by the real fold over the real
-//! reads, so it is always one that could have come about.
+//! Generated clusters: a policy, and what the ports would read at each of several points in time.
+//! The daemon's real code builds the history from these reads, so every history could occur.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,10 +22,10 @@ use trimtab_core::windows::{KeepWindow, WindowSpec};
 
 use crate::random::Random;
 
-/// Noon of a Wednesday.
+/// A Wednesday at noon.
 pub const START: Time = Time::from_secs(1_790_769_600);
 
-/// The time between two reads of a generated world.
+/// Time between two reads of a generated world.
 pub const STEP: Span = Span::mins(2);
 
 /// Parses a name that is valid by construction.
@@ -37,12 +36,12 @@ pub fn name<T: std::str::FromStr>(text: &str) -> T {
     }
 }
 
-/// A ledger id for tests.
+/// Returns a ledger id for tests.
 pub fn ledger() -> LedgerId {
     name("test-ledger")
 }
 
-/// A share in percent.
+/// Returns a share in percent.
 pub fn percent(percent: u64) -> Share {
     match Share::try_from_percent(percent as f64) {
         Some(share) => share,
@@ -50,7 +49,7 @@ pub fn percent(percent: u64) -> Share {
     }
 }
 
-/// A group with safe defaults: ten nodes, two dollars an hour, may go to nothing.
+/// Returns a group policy with safe defaults: ten nodes, two dollars an hour, no minimum.
 pub fn group_policy() -> GroupPolicy {
     GroupPolicy {
         size: NodeCount(10),
@@ -86,7 +85,7 @@ pub fn group_policy() -> GroupPolicy {
     }
 }
 
-/// A policy over these groups with safe defaults.
+/// Returns a policy for these groups with safe defaults.
 pub fn cluster_policy(groups: BTreeMap<GroupName, GroupPolicy>) -> ClusterPolicy {
     ClusterPolicy {
         cluster: name("research"),
@@ -100,63 +99,57 @@ pub fn cluster_policy(groups: BTreeMap<GroupName, GroupPolicy>) -> ClusterPolicy
     }
 }
 
-/// One node of a generated world at one instant.
+/// A node of a generated world at one point in time.
 #[derive(Debug, Clone)]
 pub struct WorldNode {
-    /// Its id.
     pub id: InstanceId,
-    /// Its group.
     pub group: GroupName,
-    /// When it was launched.
     pub launched: Time,
     /// SageMaker's status.
     pub status: InstanceStatus,
-    /// What lays claim to it.
+    /// Claims of jobs and reservations on it.
     pub claims: Vec<Claim>,
-    /// Whether the scheduler can use it.
+    /// Its condition in the scheduler.
     pub condition: Condition,
-    /// What it is drained for.
+    /// Drain reason.
     pub drained: Option<String>,
-    /// Protected by a tag.
+    /// Whether a tag protects it from deletion.
     pub protected: bool,
-    /// Whether the scheduler knows it.
+    /// Whether the scheduler has an entry for it.
     pub known: bool,
-    /// What its metrics say.
+    /// Reading of its metrics.
     pub activity: Reading<Activity>,
     /// Health, 0 to 100.
     pub health: u8,
-    /// How it is paid for, by its own description.
+    /// Capacity type in its description.
     pub capacity: NodeCapacity,
 }
 
 impl WorldNode {
-    /// The scheduler's name for it.
+    /// Returns the scheduler's name for it.
     pub fn node_name(&self) -> NodeName {
         name(&format!("ip-{}", self.id))
     }
 }
 
-/// A generated cluster at one instant, with its past folded in.
+/// A generated cluster at one point in time, with its history.
 #[derive(Debug, Clone)]
 pub struct World {
-    /// The policy.
     pub policy: ClusterPolicy,
-    /// Its nodes.
     pub nodes: Vec<WorldNode>,
-    /// Its queue.
+    /// Waiting jobs.
     pub pending: Vec<PendingJob>,
-    /// Whether the listing reached its last page.
+    /// Whether the listing includes the last page.
     pub complete: bool,
-    /// How it provisions.
+    /// Provisioning mode.
     pub provisioning: Provisioning,
-    /// The instant.
     pub now: Time,
-    /// What was seen before `now`.
+    /// History of the reads before `now`.
     pub past: History,
 }
 
 impl World {
-    /// What the ports would read now.
+    /// Returns what the ports would read now.
     pub fn reads(&self) -> Reads {
         let mut groups: BTreeMap<GroupName, GroupDescription> = BTreeMap::new();
         for name in self.policy.groups.keys() {
@@ -220,12 +213,12 @@ impl World {
         }
     }
 
-    /// The snapshot of now.
+    /// Returns the snapshot at `now`.
     pub fn snapshot(&self) -> Snapshot {
         assemble(self.reads(), &self.policy, &self.past, &ledger())
     }
 
-    /// The history with now folded in, as the planner expects it.
+    /// Returns the history including `now`, as the planner expects it.
     pub fn history(&self) -> History {
         let mut history = self.past.clone();
         fold(&mut history, &self.snapshot(), &self.policy);
@@ -233,7 +226,7 @@ impl World {
     }
 }
 
-/// Folds a snapshot in as the daemon does.
+/// Adds a snapshot to the history, as the daemon does.
 pub fn fold(history: &mut History, snapshot: &Snapshot, policy: &ClusterPolicy) {
     match census::take(snapshot, policy, history) {
         Ok(census) => {
@@ -246,8 +239,8 @@ pub fn fold(history: &mut History, snapshot: &Snapshot, policy: &ClusterPolicy) 
     }
 }
 
-/// The world of a seed: one to three groups of up to 30 nodes, watched for
-/// some 20 minutes, with nodes that turn busy and idle meanwhile.
+/// Generates the world of a seed: one to three groups of up to 30 nodes, observed for about 20
+/// minutes, with nodes that become busy and idle.
 pub fn generate(seed: u64) -> World {
     let mut random = Random::new(seed);
     let mut groups = BTreeMap::new();
@@ -390,7 +383,7 @@ fn job(random: &mut Random) -> Claim {
     Claim::Running(name(&format!("{}", random.between(1, 100_000))))
 }
 
-/// A waiting job of a partition of some group.
+/// Returns a waiting job for the partition of some group.
 pub fn pending_job(random: &mut Random, now: Time) -> PendingJob {
     let gpus = random.between(0, 16) as u32;
     PendingJob {
@@ -408,7 +401,7 @@ pub fn pending_job(random: &mut Random, now: Time) -> PendingJob {
     }
 }
 
-/// Gives some nodes the oddities that a real cluster shows.
+/// Gives some nodes the unusual states that real clusters show.
 fn spoil(random: &mut Random, world: &mut World) {
     for node in &mut world.nodes {
         if !random.one_in(9) {

@@ -303,7 +303,7 @@ impl Lease for SimulatedPorts {
             return Err(ReadError::NoAnswer("a process that was killed".into()));
         }
         if inner.faults.any(|kind| *kind == FaultKind::LeaseLost) {
-            return Err(ReadError::Refused("somebody else holds it".into()));
+            return Err(ReadError::Refused("another process holds it".into()));
         }
         Ok(LEASE_GENERATION)
     }

@@ -1,4 +1,4 @@
-//! What the oracle can tell at the end, from the truth and the ledger.
+//! Checks of the oracle at the end of a run, from the true record and the ledger.
 
 use std::collections::BTreeMap;
 
@@ -10,14 +10,14 @@ use trimtab_simulator::truth::{Caller, DeleteRequest, Truth};
 
 use super::{Oracle, Rule};
 
-/// An unanswered node is not released before this (S17).
+/// A node whose request was not answered must not be released before this time (S17).
 const UNANSWERED_KEPT: Span = Span::mins(15);
 
 impl Oracle {
-    /// Checks the books: what was asked against what was written.
+    /// Compares the requests with the ledger.
     ///
     /// # Panics
-    /// When the ledger cannot be read.
+    /// If the ledger cannot be read.
     pub fn finish(&mut self, truth: &Truth, ledger: &LedgerReader) {
         self.end_read();
         let rows = ledger.history(usize::MAX, None).expect("the ledger can be read");
@@ -75,8 +75,8 @@ impl Oracle {
         }
     }
 
-    /// A call for a whole group was written with its count, and charged for as
-    /// many as go.
+    /// Checks that a request by count was recorded with its count and charged for the number of
+    /// nodes that it deletes.
     fn check_count(&mut self, request: &DeleteRequest, stay: NodeCount, rows: &[HistoryRow]) {
         let at = request.at;
         let wall = self.wall(at);
@@ -136,8 +136,8 @@ impl Oracle {
         }
     }
 
-    /// A clock set forward makes charges look older to a daemon that was
-    /// started after it: only their own daemon knew better.
+    /// Returns by how much clock steps before restarts make charges look older. A daemon that was
+    /// started after a forward step cannot know about it.
     fn lost_to_restarts(&self, at: Time, window: Span) -> Span {
         let mut lost = Span::ZERO;
         for pair in self.offsets.windows(2) {
@@ -178,7 +178,7 @@ impl Oracle {
                 continue;
             };
             let Some(ended) = row.ended_at else { continue };
-            // The sweep of a tick in which nothing failed takes it off.
+            // The sweep of a tick without failures removes the cordon.
             let chances = self.calm_ticks.iter().filter(|tick| {
                 **tick > since && self.wall(**tick) > ended + self.policy.timing.tick
             });

@@ -1,4 +1,4 @@
-//! What the oracle can tell at once, event by event.
+//! Checks of the oracle at each event.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,31 +13,31 @@ use trimtab_simulator::truth::Caller;
 use super::model::Phase;
 use super::{Mode, Oracle, Rule, TAIL};
 
-/// Keep windows of the generated policies begin and end on these.
+/// Keep windows of the generated policies start and end at multiples of this time.
 const WINDOW_STEP: Span = Span::mins(15);
-/// Idle counts are kept for this long; no idle timer is longer.
+/// Idle counts are kept for this time. No idle timer is longer.
 const COUNTS_KEPT: Span = Span::hours(12);
 
-/// What the reads of this tick could see.
+/// What the reads of this tick could show.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Reads {
-    /// When the first began.
+    /// Start of the first read.
     pub(super) begun: Option<Time>,
-    /// What was wrong with them.
+    /// Faults that affected the reads.
     pub(super) bad: Vec<&'static str>,
-    /// From when the scheduler's answer is.
+    /// Time of the scheduler's answer.
     pub(super) as_of: Option<Time>,
     /// Usable nodes of each named group.
     usable: BTreeMap<GroupName, u32>,
-    /// The same when the scheduler last fell behind.
+    /// Usable nodes when the scheduler's answer last became stale.
     usable_before: BTreeMap<GroupName, u32>,
     arriving: BTreeSet<GroupName>,
     operating: bool,
-    /// What they found, until it is certain that the daemon stored it.
+    /// Sample of these reads, until it is certain that the daemon stored it.
     unstored: Option<Sample>,
 }
 
-/// What one read of the scheduler found.
+/// Content of one read of the scheduler.
 #[derive(Debug, Clone)]
 struct Sample {
     at: Time,
@@ -67,7 +67,7 @@ impl Oracle {
                 self.killed(entry.at);
             }
             WorldEvent::Revived => {
-                // The daemon looks at its clocks when it starts.
+                // The daemon reads its clocks when it starts.
                 self.skew = Some(self.clock_skew(entry.at));
                 self.revived.push(entry.at);
             }
@@ -148,7 +148,7 @@ impl Oracle {
         }
     }
 
-    /// The read that has begun looks now.
+    /// Completes the pending read.
     pub(super) fn end_read(&mut self) {
         let Some((call, at)) = self.pending.take() else { return };
         let faults: &[&'static str] = match call {
@@ -220,7 +220,7 @@ impl Oracle {
         for (group, usable) in &mut self.reads.usable {
             *usable += self.model.lagging(group, lag);
         }
-        // What cannot be written is no sample: the gap that it leaves counts.
+        // A sample that cannot be written is not a sample; the daemon sees a gap.
         if !self.model.is_in_force("ledger-fails") {
             self.reads.unstored = Some(self.sample(at, lag, stale.is_none()));
         }
@@ -228,7 +228,8 @@ impl Oracle {
         self.tick_ends_reads(at);
     }
 
-    /// Who is busy and how many are idle; nothing, if the answer is an old one.
+    /// Returns the busy nodes and the idle counts. Both are empty if the scheduler repeats an old
+    /// answer.
     fn sample(&self, at: Time, lag: Span, is_new: bool) -> Sample {
         let is_bad = !self.reads.bad.is_empty();
         if !is_new {
@@ -247,7 +248,7 @@ impl Oracle {
         }
     }
 
-    /// The daemon went on, so what its last read found is in its ledger.
+    /// Stores the last sample. The daemon has continued, so the sample is in its ledger.
     pub(super) fn store_sample(&mut self) {
         let Some(Sample { at, is_bad, busy, idle }) = self.reads.unstored.take() else { return };
         if is_bad {
@@ -267,7 +268,7 @@ impl Oracle {
         }
     }
 
-    /// A step that the daemon's two clocks could show voids what was cordoned.
+    /// Notes a step that the daemon's two clocks show. Cordons from before the step are void.
     fn check_clocks(&mut self, at: Time) {
         let skew = self.clock_skew(at);
         if let Some(before) = self.skew
@@ -278,7 +279,7 @@ impl Oracle {
         self.skew = Some(skew);
     }
 
-    /// Wall clock less monotonic clock, but for a constant.
+    /// Returns wall clock minus monotonic clock, up to a constant.
     fn clock_skew(&self, at: Time) -> Span {
         let asleep = self.model.since("suspended").map_or(Span::ZERO, |since| at.since(since));
         self.model.offset + self.model.slept + asleep
@@ -320,7 +321,7 @@ impl Oracle {
         }
     }
 
-    /// What holds of every id that is asked for.
+    /// Checks every node id of a request.
     fn asked(&mut self, id: InstanceId, at: Time) {
         let Some(node) = self.model.nodes.get(&id).cloned() else {
             self.breach(Rule::S8, at, format!("asks for {id}, which never was"));
@@ -361,8 +362,8 @@ impl Oracle {
         }
     }
 
-    /// HyperPod may pick any node of the group: all of them have to be such as
-    /// could be asked for by their ids.
+    /// Checks a request by count. HyperPod may choose any node of the group, so every node must
+    /// satisfy the rules of a request by id.
     fn group_shrunk(&mut self, group: &GroupName, to: NodeCount, at: Time) {
         self.shrinking = Some((group.clone(), to.0));
         let begun = self.reads.begun.unwrap_or(at);
@@ -371,7 +372,7 @@ impl Oracle {
         for (id, node) in self.model.nodes.iter().filter(|(_, node)| node.group == *group) {
             match node.phase {
                 Phase::Up => {}
-                // One that joined after the last reads is nobody's fault.
+                // A node that was added after the last reads is no breach.
                 Phase::Grown | Phase::Replacing if node.launched >= begun => continue,
                 Phase::Grown | Phase::Replacing | Phase::Failed => {
                     found.push(format!("{group} shrinks with {id} {:?}", node.phase));
@@ -428,7 +429,7 @@ impl Oracle {
     }
 
     fn check_floors(&mut self, group: &GroupName, at: Time) {
-        // Those that a call for the whole group leaves come back right after it.
+        // The nodes that a request by count keeps are released right after it.
         let back = match &self.shrinking {
             Some((shrinking, stay)) if shrinking == group => *stay,
             Some(_) | None => 0,
@@ -445,7 +446,7 @@ impl Oracle {
         }
     }
 
-    /// The highest floor of the look-ahead, with the headroom.
+    /// Returns the highest floor within the look-ahead, plus the headroom.
     pub(super) fn floor(&mut self, group: &GroupName, at: Time) -> u32 {
         let from = self.wall(at);
         let Some(policy) = self.policy.groups.get(group) else { return 0 };
@@ -467,14 +468,14 @@ impl Oracle {
         let Phase::Leaving(Caller::Daemon, since) = node.phase else { return };
         let place = self.model.places.get(&node.name);
         let lost = place.and_then(|place| place.cordon_lost);
-        // The look behind the call was in the same tick.
+        // The look for this request was in the same tick.
         let excused = lost.is_some_and(|lost| lost + self.policy.timing.max_look_age >= since);
         if !jobs.is_empty() && !excused {
             self.breach(Rule::S1, at, format!("{id} is gone with jobs {jobs:?}"));
         }
     }
 
-    /// The action of our cordon's reason.
+    /// Returns the action of a trimtab cordon's reason.
     pub(super) fn ours(&self, reason: &str) -> Option<ActionId> {
         match CordonStatus::of_reason(reason, &self.ledger) {
             CordonStatus::Ours { actions } => Some(actions.first()),
@@ -486,8 +487,8 @@ impl Oracle {
     }
 }
 
-/// The shortest idle timer that may be in force, reckoned anew: of a learned
-/// one all that is certain is that it is never shorter than two ticks.
+/// Returns the shortest idle timer that can be active, computed independently. A learned timer is
+/// at least two ticks.
 pub(super) fn idle_timer(policy: &GroupPolicy, tick: Span) -> Span {
     if policy.timer == TimerChoice::Learned {
         return tick.times(2);
@@ -502,13 +503,13 @@ pub(super) fn idle_timer(policy: &GroupPolicy, tick: Span) -> Span {
             (policy.boot_failure_cost.as_dollars() + risk) / price.as_dollars().max(1e-9);
         let waiting = policy.delay_value.of(boot);
         let known = boot + policy.billed_after_delete + waiting;
-        // A second less: rounding is not what is checked.
+        // One second shorter, because rounding is not checked.
         return known + Span((extra_hours * 3_600_000.0) as i64) - Span::secs(1);
     };
     tau
 }
 
-/// Whether deletions save money at all.
+/// Whether a deletion saves money.
 pub(super) fn is_metered(policy: &GroupPolicy) -> bool {
     match policy.capacity {
         Capacity::OnDemand | Capacity::Spot => true,

@@ -1,5 +1,5 @@
-//! What the oracle can tell when a cordon is put on or taken off: a cordon of
-//! ours in its first tick is the mark.
+//! Checks of the oracle when a cordon is set or removed. A trimtab cordon in its first tick is the
+//! mark.
 
 use trimtab_core::ids::{GroupName, InstanceId, NodeName};
 use trimtab_core::units::{Span, Time};
@@ -33,14 +33,14 @@ impl Oracle {
         self.marked(name, holder, at);
     }
 
-    /// Our cordon in the tick of its mark.
+    /// Checks a mark: a trimtab cordon in the tick in which it was set.
     fn marked(&mut self, name: &NodeName, id: InstanceId, at: Time) {
         let Some(node) = self.model.nodes.get(&id) else { return };
         let group = node.group.clone();
         let Some(policy) = self.policy.groups.get(&group) else { return };
         let (grace, headroom) = (policy.post_job_grace, policy.min_idle_nodes.0);
         let tau = idle_timer(policy, self.policy.timing.tick);
-        // What a fault of the scheduler hides is not held against a mark.
+        // A mark is not a breach because of data that a scheduler fault hides.
         let is_stale = self.reads.as_of != self.reads.begun && self.call_time == Span::ZERO;
         let busy = self.model.places.get(name).and_then(|place| place.seen_busy);
         if let Some(busy) = busy.filter(|_| !is_stale) {
@@ -72,7 +72,8 @@ impl Oracle {
         self.check_leaving(&group, at);
     }
 
-    /// Nodes cordoned by us or leaving, with the one that is being cordoned now.
+    /// Checks the number of nodes that trimtab cordoned or that are leaving, including the node
+    /// that is being cordoned now.
     fn check_leaving(&mut self, group: &GroupName, at: Time) {
         let Some(policy) = self.policy.groups.get(group) else { return };
         let limit = policy.budgets.leaving.of_rounded_down(policy.size).0.max(1);
@@ -97,8 +98,8 @@ impl Oracle {
         }
     }
 
-    /// Until the victims of a call for the whole group are gone, nobody but
-    /// HyperPod knows that this one is none of them.
+    /// Checks that no deletion by count is open in the group. Until all chosen nodes are gone, only
+    /// HyperPod knows which nodes it chose.
     fn check_call_is_over(&mut self, holder: InstanceId, at: Time) {
         let Some(node) = self.model.nodes.get(&holder) else { return };
         let group = node.group.clone();

@@ -1,5 +1,5 @@
-//! The oracle's own picture of the world, drawn from the world's events alone:
-//! nodes and their lives, names with cordons and jobs, faults in force, clocks.
+//! The oracle's own model of the world, built from the world's events alone: nodes and their
+//! phases, names with cordons and jobs, active faults, clocks.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,26 +11,25 @@ use trimtab_simulator::World;
 use trimtab_simulator::log::{LogEntry, WorldEvent};
 use trimtab_simulator::truth::Caller;
 
-/// Where a node stands.
+/// Phase of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// Launched, because the group was grown.
+    /// Launched because the group was grown.
     Grown,
-    /// Launched in another's place.
+    /// Launched to replace another node.
     Replacing,
     /// Up.
     Up,
-    /// Broken.
+    /// Failed.
     Failed,
     /// Its deletion was accepted.
     Leaving(Caller, Time),
-    /// Another has its name.
+    /// Replaced: another node has its name.
     Replaced,
     /// Terminated.
     Gone,
 }
 
-/// A node.
 #[derive(Debug, Clone)]
 pub(super) struct Node {
     pub(super) group: GroupName,
@@ -49,7 +48,7 @@ pub(super) struct Drain {
     pub(super) since: Time,
 }
 
-/// What the scheduler has under a name.
+/// Scheduler entry of a name.
 #[derive(Debug, Clone)]
 pub(super) struct Place {
     pub(super) holder: InstanceId,
@@ -57,15 +56,15 @@ pub(super) struct Place {
     pub(super) drain: Option<Drain>,
     pub(super) jobs: BTreeSet<JobId>,
     pub(super) idle_since: Time,
-    /// The last read of the scheduler that found a job here.
+    /// Last read of the scheduler that found a job here.
     pub(super) seen_busy: Option<Time>,
-    /// When our cordon was last taken off.
+    /// Last time at which trimtab removed its cordon.
     pub(super) released: Option<Time>,
-    /// When somebody else last took our cordon away or put theirs over it.
+    /// Last time at which someone else removed the trimtab cordon or replaced its reason.
     pub(super) cordon_lost: Option<Time>,
 }
 
-/// The picture.
+/// The model.
 #[derive(Debug, Clone)]
 pub(super) struct Model {
     pub(super) now: Time,
@@ -76,11 +75,11 @@ pub(super) struct Model {
     pub(super) waiting: BTreeSet<JobId>,
     roles: BTreeMap<GroupName, Role>,
     faults: BTreeMap<&'static str, Vec<Time>>,
-    /// How often each fault happened.
+    /// Number of times each fault happened.
     pub(super) happened: BTreeMap<&'static str, u32>,
-    /// Wall clock less true time.
+    /// Wall clock minus true time.
     pub(super) offset: Span,
-    /// How long the machine was suspended.
+    /// Total time for which the machine was suspended.
     pub(super) slept: Span,
 }
 
@@ -124,7 +123,7 @@ impl Model {
         self.roles.get(group) == Some(&Role::Worker)
     }
 
-    /// Since when a fault is in force.
+    /// Returns the start of a fault that is active now.
     pub(super) fn since(&self, fault: &'static str) -> Option<Time> {
         self.faults.get(fault)?.first().copied()
     }
@@ -133,13 +132,13 @@ impl Model {
         self.since(fault).is_some()
     }
 
-    /// The node that is up under this name and known to the scheduler.
+    /// Returns the node with this name if it is up and joined.
     pub(super) fn up(&self, place: &Place) -> Option<&Node> {
         let node = self.nodes.get(&place.holder)?;
         (place.joined && node.phase == Phase::Up).then_some(node)
     }
 
-    /// Nodes of a group that are up, joined and not drained by anybody.
+    /// Returns the nodes of a group that are up, joined and not drained.
     pub(super) fn usable<'a>(&'a self, group: &'a GroupName) -> impl Iterator<Item = &'a Place> {
         let fits = |place: &&Place| {
             place.drain.is_none() && self.up(place).is_some_and(|node| node.group == *group)
@@ -147,8 +146,8 @@ impl Model {
         self.places.values().filter(fits)
     }
 
-    /// Nodes of a group that left by another's hand so lately that a listing
-    /// cannot show it yet.
+    /// Returns the number of nodes that left a group, not because of trimtab, so recently that the
+    /// listing may not show it yet.
     pub(super) fn lagging(&self, group: &GroupName, lag: Span) -> u32 {
         let fits = |node: &&Node| {
             let left = node.ended.is_some_and(|at| self.now.since(at) <= lag);
@@ -157,20 +156,20 @@ impl Model {
         self.nodes.values().filter(fits).count() as u32
     }
 
-    /// Whether a node of this group is on its way in.
+    /// Whether a node of this group is booting or being checked.
     pub(super) fn is_arriving(&self, group: &GroupName) -> bool {
         self.nodes
             .values()
             .any(|n| n.group == *group && matches!(n.phase, Phase::Grown | Phase::Replacing))
     }
 
-    /// Whether an operation keeps a classic cluster Updating.
+    /// Whether an operation keeps a classic cluster in the Updating status.
     pub(super) fn is_operating(&self) -> bool {
         let runs = |node: &Node| matches!(node.phase, Phase::Grown | Phase::Leaving(..));
         self.classic && self.nodes.values().any(runs)
     }
 
-    /// Takes an event in.
+    /// Applies an event.
     pub(super) fn apply(&mut self, entry: &LogEntry) {
         self.now = entry.at;
         match &entry.event {

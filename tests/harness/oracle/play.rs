@@ -1,6 +1,5 @@
-//! Lives through a world with the oracle beside it: starts the daemon, starts
-//! it anew after every kill, and plays the operator who ends its freezes and now
-//! and then pauses it.
+//! Runs a world under the oracle: starts the daemon, starts it again after every kill, and plays
+//! the operator, who ends freezes and sometimes pauses the daemon.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -21,17 +20,17 @@ use super::{Breach, Mode, Operator, Oracle};
 use crate::life::{Fate, Life};
 use crate::random::Random;
 
-/// How a run is tampered with, to see whether the oracle notices.
+/// Changes to a run that test whether the oracle notices them.
 pub struct Tampering<'a> {
-    /// What the daemon obeys, if not what the oracle holds it to.
+    /// The daemon's policy, if it differs from the policy that the oracle checks.
     pub policy: Option<ClusterPolicy>,
-    /// How its ports are wired.
+    /// Options of the ports.
     pub options: PortOptions,
     /// Changes its ports.
     pub ports: &'a dyn Fn(&World, Ports) -> Ports,
     /// Changes its ledger.
     pub ledger: &'a dyn Fn(Arc<dyn Ledger>) -> Arc<dyn Ledger>,
-    /// What the oracle takes it for.
+    /// Mode that the oracle assumes.
     pub mode: Mode,
 }
 
@@ -47,43 +46,43 @@ impl Default for Tampering<'_> {
     }
 }
 
-/// What became of a run.
+/// Result of a run.
 pub struct Played {
-    /// What the oracle found.
+    /// Breaches that the oracle found.
     pub breaches: Vec<Breach>,
-    /// The log before the first breach.
+    /// Log lines before the first breach.
     pub tail: Vec<String>,
-    /// How often each fault happened.
+    /// Number of times each fault happened.
     pub faults: BTreeMap<&'static str, u32>,
     /// Nodes deleted by the daemon.
     pub deletions: u64,
-    /// Calls of the daemon that set a group to a lower count and were accepted.
+    /// Accepted requests of the daemon that set a group to a lower count.
     pub group_calls: u64,
-    /// Jobs handed in.
+    /// Number of submitted jobs.
     pub jobs: usize,
-    /// Ticks that ended.
+    /// Number of completed ticks.
     pub ticks: u64,
-    /// How often the daemon was killed.
+    /// Number of kills.
     pub kills: u32,
-    /// Freezes that an operator ended.
+    /// Number of freezes that the operator ended.
     pub thaws: u32,
     /// Digest of the world's log.
     pub digest: u64,
-    /// The world's log; empty unless the case's spec keeps it.
+    /// Log of the world; empty unless the spec keeps it.
     pub log: String,
-    /// All rows of the ledger that can be read, as text.
+    /// All readable rows of the ledger, as text.
     pub rows: String,
 }
 
-/// Plays a case in a ledger of this folder.
+/// Runs a case with its ledger in this folder.
 pub fn play(case: &Case, folder: &Path) -> Played {
     play_with(case, folder, &Tampering::default())
 }
 
-/// The same with something wrong in it.
+/// As [`play`], with changes.
 ///
 /// # Panics
-/// When the world or the ledger cannot be made.
+/// If the world or the ledger cannot be created.
 pub fn play_with(case: &Case, folder: &Path, tampering: &Tampering<'_>) -> Played {
     let world = World::new(case.spec.clone(), vec![]).expect("a world");
     world.watch();
@@ -115,7 +114,7 @@ pub fn play_with(case: &Case, folder: &Path, tampering: &Tampering<'_>) -> Playe
                 world.revive();
                 somebody.looks(&life);
             }
-            // Its ledger could not be written at the start: systemd tries again.
+            // The ledger could not be written at the start; systemd would restart the daemon.
             Fate::Ended => world.advance_by(Span::mins(1)),
         }
     }
@@ -142,7 +141,7 @@ pub fn play_with(case: &Case, folder: &Path, tampering: &Tampering<'_>) -> Playe
     }
 }
 
-/// Everything a ledger tells its readers.
+/// Returns all rows of a ledger as text.
 fn rows(reader: &LedgerReader) -> String {
     let mut text = String::new();
     let all = usize::MAX;
@@ -168,7 +167,7 @@ struct OnCall {
     random: Random,
     frozen_since: Option<Time>,
     patience: Span,
-    /// When they pause next, or resume.
+    /// Time of the operator's next pause or resume.
     next: Option<Time>,
     paused: bool,
     pauses: bool,
@@ -189,8 +188,8 @@ impl OnCall {
         }
     }
 
-    /// They look after every restart, too: a daemon that died in the act of
-    /// freezing may have told nobody.
+    /// Checks for freezes. The operator also checks after every restart, because a daemon that was
+    /// killed while it froze may not have sent the notification.
     fn looks(&mut self, life: &Life) {
         let reader = SqliteLedger::open_reader(life.ledger_path()).expect("a ledger");
         let freezes = reader.freezes(None).expect("the ledger can be read");

@@ -1,5 +1,5 @@
-//! What must happen in the end: idle nodes go, cordons do not stay, a killed
-//! daemon leaves nothing behind.
+//! Checks of liveness: idle nodes are deleted, cordons do not stay, and a killed daemon leaves
+//! nothing behind.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,29 +12,29 @@ use super::checks::{idle_timer, is_metered};
 use super::model::{Phase, Place};
 use super::{Mode, Oracle, Rule};
 
-/// How long a node may bear our cordon without leaving (L2): the longest way
-/// back is a request without an answer (15 minutes and more), a release that
-/// fails and is asked for again after an hour, and the faults in between.
+/// Longest time for which a node may have a trimtab cordon without leaving (L2). The longest path
+/// is a request without an answer (15 minutes and more), a failed release that is retried after an
+/// hour, and the faults in between.
 const CORDON_BOUND: Span = Span::hours(3);
-/// How long after a kill its cordons may be there (L3).
+/// Longest time after a kill for which its cordons may stay (L3).
 const KILL_BOUND: Span = Span::hours(2);
-/// Beside the idle timer, a mark may take so many ticks (L1).
+/// Number of ticks that a mark may take in addition to the idle timer (L1).
 const MARK_TICKS: i64 = 6;
 
-/// What is waited for.
+/// State of the liveness checks.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Progress {
-    /// Since when a group could lose a node.
+    /// Time since which a group could lose a node.
     surplus_since: BTreeMap<GroupName, Time>,
-    /// Cordons that a kill left behind, and when they must be gone.
+    /// Cordons that a kill left behind, with their deadlines.
     after_kill: BTreeMap<ActionId, Time>,
     told: BTreeSet<ActionId>,
-    /// When ids were asked for, by group: for the budgets.
+    /// Times at which nodes of each group were requested for deletion; for the budgets.
     asked: BTreeMap<GroupName, Vec<Time>>,
 }
 
 impl Oracle {
-    /// What changes a group begins its waiting time anew.
+    /// Restarts the waiting time of a group when the event changes the group.
     pub(super) fn note_progress(&mut self, event: &WorldEvent) {
         let now = self.model.now;
         let of_id = |id: &InstanceId| self.model.nodes.get(id).map(|node| node.group.clone());
@@ -75,14 +75,14 @@ impl Oracle {
         }
     }
 
-    /// The daemon dies: its cordons on living nodes must be gone in time.
+    /// Sets the deadlines of the cordons on living nodes when the daemon is killed.
     pub(super) fn killed(&mut self, at: Time) {
         for action in self.living_cordons().into_keys() {
             self.progress.after_kill.entry(action).or_insert(at + KILL_BOUND);
         }
     }
 
-    /// Our cordons on nodes that are up and not leaving, and since when.
+    /// Returns the trimtab cordons on nodes that are up and not leaving, with their start.
     pub(super) fn living_cordons(&self) -> BTreeMap<ActionId, (InstanceId, Time)> {
         let cordon = |place: &Place| {
             let node = self.model.nodes.get(&place.holder)?;
@@ -93,7 +93,7 @@ impl Oracle {
         self.model.places.values().filter_map(cordon).collect()
     }
 
-    /// Once in every tick, when all was read.
+    /// Runs once in every tick, after all reads.
     pub(super) fn tick_ends_reads(&mut self, at: Time) {
         if self.reads.bad.is_empty() && self.is_calm() {
             self.calm_ticks.push(at);
@@ -117,7 +117,7 @@ impl Oracle {
         }
     }
 
-    /// No fault is in force that keeps the daemon from tidying up.
+    /// Whether no fault keeps the daemon from cleaning up.
     fn is_calm(&self) -> bool {
         let faults = [
             "scheduler-stale",
@@ -141,7 +141,7 @@ impl Oracle {
             let Some(policy) = self.group_policy(&group) else { continue };
             let ticks = self.policy.timing.tick.times(MARK_TICKS);
             if policy.timer == TimerChoice::Learned {
-                // How many headroom it has learned to keep is not known here.
+                // The oracle does not know the headroom that trimtab has learned.
                 continue;
             }
             let tick = self.policy.timing.tick;

@@ -1,5 +1,5 @@
-//! Worlds and policies from seeds, made to be awkward: views that lag, cordons
-//! that take their time, jobs at all hours, people, and about one fault a day.
+//! Worlds and policies generated from seeds, with many difficulties: lagging views, slow cordons,
+//! jobs at all hours, operators, and about one fault a day.
 
 use std::collections::BTreeMap;
 
@@ -22,27 +22,26 @@ use trimtab_simulator::spec::{
 
 use crate::random::Random;
 
-/// The time between two scheduled ticks: 288 a day.
+/// Time between two scheduled ticks: 288 a day.
 pub const TICK: Span = Span::mins(5);
 
-/// The names of the worker groups that the policies name.
+/// Worker groups that the policies name.
 pub const WORKERS: [&str; 2] = ["workers-a", "workers-b"];
 
 /// A world and a policy for it.
 #[derive(Debug, Clone)]
 pub struct Case {
-    /// What it was made from.
+    /// Seed that it was generated from.
     pub seed: u64,
-    /// The world.
     pub spec: WorldSpec,
-    /// What the daemon has to obey.
+    /// Policy that the daemon must follow.
     pub policy: ClusterPolicy,
 }
 
-/// A world of so many days, with so many faults in each.
+/// Generates a world of `days` days with `faults_per_day` faults.
 ///
 /// # Panics
-/// When the generator makes a world that cannot be.
+/// If the generator creates an invalid world.
 pub fn case(seed: u64, days: i64, faults_per_day: f64) -> Case {
     let mut random = Random::new(seed ^ 0x6f72_6163_6c65);
     let spec = world(seed, days, faults_per_day, &mut random);
@@ -50,8 +49,8 @@ pub fn case(seed: u64, days: i64, faults_per_day: f64) -> Case {
     Case { seed, spec, policy }
 }
 
-/// A quiet, roomy world in which a daemon that obeys deletes a few nodes every
-/// day: to plant bugs in.
+/// Generates a quiet, large world in which a correct daemon deletes a few nodes every day. Used to
+/// test planted bugs.
 pub fn plain(seed: u64, days: i64) -> Case {
     let mut random = Random::new(seed ^ 0x0070_6c61_696e);
     let mut spec = world(seed, days, 0.0, &mut random);
@@ -82,9 +81,8 @@ pub fn plain(seed: u64, days: i64) -> Case {
     Case { seed, spec, policy }
 }
 
-/// A world with one large group that is mostly idle and is grown to its size
-/// again four times a day, and a policy that lets it go by calls for the whole
-/// group: to nothing, or with some that stay.
+/// Generates a world with one large group that is mostly idle and is grown to its full size four
+/// times a day. The policy deletes its nodes with requests by count: all of them, or all but a few.
 pub fn by_group_calls(seed: u64, days: i64, faults_per_day: f64) -> Case {
     let mut random = Random::new(seed ^ 0x0077_686f_6c65);
     let mut case = case(seed, days, faults_per_day);
@@ -208,7 +206,7 @@ fn world(seed: u64, days: i64, faults_per_day: f64, random: &mut Random) -> Worl
     }
 }
 
-/// Jobs of all lengths at all times, more of them by day.
+/// Generates jobs of all lengths at all times, with more jobs during the day.
 fn generator(random: &mut Random, partition: Option<&str>) -> GenerateSpec {
     let mix =
         |weight, nodes: u64, gpus: f64| MixSpec { weight, nodes: NodeCount(nodes as u32), gpus };
@@ -229,7 +227,7 @@ fn generator(random: &mut Random, partition: Option<&str>) -> GenerateSpec {
     }
 }
 
-/// Everything a daemon must survive, and its own death at any effect.
+/// Returns all faults that a daemon must survive, and kills at any effect.
 fn fault_kinds() -> Vec<FaultKind> {
     let mut kinds = FaultKind::survivable();
     for after in 0..5 {
