@@ -1,8 +1,8 @@
-//! The rule on the recorded clusters of `traces/`, beside the clairvoyant
-//! optimum: the figures that the docs quote, and what they may not exceed.
+//! The cost rule on the recorded clusters of `traces/`, compared with the clairvoyant optimum: the
+//! figures that the docs quote, and their upper limits.
 //!
-//! `cargo test --workspace --test it backtest -- --nocapture` prints them; so
-//! does `scripts/backtest-table.sh`, with every other policy beside them.
+//! `cargo test --workspace --test it backtest -- --nocapture` prints the figures.
+//! `scripts/backtest-table.sh` prints them together with those of every other policy.
 
 use std::path::Path;
 
@@ -13,15 +13,15 @@ use trimtab_core::policy::Factor;
 use trimtab_core::rule::Costing;
 use trimtab_core::units::{MilliGpus, Span, Usd, UsdPerHour};
 
-/// A recorded cluster, and how it is replayed.
+/// A recorded cluster, and its replay options.
 struct Case {
     name: &'static str,
     file: &'static str,
     days: Option<(u32, u32)>,
     min_jobs: usize,
     one_group: bool,
-    /// Most that the learned timer may cost at a boot of 15 minutes and a delay
-    /// value of 1, in optima.
+    /// Maximum cost of the learned timer at a boot of 15 minutes and a delay value of 1, as a
+    /// multiple of the optimum.
     at_most: f64,
 }
 

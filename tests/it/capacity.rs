@@ -1,5 +1,5 @@
-//! How single nodes are paid for: read only of nodes that could go, a bounded
-//! number at a time and once each, and a contradiction keeps its node.
+//! Capacity types of single nodes. trimtab reads them only for nodes that it may delete, a limited
+//! number at a time and once for each node. A contradiction keeps the node.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -17,13 +17,13 @@ use trimtab_simulator::spec::WorldSpec;
 use trimtab_tests::life::Life;
 use trimtab_tests::worlds::{cluster_policy, group_policy, name};
 
-/// What a node's own description says: `None` is no answer.
+/// The capacity type in a node's description; the outer `None` means no answer.
 type Answer = fn(InstanceId, usize) -> Option<Option<Capacity>>;
 
 struct Described {
     inner: Arc<dyn ClusterRead>,
     answer: Answer,
-    /// Ids of each call.
+    /// Node ids of each request.
     asked: Mutex<Vec<Vec<InstanceId>>>,
 }
 
@@ -63,7 +63,7 @@ impl ClusterRead for Described {
 
 struct Past {
     calls: Vec<Vec<InstanceId>>,
-    /// The last word on each node.
+    /// Last verdict of each node.
     words: BTreeMap<InstanceId, Verdict>,
     deleted: u64,
     cordoned_ever: usize,
@@ -137,7 +137,7 @@ fn a_node_whose_description_cannot_be_read_is_kept() {
 #[test]
 fn one_that_never_answers_does_not_hold_up_the_others() {
     let past = run(120, 0, |_, n| (n >= 50 || n % 2 == 0).then_some(Some(Capacity::OnDemand)));
-    // Of each call every other node answers: the last tick's first half.
+    // Every other node of each request answers: the first half in the last tick.
     assert!(past.deleted > 100, "{}", past.deleted);
 }
 

@@ -1,11 +1,10 @@
-//! Crashes: in each of a row of small worlds, every effect in turn (a cordon, a
-//! release, a delete, a commit) is the last one before the daemon is killed,
-//! just before it or just after it acted; the world goes on for a while, the
-//! daemon is started anew and runs to the end. Nothing may be lost by it: no
-//! job, no charge, no cordon, no intent (F11, S11, S17, L3).
+//! Crashes. In each of several small worlds, the daemon is killed at every effect in turn (a
+//! cordon, a release, a delete, a commit), before or after the effect acts. The world runs on for
+//! some time, then the daemon is started again and runs to the end. No job, charge, cordon or
+//! intent may be lost (F11, S11, S17, L3).
 //!
-//! A case that fails prints how to see it again, log included:
-//! `TRIMTAB_CRASH=plain:17:after cargo test -p trimtab-tests crashes`.
+//! A failed case prints the command that replays it with its log: `TRIMTAB_CRASH=plain:17:after
+//! cargo test -p trimtab-tests crashes`.
 
 mod checks;
 mod planted;
@@ -16,14 +15,14 @@ use planted::Plant;
 use run::{AsBuilt, Tally};
 use scenario::{ALL, named};
 
-/// Fewest kill points of all scenarios together; fewer would mean that the
-/// worlds have run dry.
+/// Lowest total number of kill points in all scenarios. Fewer would mean that the worlds no longer
+/// cause deletions.
 const KILL_POINTS_MIN: u64 = 500;
 
-/// Failures printed of one scenario.
+/// Maximum number of failures printed for one scenario.
 const FAILURES_SHOWN: usize = 12;
 
-/// Whether only one case is wanted, which `one_case_is_seen_again` runs.
+/// Whether only one case is to run; `one_case_is_seen_again` runs it.
 fn is_replay() -> bool {
     std::env::var_os("TRIMTAB_CRASH").is_some()
 }

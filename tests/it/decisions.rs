@@ -1,10 +1,9 @@
-//! Scenarios of the pure core: a small world as text, run through the real
-//! assemble, census, fold, plan and audit, and the report an operator would read.
+//! Scenarios of the pure core: a small world as text, run through the real assemble, census, fold,
+//! plan and audit, and the resulting report.
 //!
-//! A scenario is a few lines (see [`script`]); its golden file in
-//! `tests/scenarios/decisions` shows world and report together, so that it can
-//! be reviewed without reading Rust. `UPDATE_GOLDEN=1 cargo test -p
-//! trimtab-tests decisions` rewrites the files; review them like code.
+//! A scenario is a few lines (see [`script`]). Its golden file in `tests/scenarios/decisions` shows
+//! the world and the report together, so that a reviewer needs no Rust. `UPDATE_GOLDEN=1 cargo test
+//! -p trimtab-tests decisions` rewrites the files; review them like code.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,8 +29,8 @@ mod money;
 mod queue;
 mod releases;
 
-/// Plans the world at its last instant and compares the report with the
-/// golden file of that name. Every plan must pass the audit.
+/// Plans the world at its last tick and compares the report with the golden file of that name. The
+/// audit must accept every plan.
 fn check(name: &str, scenario: &str) {
     let world = script::run(scenario);
     let report = report::of_plan(&world);
@@ -40,8 +39,8 @@ fn check(name: &str, scenario: &str) {
     assert!(!refused, "{name}: the audit refuses what the planner wants\n{report}");
 }
 
-/// Clears the settled actions of the group `workers` for one request and
-/// compares what goes and what waits with the golden file of that name.
+/// Clears the settled actions of the group `workers` for one request, and compares the result with
+/// the golden file of that name.
 fn check_clearing(name: &str, scenario: &str) {
     let report = report::of_clearing(&script::run(scenario));
     compare(name, scenario, &report);
@@ -72,7 +71,7 @@ fn compare_text(name: &str, text: &str) {
     );
 }
 
-/// Golden files that no test asks for say nothing and would rot.
+/// Golden files without a test prove nothing and become outdated.
 #[test]
 fn every_golden_file_belongs_to_a_scenario() {
     let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("it/decisions");

@@ -1,6 +1,6 @@
-//! The gate and the on-node check: asked once a node has settled and before the
-//! look that counts, however long they take, while ticks go on; and their no is
-//! a no.
+//! The gate and the on-node check. trimtab asks them after a node has settled and before the final
+//! look. Ticks continue while it waits, however long an answer takes, and a negative answer is a
+//! veto.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -18,23 +18,23 @@ use trimtab_simulator::spec::WorldSpec;
 use trimtab_tests::life::{Life, poll_once};
 use trimtab_tests::worlds::{cluster_policy, group_policy, name};
 
-/// Whether a node may go.
+/// Decides whether a node may be deleted.
 type Rule = fn(usize, InstanceId) -> Result<(), Arc<str>>;
 
-/// Somebody outside who takes this long, goes by a rule, and keeps a diary.
+/// A simulated gate that answers after a fixed time by a rule, and records its questions.
 struct Clerk {
     world: World,
     takes: Span,
-    /// By the question's number and the node.
+    /// The rule, by the number of the question and the node.
     rule: Rule,
     diary: Arc<Mutex<Vec<Page>>>,
 }
 
-/// One question, and what became of it.
+/// A recorded question and its answer.
 #[derive(Clone)]
 struct Page {
     question: Question,
-    /// When it is answered, unless it is withdrawn.
+    /// Time of the answer, unless the question is withdrawn.
     due: Time,
     withdrawn: Option<Time>,
 }
@@ -115,7 +115,7 @@ fn no(_: usize, _: InstanceId) -> Result<(), Arc<str>> {
     Err("backup failed".into())
 }
 
-/// A world and the daemon that is to trim it.
+/// A world and the daemon that runs in it.
 struct Stage {
     life: Life,
     options: PortOptions,
@@ -127,7 +127,7 @@ struct Stage {
 const IDLE_SIX: &str = "[[group]]\nname = \"workers\"\ncount = 6\nprice_usd_per_hour = 20.0\n";
 
 impl Stage {
-    /// Groups whose names begin with "workers" have data to be saved.
+    /// Groups whose names start with "workers" have data to save.
     fn new(text: &str) -> Self {
         let text = format!("duration = \"3h\"\n{text}");
         let spec = WorldSpec::parse(&text, "gate").expect("a valid world");
@@ -197,8 +197,8 @@ impl Stage {
         reader.expect("the ledger is there").history(1000, None).expect("readable")
     }
 
-    /// Every node that a delete request named passed: the gate and then the check,
-    /// for this very action, before its look began.
+    /// Checks that every requested node passed the gate and then the on-node check, for the same
+    /// action, before the look began.
     fn assert_each_deletion_passed(&self) {
         let timing = self.life.policy.timing;
         let (asked, checked) = (self.asked(), self.checked());
@@ -241,7 +241,7 @@ impl Stage {
     }
 }
 
-/// Why actions of this row were vetoed.
+/// Returns the veto reasons of this row's actions.
 fn vetoes(row: &HistoryRow) -> Vec<String> {
     let veto = |event: &trimtab_daemon::ledger::ActionEvent| match &event.event.kind {
         EventKind::Veto(ReleaseReason::Vetoed(why)) => Some(why.to_string()),
@@ -339,8 +339,8 @@ fn data_that_a_gate_should_save_is_never_deleted_without_one() {
 
 #[test]
 fn a_node_that_is_claimed_after_the_gate_let_it_through_is_kept() {
-    // Jobs come to all six nodes while the gate is at work, and the negative
-    // control's cordon does not hold them off.
+    // Jobs start on all six nodes while the gate is working. The cordon of the negative control
+    // does not prevent this.
     let text = format!("{IDLE_SIX}[[job]]\nat = \"25m\"\nlength = \"4h\"\nnodes = 6\n");
     let mut stage = Stage::new(&text).gate(Span::mins(20), yes);
     stage.options.cordon_disabled = true;
@@ -375,7 +375,7 @@ fn a_pause_ends_the_gate_and_takes_the_cordons_off() {
 
 #[test]
 fn a_stop_ends_the_gate_and_takes_the_cordons_off() {
-    // The world ends while the gate is at work.
+    // The world ends while the gate is working.
     let mut stage = Stage::new(IDLE_SIX).gate(Span::hours(10), yes);
     stage.life.policy.timing.settling_timeout = Span::hours(11);
     stage.run();
@@ -408,7 +408,7 @@ fn a_yes_from_before_a_restart_counts_for_nothing() {
             assert_ne!(ring, Ring::Stop, "the gate was never asked");
             driver.tick(ring, Intent::Act).await.expect("the ledger can be written");
         }
-        // Killed: nothing is released.
+        // After a kill nothing is released.
     })
     .expect("nothing waits");
     let before = stage.asked();
@@ -427,7 +427,7 @@ fn a_yes_from_before_a_restart_counts_for_nothing() {
 
 #[test]
 fn nodes_that_settle_while_the_gate_is_at_work_are_another_question() {
-    // One node after the other becomes idle.
+    // The nodes become idle one after the other.
     let jobs: String = (1..=5)
         .map(|n| format!("[[job]]\nat = \"0s\"\nlength = \"{}m\"\nnodes = 1\n", n * 7))
         .collect();
@@ -456,7 +456,7 @@ fn the_check_comes_after_the_gate_and_right_before_the_look() {
     stage.assert_each_deletion_passed();
     let gates_end = stage.asked().iter().map(|page| page.due).min().expect("it was asked");
     assert!(stage.checked().iter().all(|page| page.question.at >= gates_end));
-    // Close to the look: within moments, not within the freshness of a reading.
+    // Close to the look: within seconds, not only within `fresh_for`.
     for row in stage.rows() {
         let Some(request) = &row.request else { continue };
         let checked = stage.checked();
@@ -466,7 +466,7 @@ fn the_check_comes_after_the_gate_and_right_before_the_look() {
     }
 }
 
-/// The same nodes at every question, for half of them.
+/// People are logged in on half of the nodes, the same ones at every question.
 fn people_on_some(_: usize, node: InstanceId) -> Result<(), Arc<str>> {
     let last = node.to_string().bytes().last().unwrap_or_default();
     if last.is_multiple_of(2) { Err("ssh: 1 session".into()) } else { Ok(()) }
@@ -490,7 +490,7 @@ fn a_check_keeps_the_nodes_it_names_and_no_others() {
 
 #[test]
 fn what_a_check_saw_grows_old() {
-    // The scheduler goes silent as the check is asked, and is back 12 minutes later.
+    // The scheduler stops answering when the check is asked, and answers again 12 minutes later.
     let text = "[[group]]\nname = \"scratch\"\ncount = 2\nprice_usd_per_hour = 20.0\n";
     let begins = {
         let stage = Stage::new(text).check(Span::mins(1), yes);

@@ -1,4 +1,5 @@
-//! Metrics are asked for last and least, and that changes no decision.
+//! trimtab asks for metrics last and for as few nodes as possible. This must not change any
+//! decision.
 
 use std::sync::{Arc, Mutex};
 
@@ -13,7 +14,7 @@ use trimtab_simulator::spec::WorldSpec;
 use trimtab_tests::life::Life;
 use trimtab_tests::worlds::{cluster_policy, group_policy, name, percent};
 
-/// Four nodes of five are busy nearly all the time, some of them with a part of a node.
+/// Four of five nodes are busy nearly all the time, some with jobs that use part of a node.
 const WORLD: &str = r#"
 seed = 11
 duration = "1d"
@@ -35,7 +36,7 @@ length_spread = 0.6
 mix = [{ weight = 3, gpus = 8 }, { weight = 1, gpus = 4 }]
 "#;
 
-/// Answers what it was asked, or for every node; counts both.
+/// Answers for the requested nodes or for all nodes, and counts both.
 struct Counting {
     world: World,
     inner: Arc<dyn Utilization>,
@@ -72,10 +73,11 @@ impl Utilization for Counting {
     }
 }
 
-/// What was marked at which tick.
+/// Marked nodes of each tick.
 type Marks = Vec<(Time, Vec<InstanceId>)>;
 
-/// A day, and what was asked: nodes asked for, and nodes there were.
+/// Runs one day and returns the marks, the number of nodes asked for, and the number of nodes that
+/// existed.
 fn run(answers_for_everything: bool) -> (Marks, (usize, usize), f64) {
     let spec = WorldSpec::parse(WORLD, "metrics").expect("a valid world");
     let world = World::new(spec, vec![]).expect("a valid world");

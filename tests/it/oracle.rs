@@ -1,5 +1,5 @@
-//! The daemon under the oracle: simulated cluster-days with faults, and bugs
-//! planted to see that the oracle notices them.
+//! Runs the daemon under the oracle: simulated cluster-days with faults, and planted bugs that the
+//! oracle must notice.
 
 mod found;
 mod meddling;
@@ -14,12 +14,12 @@ use trimtab_tests::oracle::play::{Played, play};
 use trimtab_tests::oracle::worlds::{Case, by_group_calls, case};
 use trimtab_tests::scale;
 
-/// Seeds of the run in CI, and days of each.
+/// Number of seeds of the run in CI, and days of each.
 const SEEDS: u64 = 100;
 const DAYS: i64 = 10;
-/// Seeds of the run with a fault an hour, 3 days each.
+/// Seeds of the run with one fault an hour, 3 days each.
 const STRESSED: Range<u64> = 1_093..1_133;
-/// Set to a seed, only that one is played, and its log's tail is shown.
+/// If set to a seed, only this seed runs, and the last lines of its log are printed.
 const SEED_VARIABLE: &str = "TRIMTAB_ORACLE_SEED";
 
 fn played(seed: u64, days: i64, faults_per_day: f64) -> Played {
@@ -27,10 +27,10 @@ fn played(seed: u64, days: i64, faults_per_day: f64) -> Played {
     play(&case(seed, days, faults_per_day), folder.path())
 }
 
-/// How cases are made from a seed, days and faults a day.
+/// Generates a case from a seed, a number of days and a number of faults a day.
 type Cases = fn(u64, i64, f64) -> Case;
 
-/// All seeds of a run, added up.
+/// Totals of all seeds of a run.
 #[derive(Default)]
 struct Sum {
     seeds: u64,
@@ -107,7 +107,7 @@ fn the_contract_holds_in_a_thousand_cluster_days() {
     }
 }
 
-/// A fault an hour, most of them beside others: rarer meetings of two.
+/// With one fault an hour, many faults overlap. This covers rare combinations of two faults.
 #[test]
 fn the_contract_holds_under_a_fault_an_hour() {
     let sum = campaign("a fault an hour", case, STRESSED, 3, 24.0);
@@ -115,7 +115,7 @@ fn the_contract_holds_under_a_fault_an_hour() {
     assert!(sum.seeds < STRESSED.end - STRESSED.start || (sum.kills > 500 && sum.deletions > 1_000));
 }
 
-/// Whole groups of six to 118 nodes that go by calls that name a count.
+/// Groups of 6 to 118 nodes whose nodes are deleted by requests by count.
 #[test]
 fn the_contract_holds_where_whole_groups_go_by_a_count() {
     let calm = campaign("group calls", by_group_calls, 0..16, 3, 1.0);

@@ -1,5 +1,5 @@
-//! Properties of plans over generated worlds, and the proof that each of them
-//! would notice a bug of its kind.
+//! Properties of plans over generated worlds, with a planted bug for each property that it must
+//! notice.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ use trimtab_tests::worlds::{World, generate, name};
 
 const WORLDS: u64 = 3_000;
 
-/// The seeds to run: all, or the one named by `TRIMTAB_SEED`.
+/// Seeds to run: all seeds, or the seed in `TRIMTAB_SEED`.
 fn seeds() -> Vec<u64> {
     match std::env::var("TRIMTAB_SEED") {
         Ok(seed) => vec![seed.parse().expect("TRIMTAB_SEED is a number")],
@@ -50,14 +50,14 @@ fn every_property_holds_in_every_world() {
     assert!(seeds.len() == 1 || share >= 50, "only {share} % of the worlds delete anything");
 }
 
-/// Finds the first world in which a property notices a planner's bug.
+/// Whether the property notices the planner's bug in any world.
 fn noticed(says: &str, planner: Planner) -> bool {
     let property = PROPERTIES.iter().find(|p| p.says == says).expect("a property of that name");
     (0..WORLDS)
         .any(|seed| (property.check)(&generate(seed), planner, &mut Random::new(!seed)).is_err())
 }
 
-/// Marks one idle node more than the plan does, whatever the bounds say.
+/// Marks one idle node more than the plan does, ignoring all limits.
 fn greedy(snapshot: &Snapshot, policy: &ClusterPolicy, history: &History, now: Time) -> Plan {
     let mut plan = plan(snapshot, policy, history, now);
     let Some(first) = plan.marks.first().cloned() else { return plan };
@@ -72,7 +72,7 @@ fn greedy(snapshot: &Snapshot, policy: &ClusterPolicy, history: &History, now: T
     plan
 }
 
-/// Does not see protection.
+/// Ignores protection.
 fn blind_to_protection(s: &Snapshot, p: &ClusterPolicy, h: &History, now: Time) -> Plan {
     let mut snapshot = s.clone();
     for node in snapshot.groups.values_mut().flat_map(|group| &mut group.nodes) {
@@ -81,7 +81,7 @@ fn blind_to_protection(s: &Snapshot, p: &ClusterPolicy, h: &History, now: Time) 
     plan(&snapshot, p, h, now)
 }
 
-/// Takes any node that was idle a moment ago for idle.
+/// Treats any node that was idle a moment ago as idle.
 fn blind_to_claims(s: &Snapshot, p: &ClusterPolicy, h: &History, now: Time) -> Plan {
     let mut snapshot = s.clone();
     for node in snapshot.groups.values_mut().flat_map(|group| &mut group.nodes) {
@@ -96,7 +96,7 @@ fn blind_to_claims(s: &Snapshot, p: &ClusterPolicy, h: &History, now: Time) -> P
     plan(&snapshot, p, &history, now)
 }
 
-/// Takes a missing reading for zero: the commonest bug of the field.
+/// Treats a missing reading as zero, the most common bug of autoscalers.
 fn missing_is_idle(s: &Snapshot, p: &ClusterPolicy, h: &History, now: Time) -> Plan {
     let missing = s.groups.values().flat_map(|group| &group.nodes);
     let missing = missing.filter(|node| node.scheduler == Reading::Absent).count();
@@ -107,7 +107,7 @@ fn missing_is_idle(s: &Snapshot, p: &ClusterPolicy, h: &History, now: Time) -> P
     plan
 }
 
-/// Goes by the place in the listing.
+/// Decides by the position in the listing.
 fn by_position(s: &Snapshot, p: &ClusterPolicy, h: &History, now: Time) -> Plan {
     let mut plan = plan(s, p, h, now);
     let first_pending = s.groups.values().find_map(|g| g.pending.as_ref()?.first());
@@ -118,7 +118,7 @@ fn by_position(s: &Snapshot, p: &ClusterPolicy, h: &History, now: Time) -> Plan 
     plan
 }
 
-/// Forgets what already left (R): it deletes twice on old counts.
+/// Forgets what has already left (R), so it deletes twice on old counts.
 fn forgetful(s: &Snapshot, p: &ClusterPolicy, h: &History, now: Time) -> Plan {
     let mut history = h.clone();
     for state in history.groups.values_mut() {
@@ -138,7 +138,7 @@ fn forgetful(s: &Snapshot, p: &ClusterPolicy, h: &History, now: Time) -> Plan {
     plan(s, p, &history, now)
 }
 
-/// Does not know floors.
+/// Ignores floors.
 fn floorless(s: &Snapshot, p: &ClusterPolicy, h: &History, now: Time) -> Plan {
     let mut policy = p.clone();
     policy.min_nodes = NodeCount::ZERO;
@@ -169,7 +169,7 @@ fn every_property_notices_a_planted_bug() {
     }
 }
 
-/// Everything an audit is handed.
+/// Input of an audit.
 struct Case {
     plan: Plan,
     snapshot: Snapshot,
@@ -203,7 +203,7 @@ impl Case {
     }
 }
 
-/// One rule of the audit and a change of a sound case that breaks it.
+/// A rule of the audit, and a change to a valid case that breaks it.
 type Break = (Rule, fn(&mut Case));
 
 #[test]
@@ -297,7 +297,7 @@ fn the_audit_refuses_every_kind_of_broken_plan() {
             assert!(named, "break {i} ({rule:?}) was called {violations:?}");
         }
     }
-    // A wish for too many at once, and a plan that marks more than it may.
+    // A plan that wants too many nodes at once, and one that marks more than it may.
     let world = deleting[0];
     let mut case = Case::of(world);
     case.policy.mass_change.share = Share::default();
@@ -309,7 +309,7 @@ fn the_audit_refuses_every_kind_of_broken_plan() {
     assert!(violations.iter().any(|violation| violation.rule == Rule::MassChange));
 }
 
-/// Settles a world's marks, as the driver would, and makes the cordons show.
+/// Settles a world's marks as the driver would, and shows the cordons.
 fn settled(world: &World) -> Case {
     let mut case = Case::of(world);
     let marks = case.plan.marks.clone();

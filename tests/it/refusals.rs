@@ -1,6 +1,5 @@
-//! Refused requests: each cause has its own patience, an operator is told where
-//! only an operator can help, a restart knows it all again, and nothing is kept
-//! from its jobs meanwhile.
+//! Refused requests. Each cause has its own back-off. The operator is notified where only the
+//! operator can help, a restart restores the back-off, and nodes stay available to jobs meanwhile.
 
 use std::sync::{Arc, Mutex};
 
@@ -22,10 +21,10 @@ use trimtab_simulator::spec::WorldSpec;
 use trimtab_tests::life::{Life, poll_once};
 use trimtab_tests::worlds::{cluster_policy, group_policy, name};
 
-/// What a request for these nodes is answered.
+/// Returns the outcome of a request for these nodes.
 type Answer = Box<dyn Fn(&[InstanceId]) -> DeleteOutcome + Send + Sync>;
 
-/// Answers every request until then with this; later ones go through.
+/// Refuses every request until a given time; later requests go through.
 struct Refusing {
     inner: Arc<dyn ClusterWrite>,
     world: World,
@@ -82,7 +81,7 @@ impl ClusterRead for Created {
     }
 }
 
-/// An idle cluster of six, of which two go at a time.
+/// An idle cluster of six nodes that deletes two nodes at a time.
 fn life(folder: &std::path::Path, hours: u32) -> Life {
     let text = format!(
         "duration = \"{hours}h\"\n[[group]]\nname = \"workers\"\ncount = 6\n\
@@ -105,7 +104,7 @@ struct Past {
     told: Vec<(Time, Notification)>,
     /// Times at which something was cordoned.
     cordoned: Vec<Time>,
-    /// What the plan said while the cluster was left alone.
+    /// Back-offs in the plans.
     said: Vec<Backoff>,
     backoff: Option<Backoff>,
     life: Life,
@@ -190,7 +189,7 @@ fn a_refused_cluster_is_left_alone_longer_each_time_and_whoever_can_help_is_told
         });
         let told = told.count();
         assert_eq!(told, if cause.wants_an_operator() { past.asked.len() } else { 0 }, "{cause:?}");
-        // A restart knows it again from the outcomes alone.
+        // A restart restores it from the outcomes alone.
         assert_eq!(past.backoff.as_ref(), past.said.last(), "{cause:?}");
         let truth = past.life.world.truth();
         assert_eq!((truth.nodes_deleted(), truth.cordons), (0, vec![]), "{cause:?}");
@@ -253,7 +252,7 @@ fn an_old_cluster_that_refuses_every_id_is_reported_as_never_patched() {
     assert!(sentence.contains("UpdateClusterSoftware is an operator's step"), "{sentence}");
     let each = run(life(two.path(), 1), hour, Some(old), all_fail);
     assert!(never_patched(&each) > 0);
-    // A younger one, or a cause that has nothing to do with ids, is not.
+    // A newer cluster, or a cause that is not about node ids, does not count.
     assert_eq!(never_patched(&run(life(three.path(), 1), hour, None, all_fail)), 0);
     let busy = run(life(four.path(), 1), hour, Some(old), refuse(Refusal::Conflict));
     assert_eq!(never_patched(&busy), 0);
@@ -266,7 +265,7 @@ fn a_cluster_that_once_accepted_a_deletion_was_patched() {
     let life = life(folder.path(), 10);
     let world = life.world.clone();
     let answer = move |nodes: &[InstanceId]| {
-        // The first is accepted, by the world, and all later ones refused.
+        // The world accepts the first request; all later requests are refused.
         if world.truth().requests.is_empty() {
             world.delete_nodes(nodes, trimtab_simulator::truth::Caller::Daemon)
         } else {
@@ -278,8 +277,8 @@ fn a_cluster_that_once_accepted_a_deletion_was_patched() {
     assert_eq!(never_patched(&past), 0);
 }
 
-/// The driver treats a node's own code as what it is: not found is gone only
-/// when the listings say so too.
+/// The driver handles a node's own error code: a node that was not found counts as gone only if the
+/// listings confirm it.
 #[test]
 fn a_node_that_is_not_found_and_still_runs_is_released() {
     let folder = tempfile::tempdir().expect("a folder");

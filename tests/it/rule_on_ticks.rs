@@ -1,6 +1,6 @@
-//! The rule in the daemon is the rule of the backtester: whole ticks (ports,
-//! ledger, audit) over a day of a recorded cluster, held against a replay of
-//! what they counted.
+//! The cost rule in the daemon equals the cost rule in the backtester. Whole ticks (ports, ledger,
+//! audit) over one day of a recorded cluster are compared with a replay of the counts that they
+//! recorded.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -21,9 +21,8 @@ use trimtab_simulator::spec::WorldSpec;
 use trimtab_tests::life::Life;
 use trimtab_tests::worlds::{cluster_policy, group_policy, name};
 
-/// A busy group of Lisa's and a calm one of Philly's; whoever misses a node gets
-/// it at once, and a node that is asked to go is gone at once, as the rule takes
-/// it.
+/// A busy group from the Lisa trace and a calm group from the Philly trace. As the rule assumes,
+/// nodes that are missing arrive at once and deleted nodes are gone at once.
 const DAY: &str = r#"
 duration = "30h"
 cluster = "research"
@@ -53,10 +52,10 @@ gpus_per_node = 8
 price_usd_per_hour = 2.0
 boot = { min = "1s", max = "1s" }
 "#;
-/// The first day of the traces that is lived through.
+/// First day of the traces to run.
 const FROM_DAY: i64 = 40;
 
-/// A life over, and what its ticks reported.
+/// A completed run with the reports of its ticks.
 struct Past {
     life: Life,
     reports: Vec<TickReport>,
@@ -71,7 +70,7 @@ fn policy(timer: TimerChoice) -> ClusterPolicy {
         group.boot = Some(Span::mins(boot));
         group.gpus_per_node = MilliGpus::whole(gpus);
         group.partitions = vec![name(partition)];
-        // The rule is what is looked at, not what else keeps a node.
+        // Only the rule is tested, so the budgets must not limit it.
         group.budgets.per_hour = NodeCount(10_000);
         group.budgets.per_day = NodeCount(100_000);
         group
@@ -84,8 +83,7 @@ fn policy(timer: TimerChoice) -> ClusterPolicy {
     policy
 }
 
-/// What ran in one partition on that day, its times counted from the day's
-/// beginning.
+/// Jobs that ran in one partition on that day, with times counted from the start of the day.
 fn jobs_of(file: &str, partition: &str) -> Vec<TraceJob> {
     let traces = Path::new(env!("CARGO_MANIFEST_DIR")).join("../traces");
     let trace = load::read(&traces.join(file)).expect("a trace of the repository");
@@ -128,7 +126,7 @@ impl Past {
         reader.learners(&self.life.policy.cluster).expect("learners")
     }
 
-    /// What the backtester makes of the ledger.
+    /// Replays the ledger with the backtester.
     fn replay(&self) -> Replay {
         let groups: Vec<Group> = self
             .runs()
@@ -144,9 +142,8 @@ impl Past {
     }
 }
 
-/// The definition, taken from what the ticks themselves reported: the least of
-/// free + R over the window, less R now, and no more than is free beside the
-/// jobs that come soon.
+/// Returns the surplus by its definition, from the reports of the ticks: the lowest free + R over
+/// the window, minus R now, and at most the nodes that are free after the jobs that start soon.
 fn surplus_by_definition(past: &[&TickReport], group: &GroupName, tau: Span) -> Option<u32> {
     let now = past.last()?;
     let at = now.snapshot.taken_at;
@@ -155,7 +152,7 @@ fn surplus_by_definition(past: &[&TickReport], group: &GroupName, tau: Span) -> 
         |report: &TickReport| figures(report).map(|c| i64::from(c.idle.0) - i64::from(c.queued.0));
     let start = at - tau;
     let first = past.iter().rposition(|report| report.snapshot.taken_at <= start)?;
-    // Nodes that left are those that were marked: nothing else leaves here.
+    // Only marked nodes leave here.
     let mut gone = 0;
     let mut least = i64::MAX;
     for report in past[first..].iter().rev() {
@@ -230,7 +227,7 @@ fn whole_ticks_over_a_day_of_a_trace_mark_what_the_rule_says() {
     }
 }
 
-/// The rule's own fold, on what the ticks counted.
+/// Folds the counts of the ticks with the rule itself.
 fn step_all(
     learners: &mut BTreeMap<GroupName, Learner>,
     report: &TickReport,
@@ -256,7 +253,8 @@ fn step_all(
 
 #[test]
 fn a_ledger_replayed_agrees_with_the_daemons_meters_to_the_cent() {
-    // Killed, blind for a while, and killed again: what it learned is kept.
+    // The daemon is killed, cannot read for some time, and is killed again. It must keep what it
+    // learned.
     let faults = r#"
 [[fault]]
 at = "7h"

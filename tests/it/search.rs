@@ -1,12 +1,11 @@
-//! An exhaustive search over `core::action`: two nodes, and at every
-//! point a job that lands or ends, an operator who resumes or drains, reads that
-//! fail or lag, every way a delete call can end, time that passes, and a crash
-//! between a commit and its effects. Calls for the whole group leave one of the
-//! two, which one is picked at any moment after the call, and the real
-//! `core::group_call` says when it is over.
+//! Exhaustive search over `core::action` with two nodes. At every point a job can start or end, an
+//! operator can resume or drain a node, reads can fail or lag, a delete request can end in every
+//! possible way, time can pass, and the daemon can crash between a commit and its effects. A
+//! request by count keeps one of the two nodes. Which node is chosen can be decided at any time
+//! after the request, and the real `core::group_call` decides when the request is over.
 //!
-//! Times are kept relative to now, so the states are finitely many, and the
-//! search runs until nothing new is reached.
+//! Times are relative to now, so the number of states is finite, and the search runs until it finds
+//! no new state.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -26,14 +25,13 @@ use trimtab_core::units::{NodeCount, Span, Time, Usd, UsdPerHour};
 use trimtab_tests::scale;
 use trimtab_tests::worlds::name;
 
-/// How many happenings deep the search goes from the start: deeper than there
-/// is anything new (a test demands that).
+/// Maximum number of events from the start. Deeper than the last new state; a test checks that.
 const DEPTH: u32 = 60;
-/// Steps of a run that is scaled down: far enough for a deletion to end.
+/// Maximum number of events in a scaled-down run: enough for a deletion to end.
 const DEPTH_OF_A_SHORT_RUN: u32 = 7;
 
 const NOW: Time = Time(0);
-/// Before anything else that happens.
+/// Earlier than all other events.
 const LAUNCHED: Time = Time(2 * OLDEST);
 const UNIT: Span = Span::mins(1);
 const OLDEST: i64 = -4 * UNIT.0;
@@ -57,7 +55,7 @@ enum Cordon {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Instance {
     Running,
-    /// The API accepted its deletion; it can end at any moment.
+    /// The API accepted its deletion, which can end at any time.
     Doomed,
     Gone,
 }
@@ -68,21 +66,21 @@ struct Node {
     cordon: Cordon,
     job: bool,
     instance: Instance,
-    /// An operator took our cordon away after our last look, or during the
-    /// deletion: what lands then nobody could have seen before the call.
+    /// An operator removed the trimtab cordon after the last look or during the deletion. A job
+    /// that starts then could not be seen before the request.
     taken_over: bool,
-    /// A call for the group was accepted, and it is not picked yet who goes.
+    /// A request by count was accepted, and the node to delete is not chosen yet.
     may_be_picked: bool,
 }
 
 type World = [Node; 2];
 
-/// The rules a state machine under test may break.
+/// Rules that a state machine under test can break.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Breach {
-    /// A node ended with a job on it.
+    /// A node was terminated with a job on it.
     JobLost,
-    /// A node that is being deleted was released to the scheduler.
+    /// A node that is being deleted was released.
     ReleasedWhileDeleting,
 }
 
@@ -91,13 +89,13 @@ type Step = fn(&Terms, ActionState, &Event) -> (ActionState, Vec<Effect>);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Read {
-    /// The truth.
+    /// The true state.
     True,
-    /// The listing still shows how it was before.
+    /// The listing still shows the previous state.
     Lagging,
     /// The scheduler does not answer.
     NoScheduler,
-    /// The listing is not whole.
+    /// The listing is incomplete.
     NoListing,
 }
 
@@ -119,7 +117,7 @@ enum Reply {
     NoAnswer,
     CrashUnsent,
     CrashAfterActed,
-    /// By a count, where both nodes could go.
+    /// A request by count was accepted; both nodes could be chosen.
     CountAccepted,
     CountRefused,
     CountNoAnswerButActed,
@@ -134,7 +132,7 @@ enum Happening {
     OperatorResumes(usize),
     OperatorDrains(usize),
     Terminates(usize),
-    /// Of two that may be picked, this one is.
+    /// This node of two possible nodes is chosen.
     Picked(usize),
     Marked(usize),
     Paused,
@@ -261,7 +259,7 @@ impl Model {
         for (node, look) in world.iter_mut().zip(&looks) {
             let mut of_node = self.one(node, EventKind::Look(look.clone()));
             of_node.extend(self.one(node, EventKind::Deadline));
-            // Once the deletion is under way, seeing it changes nothing.
+            // Once the deletion has started, a look at the node changes nothing.
             let readable = read != Read::NoScheduler && read != Read::NoListing;
             if readable && node.instance == Instance::Running && !node.may_be_picked {
                 node.taken_over = false;
@@ -285,7 +283,7 @@ impl Model {
         self.delete(world, &looks, reply)
     }
 
-    /// Calls for the group that are over by its counts, as the driver does.
+    /// Ends requests by count that are over, as the driver does.
     fn end_calls(&self, world: &mut World, looks: &[Look; 2]) -> Result<(), Breach> {
         for (node, why) in calls_over(world) {
             let mut effects = self.one(&mut world[node], EventKind::GroupRequestOver(why));
@@ -295,8 +293,8 @@ impl Model {
         Ok(())
     }
 
-    /// Our cordons without an action are taken off, as the driver does; a name
-    /// without an instance is left alone.
+    /// Removes trimtab cordons without an action, as the driver does. A name without an instance is
+    /// left alone.
     fn sweep(&self, world: &mut World) -> Result<(), Breach> {
         for node in world {
             let stray = node.action.is_none() && node.cordon == Cordon::Ours;
@@ -307,7 +305,7 @@ impl Model {
         Ok(())
     }
 
-    /// The audit clears what this very look saw cordoned, clean and Running.
+    /// Deletes the nodes that the audit clears: cordoned, without claims and Running in this look.
     fn delete(&self, world: &mut World, looks: &[Look; 2], reply: Reply) -> Result<(), Breach> {
         let request = RequestId(1);
         let clean = |look: &Look| {
@@ -355,7 +353,7 @@ impl Model {
             return Ok(());
         }
         let first = asked[0];
-        // The settle time may be over for one of them only: the audit asks both.
+        // The settle time may be over for only one node; the audit requires both.
         if scope != RequestScope::Named && asked.len() < 2 {
             for i in asked {
                 self.one(&mut world[i], EventKind::Answered(Answer::Refused { why: "".into() }));
@@ -407,7 +405,7 @@ impl Model {
         }
     }
 
-    /// The world after a happening; `None` if it cannot happen here.
+    /// Returns the world after an event; `None` if the event cannot happen here.
     fn after(&self, world: &World, happening: Happening) -> Result<Option<World>, Breach> {
         let mut next = world.clone();
         match happening {
@@ -433,8 +431,8 @@ impl Model {
                 if node.instance != Instance::Doomed {
                     return Ok(None);
                 }
-                // An operator who resumes a node while it is being deleted takes
-                // the risk; we never do.
+                // An operator who resumes a node that is being deleted accepts the risk; trimtab
+                // never does this.
                 if node.job && !node.taken_over {
                     return Err(Breach::JobLost);
                 }
@@ -452,7 +450,7 @@ impl Model {
             }
             Happening::Marked(i) => {
                 let node = &mut next[i];
-                // Nothing is marked in a group while a call for it is open.
+                // No node is marked while a request by count is open in its group.
                 let free = node.cordon == Cordon::Clear && !node.job && !node.may_be_picked;
                 if node.action.is_some() || !free || node.instance != Instance::Running {
                     return Ok(None);
@@ -476,7 +474,7 @@ impl Model {
         Ok((next != *world).then_some(next))
     }
 
-    /// Every world within reach, or the first breach with the way there.
+    /// Returns every reachable world, or the first breach with the events that lead to it.
     fn search(&self, depth: u32) -> Result<HashSet<World>, (Breach, Vec<Happening>)> {
         let fresh = Node {
             action: None,
@@ -522,8 +520,8 @@ impl Model {
     }
 }
 
-/// What the real function says of the model's world, all of it read as it is.
-/// While nobody is picked yet, `TargetCount` is what was asked for.
+/// Returns the result of the real function for the model's world, read without faults. While no
+/// node is chosen yet, `TargetCount` is the requested count.
 fn calls_over(world: &World) -> Vec<(usize, ReleaseReason)> {
     let group: GroupName = name("workers");
     let id = |i: usize| InstanceId::from_number(i as u128 + 1);
@@ -611,7 +609,7 @@ fn view(id: InstanceId, node: &Node) -> NodeView {
     }
 }
 
-/// One unit of time later: what lies far enough back stays there.
+/// Advances the state by one unit of time. Times beyond the oldest relevant time stay there.
 fn grow_older(state: ActionState) -> ActionState {
     let older = |at: Time| Time((at.0 - UNIT.0).max(OLDEST));
     match state {
@@ -653,9 +651,8 @@ fn no_way_through_loses_a_job_or_leaves_a_cordon() {
             || !scale::is_full()
     );
 
-    // From everywhere, a calm world comes to rest: no action that could be
-    // released stays open, and no cordon of ours stays on a living node that
-    // is not being deleted.
+    // From every state, a world without faults comes to rest: no releasable action stays open, and
+    // no trimtab cordon stays on a living node that is not being deleted.
     for world in &reached {
         let mut world = world.clone();
         for _ in 0..12 {
@@ -688,7 +685,7 @@ fn no_way_through_loses_a_job_or_leaves_a_cordon() {
     }
 }
 
-/// Releases every node after a refusal to answer, at once.
+/// Releases every node at once after a request without an answer.
 fn impatient(terms: &Terms, state: ActionState, event: &Event) -> (ActionState, Vec<Effect>) {
     match (&state, &event.kind) {
         (ActionState::Asked { answer: Answer::NoAnswer, .. }, EventKind::Look(_)) => {
@@ -699,10 +696,10 @@ fn impatient(terms: &Terms, state: ActionState, event: &Event) -> (ActionState, 
     }
 }
 
-/// Deletes from the look that saw the cordon, without settling.
+/// Deletes after the look that first saw the cordon, without the settle time.
 fn hasty(terms: &Terms, state: ActionState, event: &Event) -> (ActionState, Vec<Effect>) {
     match (&state, &event.kind) {
-        // Takes a cordon that was asked for for one that is there.
+        // Treats a requested cordon as a cordon that exists.
         (ActionState::Marked { .. }, EventKind::Look(look))
             if matches!(look.seen_node, NodeSeen::Present { .. }) =>
         {
@@ -723,7 +720,7 @@ fn hasty(terms: &Terms, state: ActionState, event: &Event) -> (ActionState, Vec<
     }
 }
 
-/// Forgets after a restart that the call was sent.
+/// Forgets after a restart that the request was sent.
 fn amnesiac(terms: &Terms, state: ActionState, event: &Event) -> (ActionState, Vec<Effect>) {
     match (&state, &event.kind) {
         (ActionState::Asking { .. } | ActionState::Asked { .. }, EventKind::Started) => {
@@ -734,8 +731,8 @@ fn amnesiac(terms: &Terms, state: ActionState, event: &Event) -> (ActionState, V
     }
 }
 
-/// Believes of a call for the group what it would of one by ids: a node that
-/// goes on running without an answer has not been picked.
+/// Handles a request by count like a request by ids: it assumes that a node that keeps running
+/// after a request without an answer was not chosen.
 fn takes_counts_for_ids(
     terms: &Terms,
     state: ActionState,
@@ -756,7 +753,7 @@ fn takes_counts_for_ids(
     step(terms, state, event)
 }
 
-/// Ends an action without taking the cordon off.
+/// Ends an action without removing the cordon.
 fn untidy(terms: &Terms, state: ActionState, event: &Event) -> (ActionState, Vec<Effect>) {
     match (&state, &event.kind) {
         (ActionState::Asked { answer: Answer::Refused { .. }, .. }, EventKind::Look(_)) => {
@@ -778,7 +775,7 @@ fn the_search_finds_planted_bugs() {
         let (breach, way) = Model { step: planted }.search(DEPTH).expect_err(what);
         assert_eq!(breach, Breach::ReleasedWhileDeleting, "{what}: {way:?}");
     }
-    // A delete without a cordon: the model's world acts on the effect itself.
+    // A delete without a cordon: the model's world applies the effect itself.
     let model = Model { step: hasty };
     let fresh = |action| Node {
         action,

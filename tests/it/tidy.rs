@@ -1,4 +1,4 @@
-//! Rules about the source that no compiler and no manifest can hold.
+//! Rules about the source that neither the compiler nor a manifest can enforce.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// The modules of this crate that a file names.
+/// Returns the modules of this crate that a file imports.
 fn imports(text: &str) -> Vec<String> {
     let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
     let code: String = code.collect::<Vec<_>>().join(" ");

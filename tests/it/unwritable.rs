@@ -1,5 +1,5 @@
-//! A ledger that cannot be written: nothing is begun or asked for, and no node
-//! stays cordoned for hours because of it.
+//! A ledger that cannot be written: trimtab starts no deletion, sends no request, and leaves no
+//! node cordoned for hours.
 
 use std::collections::BTreeMap;
 

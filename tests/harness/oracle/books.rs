@@ -174,7 +174,7 @@ impl Oracle {
             rows.iter().map(|row| (row.action.id, row)).collect();
         for (action, (node, since)) in self.living_cordons() {
             let Some(row) = open.get(&action) else {
-                self.breach(Rule::S17, at, format!("{node} bears our cordon {action}, unwritten"));
+                self.breach(Rule::S17, at, format!("{node} has our cordon {action}, which is not in the ledger"));
                 continue;
             };
             let Some(ended) = row.ended_at else { continue };
@@ -183,7 +183,7 @@ impl Oracle {
                 **tick > since && self.wall(**tick) > ended + self.policy.timing.tick
             });
             if chances.count() > 1 {
-                let what = format!("{node} bears our cordon {action}, which ended at {ended}");
+                let what = format!("{node} has our cordon {action}, which ended at {ended}");
                 self.breach(Rule::S17, at, what);
             }
         }

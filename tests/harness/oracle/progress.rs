@@ -102,12 +102,12 @@ impl Oracle {
         for (action, (node, since)) in &cordons {
             let age = at.since(*since);
             if age > CORDON_BOUND && self.progress.told.insert(*action) {
-                self.breach(Rule::L2, at, format!("{node} bears our cordon {action} for {age}"));
+                self.breach(Rule::L2, at, format!("{node} has our cordon {action} for {age}"));
             }
             let due = self.progress.after_kill.get(action);
             if due.is_some_and(|due| at > *due) {
                 self.progress.after_kill.remove(action);
-                let what = format!("{node} still bears our cordon {action} after a kill");
+                let what = format!("{node} still has our cordon {action} after a kill");
                 self.breach(Rule::L3, at, what);
             }
         }

@@ -1,5 +1,4 @@
-//! What must hold at the end of every run, by the world's own truth and by the
-//! ledger that is left.
+//! Checks at the end of every run, from the world's true record and the remaining ledger.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -13,12 +12,11 @@ use trimtab_daemon::ports::Notification;
 use trimtab_simulator::truth::{Caller, DeleteRequest, Truth};
 use trimtab_tests::life::Life;
 
-/// Something that must not be.
+/// A failed check.
 #[derive(Debug, Clone)]
 pub(super) struct Finding {
-    /// Which check found it.
+    /// Name of the check.
     pub(super) check: &'static str,
-    /// What.
     pub(super) text: String,
 }
 
@@ -28,30 +26,30 @@ impl fmt::Display for Finding {
     }
 }
 
-/// What the daemon itself went through.
+/// Events of the daemon in a run.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Lived {
-    /// How often it was killed.
+    /// Number of kills.
     pub(super) kills: u32,
-    /// Ticks that could not read or write everything.
+    /// Number of ticks that could not read or write everything, by cause.
     pub(super) shown: BTreeMap<&'static str, u32>,
 }
 
-/// What a run came to, as far as runs are compared.
+/// Result of a run, as far as runs are compared.
 #[derive(Debug, Clone)]
 pub(super) struct Seen {
     /// Nodes deleted.
     pub(super) deleted: u64,
     /// Nodes left.
     pub(super) left: u64,
-    /// When the last action ended, counted from the world's start.
+    /// Time at which the last action ended, counted from the world's start.
     pub(super) settled: Span,
-    /// What happened, each with how often: how actions ended, calls without an
-    /// answer, ticks that could not read or write.
+    /// Number of times that each of these happened: ends of actions, requests without an answer,
+    /// ticks that could not read or write.
     pub(super) shown: BTreeMap<&'static str, u32>,
 }
 
-/// Looks at a run that is over.
+/// Checks a completed run.
 pub(super) fn look(life: &Life, policy: &ClusterPolicy, lived: &Lived) -> (Seen, Vec<Finding>) {
     let truth = life.world.truth();
     let mut report = Report(vec![]);
@@ -86,7 +84,7 @@ pub(super) fn look(life: &Life, policy: &ClusterPolicy, lived: &Lived) -> (Seen,
     (Seen { deleted: truth.nodes_deleted(), left, settled, shown }, report.0)
 }
 
-/// A kill costs time, not savings: there is enough of it in every world.
+/// Checks that kills cost time but no savings; every world lasts long enough for that.
 pub(super) fn liveness(seen: &Seen, unharmed: &Seen, fewer: u64) -> Option<Finding> {
     let is_idle = seen.deleted == 0 && unharmed.deleted > 0;
     if !is_idle && seen.left <= unharmed.left + fewer {
@@ -99,8 +97,8 @@ pub(super) fn liveness(seen: &Seen, unharmed: &Seen, fewer: u64) -> Option<Findi
     Some(Finding { check: "not trimmed", text })
 }
 
-/// A node that was released for a reason of its own is left alone for the
-/// cool-down, an operator's resume above all.
+/// Checks that a released node is left alone for the cool-down, above all after an operator's
+/// resume.
 fn check_cooldowns(report: &mut Report, rows: &[HistoryRow], cooldown: Span) {
     let mut ended: BTreeMap<InstanceId, (Time, &'static str)> = BTreeMap::new();
     // Oldest first.
@@ -121,7 +119,7 @@ fn check_cooldowns(report: &mut Report, rows: &[HistoryRow], cooldown: Span) {
     }
 }
 
-/// How an action ended, in one word.
+/// Returns in one word how an action ended.
 fn end(row: &HistoryRow) -> &'static str {
     match &row.action.state {
         ActionState::Ended { end: End::Released(why), .. } => match why {
@@ -157,7 +155,7 @@ impl Report {
     }
 }
 
-/// No job is lost with a node.
+/// Checks that no job is lost with its node.
 fn check_work(report: &mut Report, truth: &Truth) {
     for job in truth.lost_jobs() {
         report.add("job lost", format!("job {}: {:?}", job.id, job.restarts));
@@ -172,8 +170,8 @@ fn ours(truth: &Truth) -> impl Iterator<Item = (usize, &DeleteRequest)> {
     truth.requests.iter().enumerate().filter(|(_, request)| request.by == Caller::Daemon)
 }
 
-/// Every call names nodes that are cordoned, idle, not asked for already, and
-/// not needed for a floor.
+/// Checks that every request names nodes that are cordoned, idle, not requested before, and not
+/// needed for a floor.
 fn check_calls(report: &mut Report, truth: &Truth, policy: &ClusterPolicy) {
     let mut leaving: BTreeSet<InstanceId> = BTreeSet::new();
     for (number, request) in ours(truth) {
@@ -187,7 +185,7 @@ fn check_calls(report: &mut Report, truth: &Truth, policy: &ClusterPolicy) {
             let node = asked.node;
             let cordoned = asked.drained_at_call.as_ref();
             let is_cordoned = cordoned.is_some_and(|reason| reason.starts_with("trimtab:"));
-            // A refused one may have been replaced under the daemon's eyes.
+            // A refused node may have been replaced while the request was sent.
             if asked.failed.is_some() {
                 continue;
             }
@@ -209,9 +207,9 @@ fn check_calls(report: &mut Report, truth: &Truth, policy: &ClusterPolicy) {
     }
 }
 
-/// A group is only set to a lower count while all of its nodes are cordoned and
-/// idle. Of those that stay the world keeps no record at the call, so this is
-/// about those who went, and about what was asked.
+/// Checks that a group is set to a lower count only while all of its nodes are cordoned and idle.
+/// The world keeps no record of the nodes that stay, so only the deleted nodes and the request are
+/// checked.
 fn check_shrunk(
     report: &mut Report,
     truth: &Truth,
@@ -236,7 +234,7 @@ fn check_shrunk(
     }
 }
 
-/// Groups of the world's nodes, as far as a request named them.
+/// Returns the groups of the nodes that requests named.
 fn groups(truth: &Truth, rows: &[HistoryRow]) -> BTreeMap<InstanceId, GroupName> {
     let asked = truth.asked.iter().filter_map(|asked| {
         let (group, _) = asked.known.as_ref()?;
@@ -246,15 +244,15 @@ fn groups(truth: &Truth, rows: &[HistoryRow]) -> BTreeMap<InstanceId, GroupName>
     known.chain(asked).collect()
 }
 
-/// No hour and no day sees more nodes asked for than the budgets allow, as the
-/// API counts them.
+/// Checks that the number of requested nodes in every hour and every day is within the budgets, as
+/// the API counts them.
 fn check_rates(report: &mut Report, truth: &Truth, policy: &ClusterPolicy) {
     let groups = groups(truth, &[]);
     let mut asked: BTreeMap<&GroupName, Vec<Time>> = BTreeMap::new();
     for (_, request) in ours(truth) {
         let stay = request.count.as_ref().map_or(0, |(_, stay)| stay.get());
         for node in request.nodes.iter().skip(stay) {
-            // A request that never arrived is in the ledger's check only.
+            // Only the ledger check covers requests that never arrived.
             if let Some(group) = groups.get(node) {
                 asked.entry(group).or_default().push(request.at);
             }
@@ -289,8 +287,7 @@ fn check_rate(
     }
 }
 
-/// The ledger knows every call, charged each of its nodes once,
-/// and nothing in it is open.
+/// Checks that the ledger has every request, charged each of its nodes once, and has no open entry.
 fn check_ledger(
     report: &mut Report,
     rows: &[HistoryRow],
@@ -322,7 +319,7 @@ fn check_ledger(
     for (id, (request, charged)) in &written {
         let named: BTreeSet<InstanceId> = request.nodes.iter().copied().collect();
         let stay = request.count_after.map_or(0, NodeCount::get);
-        // Of a whole group nobody knows who goes, only how many.
+        // For a request by count, only the number of deleted nodes is known.
         let is_charged = charged.len() + stay == named.len() && charged.is_subset(&named);
         if !is_charged || named.len() != request.nodes.len() {
             let text = format!("request {id} names {named:?} and charges {charged:?}");
@@ -343,7 +340,8 @@ fn check_ledger(
             }
         }
     }
-    // What was written and never sent: killed between the two, once a kill.
+    // Requests that were written but never sent: the daemon was killed in between, at most once for
+    // each kill.
     for (id, (request, _)) in &written {
         if request.outcome.is_some() {
             report.add("never sent", format!("request {id}: {:?}", request.outcome));

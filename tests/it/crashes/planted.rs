@@ -1,5 +1,5 @@
-//! Planted bugs: each breaks one promise that a restart rests on, and none of
-//! them shows without a kill. The checks must bite.
+//! Planted bugs. Each breaks one promise that a restart relies on, and none shows without a kill.
+//! The checks must notice each of them.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,15 +20,15 @@ use super::run::Wiring;
 /// A bug.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Plant {
-    /// What was charged is not known again after a restart.
+    /// Forgets charges at a restart.
     ForgetsCharges,
-    /// What was begun is not known again after a restart.
+    /// Forgets open actions at a restart.
     ForgetsActions,
-    /// A request is written with the next write, not before its call.
+    /// Writes a request together with the next write, not before it is sent.
     WritesBehind,
-    /// After a restart no cordon is taken off.
+    /// Removes no cordon after a restart.
     NeverReleases,
-    /// After a restart the first release is lost. No bug: that happens.
+    /// Loses the first release after a restart. This is not a bug; it can happen.
     LosesFirstRelease,
 }
 
@@ -111,7 +111,7 @@ impl Forgetful {
         self.behind.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The ledger, with everything written.
+    /// Returns the ledger after writing everything.
     fn caught_up(&self) -> Result<&dyn Ledger, LedgerError> {
         while let Some(late) = self.behind().pop_front() {
             let request = RequestRecord { request: &late.request, charges: &late.charges };

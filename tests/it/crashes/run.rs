@@ -1,4 +1,4 @@
-//! Runs of a scenario: one with the kills it is told, and all of them in turn.
+//! Runs of a scenario: one run with given kills, and all runs with one or two kills.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,21 +18,21 @@ use trimtab_tests::scale;
 use super::checks::{self, Finding, Lived, Seen};
 use super::scenario::{self, Scenario, named};
 
-/// A daemon that could not start tries again after so long, as systemd does.
+/// Time until a daemon that could not start is started again, as with systemd.
 const START_AGAIN: Span = Span::secs(10);
 
-/// More starts than any run needs: one that does not end is stopped.
+/// More starts than any run needs. A run that does not end is stopped.
 const STARTS_MAX: u32 = 2_000;
 
-/// What is wired between the daemon and the world: nothing, or a planted bug.
+/// Wrappers between the daemon and the world: none, or a planted bug.
 pub(super) trait Wiring {
-    /// The ports of the how many-th start, from 0.
+    /// Returns the ports of a start, counted from 0.
     fn ports(&self, start: u32, ports: Ports) -> Ports;
-    /// Its ledger.
+    /// Returns the ledger of a start.
     fn ledger(&self, start: u32, ledger: Arc<dyn Ledger>) -> Arc<dyn Ledger>;
 }
 
-/// The daemon as it is.
+/// The daemon without a planted bug.
 pub(super) struct AsBuilt;
 
 impl Wiring for AsBuilt {
@@ -52,22 +52,21 @@ pub(super) struct Case {
     pub(super) kills: Vec<KillPoint>,
 }
 
-/// What one run came to.
+/// Result of a run.
 pub(super) struct Outcome {
-    /// How often the daemon was killed.
+    /// Number of kills.
     pub(super) kills: u32,
-    /// Effects in all.
+    /// Number of effects.
     pub(super) effects: u64,
-    /// What is known of it at the end.
     pub(super) seen: Seen,
-    /// What is wrong with it.
+    /// Failed checks.
     pub(super) findings: Vec<Finding>,
-    /// The world's log, if it was asked for.
+    /// The world's log, if requested.
     pub(super) log: String,
 }
 
 impl Case {
-    /// Runs it. `unharmed` is what the run without a kill comes to.
+    /// Runs the case. `unharmed` is the result of the run without a kill.
     pub(super) fn run(
         &self,
         wiring: &dyn Wiring,
@@ -94,7 +93,7 @@ impl Case {
         for kill in &self.kills {
             world.kill_at(*kill);
         }
-        // The file is new in every run: an old one would be taken up.
+        // Every run needs a new file, because the daemon would continue from an old one.
         let folder = match tempfile::tempdir_in(folder) {
             Ok(folder) => folder,
             Err(why) => panic!("no folder for a ledger: {why}"),
@@ -104,7 +103,7 @@ impl Case {
         let lived = live(&life, self.scenario.away, wiring);
         let (seen, mut findings) = checks::look(&life, &policy, &lived);
         let kills = lived.kills;
-        // The second of two may come too late.
+        // The second of two kills may be planned after the end.
         if kills == 0 && !self.kills.is_empty() {
             let text = format!("none of {} kills came", self.kills.len());
             findings.push(Finding { check: "not killed", text });
@@ -116,14 +115,14 @@ impl Case {
     }
 }
 
-/// Runs the daemon to the world's end, and starts it anew after every kill;
-/// after the end, too, so that what was begun is settled.
+/// Runs the daemon to the world's end and starts it again after every kill. A kill at the end also
+/// restarts it, so that open actions are settled.
 fn live(life: &Life, away: Span, wiring: &dyn Wiring) -> Lived {
     let world = &life.world;
     let mut lived = Lived::default();
     for start in 0..STARTS_MAX {
         let ledger: Arc<dyn Ledger> = Arc::new(life.open_ledger());
-        // The planted bug is the daemon's own: it is killed around it.
+        // The planted bug is part of the daemon, so it is inside the ledger that is killed.
         let ledger = CrashingLedger::new(world.clone(), wiring.ledger(start, ledger));
         let ports = wiring.ports(start, world.ports(life.options.clone()));
         let mut after = |tick: Result<&TickReport, &TickError>| {
@@ -145,7 +144,7 @@ fn live(life: &Life, away: Span, wiring: &dyn Wiring) -> Lived {
                 world.advance_by(away);
                 world.revive();
             }
-            // It could not even start.
+            // The daemon could not start.
             Fate::Ended if world.now() < world.end() => world.advance_by(START_AGAIN),
             Fate::Ended => return lived,
         }
@@ -153,22 +152,22 @@ fn live(life: &Life, away: Span, wiring: &dyn Wiring) -> Lived {
     panic!("the daemon was started {STARTS_MAX} times and the world has not ended");
 }
 
-/// What all runs of a scenario came to.
+/// Summary of all runs of a scenario.
 pub(super) struct Tally {
     pub(super) scenario: &'static str,
     /// Effects of the run without a kill.
     pub(super) effects: u64,
-    /// Nodes it deletes.
+    /// Nodes deleted by the run without a kill.
     pub(super) deleted: u64,
     pub(super) runs: u64,
     pub(super) kills: u64,
-    /// Fewest and most deletions of a run with a kill.
+    /// Lowest and highest number of deletions of the runs with kills.
     pub(super) deletions: (u64, u64),
-    /// When the last action of them all had ended, from the world's start.
+    /// Latest end of an action in any run, counted from the world's start.
     pub(super) settled: Span,
-    /// What happened in all runs.
+    /// Events of all runs.
     pub(super) shown: BTreeMap<&'static str, u32>,
-    /// What was wrong, each with its replay.
+    /// Failed checks, each with the case to replay.
     pub(super) failures: Vec<(Case, Finding)>,
 }
 
@@ -187,7 +186,7 @@ impl fmt::Display for Tally {
 }
 
 impl Tally {
-    /// The failures, a line each with how to see it again; at most so many.
+    /// Returns one line for each failure with its replay command, at most `at_most` lines.
     pub(super) fn complaint(&self, at_most: usize) -> String {
         let lines = self.failures.iter().take(at_most).map(|(case, finding)| {
             format!("TRIMTAB_CRASH={case} cargo test -p trimtab-tests crashes   # {finding}")
@@ -203,20 +202,20 @@ fn folder() -> tempfile::TempDir {
     }
 }
 
-/// The run without a kill.
+/// Runs the scenario without a kill.
 pub(super) fn unharmed(scenario: &'static Scenario) -> Outcome {
     let case = Case { scenario, kills: vec![] };
     case.run(&AsBuilt, folder().path(), None)
 }
 
-/// Every effect in turn is the last before a kill, on either side of it.
+/// Runs the scenario with a kill at every effect, before it and after it.
 pub(super) fn once_everywhere(scenario: &'static Scenario, wiring: &dyn Wiring) -> Tally {
     enumerate(scenario, wiring, |effects| points(effects).map(|point| vec![point]).collect())
 }
 
-/// Killed again at one of the first five effects after the restart: at the
-/// first, third and fifth, or the second and fourth. The sides alternate so
-/// that all pairs of them come up at each distance.
+/// Runs the scenario with a second kill within the first five effects after the restart: at the
+/// first, third and fifth, or at the second and fourth. The sides alternate so that all pairs of
+/// sides occur at each distance.
 pub(super) fn twice_everywhere(scenario: &'static Scenario, wiring: &dyn Wiring) -> Tally {
     enumerate(scenario, wiring, |effects| {
         let side =
@@ -232,10 +231,10 @@ pub(super) fn twice_everywhere(scenario: &'static Scenario, wiring: &dyn Wiring)
     })
 }
 
-/// For each of these checks the first kill at which it notices a planted bug.
+/// Returns, for each of these checks, the first kill at which it notices a planted bug.
 ///
 /// # Errors
-/// One of them never does, or it takes no kill.
+/// If a check never notices the bug, or notices it without a kill.
 pub(super) fn noticed(
     scenario: &'static Scenario,
     plant: &dyn Wiring,
@@ -263,7 +262,7 @@ pub(super) fn noticed(
     Err(format!("never noticed in {}: {left:?}", scenario.name))
 }
 
-/// Both sides of every effect.
+/// Returns both sides of every effect.
 fn points(effects: u64) -> impl Iterator<Item = KillPoint> {
     (1..=effects).flat_map(|effect| {
         [KillWhen::Before, KillWhen::AfterActed].map(|when| KillPoint { effect, when })
@@ -308,8 +307,7 @@ fn enumerate(
     tally
 }
 
-/// A case as text: the scenario and its kills, `plain:17:after` or
-/// `plain:17:before:19:after`.
+/// Formats a case as the scenario and its kills, `plain:17:after` or `plain:17:before:19:after`.
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.scenario.name)?;
@@ -345,7 +343,7 @@ impl FromStr for Case {
     }
 }
 
-/// The case that `TRIMTAB_CRASH` names, run with its log; `None` if it names none.
+/// Runs the case in `TRIMTAB_CRASH` with its log; `None` if the variable is not set.
 pub(super) fn replay() -> Option<Outcome> {
     let case: Case = match std::env::var("TRIMTAB_CRASH").ok()?.parse() {
         Ok(case) => case,

@@ -1,5 +1,5 @@
-//! The scenarios: a small world in `tests/scenarios`, the policy it is trimmed
-//! under, and how long the daemon stays away after a kill.
+//! Scenarios: a small world in `tests/scenarios`, its policy, and how long the daemon stays down
+//! after a kill.
 
 use std::collections::BTreeMap;
 
@@ -13,30 +13,28 @@ use trimtab_simulator::ports::{PortOptions, SimulatedGate};
 use trimtab_simulator::spec::WorldSpec;
 use trimtab_tests::worlds;
 
-/// A world that is gone through with a kill at every effect.
+/// A world that runs with a kill at every effect.
 pub(super) struct Scenario {
-    /// Its name, as in its file's.
+    /// Name, as in the file name.
     pub(super) name: &'static str,
-    /// The world's file.
     pub(super) world: &'static str,
-    /// How long the world goes on without the daemon after a kill. More than
-    /// [`Timing::max_gap`] ends the idle windows.
+    /// Time for which the world runs without the daemon after a kill. More than [`Timing::max_gap`]
+    /// ends the idle windows.
     pub(super) away: Span,
-    /// So many nodes fewer than without a kill may be deleted: a kill can
-    /// spend a charge on a request that was never sent, and a race that comes
-    /// at a fixed minute may then hit a different node.
+    /// How many fewer nodes a run with kills may delete. A kill can waste a charge on a request
+    /// that was never sent, and a race at a fixed minute may then hit a different node.
     pub(super) fewer: u64,
-    /// What the run without a kill must show ([`super::checks::Seen::shown`]):
-    /// a race that never happens proves nothing.
+    /// Events that the run without a kill must show ([`super::checks::Seen::shown`]), because a
+    /// race that never happens proves nothing.
     pub(super) shows: &'static [&'static str],
-    /// What differs from the policy that all share.
+    /// Changes to the shared policy.
     pub(super) tune: fn(&mut ClusterPolicy),
 }
 
-/// Between two ticks, unless a scenario says otherwise.
+/// Time between two ticks, unless a scenario sets another.
 const TICK: Span = Span::mins(2);
 
-/// Nodes of each group that stay.
+/// Number of nodes of each group that stay.
 const FLOOR: NodeCount = NodeCount(2);
 
 impl Scenario {
@@ -48,7 +46,7 @@ impl Scenario {
         }
     }
 
-    /// A short timer, two nodes a request, and a floor of two nodes a group.
+    /// A short timer, two nodes in a request, and a floor of two nodes in each group.
     pub(super) fn policy(&self, spec: &WorldSpec) -> ClusterPolicy {
         let workers = spec.groups.iter().filter(|group| group.role == Role::Worker);
         let groups: BTreeMap<_, _> = workers
@@ -78,7 +76,7 @@ impl Scenario {
     }
 }
 
-/// Who is asked before a deletion, if a group wants it.
+/// Returns the gate and the on-node check, if a group uses them.
 pub(super) fn options(policy: &ClusterPolicy) -> PortOptions {
     let wants_gate = |group: &GroupPolicy| group.node_local_data == Some(NodeLocalData::Gate);
     if !policy.groups.values().any(wants_gate) {
@@ -110,8 +108,8 @@ fn to_zero(policy: &mut ClusterPolicy) {
     }
 }
 
-/// By one call for more nodes than ids could name. A kill can spend the charges
-/// of a call that was never sent, so there are enough for some.
+/// Deletes down to four nodes with one request for more nodes than ids could name. A kill can waste
+/// the charges of a request that was never sent, so the budgets allow several.
 fn to_four(policy: &mut ClusterPolicy) {
     for group in policy.groups.values_mut() {
         group.group_calls = GroupCalls::WholeGroup;
@@ -156,7 +154,7 @@ macro_rules! scenario {
     };
 }
 
-/// All of them.
+/// All scenarios.
 pub(super) const ALL: [Scenario; 22] = [
     scenario!("plain", Span::mins(1), fewer: 0, shows: [], as_it_is),
     scenario!("classic", Span::mins(3), fewer: 0, shows: [], as_it_is),
@@ -182,7 +180,7 @@ pub(super) const ALL: [Scenario; 22] = [
     scenario!("whole-unsent", Span::mins(1), fewer: 0, shows: ["unanswered", "never left"], to_four),
 ];
 
-/// The one of this name.
+/// Returns the scenario with this name.
 pub(super) fn named(name: &str) -> &'static Scenario {
     match ALL.iter().find(|scenario| scenario.name == name) {
         Some(scenario) => scenario,

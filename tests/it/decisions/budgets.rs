@@ -1,4 +1,4 @@
-//! How many nodes may still go in a time; the tightest budget counts.
+//! Budgets: how many nodes may be deleted in a period. The lowest budget counts.
 
 use super::{check, report, script};
 
@@ -101,7 +101,7 @@ fn tightest_budget_is_named() {
     );
 }
 
-/// No golden file: a hundred verdicts are no reading for anybody.
+/// No golden file: a hundred verdicts are too many to review.
 #[test]
 fn no_request_names_more_nodes_than_the_api_takes() {
     let world = script::run("group workers size=101 per_request=200\nnode n1..n101 idle");

@@ -1,4 +1,4 @@
-//! Which node goes: who may be chosen, and in what order.
+//! Which nodes are chosen: which may be chosen, and in what order.
 
 use super::check;
 

@@ -1,4 +1,4 @@
-//! Every listed worker is counted in one class; the first that fits wins.
+//! Every listed worker is counted in one class: the first that applies.
 
 use super::check;
 

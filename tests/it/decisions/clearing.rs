@@ -1,5 +1,5 @@
-//! Clearing settled nodes for one delete request: what goes, and what has to
-//! wait for which rule.
+//! Clearance of settled nodes for one delete request: which nodes are requested, and which wait
+//! because of which rule.
 
 use super::check_clearing;
 

@@ -1,5 +1,5 @@
-//! What keeps every node of a cluster: stops, freezes, lost reads, statuses,
-//! and what others do to it.
+//! Reasons that keep every node of a cluster: stops, freezes, failed reads, statuses, and actions
+//! of others.
 
 use super::check;
 
@@ -81,8 +81,8 @@ fn classic_cluster_with_a_node_that_never_joined_goes_on() {
     check("classic_new_node", "cluster classic\nnode n1 idle\nnode n2 told=0");
 }
 
-/// Our own deletion takes the node out of the scheduler before it leaves the
-/// listing; until then nobody can tell it from a recovery.
+/// A deletion by trimtab removes the node from the scheduler before the listing. Until then it
+/// looks like a node recovery.
 #[test]
 fn classic_cluster_waits_for_our_own_deletion_to_finish() {
     check(

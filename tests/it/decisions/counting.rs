@@ -1,4 +1,4 @@
-//! The count rule: how many nodes were surplus all through the idle timer.
+//! The count rule: how many nodes were surplus during the whole idle timer.
 
 use super::check;
 

@@ -1,5 +1,5 @@
-//! Absent, stale, partial and zero are four different things, of the scheduler
-//! as of the metrics, and only a fresh word can lead to a deletion.
+//! Absent, stale, partial and zero readings are four different things, for the scheduler and for
+//! the metrics. Only a fresh reading can lead to a deletion.
 
 use super::check;
 

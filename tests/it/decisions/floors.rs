@@ -1,4 +1,4 @@
-//! What has to stay: a group's floor with its look-ahead, the cluster's floor.
+//! Nodes that must stay: a group's floor within the look-ahead, and the cluster's floor.
 
 use super::check;
 

@@ -1,5 +1,5 @@
-//! A group whose counts disagree, or that is being scaled, is frozen, unless
-//! our own deletions explain the difference node by node.
+//! A group is frozen while its counts disagree or it is scaling, unless trimtab's own deletions
+//! explain the difference node by node.
 
 use super::check;
 
@@ -135,7 +135,7 @@ fn growing_group_lists_nodes_before_it_counts_them() {
     );
 }
 
-/// Its listing lags: it is still counted as on its way out.
+/// Its listing lags, so it still counts as leaving.
 #[test]
 fn node_we_deleted_that_shows_again_is_leaving() {
     check(

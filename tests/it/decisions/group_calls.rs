@@ -1,5 +1,5 @@
-//! Calls for a whole group: when they are planned, what clears them, what takes
-//! them back, and when they are over.
+//! Requests by count: when they are planned, when the audit clears them, what releases their nodes,
+//! and when they are over.
 
 use trimtab_core::action::{ActionState, Answer, ReleaseReason, RequestScope};
 use trimtab_core::audit::{self, Offer, Recount, Rule};
@@ -121,7 +121,7 @@ fn audit_refuses_a_part_of_a_whole_group_and_a_whole_group_that_nobody_wants() {
     assert!(violations(plan, &world).contains(&Rule::WholeGroup), "to zero only");
 }
 
-/// Cordoned and settled, with this much that differs.
+/// Cordoned and settled, with these differences.
 fn settled(policy: &str, stay: &str, more: &str) -> String {
     format!(
         "group workers size=120 per_request=200 {policy}; node n1..n120 idle; at -4m; \
@@ -250,7 +250,7 @@ fn count_after_the_looks_must_agree_with_the_one_before() {
     let of_group = |change: &dyn Fn(&mut trimtab_core::snapshot::GroupDescription)| {
         spoilt(&|recount| change(recount.description.groups.get_mut(&group).expect("a group")))
     };
-    // A node that was added meanwhile is not cordoned, and could be picked.
+    // A node that was added meanwhile is not cordoned and could be chosen.
     assert_eq!(
         of_group(&|group| (group.current, group.target) = (NodeCount(121), NodeCount(121))),
         Err(Rule::Counts)
@@ -325,7 +325,7 @@ fn what_was_marked_with_its_whole_group_is_released_as_a_whole_or_not_at_all() {
     assert_eq!(count, 120, "one came that nobody looked at");
 }
 
-/// A world of four nodes in a call that leaves `after`, with what is seen now.
+/// A world of four nodes with a request that keeps `after` nodes, and what is read now.
 struct Called {
     after: u32,
     answer: Answer,
@@ -361,7 +361,7 @@ fn over(text: &str, called: &Called) -> Vec<(u128, ReleaseReason)> {
 #[test]
 fn accepted_call_is_over_at_once_when_listing_and_counts_are_as_asked_and_the_others_gone() {
     let spared = vec![(1, ReleaseReason::NotPicked), (2, ReleaseReason::NotPicked)];
-    // n3 and n4 were seen gone, so no action of theirs is open.
+    // n3 and n4 were seen gone, so they have no open action.
     let two = "node n1..n2 idle; at -20m; action n1..n2 asked; at 0s; ";
     assert_eq!(over(&format!("{two}node n1 idle"), &YES), spared);
     for (more, why) in [
@@ -377,7 +377,7 @@ fn accepted_call_is_over_at_once_when_listing_and_counts_are_as_asked_and_the_ot
     ] {
         assert_eq!(over(&format!("{two}{more}"), &YES), [], "{why}");
     }
-    // Two are to go and nobody knows which.
+    // Two nodes will be deleted; which ones is not known.
     let four = "node n1..n4 idle; at -20m; action n1..n4 asked; at 0s; node n1 idle";
     assert_eq!(over(four, &YES), []);
     let three = "node n1..n3 idle; at -20m; action n1..n3 asked; at 0s; node n1 idle";
@@ -389,11 +389,11 @@ fn accepted_call_is_never_over_before_it_took_as_many_as_it_was_to_take() {
     let long = Called { running: Some(Span::mins(60)), described: true, ..YES };
     let four = "node n1..n4 idle; at -20m; action n1..n4 asked; at 0s; node n1 idle";
     assert_eq!(over(four, &long), [], "it may still begin");
-    // An operator took the cordons of two away, so their actions ended. They are
-    // there all the same, and two of the four are still to go.
+    // An operator removed the cordons of two nodes, so their actions ended. The nodes still exist,
+    // and two of the four are still to be deleted.
     let resumed = "node n1..n4 idle; at -20m; action n1..n2 asked; at 0s; node n1 idle";
     assert_eq!(over(resumed, &long), []);
-    // Somebody grew the group meanwhile: those that stay are seen to stay.
+    // The group was grown meanwhile: the remaining nodes are seen to stay.
     let grown = "node n1..n2 idle; at -20m; action n1..n2 asked; at 0s; node n5 idle launched=-9m";
     assert_eq!(over(grown, &long).len(), 2);
     assert_eq!(over(grown, &Called { described: false, ..long }), []);
@@ -413,7 +413,7 @@ fn unanswered_call_is_over_after_a_quarter_of_an_hour_of_settled_counts() {
     assert!(back.iter().all(|(_, why)| *why == ReleaseReason::NeverLeft));
     assert_eq!(over(&untouched, &none(14, true)), []);
     assert_eq!(over(&untouched, &none(15, false)), []);
-    // It did act: not one is released while any may still be picked.
+    // The request was carried out: no node is released while any node may still be chosen.
     for more in ["group workers target=2", "node n3 status=ShuttingDown", "node n3 gone"] {
         assert_eq!(over(&format!("{four}{more}"), &none(60, true)), [], "{more}");
     }

@@ -1,7 +1,7 @@
-//! Every reason to keep a node, each in the smallest world that gives it.
+//! Every reason to keep a node, each in the smallest world that produces it.
 //!
-//! [`REASONS`] is the list; [`name_of`] has no wildcard arm, so a new reason
-//! does not compile until somebody has come here and added its world.
+//! [`REASONS`] lists them. [`name_of`] has no wildcard arm, so a new reason does not compile until
+//! its world is added here.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -14,7 +14,7 @@ use trimtab_core::snapshot::{GroupFreeze, ListingFault, NameDoubt, Role, Workloa
 
 use super::{compare_text, report, script};
 
-/// A reason and its world, in the order in which the guards ask.
+/// Each reason with its world, in the order in which the planner checks them.
 const REASONS: [(&str, &str); 70] = [
     ("stopped, paused", "node n1 idle; stop paused for the upgrade"),
     ("stopped, switch", "node n1 idle; stop switch-unreadable permission denied"),
@@ -81,17 +81,17 @@ const REASONS: [(&str, &str); 70] = [
     ("enough, request budget", "group workers per_request=0; node n1 idle"),
     ("enough, hour budget", "group workers per_hour=0; node n1 idle"),
     ("enough, day budget", "group workers per_day=0; node n1 idle"),
-    // A node that joins while all others wait for one call.
+    // A node joins while all other nodes wait for one request by count.
     ("enough, whole group", "node n1..n2 idle; at -4m; action n2 settling stay=1"),
     ("enough, leaving budget", "group workers leaving=0%; node n1 idle"),
-    // The planner gives no window an end before the first sample.
+    // The planner never creates a window that ends before the first sample.
     ("window open", "node n1 idle; watched 0s"),
-    // These two show where two reasons hold: the first guard is named.
+    // In these two worlds two reasons apply; the reason that is checked first is reported.
     ("busy", "node n1 running 17 protected"),
     ("protected", "node n1 idle protected; cooldown n1 +10m"),
 ];
 
-/// Reasons that no plan can give, and why.
+/// Reasons that no plan can produce, and why.
 const NEVER: [(&str, &str); 2] = [
     ("enough, candidates", "where this bound is met first, every candidate is marked"),
     ("scheduler complete", "a scheduler that was read whole is no reason"),
@@ -189,7 +189,7 @@ fn every_reason_to_keep_a_node_has_its_world_and_its_sentence() {
         let (plan, snapshot) = report::plan_of(&world);
         let n1 = InstanceId::from_number(1);
         let of_n1 = plan.verdicts.iter().find(|verdict| verdict.node == n1);
-        // A cluster without a listing has no node that could get a word.
+        // A cluster without a listing has no nodes, so no node has a verdict.
         let why = match of_n1.map(|word| word.verdict.clone()) {
             Some(Verdict::Keep(why)) => why,
             None => cluster_objection(&snapshot, &world.policy, &world.history, world.now)
@@ -210,6 +210,6 @@ fn every_reason_to_keep_a_node_has_its_world_and_its_sentence() {
 fn no_reason_to_keep_is_listed_as_seen_and_as_impossible() {
     let seen: BTreeSet<&str> = REASONS.iter().map(|(reason, _)| *reason).collect();
     assert!(NEVER.iter().all(|(reason, why)| !seen.contains(reason) && !why.is_empty()));
-    // As many as `name_of` has names; a new reason must come with a world.
+    // As many as `name_of` has names. A new reason needs a world.
     assert_eq!(seen.len() + NEVER.len(), 67);
 }

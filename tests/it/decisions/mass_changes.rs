@@ -1,5 +1,4 @@
-//! Changes that are too large to be believed freeze the cluster; in a small
-//! group nothing is.
+//! Implausibly large changes freeze the cluster. In a small group nothing freezes.
 
 use super::check;
 
@@ -58,8 +57,8 @@ fn known_nodes_turning_unknown_at_once_freeze() {
     );
 }
 
-/// A source that is stale is a source at fault, yet what failed altogether only
-/// ends the windows, and this stops the cluster until an operator comes.
+/// A stale source is faulty, so it freezes the cluster until the operator ends the freeze. A source
+/// that fails completely only ends the idle windows.
 #[test]
 fn scheduler_that_turns_stale_freezes_a_larger_cluster() {
     check(

@@ -1,5 +1,4 @@
-//! Clusters without a scheduler: the evidence source of the count is each node's own
-//! metric history.
+//! Clusters without a scheduler. The evidence source is the metric history of each node.
 
 use super::check;
 

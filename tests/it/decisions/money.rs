@@ -1,4 +1,5 @@
-//! Whether it is worth it: price, boot, capacity, and what may be had again.
+//! Whether a deletion saves money: price, boot time, capacity type, and whether capacity can be
+//! regained.
 
 use super::check;
 

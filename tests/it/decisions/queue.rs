@@ -1,5 +1,5 @@
-//! Waiting jobs: what they take now (q), what they take soon (V), and which of
-//! them hold nothing.
+//! Waiting jobs: the nodes that they take now (q), the nodes that they take soon (V), and jobs that
+//! reserve no node.
 
 use super::check;
 

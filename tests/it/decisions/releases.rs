@@ -1,4 +1,4 @@
-//! Taking back what is under way, when the floor or the queue wants it.
+//! Releases of cordoned nodes that the floor or the queue needs.
 
 use super::check;
 

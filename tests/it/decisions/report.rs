@@ -1,4 +1,4 @@
-//! A plan, or a clearance, as a text that an operator can review.
+//! A plan, or a clearance, as text that an operator can review.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -15,13 +15,13 @@ use trimtab_tests::worlds::name;
 
 use super::world::World;
 
-/// The plan of a world whose history has taken in the newest sample.
+/// Returns the plan of a world whose history includes the newest sample.
 pub(super) fn plan_of(world: &World) -> (Plan, Snapshot) {
     let snapshot = world.snapshot();
     (plan(&snapshot, &world.policy, &world.history, world.now), snapshot)
 }
 
-/// The whole report on a plan.
+/// Returns the complete report of a plan.
 pub(super) fn of_plan(world: &World) -> String {
     let (plan, snapshot) = plan_of(world);
     let mut text = String::new();
@@ -71,7 +71,7 @@ pub(super) fn of_plan(world: &World) -> String {
     shorten(world, &text)
 }
 
-/// What is cleared of the group `workers` for one request, and what waits.
+/// Returns what is cleared for one request in the group `workers`, and what waits.
 pub(super) fn of_clearing(world: &World) -> String {
     let snapshot = world.snapshot();
     let group: GroupName = name("workers");
@@ -154,7 +154,7 @@ fn listed(words: &[String]) -> String {
     if words.is_empty() { "none".to_owned() } else { words.join(", ") }
 }
 
-/// The script's word for a node.
+/// Returns the script's name of a node.
 fn label(world: &World, id: InstanceId) -> String {
     let known = world.nodes.keys().position(|known| *known == id);
     let number = (1..10_000).find(|number| InstanceId::from_number(*number) == id);
@@ -168,7 +168,7 @@ fn line(text: &mut String, words: &str) {
     writeln!(text, "{words}").expect("a string takes everything");
 }
 
-/// Times of the plan's own day as hours and minutes.
+/// Shortens times of the plan's day to hours and minutes.
 fn shorten(world: &World, text: &str) -> String {
     let now = world.now.to_string();
     let (day, _) = now.split_once('T').expect("a time has a day");

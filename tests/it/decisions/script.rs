@@ -35,7 +35,7 @@ mod values;
 
 use values::{capacity, count, instances, key_value, share, span};
 
-/// Runs a script up to now, and folds now in too, as the daemon does.
+/// Runs a script up to now and adds now to the history, as the daemon does.
 pub(super) fn run(text: &str) -> World {
     let mut world = World::new();
     let mut due: Vec<(Option<Span>, &str)> = vec![];
@@ -122,7 +122,7 @@ fn apply(world: &mut World, line: &str) {
             };
             world.history.freeze = Some(Freeze { at: world.tick, why });
         }
-        // A request that was refused then: `refused throttled -30s`.
+        // A refused request at that time: `refused throttled -30s`.
         "refused" => {
             let (request, at) = (RequestId(3), at(world, rest[1]));
             let cause = *Refusal::ALL
@@ -137,7 +137,7 @@ fn apply(world: &mut World, line: &str) {
             let until = at(world, rest[1]);
             world.history.cooldowns.insert(one(rest[0]), until);
         }
-        // Deletions that were asked for: `charge 3 -30m [group]`.
+        // Deletions requested at that time: `charge 3 -30m [group]`.
         "charge" => {
             let group: GroupName = name(rest.get(2).unwrap_or(&"workers"));
             let at = at(world, rest[1]);
@@ -146,7 +146,7 @@ fn apply(world: &mut World, line: &str) {
                 world.history.charges.push(Charge { at, group: group.clone(), action });
             }
         }
-        // A deletion of ours that is confirmed: `confirmed n3`.
+        // A confirmed deletion by trimtab: `confirmed n3`.
         "confirmed" => {
             for node in instances(rest[0]) {
                 let group = world.nodes[&node].group.clone();
@@ -169,7 +169,7 @@ fn one(node: &str) -> InstanceId {
     }
 }
 
-/// `fri 18:00`, counted from the Wednesday on which every scenario plays.
+/// `fri 18:00`, counted from the Wednesday of all scenarios.
 fn moment(words: &[&str]) -> Time {
     let days = ["wed", "thu", "fri", "sat", "sun", "mon", "tue"];
     let day = days.iter().position(|day| *day == words[0]).expect("a weekday");
@@ -372,9 +372,9 @@ fn set_job(world: &mut World, words: &[&str]) {
     world.pending.push(job);
 }
 
-/// `action n3 settling [since=-4m] [uncordoned] [policy=other] [stay=20]`: an
-/// action of ours begun then, with `stay` for a call for the whole group, whose id is the node's number and whose cordon the
-/// scheduler shows.
+/// `action n3 settling [since=-4m] [uncordoned] [policy=other] [stay=20]`: an open action since
+/// that time, with `stay` for a request by count. Its id is the node's number, and the scheduler
+/// shows its cordon.
 fn open_action(world: &mut World, words: &[&str]) {
     let (node, words) = words.split_first().expect("an action has a node");
     let (stage, words) = words.split_first().expect("an action has a state");

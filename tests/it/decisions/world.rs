@@ -1,5 +1,4 @@
-//! The world of a scenario: what a script has said so far, and what the ports
-//! would read of it.
+//! The world of a scenario: the state after the script's lines, and what the ports would read.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -27,24 +26,24 @@ pub(super) struct World {
     pub(super) described: bool,
     pub(super) listing: ListingRead,
     pub(super) scheduler: SchedulerRead,
-    /// What the scheduler says of itself.
+    /// Facts that the scheduler reports about itself.
     pub(super) facts: SchedulerFacts,
-    /// The instant the plan is made at; times of the script are relative to it.
+    /// Time of the plan. Times in the script are relative to it.
     pub(super) now: Time,
-    /// How long before `now` the first tick was.
+    /// Time from the first tick to `now`.
     pub(super) watched: Span,
-    /// No tick lies strictly between these.
+    /// No tick lies strictly between these times.
     pub(super) unwatched: Option<(Time, Time)>,
-    /// The tick that is being read.
+    /// Tick that is being read.
     pub(super) tick: Time,
-    /// How long the reads of the last tick took.
+    /// Duration of the reads of the last tick.
     pub(super) reads_took: Span,
-    /// Nodes that a gate has not let through.
+    /// Nodes that a gate has not approved.
     pub(super) gate_holds: BTreeSet<InstanceId>,
     pub(super) history: History,
 }
 
-/// What DescribeCluster says of a group, where it is not what is listed.
+/// DescribeCluster's values of a group, where they differ from the listing.
 #[derive(Clone)]
 pub(super) struct Group {
     pub(super) role: Role,
@@ -73,27 +72,27 @@ pub(super) struct Node {
     pub(super) health: u8,
     pub(super) protected: bool,
     pub(super) capacity: NodeCapacity,
-    /// Neither listed nor known to the scheduler.
+    /// The node is neither listed nor in the scheduler.
     pub(super) gone: bool,
-    /// How often the scheduler tells it.
+    /// Number of times that the scheduler's answer contains it.
     pub(super) told: usize,
     pub(super) condition: Condition,
     pub(super) claims: Vec<Claim>,
     pub(super) drained: Option<Arc<str>>,
-    /// Features and GRES that the scheduler says it has.
+    /// Features and GRES that the scheduler reports for it.
     pub(super) offers: Option<BTreeSet<Arc<str>>>,
-    /// Which of the scheduler's nodes it is.
+    /// How it was matched to a scheduler node.
     pub(super) joined: Joined,
     pub(super) metrics: Metrics,
 }
 
-/// What a node's metrics say at each tick.
+/// Metrics of a node at each tick.
 #[derive(Clone, Copy)]
 pub(super) enum Metrics {
     Absent,
     Stale,
     Partial,
-    /// Highest values, how far back the datapoints reach, and the age of the newest.
+    /// Highest values, age of the oldest datapoint, and age of the newest.
     Fresh {
         utilization: Share,
         memory: Share,
@@ -102,7 +101,7 @@ pub(super) enum Metrics {
     },
 }
 
-/// How the listing was read.
+/// Result of the listing.
 pub(super) enum ListingRead {
     Whole,
     Failed(String),
@@ -111,13 +110,13 @@ pub(super) enum ListingRead {
     Empty,
 }
 
-/// How the scheduler was read.
+/// Result of the scheduler read.
 pub(super) enum SchedulerRead {
     Whole,
     NotAsked,
     Failed(String),
     Empty,
-    /// Its answer is so old.
+    /// The answer has this age.
     Old(Span),
 }
 
@@ -181,7 +180,7 @@ impl World {
         }
     }
 
-    /// The snapshot of this tick.
+    /// Returns the snapshot of this tick.
     pub(super) fn snapshot(&self) -> Snapshot {
         assemble(self.reads(), &self.policy, &self.history, &ledger())
     }

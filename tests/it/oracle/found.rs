@@ -1,5 +1,4 @@
-//! Bugs that the oracle, or thinking about it, found in the product: each
-//! stays fixed.
+//! Regression tests for product bugs that the oracle, or work on it, found.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -14,16 +13,15 @@ use trimtab_tests::oracle::worlds::plain;
 use super::meddling::{AfterCordon, Forgetful, Rosy, Unheard};
 use super::planted::{idle, run};
 
-/// Puts something between the daemon and its reads of the cluster: it happens
-/// right before each of them.
+/// Runs `meddle` right before each of the daemon's reads of the cluster.
 fn before_reads(mut ports: Ports, meddle: impl Fn() + Send + Sync + 'static) -> Ports {
     let meddle = Box::new(meddle);
     ports.cluster = Arc::new(Rosy { cluster: ports.cluster, lies: false, meddle });
     ports
 }
 
-/// The look behind a delete counted by when it was asked for, though the
-/// scheduler's answer was from before the drain had taken effect.
+/// The bug: the look before a delete was dated by its request, although the scheduler's answer was
+/// from before the drain took effect.
 #[test]
 fn an_answer_from_before_the_settle_time_is_no_second_look() {
     let mut case = plain(3, 1);
@@ -51,12 +49,12 @@ fn an_answer_from_before_the_settle_time_is_no_second_look() {
     assert!(played.breaches.is_empty(), "{}", played.breaches[0]);
 }
 
-/// A wall clock set forward cut short the 15 minutes for which an unanswered
-/// node must be seen Running before it is released.
+/// The bug: a forward step of the wall clock shortened the 15 minutes for which an unanswered node
+/// must be seen Running before it is released.
 #[test]
 fn a_clock_set_forward_does_not_release_an_unanswered_node() {
     let mut case = idle(3, 6);
-    // Its end shows a little before the 15 minutes are over.
+    // Its termination shows shortly before the 15 minutes are over.
     case.spec.listing_lag = Span::secs(14 * 60 + 40);
     case.spec.delete_delay.min = Span::mins(90);
     case.spec.delete_delay.max = Span::mins(90);
@@ -71,7 +69,7 @@ fn a_clock_set_forward_does_not_release_an_unanswered_node() {
         before_reads(ports, move || {
             let mut looks = looks.lock().expect("nobody panics");
             *looks += u32::from(!there.truth().requests.is_empty());
-            // After it was seen Running for the first time.
+            // After the first look that showed it Running.
             if *looks == 2 {
                 there.act(FaultKind::ClockStep { by: Span::mins(20) }, Span::ZERO);
             }
@@ -82,8 +80,7 @@ fn a_clock_set_forward_does_not_release_an_unanswered_node() {
     assert!(played.breaches.is_empty(), "{}", played.breaches[0]);
 }
 
-/// The tick that saw a clock step, and could not write what followed from it,
-/// forgot about it.
+/// The bug: a tick that saw a clock step but could not write the vetoes forgot the step.
 #[test]
 fn a_clock_step_is_remembered_until_its_vetoes_are_written() {
     let mut case = idle(3, 6);

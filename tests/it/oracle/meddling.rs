@@ -1,4 +1,4 @@
-//! Ports and ledgers that lie, forget or meddle: bugs to plant.
+//! Ports and ledgers with planted bugs: they report wrong data, forget data, or change the world.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,7 +20,7 @@ use trimtab_daemon::ports::{
 use trimtab_simulator::World;
 use trimtab_simulator::truth::Caller;
 
-/// A switch that nobody can turn, and a lease that is always held.
+/// A switch that is always on, and a lease that is always held.
 pub(super) struct AlwaysOn;
 
 impl Switches for AlwaysOn {
@@ -48,8 +48,7 @@ impl Clock for OneClock {
     }
 }
 
-/// A cluster that always says it is in service, and lets something happen in
-/// the world at every look.
+/// A cluster that always reports InService, and changes the world at every look.
 pub(super) struct Rosy {
     pub(super) cluster: Arc<dyn ClusterRead>,
     pub(super) lies: bool,
@@ -92,7 +91,7 @@ impl ClusterRead for Rosy {
     }
 }
 
-/// A scheduler's client that repeats its last answer, as new, when it fails.
+/// A scheduler client that repeats its last answer as new when a read fails.
 pub(super) struct Cached {
     pub(super) workload: Arc<dyn WorkloadRead>,
     pub(super) clock: Arc<dyn Clock>,
@@ -117,16 +116,16 @@ impl WorkloadRead for Cached {
     }
 }
 
-/// What a cordon does beside, or instead of, what it is told.
+/// What a cordon port does wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Habit {
-    /// At every cordon, it takes all older cordons off.
+    /// Removes all older cordons at every cordon.
     ReleasesAll,
-    /// It never takes a cordon off.
+    /// Never removes a cordon.
     KeepsAll,
 }
 
-/// A cordon with a habit.
+/// A cordon port with a bug.
 pub(super) struct Cordoner {
     pub(super) cordon: Arc<dyn Cordon>,
     pub(super) habit: Habit,
@@ -166,10 +165,10 @@ impl Cordon for Cordoner {
     }
 }
 
-/// What happens when these were cordoned.
+/// Change of the world when these nodes were cordoned.
 type Meddle = Box<dyn Fn(&[CordonOrder]) + Send + Sync>;
 
-/// Lets something happen right after a cordon was put on.
+/// Changes the world right after a cordon was set.
 pub(super) struct AfterCordon {
     pub(super) cordon: Arc<dyn Cordon>,
     pub(super) meddle: Meddle,
@@ -198,7 +197,7 @@ impl Cordon for AfterCordon {
     }
 }
 
-/// Deletes whose answers are lost.
+/// Delete requests whose answers are lost.
 pub(super) struct Unheard {
     pub(super) cluster: Arc<dyn ClusterWrite>,
     pub(super) world: World,
@@ -219,7 +218,7 @@ impl ClusterWrite for Unheard {
     }
 }
 
-/// Sends a request by ids as the count that is left after it.
+/// Sends a request by ids as the count that remains after it.
 pub(super) struct ByCount(pub(super) World);
 
 #[async_trait]
@@ -235,14 +234,14 @@ impl ClusterWrite for ByCount {
     }
 }
 
-/// What a ledger leaves out.
+/// Data that a ledger leaves out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Omits {
     /// Requests, with their charges.
     Requests,
     /// Verdicts.
     Verdicts,
-    /// That a freeze needs an operator to end it.
+    /// Freezes that only an operator may end.
     Freezes,
 }
 
@@ -250,7 +249,7 @@ pub(super) enum Omits {
 pub(super) struct Forgetful {
     pub(super) ledger: Arc<dyn Ledger>,
     pub(super) omits: Option<Omits>,
-    /// While it is set, the next write of transitions fails, and takes it back.
+    /// While this is set, the next write of transitions fails and clears it.
     pub(super) fails: Arc<AtomicBool>,
 }
 
@@ -332,7 +331,7 @@ impl Ledger for Forgetful {
     }
 }
 
-/// How often each of these comes.
+/// Counts how often each item occurs.
 pub(super) fn counts<T: Ord>(items: impl IntoIterator<Item = T>) -> BTreeMap<T, usize> {
     let mut counts = BTreeMap::new();
     for item in items {

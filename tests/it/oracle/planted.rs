@@ -1,9 +1,9 @@
-//! Each rule of the oracle catches a planted bug, and reports that rule only.
+//! Each rule of the oracle catches a planted bug and reports only that rule.
 //!
-//! Most bugs are planted in the daemon's policy, ports or ledger. Two cannot
-//! be reached that way and are told to the oracle as events that no run of the
-//! product can make: S9 (nothing outside the audit can swap an id) and the
-//! part of S8 about a controller (the audit refuses its role). They are marked.
+//! Most bugs are planted in the daemon's policy, ports or ledger. Two cannot be planted that way,
+//! so the oracle gets events that no run of the product can produce: S9 (only the audit could swap
+//! an id) and the part of S8 about a controller (the audit refuses its role). They are marked as
+//! doctored.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -33,7 +33,8 @@ pub(super) fn run(case: &Case, tampering: &Tampering<'_>) -> Played {
     play_with(case, folder.path(), tampering)
 }
 
-/// The bug is reported under this rule and no other; without it nothing is.
+/// Checks that the bug is reported under this rule only, and that without the bug nothing is
+/// reported.
 fn check(rule: Rule, case: &Case, tampering: &Tampering<'_>) {
     let honest = run(case, &Tampering::default());
     assert!(honest.breaches.is_empty(), "without the bug: {}", honest.breaches[0]);
@@ -43,7 +44,7 @@ fn check(rule: Rule, case: &Case, tampering: &Tampering<'_>) {
     assert_eq!(rules.keys().copied().collect::<Vec<_>>(), [rule], "{first:?} {rules:?}");
 }
 
-/// The daemon obeys a policy that the oracle does not hold it to.
+/// Runs the daemon with a policy that differs from the policy that the oracle checks.
 fn check_policy(rule: Rule, strict: impl Fn(&mut ClusterPolicy), lax: impl Fn(&mut ClusterPolicy)) {
     let mut case = plain(3, 2);
     strict(&mut case.policy);
@@ -63,7 +64,7 @@ fn check_ledger(rule: Rule, case: &Case, omits: Omits) {
     check(rule, case, &Tampering { ledger: &forget, ..Tampering::default() });
 }
 
-/// A fault that comes again and again.
+/// Adds a fault that repeats.
 fn every(case: &mut Case, every: Span, lasts: Span, kind: &FaultKind) {
     let times = case.spec.duration.0 / every.0;
     for n in 1..times {
@@ -72,7 +73,7 @@ fn every(case: &mut Case, every: Span, lasts: Span, kind: &FaultKind) {
     }
 }
 
-/// Nothing to do: the groups go down to their floors.
+/// A world without jobs: the groups shrink to their floors.
 pub(super) fn idle(seed: u64, hours: i64) -> Case {
     let mut case = plain(seed, 1);
     case.spec.generators.clear();
@@ -100,7 +101,7 @@ fn s2_an_old_answer_sold_as_new_is_noticed() {
         group.timer = TimerChoice::Fixed(Span::mins(1));
     }
     every(&mut case, Span::mins(20), Span::mins(4), &FaultKind::SchedulerSilent);
-    // Silent from 10 seconds after a tick: over the look that follows it.
+    // Silent from 10 seconds after a tick, that is during the next look.
     check_ports(Rule::S2, &case, &|_, mut ports| {
         let clock = Arc::clone(&ports.clock);
         ports.workload = ports.workload.map(|workload| {
@@ -192,7 +193,7 @@ fn s8_a_group_that_nobody_named_is_noticed() {
     check(Rule::S8, &case, &Tampering { policy: Some(obeyed), ..Tampering::default() });
 }
 
-/// A request by ids that is sent as a count: HyperPod picks others.
+/// A request by ids that is sent as a count, so that HyperPod chooses other nodes.
 #[test]
 fn s8b_a_count_in_place_of_ids_is_noticed() {
     let by_count = |world: &World, mut ports: Ports| {
@@ -204,13 +205,12 @@ fn s8b_a_count_in_place_of_ids_is_noticed() {
     let found = run(&plain(3, 1), &Tampering { ports: &by_count, ..Tampering::default() });
     let rules = counts(found.breaches.iter().map(|breach| breach.rule));
     assert!(rules.contains_key(&Rule::S8b), "{rules:?}");
-    // Nodes that were not cordoned went for it, which is a breach of its own.
+    // Nodes without a cordon were deleted, which also breaks S1.
     assert!(rules.contains_key(&Rule::S1), "{rules:?}");
 }
 
-/// Doctored: nothing but the real state machine releases, and it waits. A node
-/// that a call for its group has not picked is released while the one that
-/// it has picked is still being terminated.
+/// Doctored, because only the real state machine releases nodes, and it waits. A node that a
+/// request by count did not choose is released while the chosen node is still being terminated.
 #[test]
 fn s8b_a_node_that_is_released_before_the_call_is_over_is_noticed() {
     let mut case = plain(3, 1);
@@ -369,7 +369,7 @@ fn l1_a_daemon_that_never_acts_is_noticed() {
 #[test]
 fn l2_a_cordon_that_stays_is_noticed() {
     let mut case = idle(3, 12);
-    // Every deletion is refused, so every node has to be released.
+    // Every deletion is refused, so every node must be released.
     let kind = FaultKind::ThrottledWrites;
     case.spec.faults.push(FaultSpec { at: Span::secs(1), lasts: Span::hours(24), kind });
     check_ports(Rule::L2, &case, &|_, ports| with_cordoner(Habit::KeepsAll, ports));
@@ -378,7 +378,7 @@ fn l2_a_cordon_that_stays_is_noticed() {
 #[test]
 fn l3_a_cordon_that_outlasts_a_kill_is_noticed() {
     let mut case = idle(3, 3);
-    // It dies while the first cordons settle.
+    // The daemon is killed while the first cordons settle.
     let kind = FaultKind::DaemonKill { after: 0, when: KillWhen::Before };
     case.spec.faults.push(FaultSpec { at: Span::mins(26), lasts: Span::ZERO, kind });
     check_ports(Rule::L3, &case, &|_, ports| with_cordoner(Habit::KeepsAll, ports));
@@ -388,12 +388,12 @@ fn each(policy: &mut ClusterPolicy, change: impl Fn(&mut trimtab_core::policy::G
     policy.groups.values_mut().for_each(change);
 }
 
-/// Doctored: a cordon was put on a name, and then the instance that took the
-/// name over leaves by it; and the controller leaves.
+/// Doctored: a name is cordoned, and then the instance that took over the name leaves with this
+/// cordon; and the controller leaves.
 #[test]
 fn s9_and_s8_an_instance_that_took_the_name_over_and_a_controller_are_noticed() {
     let mut case = plain(3, 1);
-    // A world that may have faults is not held to L1.
+    // L1 is not checked in a world that may have faults.
     case.spec.random_faults_per_day = 0.001;
     let world = World::new(case.spec.clone(), vec![]).expect("a world");
     let listing = world.list_nodes(&case.spec.cluster).expect("no fault");

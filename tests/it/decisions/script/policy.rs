@@ -1,4 +1,4 @@
-//! A group's policy, key by key, on top of safe defaults.
+//! Sets a group's policy key by key, starting from safe defaults.
 
 use trimtab_core::policy::{
     Amount, Factor, GroupCalls, GroupPolicy, NodeLocalData, Prefer, Regain, TimerChoice,
@@ -10,7 +10,7 @@ use trimtab_tests::worlds::name;
 
 use super::values::{capacity, count, instances, share, span};
 
-/// Sets one key; `none` is a value that nobody declared.
+/// Sets one key; `none` means that the value is not set.
 pub(super) fn set(policy: &mut GroupPolicy, key: &str, value: &str) {
     match (key, value) {
         ("size", nodes) => policy.size = count(nodes),

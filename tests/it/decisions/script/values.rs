@@ -46,7 +46,7 @@ pub(super) fn share(text: &str) -> Share {
     number.and_then(Share::try_from_percent).unwrap_or_else(|| panic!("`{text}` is no share"))
 }
 
-/// `n3`, or `n1..n4` with both ends.
+/// `n3`, or `n1..n4` with both ends included.
 pub(super) fn instances(text: &str) -> Vec<InstanceId> {
     let number = |node: &str| -> u128 {
         let digits = node.strip_prefix('n').and_then(|digits| digits.parse().ok());
@@ -56,7 +56,7 @@ pub(super) fn instances(text: &str) -> Vec<InstanceId> {
     (number(first)..=number(last)).map(InstanceId::from_number).collect()
 }
 
-/// A kind of capacity as the configuration spells it.
+/// A capacity type, spelled as in the configuration.
 pub(super) fn capacity(text: &str) -> Capacity {
     match text {
         "on-demand" => Capacity::OnDemand,
