@@ -51,7 +51,7 @@ impl ClusterRead for Described {
         nodes: &[InstanceId],
     ) -> Result<BTreeMap<InstanceId, NodeDetails>, ReadError> {
         let all: Vec<InstanceId> = self.inner.details(cluster, nodes).await?.into_keys().collect();
-        let mut asked = self.asked.lock().expect("nobody panicked");
+        let mut asked = self.asked.lock().expect("the lock is not poisoned");
         asked.push(nodes.to_vec());
         let places = all.iter().enumerate();
         let answers = places.filter_map(|(n, id)| {
@@ -94,7 +94,7 @@ fn run(count: u32, busy: u32, answer: Answer) -> Past {
         cordoned_ever += report.begun.len();
         words.extend(report.plan.verdicts.iter().map(|word| (word.node, word.verdict.clone())));
     });
-    let calls = described.asked.lock().expect("nobody panicked").clone();
+    let calls = described.asked.lock().expect("the lock is not poisoned").clone();
     Past { calls, words, deleted: world.truth().nodes_deleted(), cordoned_ever }
 }
 

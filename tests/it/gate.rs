@@ -55,13 +55,13 @@ impl Clerk {
     }
 
     fn pages(&self) -> Vec<Page> {
-        self.diary.lock().expect("nobody panicked").clone()
+        self.diary.lock().expect("the lock is not poisoned").clone()
     }
 }
 
 impl Gate for Clerk {
     fn ask(&self, question: Question) -> Box<dyn Inquiry> {
-        let mut diary = self.diary.lock().expect("nobody panicked");
+        let mut diary = self.diary.lock().expect("the lock is not poisoned");
         let number = diary.len();
         let vetoes = question.nodes.iter().filter_map(|node| {
             let why = (self.rule)(number, node.id).err()?;
@@ -101,7 +101,7 @@ impl Drop for Slip {
     fn drop(&mut self) {
         let now = self.world.now();
         if now < self.due {
-            let mut diary = self.diary.lock().expect("nobody panicked");
+            let mut diary = self.diary.lock().expect("the lock is not poisoned");
             diary[self.number].withdrawn = Some(now);
         }
     }
@@ -349,7 +349,7 @@ fn a_node_that_is_claimed_after_the_gate_let_it_through_is_kept() {
     let first = asked.first().expect("the gate was asked before the jobs came");
     let come = stage.life.world.spec().start + Span::mins(25);
     assert!(first.question.at < come && come < first.due, "the jobs came at another time");
-    let withdrawn = first.withdrawn.expect("the gate went on beside a job");
+    let withdrawn = first.withdrawn.expect("the gate continued although a job started");
     assert!(withdrawn >= come && withdrawn.since(come) <= stage.life.policy.timing.tick);
     stage.assert_nothing_went();
 }
@@ -506,7 +506,7 @@ fn what_a_check_saw_grows_old() {
     stage.run();
     let checked = stage.checked();
     let [first, second, ..] = checked.as_slice() else {
-        panic!("a yes of 12 minutes ago was taken for one of now")
+        panic!("an approval of 12 minutes ago was used as a current one")
     };
     assert_eq!(first.actions(), second.actions(), "the same actions wait on");
     assert!(second.question.at.since(first.due) > stage.life.policy.timing.fresh_for);

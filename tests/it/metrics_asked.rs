@@ -56,7 +56,7 @@ impl Utilization for Counting {
         let mut answer = self.inner.read(cluster, queries, now, fresh_for).await?;
         let listing = self.world.list_nodes(cluster)?;
         let all: Vec<InstanceId> = listing.nodes.iter().map(|node| node.id).collect();
-        let mut asked = self.asked.lock().expect("nobody panicked");
+        let mut asked = self.asked.lock().expect("the lock is not poisoned");
         asked.0 += queries.len();
         asked.1 += all.len();
         if let Some(query) = queries.first().filter(|_| self.answers_for_everything) {
@@ -115,7 +115,7 @@ fn run(answers_for_everything: bool) -> (Marks, (usize, usize), f64) {
             known += f64::from((counts.busy + counts.idle).0);
         }
     });
-    let asked = *counting.asked.lock().expect("nobody panicked");
+    let asked = *counting.asked.lock().expect("the lock is not poisoned");
     (marks, asked, busy / known)
 }
 

@@ -40,7 +40,7 @@ impl ClusterWrite for Refusing {
         if now >= self.until {
             return self.inner.delete_nodes(request, within).await;
         }
-        self.asked.lock().expect("nobody panicked").push(now);
+        self.asked.lock().expect("the lock is not poisoned").push(now);
         (self.answer)(request.nodes())
     }
 
@@ -146,7 +146,7 @@ fn run(
         }
     });
     let told = world.notifications();
-    let asked = refusing.asked.lock().expect("nobody panicked").clone();
+    let asked = refusing.asked.lock().expect("the lock is not poisoned").clone();
     let ports = world.ports(PortOptions::default());
     let ledger = Arc::new(life.open_ledger());
     let again = poll_once(Driver::start(ports, ledger, life.policy.clone())).expect("ready");

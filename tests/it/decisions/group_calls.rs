@@ -322,7 +322,7 @@ fn what_was_marked_with_its_whole_group_is_released_as_a_whole_or_not_at_all() {
     let (count, _) = releases("action n7 releasing");
     assert_eq!(count, 119, "those that can still be released");
     let (count, _) = releases("node n121 idle");
-    assert_eq!(count, 120, "one came that nobody looked at");
+    assert_eq!(count, 120, "a node was added that is not cordoned");
 }
 
 /// A world of four nodes with a request that keeps `after` nodes, and what is read now.
@@ -366,7 +366,7 @@ fn accepted_call_is_over_at_once_when_listing_and_counts_are_as_asked_and_the_ot
     assert_eq!(over(&format!("{two}node n1 idle"), &YES), spared);
     for (more, why) in [
         ("group workers current=4 target=2", "the count lags"),
-        ("group workers current=2 target=3", "somebody grows it"),
+        ("group workers current=2 target=3", "the group is being grown"),
         ("group workers not-calm", "something runs in it"),
         ("cluster status=Updating", "a classic cluster is at work"),
         ("cluster software-update", "an update runs"),
@@ -428,7 +428,7 @@ fn nothing_is_marked_in_a_group_while_a_call_for_it_is_open() {
     let text =
         "group workers size=4; node n1..n3 idle; at -8m; action n1 asked; at 0s; node n1 idle";
     let (plan, mut world) = planned(text);
-    assert_eq!(marks(&plan), (2, vec![None]), "beside a request by ids");
+    assert_eq!(marks(&plan), (2, vec![None]), "next to a request by ids");
     for action in world.history.actions.values_mut() {
         if let ActionState::Asked { scope, .. } = &mut action.state {
             *scope = RequestScope::Group { after: NodeCount::ZERO };

@@ -67,7 +67,7 @@ fn a_clock_set_forward_does_not_release_an_unanswered_node() {
             writers.cluster = Arc::new(Unheard { cluster, world: world.clone() });
         }
         before_reads(ports, move || {
-            let mut looks = looks.lock().expect("nobody panics");
+            let mut looks = looks.lock().expect("the lock is not poisoned");
             *looks += u32::from(!there.truth().requests.is_empty());
             // After the first look that showed it Running.
             if *looks == 2 {
@@ -76,7 +76,7 @@ fn a_clock_set_forward_does_not_release_an_unanswered_node() {
         })
     };
     let played = run(&case, &Tampering { ports: &ports, ..Tampering::default() });
-    assert!(*looks.lock().expect("nobody panics") > 3, "nothing was asked");
+    assert!(*looks.lock().expect("the lock is not poisoned") > 3, "nothing was asked");
     assert!(played.breaches.is_empty(), "{}", played.breaches[0]);
 }
 

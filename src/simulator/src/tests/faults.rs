@@ -315,7 +315,7 @@ fn the_daemons_machine_is_paused_suspended_loses_its_lease_and_its_time() {
     let (wall, steady) = (ports.clock.now(), ports.clock.monotonic());
     bell.sleep(None);
     assert_eq!(ports.clock.now(), wall + Span::hours(1));
-    assert_eq!(ports.clock.monotonic(), steady, "it stands still in sleep");
+    assert_eq!(ports.clock.monotonic(), steady, "the clock stops while the machine is suspended");
 }
 
 #[test]
@@ -334,7 +334,7 @@ fn everything_is_survived_by_the_world_itself() {
         let _ = now(ports.workload.as_ref().expect("a scheduler").read(&cluster()));
     }
     let (truth, log) = (world.truth(), world.log());
-    assert_eq!(truth.lost_jobs().count(), 0, "nobody deletes");
+    assert_eq!(truth.lost_jobs().count(), 0, "no node is deleted");
     let unseen: Vec<&str> = FaultKind::survivable()
         .iter()
         .map(FaultKind::name)
