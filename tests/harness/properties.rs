@@ -76,8 +76,8 @@ fn floors_hold(world: &World, planner: Planner, _: &mut Random) -> Result<(), St
     Ok(())
 }
 
-/// Checks that the change adds no marks. Exception: a plan that would mark too many nodes freezes and
-/// marks none, so a change that leaves fewer to mark can end the freeze.
+/// Checks that the change adds no marks. Exception: a plan that would mark too many nodes freezes
+/// and marks none, so a change that leaves fewer to mark can end the freeze.
 fn no_more_marks(before: &World, after: &World, planner: Planner) -> Result<(), String> {
     let (base, changed) = (plan_of(before, planner), plan_of(after, planner));
     let was_frozen = base.freeze.is_some() || before.history().freeze.is_some();

@@ -239,7 +239,7 @@ impl FaultKind {
     }
 
     /// Whether the fault holds for some time. All other kinds happen at once; an operator's drain
-    /// may also last for ever.
+    /// may also last forever.
     pub fn holds(&self) -> bool {
         match self {
             Self::ThrottledReads

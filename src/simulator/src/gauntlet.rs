@@ -2,7 +2,7 @@
 //! run at each of them.
 //!
 //! - A [`KillPoint`] kills the daemon at an *effect* (a cordon, a release, a delete, a commit),
-//!   before or after the effect acts. From then on every future of a port stays pending for ever,
+//!   before or after the effect acts. From then on every future of a port stays pending forever,
 //!   and the ledger returns errors. The harness sees that the daemon's future is pending, drops it,
 //!   calls [`World::revive`] and starts a new daemon.
 //! - An [`Injection`] applies a fault right before the n-th port call, read or write. It tests

@@ -194,7 +194,7 @@ impl Inner {
                 let target = self.aim(node, kind.name());
                 target.map(|(_, slot)| {
                     self.drain(slot, reason);
-                    // A drain without an end lasts for ever.
+                    // A drain without an end lasts forever.
                     let lasts = if lasts > Span::ZERO { lasts } else { Span::FOREVER };
                     let drained = Some((slot, reason.as_str().into()));
                     Active { drained, ..self.hold(&kind, lasts) }

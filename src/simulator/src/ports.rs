@@ -1,7 +1,7 @@
 //! The daemon's ports, served by the world.
 //!
 //! Every future is ready at once, so a harness can poll the daemon by hand. After a kill, futures
-//! stay pending for ever. Time stands still during a call unless [`PortOptions::call_time`] is set.
+//! stay pending forever. Time stands still during a call unless [`PortOptions::call_time`] is set.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -41,7 +41,7 @@ pub struct PortOptions {
     pub on_node_check: Option<SimulatedGate>,
 }
 
-/// An external gate that answers after a fixed time, with the same answer for every node.
+/// An external gate that answers after a fixed time, with the same answer forevery node.
 #[derive(Debug, Clone)]
 pub struct SimulatedGate {
     /// Time until the answer.
@@ -107,7 +107,7 @@ impl World {
     }
 }
 
-/// Returns the answer, or stays pending for ever if the daemon was killed.
+/// Returns the answer, or stays pending forever if the daemon was killed.
 pub(crate) async fn alive<T>(answer: Option<T>) -> T {
     match answer {
         Some(answer) => answer,

@@ -48,7 +48,7 @@ pub struct ApiSpec {
     pub tags: BTreeMap<String, String>,
     /// Answer to a delete request while the cluster is busy.
     pub busy: BusyAnswer,
-    /// Answer to a delete request that fails for every node.
+    /// Answer to a delete request that fails forevery node.
     pub all_failed: AllFailedAnswer,
     /// Answer to a delete request for more than 99 nodes.
     pub over_limit: OverLimitAnswer,
@@ -127,7 +127,7 @@ pub enum BusyAnswer {
     Validation,
 }
 
-/// HTTP 400 answer to a delete request that fails for every node.
+/// HTTP 400 answer to a delete request that fails forevery node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AllFailedAnswer {
