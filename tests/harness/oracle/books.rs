@@ -174,7 +174,7 @@ impl Oracle {
             rows.iter().map(|row| (row.action.id, row)).collect();
         for (action, (node, since)) in self.living_cordons() {
             let Some(row) = open.get(&action) else {
-                self.breach(Rule::S17, at, format!("{node} has our cordon {action}, not in the ledger"));
+                self.breach(Rule::S17, at, format!("{node} has the unknown cordon {action}"));
                 continue;
             };
             let Some(ended) = row.ended_at else { continue };
