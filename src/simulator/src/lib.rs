@@ -1,13 +1,13 @@
 //! A simulated HyperPod cluster behind the daemon's ports, with its own record of what happened.
 //!
-//! A [`World`] is built from a [`spec::WorldSpec`] and runs in virtual time. Time moves only while
-//! the daemon sleeps on the [`doorbell`]. A world has HyperPod groups and nodes with realistic
-//! delays and lagging API views (`fleet`, `api`), a job scheduler (`scheduler`, `placement`,
-//! `workload`), [`metrics`], an operator who grows groups when jobs wait (`actors`), and [`faults`]
-//! that start and end (`nemesis`). The daemon sees the world only through its [`ports`]. A test can
-//! disturb or kill the daemon at every port call ([`gauntlet`]). The daemon cannot read the true
-//! record of events ([`truth`]). [`baseline`] runs other scale-in policies on the same world. Jobs
-//! come from the spec, from a random generator or from a recorded load ([`demand`]).
+//! A [`World`] is built from a [`spec::WorldSpec`] and runs in virtual time. Time moves while the
+//! daemon sleeps on the [`doorbell`]. A world has HyperPod groups and nodes with realistic delays
+//! and lagging API views (`fleet`, `api`), a job scheduler (`scheduler`, `placement`, `workload`),
+//! [`metrics`], an operator who grows groups when jobs wait (`actors`), and [`faults`] that start
+//! and end (`nemesis`). The daemon sees the world only through its [`ports`]. A test can disturb or
+//! kill the daemon at every port call ([`gauntlet`]). The daemon cannot read the true record of
+//! events ([`truth`]). [`baseline`] runs other scale-in policies on the same world. Jobs come from
+//! the spec, from a random generator or from a recorded load ([`demand`]).
 //!
 //! The same seed and the same calls produce the same log, byte for byte. All random numbers come
 //! from `rng`; the crate uses no threads, no wall clock and no hash order. The random numbers of a

@@ -1,9 +1,9 @@
 //! The world: its state, its event queue, and the handle to both.
 //!
 //! Time is virtual and moves only in [`World::advance_to`], [`World::advance_by`] and
-//! [`World::step`]. [`crate::doorbell::SimDoorbell`] calls them while the daemon sleeps. Events are
-//! handled by time, and by planning order at the same time. So a run depends only on the spec, the
-//! jobs and the calls.
+//! [`World::step`], while the daemon sleeps on a [`crate::doorbell::SimDoorbell`], and during port
+//! calls if [`crate::ports::PortOptions::call_time`] is set. Events are handled by time, and by
+//! planning order at the same time. So a run depends only on the spec, the jobs and the calls.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
