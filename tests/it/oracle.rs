@@ -112,7 +112,9 @@ fn the_contract_holds_in_a_thousand_cluster_days() {
 fn the_contract_holds_under_a_fault_an_hour() {
     let sum = campaign("a fault an hour", case, STRESSED, 3, 24.0);
     assert!(sum.breaches.is_empty(), "{} breaches, see above", sum.breaches.len());
-    assert!(sum.seeds < STRESSED.end - STRESSED.start || (sum.kills > 500 && sum.deletions > 1_000));
+    assert!(
+        sum.seeds < STRESSED.end - STRESSED.start || (sum.kills > 500 && sum.deletions > 1_000)
+    );
 }
 
 /// Groups of 6 to 118 nodes whose nodes are deleted by requests by count.

@@ -645,7 +645,11 @@ fn no_way_through_loses_a_job_or_leaves_a_cordon() {
         Err((breach, way)) => panic!("{breach:?} by {way:#?}"),
     };
     println!("{} worlds, all that can be reached", reached.len());
-    assert!(reached.len() > 300_000 || !scale::is_full(), "the search has become small: {}", reached.len());
+    assert!(
+        reached.len() > 300_000 || !scale::is_full(),
+        "the search has become small: {}",
+        reached.len()
+    );
     assert!(
         reached.iter().any(|world| world.iter().all(|n| n.instance == Instance::Gone))
             || !scale::is_full()
