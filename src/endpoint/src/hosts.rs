@@ -1,9 +1,9 @@
-//! The worlds behind one endpoint: which request is for which, what the endpoint
-//! itself remembers of each, and how their time goes.
+//! The worlds of one endpoint: selection of the world for a request, the state that the
+//! endpoint itself keeps for each world, and the passing of simulated time.
 //!
-//! All worlds of an endpoint share one time line: whoever moves one of them moves
-//! all. They begin at the same instant, so a daemon with many clusters has one
-//! clock.
+//! All worlds of an endpoint share one time line: a request that advances one world
+//! advances all of them. They begin at the same instant, so a daemon with many clusters
+//! has one clock.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,49 +20,45 @@ use crate::cloudwatch::MetricStore;
 use crate::sagemaker::details;
 use crate::wire::Request;
 
-/// Events that ListClusterEvents goes back to, as the service's users report.
+/// Number of events that ListClusterEvents returns at most, as users of the service
+/// report.
 const EVENTS_KEPT: usize = 500;
-/// Node changes that are kept for somebody who takes them late.
+/// Number of node changes kept until [`Hosts::take_changes`]; the oldest are dropped.
 const CHANGES_KEPT: usize = 10_000;
 
-/// How fast the worlds' time goes where it follows a clock of the caller's.
+/// A clock of the caller that simulated time follows.
 pub trait Pace: Send + Sync {
-    /// How much of the worlds' time has gone by since the endpoint was bound. Never
-    /// less than before.
+    /// Simulated time since the endpoint was bound. It never decreases.
     fn elapsed(&self) -> Span;
 
-    /// Seconds of the world in one second on the wall.
+    /// Simulated seconds per real second.
     fn speed(&self) -> f64;
 }
 
-/// A node that joined or ended.
+/// A node that was added or terminated.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct NodeChange {
-    /// What became of it.
     pub change: Change,
-    /// Its cluster.
     pub cluster: ClusterName,
-    /// Its group.
     pub group: GroupName,
-    /// Its instance id.
     pub node: InstanceId,
-    /// The scheduler's name for it.
+    /// The node's name in the scheduler.
     pub name: NodeName,
-    /// When, in the world's time, milliseconds since 1970.
+    /// Simulated time, in milliseconds since 1970.
     pub at: Time,
 }
 
-/// What became of a node.
+/// The kind of a [`NodeChange`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Change {
-    /// It was launched, booted and reported to the scheduler.
+    /// The node was launched, booted and registered with the scheduler.
     Added,
-    /// It was terminated.
+    /// The node was terminated.
     Gone,
 }
 
-/// What ListClusterEvents tells of one event.
+/// One event of ListClusterEvents.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct SeenEvent {
     pub(crate) number: u64,
@@ -73,40 +69,40 @@ pub(crate) struct SeenEvent {
     pub(crate) level: &'static str,
 }
 
-/// A ClientToken that was used.
+/// A ClientToken of an earlier BatchAddClusterNodes request.
 #[derive(Debug, Clone)]
 pub(crate) struct UsedToken {
     pub(crate) at: Time,
-    /// What was asked for with it.
+    /// The `NodesToAdd` of that request.
     pub(crate) asked: Value,
-    /// The groups and logical ids of the nodes it added, and the failures.
+    /// Group, instance id and logical id of each node that the request added.
     pub(crate) added: Vec<(GroupName, InstanceId, String)>,
     pub(crate) failed: Vec<Value>,
 }
 
-/// What the endpoint remembers of one world.
+/// State of one world that the endpoint keeps and the world does not.
 #[derive(Default)]
 pub(crate) struct Memory {
-    /// Members of DescribeCluster's groups that are configured, not counted.
+    /// Configured members of each group in DescribeCluster, without counts and states.
     pub(crate) groups: BTreeMap<GroupName, Map<String, Value>>,
-    /// Members of DescribeCluster that UpdateCluster changed.
+    /// Top-level members of DescribeCluster that UpdateCluster changed.
     pub(crate) cluster: Map<String, Value>,
     pub(crate) tokens: BTreeMap<String, UsedToken>,
     pub(crate) events: VecDeque<SeenEvent>,
     seen: u64,
     known: BTreeMap<InstanceId, (GroupName, NodeName)>,
-    /// The newest instance of each name.
+    /// The newest instance of each node name.
     bearers: BTreeMap<NodeName, InstanceId>,
     changes: VecDeque<NodeChange>,
 }
 
-/// One world and its place in the cloud.
+/// One world with its account, region and cluster id.
 pub(crate) struct Hosted {
     pub(crate) world: World,
     pub(crate) name: ClusterName,
     pub(crate) account: String,
     pub(crate) region: String,
-    /// The cluster's id, the last part of its ARN.
+    /// The cluster id: the last part of the ARN.
     pub(crate) id: String,
     pub(crate) metrics: Mutex<MetricStore>,
     memory: Mutex<Memory>,
@@ -142,7 +138,6 @@ impl Hosted {
         })
     }
 
-    /// The cluster's ARN.
     pub(crate) fn arn(&self) -> String {
         format!("arn:aws:sagemaker:{}:{}:cluster/{}", self.region, self.account, self.id)
     }
@@ -151,7 +146,8 @@ impl Hosted {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes what has happened in the world since the last time.
+    /// Processes the world's events since the last call. Returns whether a node was added
+    /// or terminated.
     fn take_note(&self) -> bool {
         let fresh = self.world.take_events();
         if fresh.is_empty() {
@@ -173,7 +169,7 @@ impl Memory {
             self.bearers.insert(name.clone(), *node);
         }
         let change = if let WorldEvent::NodeJoined(name) = &event {
-            // A name goes from an instance to the one that replaces it.
+            // A replacement instance takes over the name of the old one.
             self.bearers.get(name).map(|id| (Change::Added, *id))
         } else if let WorldEvent::NodeGone { node, .. } = &event {
             Some((Change::Gone, *node))
@@ -225,14 +221,14 @@ impl Memory {
     }
 }
 
-/// Where a request comes from, as far as its signature says. Nothing is verified.
+/// Region and access key that a request is signed with. The signature is not verified.
 pub(crate) struct Scope {
     region: Option<String>,
     access_key: String,
 }
 
 impl Scope {
-    /// From `Authorization: AWS4-HMAC-SHA256 Credential=KEY/DATE/REGION/…`.
+    /// Reads `Authorization: AWS4-HMAC-SHA256 Credential=KEY/DATE/REGION/…`.
     pub(crate) fn of(request: &Request) -> Self {
         let header = request.header("authorization").unwrap_or_default();
         let credential = header.split("Credential=").nth(1).unwrap_or_default();
@@ -271,7 +267,7 @@ impl Hosts {
         &self.hosted
     }
 
-    /// The first world; there is always one.
+    /// The first world; [`Hosts::new`] rejects an empty list.
     pub(crate) fn first(&self) -> &Hosted {
         &self.hosted[0]
     }
@@ -280,8 +276,9 @@ impl Hosts {
         self.pace.as_deref()
     }
 
-    /// Those that a caller sees: of the region it signs for, and of its account if
-    /// its access key id has the account's digits in it.
+    /// The worlds that a caller sees: those in the region that the request is signed for.
+    /// If the access key id contains the account id of a world, only worlds of that
+    /// account.
     pub(crate) fn visible(&self, scope: &Scope) -> impl Iterator<Item = &Hosted> {
         let by_account = self.hosted.iter().any(|own| scope.access_key.contains(&own.account));
         let region = scope.region.clone();
@@ -292,13 +289,15 @@ impl Hosts {
         })
     }
 
-    /// The cluster of this name or ARN.
+    /// The visible cluster with this name or ARN.
     pub(crate) fn find(&self, scope: &Scope, name_or_arn: &str) -> Option<&Hosted> {
         self.visible(scope).find(|own| own.name.as_str() == name_or_arn || own.arn() == name_or_arn)
     }
 
-    /// The cluster of this name or id in a path of `/_world`; an error says which
-    /// there are.
+    /// The cluster with this name or id in a path of `/_world`.
+    ///
+    /// # Errors
+    /// If no cluster or several clusters match; the message lists the names or ids.
     pub(crate) fn by_path(&self, name_or_id: &str) -> Result<&Hosted, String> {
         let named = |own: &&Hosted| own.name.as_str() == name_or_id || own.id == name_or_id;
         let found: Vec<&Hosted> = self.hosted.iter().filter(named).collect();
@@ -306,17 +305,17 @@ impl Hosts {
             [one] => Ok(one),
             [] => {
                 let all: Vec<&str> = self.hosted.iter().map(|own| own.name.as_str()).collect();
-                Err(format!("there is no cluster `{name_or_id}` here: {}", all.join(", ")))
+                Err(format!("no cluster `{name_or_id}` here: use one of {}", all.join(", ")))
             }
             _ => {
                 let ids: Vec<&str> = found.iter().map(|own| own.id.as_str()).collect();
-                Err(format!("several clusters are `{name_or_id}`: use an id, {}", ids.join(", ")))
+                Err(format!("several clusters `{name_or_id}`: use an id, {}", ids.join(", ")))
             }
         }
     }
 
-    /// The worlds whose metrics a CloudWatch request sees, and what was put beside them:
-    /// those of its account and region, or all if there are none there.
+    /// The worlds whose metrics a CloudWatch request sees, and the store for PutMetricData:
+    /// the visible worlds, or all worlds if none is visible.
     pub(crate) fn of_metrics(&self, scope: &Scope) -> (Vec<World>, &Mutex<MetricStore>) {
         let seen: Vec<&Hosted> = self.visible(scope).collect();
         let store = &seen.first().copied().unwrap_or_else(|| self.first()).metrics;
@@ -324,7 +323,7 @@ impl Hosts {
         (seen.into_iter().map(|own| own.world.clone()).collect(), store)
     }
 
-    /// Where time follows a clock: lets the worlds catch up with it.
+    /// Advances the worlds to the caller's clock; in lock-step it does nothing.
     pub(crate) fn catch_up(&self) {
         if let Some(pace) = &self.pace {
             let elapsed = pace.elapsed();
@@ -334,14 +333,14 @@ impl Hosts {
         }
     }
 
-    /// Moves all worlds to this time.
+    /// Advances all worlds to this time.
     pub(crate) fn advance_to(&self, to: Time) {
         for own in &self.hosted {
             own.world.advance_to(to);
         }
     }
 
-    /// Notes what has happened; whether any node came or went.
+    /// Processes new events of all worlds. Returns whether a node was added or terminated.
     pub(crate) fn take_note(&self) -> bool {
         let mut any = false;
         for own in &self.hosted {
@@ -350,7 +349,7 @@ impl Hosts {
         any
     }
 
-    /// Nodes that came and went since the last time.
+    /// Returns and removes the node changes since the last call.
     pub(crate) fn take_changes(&self) -> Vec<NodeChange> {
         let mut all = vec![];
         for own in &self.hosted {
@@ -360,7 +359,7 @@ impl Hosts {
     }
 }
 
-/// Twelve letters and digits that stay the same for the same text.
+/// A cluster id of twelve lower-case letters and digits, derived from `text`.
 fn cluster_id(text: &str) -> String {
     let mut number = fnv(text.as_bytes());
     let mut id = String::new();
@@ -372,7 +371,7 @@ fn cluster_id(text: &str) -> String {
     id
 }
 
-/// FNV-1a.
+/// The 64-bit FNV-1a hash.
 pub(crate) fn fnv(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |digest, byte| {
         (digest ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)

@@ -1,19 +1,19 @@
-//! The simulated world behind the wire protocols of SageMaker and CloudWatch.
+//! Serves the simulated world over the wire protocols of SageMaker and CloudWatch.
 //!
-//! An [`Endpoint`] serves one or more worlds over HTTP/1.1 on a loopback address: to
-//! the AWS SDKs and command line it is SageMaker (awsJson 1.1) and CloudWatch
-//! (`cloudwatch`); under `/_world` (`door`) it is what no cloud shows, the clusters'
-//! job scheduler, their clock and their ground truth. [`WorldClient`] is the other
-//! end of `/_world`, as ports of the daemon: so the real daemon with the real SDKs
-//! runs against a simulated cluster.
+//! An [`Endpoint`] serves one or more worlds over HTTP/1.1 on a loopback address. It
+//! acts as SageMaker (`sagemaker`, awsJson 1.1) and CloudWatch (`cloudwatch`) for the
+//! AWS SDKs and the AWS CLI. Under `/_world` (`world_api`) it serves what AWS does not
+//! show: the job scheduler of each cluster, its clock and its ground truth.
+//! [`WorldClient`] is the client of `/_world` and implements ports of the daemon. With
+//! it, the real daemon with the real SDKs runs against a simulated cluster.
 //!
-//! `GET /_calls` says how often each operation was asked for.
+//! `GET /_calls` returns the number of requests per operation.
 //!
-//! A request is checked against what the API's model says before its meaning is
-//! looked at. What is true comes from the world, faults included: a time-out is a
-//! connection that closes without a word, a truncated listing is one that ends
-//! early. Nothing here is protected, so nothing but loopback is served, and nobody's
-//! signature is verified.
+//! The endpoint validates a request against the API's model before it processes it.
+//! The world decides every result, including faults: for a time-out the endpoint closes
+//! the connection without a response, and for a truncated listing it returns too few
+//! pages. The endpoint has no access control and does not verify signatures, so it
+//! listens on loopback addresses only.
 
 mod client;
 mod cloudwatch;

@@ -1,4 +1,4 @@
-//! What goes over `/_world`, between the server's side of it and the client's.
+//! Requests and responses of `/_world`, shared by the server and the client.
 
 use std::collections::BTreeMap;
 
@@ -8,28 +8,29 @@ use trimtab_core::snapshot::{Activity, Reading};
 use trimtab_core::units::{Span, Time, UsdPerHour};
 use trimtab_daemon::ports::{CordonOrder, Ring};
 
-/// On every reply: the wall clock of the daemon's machine in the world, in
-/// milliseconds since 1970.
+/// Header of every response: the wall clock of the simulated daemon host, in milliseconds
+/// since 1970.
 pub(crate) const NOW_HEADER: &str = "x-trimtab-world-now";
-/// On every reply: its monotonic clock, in milliseconds.
+/// Header of every response: the monotonic clock of the simulated daemon host, in
+/// milliseconds.
 pub(crate) const MONOTONIC_HEADER: &str = "x-trimtab-world-monotonic";
 
 /// A world's clocks.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct ClockReading {
-    /// The wall clock of the daemon's machine, faults included.
+    /// The wall clock of the simulated daemon host, including clock faults.
     pub(crate) now: Time,
-    /// Its monotonic clock.
+    /// The monotonic clock of the simulated daemon host.
     pub(crate) monotonic: Span,
-    /// The world's true time.
+    /// The true simulated time.
     pub(crate) true_now: Time,
-    /// Seconds of the world in one on the wall; 0 in lock-step.
+    /// Simulated seconds per real second; 0 in lock-step.
     pub(crate) speed: f64,
-    /// When the world ends.
+    /// Time at which the simulation ends.
     pub(crate) end: Time,
 }
 
-/// Moves the worlds, in lock-step: to a time, or by so long.
+/// Advances the worlds to a time or by a span. Lock-step only.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "lowercase")]
 pub(crate) enum Advance {
@@ -37,14 +38,14 @@ pub(crate) enum Advance {
     By(Span),
 }
 
-/// Sleeps, in lock-step.
+/// Advances the worlds until the doorbell rings. Lock-step only.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Sleep {
-    /// The earliest deadline of the sleeper.
+    /// Time at which the sleep ends at the latest.
     #[serde(default)]
     pub(crate) deadline: Option<Time>,
-    /// How often its schedule rings, counted from the world's start.
+    /// Period of the schedule, counted from the start of the world.
     #[serde(default = "two_minutes")]
     pub(crate) every: Span,
 }
@@ -53,7 +54,7 @@ fn two_minutes() -> Span {
     Span::mins(2)
 }
 
-/// A sleep is over.
+/// Response to [`Sleep`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Slept {
     pub(crate) now: Time,
@@ -61,7 +62,7 @@ pub(crate) struct Slept {
     pub(crate) ring: Rung,
 }
 
-/// [`Ring`] on the wire.
+/// The wire format of [`Ring`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Rung {
@@ -99,12 +100,13 @@ impl From<Rung> for Ring {
 pub(crate) struct Orders {
     pub(crate) ledger: LedgerId,
     pub(crate) orders: Vec<Order>,
-    /// The negative control: the cordon shows, and jobs are placed all the same.
+    /// Negative control: the nodes are reported as drained, but the simulated scheduler still
+    /// starts jobs on them.
     #[serde(default)]
     pub(crate) pretend: bool,
 }
 
-/// A [`CordonOrder`] on the wire.
+/// The wire format of [`CordonOrder`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Order {
@@ -124,7 +126,7 @@ impl From<Order> for CordonOrder {
     }
 }
 
-/// Asks for nodes' metrics.
+/// Requests the metrics of nodes.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct MetricsOf {
@@ -132,27 +134,27 @@ pub(crate) struct MetricsOf {
     pub(crate) window: Span,
 }
 
-/// What nodes' metrics say.
+/// Metrics per node.
 pub(crate) type Metrics = BTreeMap<InstanceId, Reading<Activity>>;
 
-/// What a node of each group costs.
+/// Price of one node per group.
 pub(crate) type PriceList = BTreeMap<GroupName, UsdPerHour>;
 
-/// Why a request of `/_world` failed.
+/// Body of a failed request to `/_world`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Problem {
     pub(crate) kind: ProblemKind,
     pub(crate) why: String,
 }
 
-/// Which kind of failure it is.
+/// The kind of a [`Problem`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum ProblemKind {
-    /// The request makes no sense, or there is no such thing.
+    /// The request is invalid, or its target does not exist.
     Refused,
-    /// Asked to slow down.
+    /// The simulated service throttles the request.
     Throttled,
-    /// The answer inside the world made no sense.
+    /// The simulated service returned an invalid response.
     Unreadable,
 }

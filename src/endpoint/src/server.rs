@@ -1,4 +1,5 @@
-//! The HTTP server: connections polled in place, requests read whole.
+//! The HTTP server. It polls all connections in one task and reads each request completely
+//! before it answers.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -27,79 +28,52 @@ use crate::messages::{MONOTONIC_HEADER, NOW_HEADER};
 use crate::wire::{Answer, Reply, Request};
 use crate::{cloudwatch, sagemaker, world_api};
 
-/// Largest body, as sent and unpacked. CloudWatch takes 1 MB for PutMetricData; the
-/// rest is room for what a test sends on purpose.
+/// Maximum body size in bytes, compressed and decompressed. PutMetricData accepts 1 MB;
+/// the limit is higher so that tests can send bodies that are too large.
 const LARGEST_BODY: usize = 4 * 1024 * 1024;
-/// Connections served at once. More wait in the listener's queue: SDKs keep a few
-/// dozen open, and a leak should not eat all file handles.
+/// Maximum number of open connections. Further connections wait in the listener's queue.
+/// An SDK keeps a few dozen open; the limit keeps a leak from using all file descriptors.
 const MOST_CONNECTIONS: usize = 512;
 
-/// Why an endpoint cannot be had.
+/// Why [`Endpoint::bind`] failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The address is not this machine's own.
     #[error(
-        "{0} is not a loopback address: nothing here is protected, so only 127.0.0.1 and [::1] are served"
+        "cannot listen on {0}: it is not a loopback address, and the endpoint has no access control; use 127.0.0.1 or [::1]"
     )]
     NotLoopback(SocketAddr),
-    /// There is nothing to serve.
-    #[error("there is no world to serve")]
+    #[error("no world to serve: name at least one world file")]
     NoWorld,
-    /// One cluster is there twice.
-    #[error("cluster {cluster} is there twice in one account and region: {arn}")]
-    Twice {
-        /// Its name.
-        cluster: ClusterName,
-        /// Its ARN.
-        arn: String,
-    },
-    /// Two worlds do not begin together.
     #[error(
-        "clusters {one} and {other} stand at different times: give their worlds the same `start`"
+        "two worlds have cluster {cluster} in the same account and region ({arn}): change the name, account or region of one"
     )]
-    Times {
-        /// One of them.
-        one: ClusterName,
-        /// The other.
-        other: ClusterName,
-    },
-    /// Two worlds would have the same instance ids.
+    Twice { cluster: ClusterName, arn: String },
+    /// All worlds must start at the same time.
     #[error(
-        "clusters {one} and {other} have the same seed, so their nodes would have the same ids: give each its own"
+        "the worlds of clusters {one} and {other} start at different times: give them the same `start`"
     )]
-    Seeds {
-        /// One of them.
-        one: ClusterName,
-        /// The other.
-        other: ClusterName,
-    },
-    /// A group's `details` cannot be sent.
-    #[error("group {group}: details: {why}")]
-    Details {
-        /// The group.
-        group: GroupName,
-        /// What is wrong.
-        why: String,
-    },
-    /// The address cannot be listened on.
-    #[error("listening on {addr}: {source}")]
-    Listen {
-        /// The address.
-        addr: SocketAddr,
-        /// Why.
-        source: std::io::Error,
-    },
+    Times { one: ClusterName, other: ClusterName },
+    /// Instance ids are derived from the seed, so each world needs its own.
+    #[error(
+        "the worlds of clusters {one} and {other} have the same seed, so their nodes would have the same ids: give each its own `seed`"
+    )]
+    Seeds { one: ClusterName, other: ClusterName },
+    /// A value in the `details` of a group cannot be written as JSON.
+    #[error("group {group}: invalid details: {why}")]
+    Details { group: GroupName, why: String },
+    #[error("cannot listen on {addr}: {source}")]
+    Listen { addr: SocketAddr, source: std::io::Error },
 }
 
-/// How an endpoint is run.
+/// Options of an endpoint.
 #[derive(Clone, Default)]
 pub struct Options {
-    /// What the worlds' time follows; `None` for lock-step, where only `/_world`
-    /// moves it.
+    /// The clock that simulated time follows; `None` for lock-step, where only requests
+    /// to `/_world` advance it.
     pub pace: Option<Arc<dyn Pace>>,
 }
 
-/// Worlds behind an address, ready to be served.
+/// An HTTP endpoint that is bound to an address and ready to serve its worlds.
 pub struct Endpoint {
     listener: TcpListener,
     addr: SocketAddr,
@@ -109,30 +83,30 @@ pub struct Endpoint {
 struct Shared {
     hosts: Hosts,
     requests: AtomicU64,
-    /// Requests by operation, `/_world` counted as one.
+    /// Number of requests by operation; all of `/_world` counts as one operation.
     calls: Mutex<BTreeMap<String, u64>>,
     changed: Notify,
 }
 
-/// What the program around an endpoint may ask it for.
+/// Access to a running endpoint for the program that serves it.
 #[derive(Clone)]
 pub struct Handle {
     shared: Arc<Shared>,
 }
 
 impl Handle {
-    /// Lets the worlds catch up with the clock that they follow, if they do.
+    /// Advances the worlds to the clock in [`Options::pace`]; in lock-step it does nothing.
     pub fn catch_up(&self) {
         self.shared.hosts.catch_up();
         self.shared.take_note();
     }
 
-    /// Nodes that joined or ended since the last time.
+    /// Returns and removes the node changes since the last call.
     pub fn take_changes(&self) -> Vec<NodeChange> {
         self.shared.hosts.take_changes()
     }
 
-    /// Waits until a node joins or ends.
+    /// Waits until a node is added or terminated.
     pub async fn changed(&self) {
         self.shared.changed.notified().await;
     }
@@ -147,11 +121,11 @@ impl Shared {
 }
 
 impl Endpoint {
-    /// Listens on a loopback address; port 0 is any free one.
+    /// Binds to a loopback address. Port 0 selects a free port.
     ///
     /// # Errors
-    /// When the address is another machine's, too, or taken, or when the worlds do
-    /// not go together.
+    /// If the address is not a loopback address or is in use, if there is no world, or if
+    /// the worlds cannot be served together.
     pub async fn bind(
         addr: SocketAddr,
         worlds: Vec<World>,
@@ -173,18 +147,18 @@ impl Endpoint {
         Ok(Self { listener, addr, shared: Arc::new(shared) })
     }
 
-    /// Where it listens.
+    /// The address that the endpoint listens on.
     pub fn local_addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// A handle for the program around it.
     pub fn handle(&self) -> Handle {
         Handle { shared: Arc::clone(&self.shared) }
     }
 
-    /// Serves until `stop` is done; then answers what is being asked and ends. A
-    /// caller that fears a peer who never finishes a request bounds the wait.
+    /// Serves until `stop` completes, then answers the requests in progress and returns. A
+    /// client that never finishes its request keeps this from returning, so the caller should
+    /// limit the wait.
     pub async fn serve(self, stop: impl Future<Output = ()>) {
         let mut stop = pin!(stop);
         let mut connections = FuturesUnordered::new();
@@ -195,7 +169,7 @@ impl Endpoint {
                 accepted = self.listener.accept(), if connections.len() < MOST_CONNECTIONS => {
                     match accepted {
                         Ok((stream, _)) => {
-                            // Small answers, and a client that waits for each.
+                            // Responses are small, and the client waits for each one.
                             let _ = stream.set_nodelay(true);
                             let front = Connection { shared: Arc::clone(&self.shared) };
                             let builder = http1::Builder::new();
@@ -203,8 +177,8 @@ impl Endpoint {
                             connections.push(Box::pin(connection));
                         }
                         Err(why) => {
-                            tracing::warn!(%why, "a connection could not be accepted");
-                            // Out of file handles, most likely: the others go on.
+                            tracing::warn!(%why, "cannot accept a connection");
+                            // Usually no file descriptor is left; serve the open connections.
                             tokio::task::yield_now().await;
                         }
                     }
@@ -212,8 +186,8 @@ impl Endpoint {
             }
         }
         drop(self.listener);
-        // Put in anew, so that each is polled once and the idle ones see that they are to
-        // end: nothing else would wake them.
+        // A new set polls each connection once. Idle connections then see the shutdown;
+        // nothing else would wake them.
         let mut ending = FuturesUnordered::new();
         for mut connection in connections {
             connection.as_mut().graceful_shutdown();
@@ -227,17 +201,17 @@ impl Endpoint {
 
 fn note_end(ended: Result<(), hyper::Error>) {
     if let Err(why) = ended {
-        // A hang-up on purpose ends like this, and so does a client that leaves.
-        tracing::debug!(%why, "a connection ended");
+        // A simulated time-out ends like this, and so does a client that disconnects.
+        tracing::debug!(%why, "connection ended");
     }
 }
 
-/// The connection is closed without an answer.
+/// Makes hyper close the connection without a response.
 #[derive(Debug, thiserror::Error)]
-#[error("closed without an answer, as the world wants it")]
+#[error("closed without a response: the world simulates a time-out")]
 struct HungUp;
 
-/// What answers the requests of one connection.
+/// Answers the requests of one connection.
 struct Connection {
     shared: Arc<Shared>,
 }
@@ -262,7 +236,7 @@ impl Shared {
     fn answer(&self, request: &Request) -> Result<Response<Full<Bytes>>, HungUp> {
         let Request { method, path, query, .. } = request;
         let target = request.header("x-amz-target").unwrap_or_default();
-        tracing::debug!(method, path, query, target, "a request");
+        tracing::debug!(method, path, query, target, "request received");
         self.hosts.catch_up();
         self.count(request);
         let answer = if is_count_asked(request) {
@@ -313,12 +287,12 @@ impl Shared {
     }
 }
 
-/// `GET /_calls`: how often each operation was asked for, this question included.
+/// Whether this is `GET /_calls`. The counts it returns include this request.
 fn is_count_asked(request: &Request) -> bool {
     request.method == "GET" && request.path == "/_calls"
 }
 
-/// What a request asks for: the operation's name, or the first part of its path.
+/// The operation's name, or the first part of the path if the request names no operation.
 fn operation_of(request: &Request) -> &str {
     let by_target = request.header("x-amz-target").and_then(|target| target.split('.').nth(1));
     let last = || request.path.rsplit('/').next();
@@ -330,8 +304,8 @@ fn operation_of(request: &Request) -> &str {
 fn unknown(request: &Request) -> Reply {
     let target = request.header("x-amz-target");
     let what = match target {
-        Some(target) => format!("this endpoint does not know `{target}`"),
-        None => format!("this endpoint does not know {} {}", request.method, request.path),
+        Some(target) => format!("this endpoint does not support `{target}`"),
+        None => format!("this endpoint does not support {} {}", request.method, request.path),
     };
     problem(400, "UnknownOperationException", &what)
 }
@@ -348,14 +322,14 @@ fn problem(status: u16, code: &str, message: &str) -> Reply {
     }
 }
 
-/// Reads a request whole and unpacks it.
+/// Reads a complete request and decompresses its body.
 async fn receive(request: hyper::Request<Incoming>) -> Result<Request, Reply> {
     let (head, body) = request.into_parts();
     let too_large = || {
-        let what = format!("a body of more than {LARGEST_BODY} bytes");
+        let what = format!("the body has more than {LARGEST_BODY} bytes");
         problem(413, "RequestEntityTooLargeException", &what)
     };
-    // Told in advance, it is not waited for.
+    // If Content-Length is too large, do not wait for the body.
     if body.size_hint().lower() > LARGEST_BODY as u64 {
         return Err(too_large());
     }
@@ -371,24 +345,24 @@ async fn receive(request: hyper::Request<Incoming>) -> Result<Request, Reply> {
         headers: plain_headers(&head.headers),
         body,
     };
-    // CloudWatch unpacks by itself: what is wrong with a body it says in its own protocol.
+    // `cloudwatch` decompresses by itself, because it reports errors in its own protocol.
     if cloudwatch::is_for_us(&request) {
         return Ok(request);
     }
     request.body = match request.header("content-encoding") {
         None | Some("" | "identity" | "aws-chunked") => request.body,
         Some("gzip") => unpack(&request.body).ok_or_else(too_large)?.map_err(|why| {
-            problem(400, "SerializationException", &format!("a body that is no gzip: {why}"))
+            problem(400, "SerializationException", &format!("the body is not valid gzip: {why}"))
         })?,
         Some(other) => {
-            let what = format!("a body packed with `{other}`, not with gzip");
+            let what = format!("unsupported Content-Encoding `{other}`: use gzip");
             return Err(problem(415, "UnsupportedMediaTypeException", &what));
         }
     };
     Ok(request)
 }
 
-/// `None` if it is too large.
+/// Decompresses gzip. Returns `None` if the result has more than [`LARGEST_BODY`] bytes.
 fn unpack(packed: &[u8]) -> Option<std::io::Result<Vec<u8>>> {
     let mut plain = vec![];
     let limit = LARGEST_BODY as u64 + 1;
@@ -399,7 +373,7 @@ fn unpack(packed: &[u8]) -> Option<std::io::Result<Vec<u8>>> {
     }
 }
 
-/// Header values that are no text are left out: nothing here reads one.
+/// Headers as text. Values that are not text are dropped: the endpoint reads none.
 fn plain_headers(headers: &HeaderMap) -> Vec<(String, String)> {
     let text = |value: &hyper::header::HeaderValue| value.to_str().ok().map(ToOwned::to_owned);
     headers.iter().filter_map(|(name, value)| Some((name.to_string(), text(value)?))).collect()

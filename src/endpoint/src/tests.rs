@@ -1,4 +1,4 @@
-//! The endpoint over real sockets: HTTP, `/_world` and its client.
+//! Tests of the endpoint over real sockets: HTTP, `/_world` and its client.
 
 use std::future::Future;
 use std::io::Write;
@@ -56,7 +56,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
     runtime.expect("a runtime").block_on(future)
 }
 
-/// Serves while `test` runs, and demands an end of the serving afterwards.
+/// Serves while `test` runs, then stops and waits until serving has ended.
 fn serve<T, F: Future<Output = T>>(
     worlds: Vec<World>,
     options: Options,
@@ -79,7 +79,8 @@ fn serve<T, F: Future<Output = T>>(
     })
 }
 
-/// Sends bytes as they are, and reads one answer by its length.
+/// Sends raw bytes and reads one response: status, head and body. Returns `None` if the
+/// connection closes first.
 async fn exchange(stream: &mut TcpStream, request: &[u8]) -> Option<(u16, String, String)> {
     stream.write_all(request).await.expect("sent");
     let mut answer = vec![];
@@ -130,7 +131,7 @@ async fn connect(addr: SocketAddr) -> WorldClient {
 #[test]
 fn only_loopback_and_worlds_that_go_together_are_served() {
     let said = bind_error("0.0.0.0:0", vec![world("")]).to_string();
-    assert!(said.contains("0.0.0.0:0 is not a loopback address"), "{said}");
+    assert!(said.contains("0.0.0.0:0: it is not a loopback address"), "{said}");
     assert!(matches!(bind_error("[::]:0", vec![world("")]), Error::NotLoopback(_)));
     assert!(matches!(bind_error("127.0.0.1:0", vec![]), Error::NoWorld));
     let other = |change: &dyn Fn(&mut WorldSpec)| {
@@ -154,7 +155,7 @@ fn only_loopback_and_worlds_that_go_together_are_served() {
     assert!(matches!(times, Error::Times { .. }), "{times}");
     let details = world("details = { LaunchTime = 2026-01-01T00:00:00Z }\n");
     let said = bind_error("127.0.0.1:0", vec![details]).to_string();
-    assert!(said.contains("group gpu: details: 2026-01-01"), "{said}");
+    assert!(said.contains("group gpu: invalid details: 2026-01-01"), "{said}");
 }
 
 #[test]
@@ -199,7 +200,7 @@ fn bodies_that_cannot_be_read_are_refused_and_the_connection_or_the_next_goes_on
             let (status, _, body) = exchange(&mut stream, &request).await.expect("an answer");
             assert_eq!(status, wanted, "{body}");
         }
-        // As sent, not only as unpacked.
+        // The limit also applies to the body as sent, before decompression.
         let mut stream = TcpStream::connect(addr).await.expect("it listens");
         let head = "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 99999999\r\n\r\n";
         let (status, _, body) =
@@ -284,13 +285,13 @@ fn the_client_is_the_scheduler_the_clock_the_doorbell_and_the_price_list() {
     });
 }
 
-/// A rule of which only the window is asked for here.
+/// A rule whose window is the only value that matters here.
 fn rule(window: Span) -> UtilizationRule {
     let any = Share::try_from_percent(5.0).expect("a share");
     UtilizationRule { idle_below: any, memory_below: any, window, period: Span::mins(1) }
 }
 
-/// A clock that a test sets.
+/// A clock that the test sets.
 struct ByHand(AtomicI64);
 
 impl Pace for ByHand {
@@ -362,7 +363,7 @@ fn a_client_finds_no_endpoint_where_there_is_none() {
             let error = WorldClient::connect(url).await.err().expect("no such address").to_string();
             assert!(error.contains("is not the address of a simulated endpoint"), "{error}");
         }
-        let error = WorldClient::connect("http://127.0.0.1:1").await.err().expect("nobody there");
+        let error = WorldClient::connect("http://127.0.0.1:1").await.err().expect("no server");
         assert!(error.to_string().contains("does not answer as a simulated endpoint"), "{error}");
     });
 }

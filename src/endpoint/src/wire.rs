@@ -1,42 +1,41 @@
-//! Requests and answers as the protocols see them, apart from any HTTP library.
+//! HTTP requests and responses as the protocol modules use them, independent of the HTTP
+//! library.
 
-/// One HTTP request, read whole.
+/// One complete HTTP request.
 pub(crate) struct Request {
     /// `GET`, `POST`, …
     pub(crate) method: String,
-    /// The path, as sent.
+    /// The path, not decoded.
     pub(crate) path: String,
-    /// What stands behind the `?`, as sent; empty if there is none.
+    /// The query string without the `?`, not decoded; empty if there is none.
     pub(crate) query: String,
-    /// Headers, their names in lower case.
+    /// Headers, with names in lower case.
     pub(crate) headers: Vec<(String, String)>,
-    /// The body, unpacked if it came packed.
+    /// The body, decompressed. A CloudWatch body is as sent: `cloudwatch` decompresses it.
     pub(crate) body: Vec<u8>,
 }
 
 impl Request {
-    /// The first header of this name (in lower case).
+    /// The value of the first header with this name, which must be in lower case.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_str())
     }
 }
 
-/// One HTTP answer.
+/// One HTTP response.
 pub(crate) struct Reply {
     /// The status code, 100 to 599.
     pub(crate) status: u16,
-    /// Headers, their names in lower case.
+    /// Headers, with names in lower case.
     pub(crate) headers: Vec<(&'static str, String)>,
-    /// The body.
     pub(crate) body: Vec<u8>,
 }
 
-/// What becomes of a request.
+/// How the endpoint answers a request.
 pub(crate) enum Answer {
-    /// It is answered.
     Reply(Reply),
-    /// The connection is closed without a word: what a time-out looks like from
-    /// the other side, whether or not anything was done.
+    /// The endpoint closes the connection without a response, which simulates a time-out.
+    /// The request may or may not have taken effect.
     HangUp,
 }
 

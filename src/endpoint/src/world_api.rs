@@ -1,20 +1,21 @@
-//! `/_world/…`: what no cloud has. The job scheduler that stands behind the
-//! simulated cluster, its clock, and its ground truth for those who keep score.
+//! `/_world/…`: what AWS does not show of a simulated cluster. Its job scheduler, its
+//! clock, and the ground truth that tests compare results with.
 //!
 //! ```text
-//! GET  /_world                          the clusters that are here
+//! GET  /_world                          the clusters of this endpoint
 //! GET  /_world/CLUSTER/clock            the clocks
 //! POST /_world/CLUSTER/advance          {"to": ms} or {"by": ms}; lock-step only
 //! POST /_world/CLUSTER/sleep            {"deadline": ms, "every": ms} -> {"now", "monotonic", "ring"}
 //! GET  /_world/CLUSTER/workload         nodes, claims, queue
-//! POST /_world/CLUSTER/cordon            {"ledger", "orders": [{"name", "action"}], "pretend"}
+//! POST /_world/CLUSTER/cordon           {"ledger", "orders": [{"name", "action"}], "pretend"}
 //! POST /_world/CLUSTER/release          {"ledger", "orders"}
 //! POST /_world/CLUSTER/utilization      {"nodes", "window": ms}
-//! GET  /_world/CLUSTER/prices           micro-dollars an hour for each group
-//! GET  /_world/CLUSTER/truth            what truly happened, summed up
+//! GET  /_world/CLUSTER/prices           micro-dollars per hour for each group
+//! GET  /_world/CLUSTER/truth            summary of the ground truth
 //! ```
 //!
-//! Times and spans are milliseconds. CLUSTER is a name or the last part of an ARN.
+//! Times and spans are in milliseconds. CLUSTER is a cluster name or the last part of an
+//! ARN.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -28,14 +29,13 @@ use crate::messages::{
 };
 use crate::wire::{Answer, Reply, Request};
 
-/// What paths begin with.
 const PREFIX: &str = "/_world";
 
-/// Why there is no answer.
+/// Why a request failed.
 enum Failure {
-    /// An answer says why.
+    /// The endpoint responds with this status and body.
     Said { status: u16, problem: Problem },
-    /// None comes.
+    /// The endpoint closes the connection without a response.
     Silence,
 }
 
@@ -60,13 +60,13 @@ impl From<ReadError> for Failure {
     }
 }
 
-/// Whether this request is for the world's own door.
+/// Whether this request is for `/_world`.
 pub(crate) fn is_for_us(request: &Request) -> bool {
     let rest = request.path.strip_prefix(PREFIX);
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// Answers it.
+/// Answers a request for `/_world`.
 pub(crate) fn answer(hosts: &Hosts, request: &Request) -> Answer {
     match perform(hosts, request) {
         Ok(body) => json_reply(200, body.to_string()).into(),
@@ -116,7 +116,7 @@ fn perform(hosts: &Hosts, request: &Request) -> Result<Value, Failure> {
             written(&prices.collect::<PriceList>())
         }
         ("GET", "truth") => Ok(truth(&own.world.truth())),
-        (method, what) => Err(Failure::new(404, format!("there is no {method} of `{what}`"))),
+        (method, what) => Err(Failure::new(404, format!("unknown request {method} `{what}`"))),
     }
 }
 
@@ -148,7 +148,7 @@ fn in_lock_step(hosts: &Hosts) -> Result<(), Failure> {
         None => Ok(()),
         Some(pace) => {
             let speed = pace.speed();
-            let why = format!("time goes by itself here, {speed} times as fast as on the wall");
+            let why = format!("not in lock-step: time runs by itself at {speed} times real time");
             Err(Failure::new(409, why))
         }
     }
@@ -162,7 +162,7 @@ fn advance(hosts: &Hosts, own: &Hosted, advance: Advance) -> Result<Value, Failu
         Advance::By(span) => now + span,
     };
     if to < now {
-        return Err(Failure::new(400, format!("it is {now} already, later than {to}")));
+        return Err(Failure::new(400, format!("cannot advance to {to}: it is already {now}")));
     }
     hosts.advance_to(to);
     written(&clock(hosts, own))
@@ -170,7 +170,7 @@ fn advance(hosts: &Hosts, own: &Hosted, advance: Advance) -> Result<Value, Failu
 
 fn sleep(hosts: &Hosts, own: &Hosted, sleep: &Sleep) -> Result<Value, Failure> {
     in_lock_step(hosts)?;
-    // Nobody kills a daemon over the wire, so somebody is there to be woken.
+    // `None` means that the simulator killed the daemon, which it cannot do over HTTP.
     let ring = own.world.doorbell(sleep.every).sleep(sleep.deadline).unwrap_or(Ring::Stop);
     hosts.advance_to(own.world.now());
     let machine = own.world.machine_clock();
@@ -189,7 +189,7 @@ fn cordon(own: &Hosted, orders: Orders) -> Result<Value, Failure> {
     Ok(json!({}))
 }
 
-/// What keeps score, without the long lists.
+/// Summary of the ground truth: figures instead of the long lists.
 fn truth(truth: &Truth) -> Value {
     let groups: serde_json::Map<String, Value> = truth
         .groups

@@ -1,9 +1,10 @@
 //! GetMetricData.
 //!
-//! What the documentation leaves open is decided so: periods are counted from the
-//! epoch; StartTime is rounded down to a whole period and EndTime is excluded (below a
-//! minute it is rounded down, too); a period that EndTime cuts is given whole. Points
-//! of a length that CloudWatch no longer keeps that long are left out, not refused.
+//! Where the documentation is not precise, this module does the following. Periods are
+//! aligned to the epoch. StartTime is rounded down to a whole period. EndTime is
+//! exclusive, and is rounded down for periods below one minute. A period that contains
+//! EndTime is returned complete. Data points that are older than the retention time of
+//! their period are omitted, without an error.
 
 use std::collections::BTreeMap;
 
@@ -18,31 +19,31 @@ use super::store::{MetricStore, SeriesKey};
 use super::token;
 use super::value::{Members, Value};
 
-/// Queries a request.
+/// Maximum number of queries in a request.
 const QUERIES_MAX: usize = 500;
-/// Datapoints a page, all queries together.
+/// Maximum number of data points in a page, over all queries.
 const DATAPOINTS_MAX: usize = 100_800;
-/// Characters of a query's id.
+/// Maximum length of a query id, in characters.
 const ID_MAX: usize = 255;
-/// Periods below a minute that can be asked for, in seconds.
+/// Supported periods below one minute, in seconds.
 const SHORT_PERIODS: [i64; 5] = [1, 5, 10, 20, 30];
 const MINUTE: i64 = 60;
-/// Beyond such an age (in seconds) only periods that are a multiple of so many seconds
-/// have points.
+/// Pairs of age and period, in seconds: above this age, only data points whose period is
+/// a multiple of this one are kept.
 const KEPT: [(i64, i64); 3] = [(3 * 3_600, 60), (15 * 86_400, 300), (63 * 86_400, 3_600)];
-/// Points of any period are kept for so many seconds.
+/// Retention time of any data point, in seconds.
 const KEPT_AT_ALL: i64 = 455 * 86_400;
 
 const RULES: Rules = Rules { wrong: FailureKind::Validation, missing: FailureKind::Validation };
 
-/// In which order a series' points are given.
+/// Order of the data points of a series.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ScanBy {
     NewestFirst,
     OldestFirst,
 }
 
-/// One of the request's queries.
+/// One query of a request.
 #[derive(Debug)]
 struct Query {
     id: String,
@@ -52,11 +53,11 @@ struct Query {
     /// In seconds.
     period: i64,
     unit: Option<String>,
-    /// Whether it is part of the answer.
+    /// Whether the response includes its results (`ReturnData`).
     returned: bool,
 }
 
-/// What a request asks for.
+/// A validated request.
 #[derive(Debug)]
 struct Asked {
     queries: Vec<Query>,
@@ -73,7 +74,7 @@ pub(super) fn get(
 ) -> Result<Value, Failure> {
     let asked = asked(request)?;
     let max = datapoints_max(request)?;
-    // Most requests have one page and need none.
+    // Computed only when needed: most results fit in one page.
     let digest = || token::digest(&format!("GetMetricData {asked:?}"));
     let (first, mut after) = match request.text("NextToken")? {
         None => (0, None),
@@ -155,7 +156,7 @@ fn asked(request: &Members<'_>) -> Result<Asked, Failure> {
             )));
         }
     };
-    // How times look in labels that name one; there are none here.
+    // The time zone for dynamic labels, which this endpoint does not support.
     if let Some(options) = request.structure("LabelOptions")? {
         options.text("Timezone")?;
     }
@@ -193,7 +194,7 @@ fn query(query: &Members<'_>) -> Result<Query, Failure> {
     if query.has("Expression") {
         let path = query.path("Expression");
         return Err(wrong(format!(
-            "{path}: this endpoint answers MetricStat queries only, no expressions."
+            "{path}: this endpoint supports MetricStat queries only, not expressions."
         )));
     }
     let stat = RULES.required(query, "MetricStat", query.structure("MetricStat")?)?;
@@ -223,9 +224,9 @@ fn query(query: &Members<'_>) -> Result<Query, Failure> {
     })
 }
 
-/// What a query gives, before it is cut into pages.
+/// The complete result of a query, before it is split into pages.
 struct Answer {
-    /// Stamps in seconds and values, in the order asked for.
+    /// Timestamps in seconds and values, in the requested order.
     points: Vec<(i64, f64)>,
     status: Option<MetricsStatus>,
 }
@@ -276,7 +277,7 @@ fn read(worlds: &[World], store: &MetricStore, query: &Query, asked: &Asked, now
     Answer { points, status }
 }
 
-/// Whether CloudWatch still keeps points of this period at this age.
+/// Whether CloudWatch still keeps data points of this period (in seconds) at this age.
 fn is_kept(age: Span, period: i64) -> bool {
     let age = age.as_secs();
     age <= KEPT_AT_ALL

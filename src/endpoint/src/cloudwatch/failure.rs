@@ -1,23 +1,22 @@
-//! What CloudWatch says when it refuses: one list of its codes, each in the two
-//! spellings that clients know.
+//! CloudWatch's error codes, each in the two spellings that clients use.
 
-/// Why a request is refused.
+/// Why a request is rejected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Failure {
     pub(super) kind: FailureKind,
     pub(super) message: String,
 }
 
-/// The kinds of refusal.
+/// The kind of a [`Failure`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FailureKind {
-    /// The request cannot be read.
+    /// The request cannot be parsed.
     Serialization,
-    /// There is no such operation here.
+    /// This endpoint does not support the operation.
     UnknownOperation,
-    /// The body is larger than CloudWatch takes.
+    /// The body is larger than CloudWatch accepts.
     TooLarge,
-    /// A constraint that the model does not name an error for.
+    /// A constraint is violated that has no error shape in the model.
     Validation,
     InvalidParameterValue,
     InvalidParameterCombination,
@@ -25,13 +24,13 @@ pub(super) enum FailureKind {
     InvalidNextToken,
     Throttling,
     AccessDenied,
-    /// Our own fault.
+    /// An error of the endpoint itself.
     Internal,
 }
 
-/// Where the shapes of CloudWatch's own errors live.
+/// Namespace of the error shapes of CloudWatch.
 const OWN: &str = "com.amazonaws.cloudwatch#";
-/// Where those live that every service has.
+/// Namespace of the error shapes that all services share.
 const COMMON: &str = "com.amazon.coral.service#";
 
 impl FailureKind {
@@ -52,7 +51,7 @@ impl FailureKind {
         }
     }
 
-    /// Its code in the query protocol, which clients of old still go by.
+    /// The error's code in the query protocol, which some clients still match on.
     pub(super) fn query_code(self) -> &'static str {
         match self {
             Self::Serialization => "MalformedInput",
@@ -69,8 +68,8 @@ impl FailureKind {
         }
     }
 
-    /// HTTP's status. Throttling is a 400 with a code, as CloudWatch's is: clients do
-    /// not retry a bare 429.
+    /// The HTTP status. Throttling has status 400 and an error code, as in CloudWatch:
+    /// clients do not retry a 429 without a code.
     pub(super) fn status(self) -> u16 {
         match self {
             Self::Serialization
@@ -87,7 +86,7 @@ impl FailureKind {
         }
     }
 
-    /// Who is to blame, as the query protocol says it.
+    /// The fault's side in the query protocol: `Sender` or `Receiver`.
     pub(super) fn blame(self) -> &'static str {
         match self.status() {
             500.. => "Receiver",
@@ -95,7 +94,7 @@ impl FailureKind {
         }
     }
 
-    /// What the model calls the member with the message.
+    /// Name of the member that has the message, as in the model.
     pub(super) fn message_member(self) -> &'static str {
         match self {
             Self::Internal => "Message",

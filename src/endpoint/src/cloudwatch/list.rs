@@ -1,5 +1,5 @@
-//! ListMetrics: first what the worlds' agents publish, world by world, then what
-//! PutMetricData brought.
+//! ListMetrics: first the metrics that the worlds' agents publish, world by world, then
+//! the metrics from PutMetricData.
 
 use trimtab_core::units::{Span, Time};
 use trimtab_simulator::World;
@@ -11,13 +11,13 @@ use super::store::{MetricStore, SeriesKey};
 use super::token::{self, Position};
 use super::value::{Members, Value};
 
-/// Metrics a page.
+/// Maximum number of metrics in a page.
 pub(super) const PAGE: usize = 500;
-/// Dimensions of a filter.
+/// Maximum number of dimensions in a filter.
 const DIMENSIONS_MAX: usize = 10;
-/// Metrics without data for so long are not listed.
+/// Metrics without data for this long are not listed.
 const LISTED: Span = Span::hours(14 * 24);
-/// The one value that RecentlyActive can have, and what it means.
+/// The only value of RecentlyActive, and its span.
 const RECENTLY_ACTIVE: (&str, Span) = ("PT3H", Span::hours(3));
 
 const RULES: Rules =
@@ -30,7 +30,7 @@ pub(super) fn list(
     now: Time,
 ) -> Result<Value, Failure> {
     let filter = filter(request, now)?;
-    // What a token is good for; the time is not part of it.
+    // A token is valid for this filter at any time, so the time is not part of the digest.
     let timeless = SeriesFilter { active_since: None, ..filter.clone() };
     let recent = request.has("RecentlyActive");
     let digest = token::digest(&format!("ListMetrics {recent} {timeless:?}"));
@@ -73,8 +73,8 @@ fn filter(request: &Members<'_>, now: Time) -> Result<SeriesFilter, Failure> {
     Ok(SeriesFilter { namespace, metric, dimensions, active_since: Some(active_since) })
 }
 
-/// One series more than fit a page, if there are as many, with their places: the
-/// number of the world, or of worlds for the store, and where in it.
+/// Collects up to one series more than fit in a page, each with its position. A position is
+/// the index of the world (or the number of worlds, for the store) and the place in it.
 fn collect(
     worlds: &[World],
     store: &MetricStore,
@@ -119,7 +119,7 @@ fn collect(
     }
 }
 
-/// Whether a world's agents publish this series, too: it is listed once.
+/// Whether a world's agents also publish this series. Such a series is listed only once.
 fn is_of_world(worlds: &[World], key: &SeriesKey) -> bool {
     let SeriesKey { namespace, metric, dimensions } = key;
     let never = Time(0);

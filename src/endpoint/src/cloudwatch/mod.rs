@@ -1,15 +1,15 @@
-//! CloudWatch: GetMetricData, ListMetrics and PutMetricData over the simulated
-//! clusters' metrics and what clients put beside them.
+//! CloudWatch: GetMetricData, ListMetrics and PutMetricData for the metrics of the
+//! simulated clusters and for metrics that clients send.
 //!
 //! ```text
 //! Request ─► protocol (CBOR, JSON) ─► Value ─► data | list | put ─► Value ─► Reply
 //!                                     failure at any step ─► Reply with AWS's code
 //! ```
-//! One CloudWatch stands for all of the endpoint's clusters, whatever their accounts
-//! and regions: series are told apart by their dimensions alone. Where two worlds have
-//! the same series (both have an instance of the same id), the first one's is given.
-//! Expressions are refused. What was put can be read at once; the real CloudWatch takes
-//! up to two minutes, and up to fifteen to list a new metric.
+//! A request sees the metrics of every cluster in its account and region. Only the
+//! dimensions distinguish series: if two worlds publish the same series, the first
+//! world's data is returned. Metric math expressions are rejected. Data that a client
+//! sends can be read immediately; the real CloudWatch takes up to two minutes, and up to
+//! 15 minutes to list a new metric.
 
 mod data;
 mod failure;
@@ -43,8 +43,8 @@ pub(crate) fn is_for_us(request: &Request) -> bool {
     protocol::operation(request).is_some()
 }
 
-/// Answers it. `store` keeps what PutMetricData was given. `worlds`: all simulated
-/// clusters of this endpoint.
+/// Answers a CloudWatch request. `worlds` are the clusters whose metrics the caller sees;
+/// `store` keeps the data of PutMetricData.
 pub(crate) fn answer(worlds: &[World], store: &Mutex<MetricStore>, request: &Request) -> Reply {
     let mut store = store.lock().unwrap_or_else(PoisonError::into_inner);
     let (protocol, operation) = protocol::operation(request).unwrap_or((Protocol::Json, ""));
@@ -96,19 +96,19 @@ fn perform(
             put::put(store, &members, now).map(|()| None)
         }
         other => {
-            let what = format!("CloudWatch has no operation {other} on this endpoint.");
+            let what = format!("This endpoint does not support the CloudWatch operation {other}.");
             Err(FailureKind::UnknownOperation.because(what))
         }
     }
 }
 
-/// The endpoint's time: that of the world that is furthest.
+/// The endpoint's time: the latest time of any world.
 fn clock(worlds: &[World]) -> Result<Time, Failure> {
     let now = worlds.iter().map(World::now).max();
-    now.ok_or_else(|| FailureKind::Internal.because("This endpoint has no world."))
+    now.ok_or_else(|| FailureKind::Internal.because("This endpoint serves no world."))
 }
 
-/// A fault of any world refuses every call: they share one CloudWatch.
+/// Fails if a metrics fault is active in any world: the worlds share one CloudWatch.
 fn refuse_by_fault(worlds: &[World]) -> Result<(), Failure> {
     for world in worlds {
         match world.metrics().refused() {

@@ -1,7 +1,8 @@
-//! The two protocols that CloudWatch's clients of today speak: smithy-rpc-v2-cbor (the
-//! Rust SDK) and JSON 1.0 (boto3, the aws command line).
+//! The two protocols of current CloudWatch clients: smithy-rpc-v2-cbor (the Rust SDK) and
+//! JSON 1.0 (boto3, the AWS CLI).
 //!
-//! Nothing panics on what comes in: what cannot be read is a `SerializationException`.
+//! No input causes a panic: a request that cannot be parsed returns a
+//! `SerializationException`.
 
 use std::io::Read;
 
@@ -13,43 +14,43 @@ use super::failure::{Failure, FailureKind};
 use super::value::{Value, time_of_seconds};
 use crate::wire::{Reply, Request};
 
-/// What the JSON protocol's target header begins with.
+/// Prefix of the `x-amz-target` header in the JSON protocol.
 const TARGET: &str = "GraniteServiceVersion20100801.";
-/// What the path of the CBOR protocol begins with.
+/// Prefix of the path in the CBOR protocol.
 const PATH: &str = "/service/GraniteServiceVersion20100801/operation/";
-/// The name of the CBOR protocol in its header.
+/// Value of the `smithy-protocol` header in the CBOR protocol.
 const RPC_V2_CBOR: &str = "rpc-v2-cbor";
-/// CBOR's tag of a number of seconds since the epoch (RFC 8949, 3.4.2).
+/// CBOR tag for a number of seconds since the epoch (RFC 8949, 3.4.2).
 const TAG_EPOCH: u64 = 1;
-/// CloudWatch's structures nest six deep; deeper than this is no request.
+/// Maximum nesting depth. CloudWatch's structures are at most six levels deep.
 const DEPTH_MAX: usize = 64;
-/// No body is larger once it is unzipped: well above the 500 queries with 30 dimensions
-/// each that GetMetricData takes at most.
+/// Maximum decompressed body size in bytes: well above the largest GetMetricData request,
+/// which has 500 queries with 30 dimensions each.
 pub(super) const BODY_BYTES_MAX: usize = 32 << 20;
 
-/// How a client speaks.
+/// A client's protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Protocol {
     Cbor,
     Json,
 }
 
-/// How an answer has to be given.
+/// Format of the response to one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Dialect {
     pub(super) protocol: Protocol,
-    /// The client asks for the query protocol's error codes, too.
+    /// Whether the client also requests the error codes of the query protocol.
     pub(super) query_mode: bool,
     pub(super) request_id: String,
 }
 
-/// A header's value.
+/// The value of a header, without surrounding white space.
 pub(super) fn header<'a>(request: &'a Request, name: &str) -> Option<&'a str> {
     let found = request.headers.iter().find(|(own, _)| own.eq_ignore_ascii_case(name));
     found.map(|(_, value)| value.trim())
 }
 
-/// The protocol and the operation's name, if the request is for CloudWatch.
+/// The protocol and the operation's name; `None` if the request is not for CloudWatch.
 pub(super) fn operation(request: &Request) -> Option<(Protocol, &str)> {
     if let Some(name) = request.path.strip_prefix(PATH) {
         return Some((Protocol::Cbor, name));
@@ -58,7 +59,7 @@ pub(super) fn operation(request: &Request) -> Option<(Protocol, &str)> {
     Some((Protocol::Json, target.strip_prefix(TARGET)?))
 }
 
-/// The request's body, unzipped if need be.
+/// The body of the request, decompressed.
 pub(super) fn body(request: &Request) -> Result<Vec<u8>, Failure> {
     let too_large = || FailureKind::TooLarge.because("Request size is too large.");
     if request.body.len() > BODY_BYTES_MAX {
@@ -72,20 +73,20 @@ pub(super) fn body(request: &Request) -> Result<Vec<u8>, Failure> {
             let read =
                 MultiGzDecoder::new(&request.body[..]).take(limit).read_to_end(&mut unzipped);
             match read {
-                Err(e) => Err(FailureKind::Serialization.because(format!("Bad gzip body: {e}."))),
+                Err(e) => Err(FailureKind::Serialization.because(format!("Malformed gzip: {e}."))),
                 Ok(_) if unzipped.len() > BODY_BYTES_MAX => Err(too_large()),
                 Ok(_) => Ok(unzipped),
             }
         }
         Some(other) => {
-            let what = format!("Content-Encoding {other} is not supported, only gzip.");
+            let what = format!("Content-Encoding {other} is not supported; use gzip.");
             Err(FailureKind::Serialization.because(what))
         }
     }
 }
 
 impl Protocol {
-    /// What a body says.
+    /// Parses a body. An empty body is [`Value::Null`].
     pub(super) fn decode(self, body: &[u8]) -> Result<Value, Failure> {
         if body.is_empty() {
             return Ok(Value::Null);
@@ -97,7 +98,7 @@ impl Protocol {
                 let read = ciborium::de::from_reader_with_recursion_limit(&mut rest, DEPTH_MAX);
                 let value: Cbor = read.map_err(|e| wrong(format!("Malformed CBOR: {e}.")))?;
                 if !rest.is_empty() {
-                    return Err(wrong("Malformed CBOR: something follows the request.".into()));
+                    return Err(wrong("Malformed CBOR: bytes after the request.".into()));
                 }
                 from_cbor(value)
             }
@@ -113,16 +114,16 @@ impl Protocol {
         let mut bytes = vec![];
         match self {
             Self::Cbor => ciborium::into_writer(&to_cbor(value), &mut bytes)
-                .expect("a vector takes every byte"),
+                .expect("writing to a vector does not fail"),
             Self::Json => serde_json::to_writer(&mut bytes, &to_json(value))
-                .expect("a vector takes every byte, and keys are strings"),
+                .expect("writing to a vector does not fail, and keys are strings"),
         }
         bytes
     }
 }
 
 impl Dialect {
-    /// The answer to a request that went well; `None` where the operation has no output.
+    /// A success response; `output` is `None` for an operation without output.
     pub(super) fn success(&self, output: Option<&Value>) -> Reply {
         match (self.protocol, output) {
             (_, Some(output)) => self.reply(200, Some(output)),
@@ -131,7 +132,7 @@ impl Dialect {
         }
     }
 
-    /// The answer to a request that is refused.
+    /// An error response.
     pub(super) fn failure(&self, failure: &Failure) -> Reply {
         let kind = failure.kind;
         let (namespace, shape) = kind.shape();
@@ -179,7 +180,7 @@ fn from_cbor(value: Cbor) -> Result<Value, Failure> {
         },
         Cbor::Float(number) => Value::Float(number),
         Cbor::Text(text) => Value::Text(text),
-        // Some clients write text as bytes.
+        // Some clients send text as a byte string.
         Cbor::Bytes(bytes) => String::from_utf8(bytes).map_or(Value::Blob, Value::Text),
         Cbor::Array(list) => {
             Value::List(list.into_iter().map(from_cbor).collect::<Result<_, _>>()?)
@@ -194,7 +195,7 @@ fn from_cbor(value: Cbor) -> Result<Value, Failure> {
                 | Value::Blob
                 | Value::List(_)
                 | Value::Map(_)
-                | Value::Time(_) => Err(wrong("a key that is no string")),
+                | Value::Time(_) => Err(wrong("a map key is not a string")),
             };
             Value::Map(members.into_iter().map(member).collect::<Result<_, _>>()?)
         }
@@ -204,11 +205,11 @@ fn from_cbor(value: Cbor) -> Result<Value, Failure> {
                 (None, number) => number,
             };
             let time = seconds.and_then(time_of_seconds);
-            Value::Time(time.ok_or_else(|| wrong("a timestamp that is no time"))?)
+            Value::Time(time.ok_or_else(|| wrong("a timestamp is not a number in range"))?)
         }
-        Cbor::Tag(tag, _) => return Err(wrong(&format!("an item with tag {tag}"))),
-        // Ciborium's type is open.
-        _ => return Err(wrong("an item of an unknown kind")),
+        Cbor::Tag(tag, _) => return Err(wrong(&format!("unsupported tag {tag}"))),
+        // Ciborium's enum is non-exhaustive.
+        _ => return Err(wrong("unsupported data type")),
     })
 }
 
@@ -332,7 +333,7 @@ mod tests {
         assert_eq!(read(b"\xbf\x61a\x01\xff"), map(Value::Int(1)));
         assert_eq!(read(b"\xa1\x61a\x9f\x01\xff"), map(Value::List(vec![Value::Int(1)])));
         assert_eq!(read(b"\xa1\x61a\x7f\x61x\x61y\xff"), map(Value::text("xy")));
-        // Keys and text as bytes, and bytes that are no text.
+        // Keys and text as byte strings, and bytes that are not UTF-8.
         assert_eq!(read(b"\xa1\x41a\x42xy"), map(Value::text("xy")));
         assert_eq!(read(b"\xa1\x61a\x41\xff"), map(Value::Blob));
         // Floats of 16, 32 and 64 bits.
@@ -351,7 +352,7 @@ mod tests {
         for refused in [
             &b"\xa1\x61a\xc1\x61x"[..],              // a time that is text
             b"\xa1\x61a\xc1\xf9\x7e\x00",            // a time that is NaN
-            b"\xa1\x61a\xc0\x61x",                   // a tag that nobody uses here
+            b"\xa1\x61a\xc0\x61x",                   // an unsupported tag
             b"\xa1\x01\x01",                         // a key that is a number
             b"\x9b\xff\xff\xff\xff\xff\xff\xff\xff", // a list longer than memory
             b"\x5b\x7f\xff\xff\xff\xff\xff\xff\xff", // bytes longer than memory

@@ -8,23 +8,23 @@ use super::statistic::Sent;
 use super::store::{Datum, MetricStore, Resolution};
 use super::value::Members;
 
-/// Metrics a request.
+/// Maximum number of metrics in a request.
 const METRICS_MAX: usize = 1_000;
-/// Different values of one datum.
+/// Maximum number of different values in a datum.
 const VALUES_MAX: usize = 150;
-/// Bytes of a body, once it is unzipped.
+/// Maximum decompressed body size in bytes.
 pub(super) const BODY_BYTES_MAX: usize = 1 << 20;
-/// A datum may be so old.
+/// Maximum age of a datum.
 const PAST_MAX: Span = Span::hours(14 * 24);
-/// A datum may lie so far ahead.
+/// A datum's timestamp may be at most this far in the future.
 const FUTURE_MAX: Span = Span::hours(2);
-/// 2^360: values beyond it, on either side, are refused.
+/// 2^360: values whose magnitude is larger are rejected.
 const VALUE_MAX: f64 = f64::from_bits((1023 + 360) << 52);
 
 const RULES: Rules =
     Rules { wrong: FailureKind::InvalidParameterValue, missing: FailureKind::MissingParameter };
 
-/// Keeps everything that the request has, or nothing.
+/// Stores all data of the request. If one datum is invalid, none is stored.
 pub(super) fn put(
     store: &mut MetricStore,
     request: &Members<'_>,
@@ -36,7 +36,7 @@ pub(super) fn put(
         return Err(FailureKind::InvalidParameterValue.because(what));
     }
     let mut metrics = request.structures("MetricData")?;
-    // An entity says whose the metrics are; nothing here asks for it.
+    // The entity that a metric belongs to is not used.
     for entity in request.structures("EntityMetricData")? {
         metrics.extend(entity.structures("MetricData")?);
     }
@@ -84,7 +84,7 @@ fn datum(namespace: &str, metric: &Members<'_>, now: Time) -> Result<Datum, Fail
     Ok(Datum { key, at, resolution, unit, sent: sent(metric)? })
 }
 
-/// Exactly one of Value, Values (with Counts) and StatisticValues.
+/// Reads exactly one of Value, Values (with Counts) and StatisticValues.
 fn sent(metric: &Members<'_>) -> Result<Sent, Failure> {
     let given: Vec<String> = ["Value", "Values", "StatisticValues"]
         .into_iter()
@@ -110,7 +110,7 @@ fn sent(metric: &Members<'_>) -> Result<Sent, Failure> {
         if count <= 0.0 || minimum > maximum {
             let path = metric.path("StatisticValues");
             let what = format!(
-                "The parameter {path} needs a SampleCount above 0 and a Minimum not above its Maximum."
+                "The parameter {path} must have a SampleCount above 0 and a Minimum not above the Maximum."
             );
             return Err(FailureKind::InvalidParameterValue.because(what));
         }
@@ -125,7 +125,7 @@ fn sent(metric: &Members<'_>) -> Result<Sent, Failure> {
     if counts.len() != values.len() || values.is_empty() {
         let (path, other) = (metric.path("Values"), metric.path("Counts"));
         let what =
-            format!("The parameters {path} and {other} must be of the same size, which is not 0.");
+            format!("The parameters {path} and {other} must have the same size, and not be empty.");
         return Err(FailureKind::InvalidParameterValue.because(what));
     }
     let mut sent = vec![];
@@ -133,7 +133,7 @@ fn sent(metric: &Members<'_>) -> Result<Sent, Failure> {
         let (value, count) = (number(metric, "Values", value)?, number(metric, "Counts", count)?);
         if count <= 0.0 {
             let path = metric.path("Counts");
-            let what = format!("The parameter {path} has {count}, which is not above 0.");
+            let what = format!("The parameter {path} contains {count}, which is not above 0.");
             return Err(FailureKind::InvalidParameterValue.because(what));
         }
         sent.push((value, count));
@@ -142,7 +142,7 @@ fn sent(metric: &Members<'_>) -> Result<Sent, Failure> {
 }
 
 fn number(metric: &Members<'_>, name: &str, value: f64) -> Result<f64, Failure> {
-    // False for NaN, too.
+    // This is false for NaN.
     if value.abs() <= VALUE_MAX {
         return Ok(value);
     }

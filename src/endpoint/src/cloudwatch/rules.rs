@@ -1,18 +1,18 @@
-//! The model's rules for names, dimensions and units, which all operations share. Each
-//! operation has its own code for what breaks them.
+//! The model's constraints on names, dimensions and units, which all operations share. Each
+//! operation reports a violation with its own error code.
 
 use super::failure::{Failure, FailureKind};
 use super::store::SeriesKey;
 use super::value::Members;
 
-/// Characters of a namespace, metric name or dimension name.
+/// Maximum length of a namespace, metric name or dimension name, in characters.
 const NAME_MAX: usize = 255;
-/// Characters of a dimension's value.
+/// Maximum length of a dimension value, in characters.
 const DIMENSION_VALUE_MAX: usize = 1024;
-/// Dimensions of a metric.
+/// Maximum number of dimensions of a metric.
 pub(super) const DIMENSIONS_MAX: usize = 30;
 
-/// CloudWatch's units.
+/// The units of CloudWatch.
 const UNITS: [&str; 27] = [
     "Seconds",
     "Microseconds",
@@ -43,15 +43,15 @@ const UNITS: [&str; 27] = [
     "None",
 ];
 
-/// The unit of data that names none.
+/// The unit of data without a Unit member.
 pub(super) const NO_UNIT: &str = "None";
 
-/// The rules as one operation applies them.
+/// The constraints, with the error codes of one operation.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rules {
-    /// The code for a value that is not allowed.
+    /// The error for a value that is not allowed.
     pub(super) wrong: FailureKind,
-    /// The code for one that is missing.
+    /// The error for a missing value.
     pub(super) missing: FailureKind,
 }
 
@@ -67,7 +67,7 @@ impl Rules {
         })
     }
 
-    /// A text of 1 to `max` characters, if it is there.
+    /// Reads a text of 1 to `max` characters; `None` if the member is missing.
     fn text<'a>(
         self,
         members: &Members<'a>,
@@ -82,7 +82,7 @@ impl Rules {
             return Err(self.wrong.because(what));
         }
         if chars > max {
-            let what = format!("The parameter {path} has {chars} characters, more than {max}.");
+            let what = format!("The parameter {path} has {chars} characters; the limit is {max}.");
             return Err(self.wrong.because(what));
         }
         Ok(Some(text))
@@ -109,7 +109,7 @@ impl Rules {
         }
     }
 
-    /// A dimension's value, if it is there.
+    /// Reads the value of a dimension; `None` if it is missing.
     pub(super) fn dimension_value<'a>(
         self,
         members: &Members<'a>,
@@ -117,7 +117,7 @@ impl Rules {
         self.text(members, "Value", DIMENSION_VALUE_MAX)
     }
 
-    /// The dimensions in order of their names; none may come twice.
+    /// Reads the dimensions and sorts them by name. A name may appear only once.
     pub(super) fn dimensions(
         self,
         members: &Members<'_>,
@@ -133,13 +133,13 @@ impl Rules {
         dimensions.sort();
         if let Some([(name, _), _]) = dimensions.array_windows().find(|[a, b]| a.0 == b.0) {
             let path = members.path("Dimensions");
-            let what = format!("No dimension may come twice in {path}: {name} does.");
+            let what = format!("The dimension {name} appears twice in {path}.");
             return Err(self.wrong.because(what));
         }
         Ok(dimensions)
     }
 
-    /// Namespace, name and dimensions; both names are required here.
+    /// Reads the key of a series. MetricName is required.
     pub(super) fn key(self, namespace: &str, members: &Members<'_>) -> Result<SeriesKey, Failure> {
         let metric = self.required(members, "MetricName", self.name(members, "MetricName")?)?;
         Ok(SeriesKey {
@@ -162,7 +162,7 @@ impl Rules {
         }
     }
 
-    /// Refuses a collection that is too large.
+    /// Fails if a collection has more than `max` items.
     pub(super) fn size(
         self,
         members: &Members<'_>,

@@ -1,15 +1,15 @@
-//! Statistics of the datapoints of one period.
+//! Statistics of the data points of one period.
 
-/// Datapoints as they were sent.
+/// Data points of one datum, as the client sent them.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Sent {
-    /// Values, each so many times.
+    /// Pairs of value and count.
     Values(Vec<(f64, f64)>),
-    /// Only their statistics.
+    /// A statistic set.
     Set { count: f64, sum: f64, minimum: f64, maximum: f64 },
 }
 
-/// A statistic that can be asked for.
+/// A supported statistic.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Statistic {
     SampleCount,
@@ -17,12 +17,13 @@ pub(super) enum Statistic {
     Average,
     Minimum,
     Maximum,
-    /// Percent, 0 to 100.
+    /// In percent, 0 to 100.
     Percentile(f64),
 }
 
 impl Statistic {
-    /// `Average`, `p99`, `p99.9`. CloudWatch knows more; those are not known here.
+    /// Parses `Average`, `p99`, `p99.9` and so on. Other statistics of CloudWatch are not
+    /// supported.
     pub(super) fn parse(text: &str) -> Option<Self> {
         match text {
             "SampleCount" => Some(Self::SampleCount),
@@ -40,20 +41,20 @@ impl Statistic {
     }
 }
 
-/// All that was sent of one period.
+/// Accumulates the data points of one period.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Tally {
     count: f64,
     sum: f64,
     minimum: f64,
     maximum: f64,
-    /// The values; `None` where nobody asks for them, and once statistics came among
-    /// them that do not tell the values.
+    /// Pairs of value and count. `None` if the statistic does not need them, or once a
+    /// statistic set was added whose values are unknown.
     values: Option<Vec<(f64, f64)>>,
 }
 
 impl Tally {
-    /// Of nothing yet, for this statistic.
+    /// An empty tally for this statistic.
     pub(super) fn of(statistic: Statistic) -> Self {
         let values = match statistic {
             Statistic::SampleCount
@@ -74,7 +75,7 @@ impl Tally {
                     self.add_value(*value, *count);
                 }
             }
-            // A set of equal values tells them.
+            // All values of this set are equal, so they are known.
             Sent::Set { count, minimum, maximum, .. } if minimum == maximum => {
                 self.add_value(*minimum, *count);
             }
@@ -98,8 +99,8 @@ impl Tally {
         }
     }
 
-    /// The statistic; `None` if it cannot be told: of nothing, or a percentile of what
-    /// came as statistics.
+    /// The statistic. `None` if there are no data points, or for a percentile if some values
+    /// are unknown.
     pub(super) fn statistic(&self, statistic: Statistic) -> Option<f64> {
         let has_any = self.count > 0.0;
         has_any.then_some(())?;
@@ -113,7 +114,7 @@ impl Tally {
         }
     }
 
-    /// The least value that so many percent of the values do not exceed.
+    /// The smallest value that at least `percent` percent of the values do not exceed.
     fn percentile(&self, percent: f64) -> Option<f64> {
         let mut values = self.values.clone()?;
         values.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -171,7 +172,7 @@ mod tests {
         let of = tally(&sent);
         assert_eq!((of("Average"), of("Maximum"), of("p50")), (Some(4.0), Some(10.0), None));
         assert_eq!(tally(&[set(3.0, 6.0, 2.0, 2.0)])("p50"), Some(2.0));
-        assert_eq!(tally(&[])("SampleCount"), None, "nothing has no statistics");
+        assert_eq!(tally(&[])("SampleCount"), None, "no data, no statistics");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What PutMetricData was given.
+//! Stores the data of PutMetricData.
 
 use std::collections::BTreeMap;
 
@@ -8,30 +8,30 @@ use trimtab_simulator::metrics::METRICS_KEPT;
 use super::failure::{Failure, FailureKind};
 use super::statistic::Sent;
 
-/// Data are kept to the minute, or to the second where the client says so.
+/// Standard resolution: a datum's time is rounded down to the minute.
 const MINUTE: Span = Span::mins(1);
+/// High resolution: a datum's time is rounded down to the second.
 const SECOND: Span = Span::secs(1);
-/// So many data are kept in all (about 100 bytes each); the real CloudWatch has no
-/// such bound, but it has more memory.
+/// Maximum number of stored data (about 100 bytes each). It limits memory; the real
+/// CloudWatch has no such limit.
 const DATA_MAX: usize = 2_000_000;
 
-/// What tells a series from every other.
+/// Identifies a series.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct SeriesKey {
     pub(super) namespace: String,
     pub(super) metric: String,
-    /// In order of their names.
+    /// Names and values, sorted by name.
     pub(super) dimensions: Vec<(String, String)>,
 }
 
-/// How finely a datum's time is kept.
+/// Storage resolution of a datum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Resolution {
     Standard,
     High,
 }
 
-/// One datum.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Datum {
     pub(super) key: SeriesKey,
@@ -41,43 +41,42 @@ pub(super) struct Datum {
     pub(super) sent: Sent,
 }
 
-/// A series' data, by their stamps.
+/// Data of a series, by timestamp.
 #[derive(Debug, Default)]
 struct Kept {
-    /// Its place in listings.
+    /// Position in listings.
     number: usize,
     data: BTreeMap<Time, Vec<(String, Sent)>>,
 }
 
-/// What CloudWatch keeps of what its clients sent; a datum can be read at once.
+/// The data that clients sent to CloudWatch. A datum can be read immediately.
 #[derive(Debug, Default)]
 pub(crate) struct MetricStore {
     series: BTreeMap<SeriesKey, Kept>,
-    /// Every series in the order in which they came.
+    /// All series, in the order in which they were first sent.
     order: Vec<SeriesKey>,
     size: usize,
     requests: u64,
 }
 
 impl MetricStore {
-    /// The next request's id: of the form of a UUID, and a function of how many came
-    /// before.
+    /// Id of the next request: a UUID derived from the number of earlier requests.
     pub(super) fn next_request_id(&mut self) -> String {
         self.requests += 1;
         let n = self.requests;
         format!("00000000-0000-4000-8000-{n:012x}")
     }
 
-    /// Keeps all of these.
+    /// Stores all of these data.
     ///
     /// # Errors
-    /// There is no room; then none is kept.
+    /// If the store would exceed [`DATA_MAX`]; then nothing is stored.
     pub(super) fn put(&mut self, data: Vec<Datum>, now: Time) -> Result<(), Failure> {
         if self.size.saturating_add(data.len()) > DATA_MAX {
             self.forget_before(now - METRICS_KEPT);
         }
         if self.size.saturating_add(data.len()) > DATA_MAX {
-            let what = format!("This endpoint keeps at most {DATA_MAX} data.");
+            let what = format!("This endpoint stores at most {DATA_MAX} data.");
             return Err(FailureKind::Throttling.because(what));
         }
         self.size += data.len();
@@ -105,7 +104,7 @@ impl MetricStore {
         }
     }
 
-    /// A series' data stamped within `[from, to)`, with their units.
+    /// Data of a series with timestamps within `[from, to)`, with their units.
     pub(super) fn read(
         &self,
         key: &SeriesKey,
@@ -117,7 +116,7 @@ impl MetricStore {
         range.flat_map(|(at, data)| data.iter().map(|(unit, sent)| (*at, unit.as_str(), sent)))
     }
 
-    /// Every series after the one with this number, with its number and newest stamp.
+    /// All series after position `after`, each with its position and newest timestamp.
     pub(super) fn list(
         &self,
         after: Option<usize>,

@@ -1,4 +1,4 @@
-//! CloudWatch as a client sees it, over both protocols.
+//! CloudWatch over both protocols, as a client sees it.
 
 mod faults;
 mod limits;
@@ -21,7 +21,7 @@ use super::value::{Value, time_of_seconds};
 use super::{MetricStore, answer, is_for_us};
 use crate::wire::{Reply, Request};
 
-/// GPUs of two makes, NeuronCores and plain processors, with work for all of them.
+/// Groups with two kinds of GPU, NeuronCores and CPUs only, with jobs for each.
 const MIXED: &str = r#"
 seed = 5
 duration = "1d"
@@ -67,7 +67,7 @@ fn world(text: &str) -> World {
     World::new(spec, vec![]).expect("a world")
 }
 
-/// The mixed world after some time.
+/// The mixed world, advanced by `after`.
 fn mixed(after: Span) -> World {
     let world = world(MIXED);
     world.advance_by(after);
@@ -82,7 +82,7 @@ fn ids(world: &World) -> Vec<InstanceId> {
     world.list_nodes(&cluster()).expect("a listing").nodes.iter().map(|node| node.id).collect()
 }
 
-/// An endpoint's CloudWatch.
+/// CloudWatch of an endpoint.
 struct Service {
     worlds: Vec<World>,
     store: Mutex<MetricStore>,
@@ -102,7 +102,7 @@ impl Service {
         answer(&self.worlds, &self.store, request)
     }
 
-    /// The answer over JSON; the code and message of a refusal.
+    /// Sends a request over JSON. Returns the body, or the code and message of an error.
     fn call(&self, operation: &str, input: &Json) -> Result<Json, (String, String)> {
         let reply = self.send(&over_json(operation, input));
         let body: Json = serde_json::from_slice(&reply.body).expect("JSON");
@@ -114,7 +114,7 @@ impl Service {
         Err((code.expect("a name"), message.expect("a message")))
     }
 
-    /// The answer over CBOR, timestamps as `{"time": seconds}`.
+    /// Sends a request over CBOR. Timestamps in the result are `{"time": seconds}`.
     fn call_cbor(&self, operation: &str, input: &Json) -> Json {
         let reply = self.send(&over_cbor(operation, input));
         assert_eq!(reply.status, 200);
@@ -153,7 +153,7 @@ fn over_cbor(operation: &str, input: &Json) -> Request {
     }
 }
 
-/// JSON as a CBOR client would send it: times have a tag.
+/// Converts JSON to what a CBOR client sends: timestamps have a tag.
 fn typed(name: Option<&str>, json: &Json) -> Value {
     let is_time = matches!(name, Some("StartTime" | "EndTime" | "Timestamp"));
     match json {
@@ -190,13 +190,13 @@ fn dimensions(list: &[(&str, &str)]) -> Json {
     list.iter().map(|(name, value)| json!({ "Name": name, "Value": value })).collect()
 }
 
-/// A query of one series.
+/// A query for one series.
 fn query(id: &str, namespace: &str, metric: &str, of: &Json, stat: &str) -> Json {
     let metric = json!({ "Namespace": namespace, "MetricName": metric, "Dimensions": of });
     json!({ "Id": id, "MetricStat": { "Metric": metric, "Period": 60, "Stat": stat } })
 }
 
-/// A request for these queries between two times.
+/// A GetMetricData request for these queries.
 fn between(from: Time, to: Time, queries: Vec<Json>) -> Json {
     json!({
         "StartTime": from.0 / 1000,
@@ -342,7 +342,7 @@ proptest! {
     }
 }
 
-/// Requests that look like some.
+/// Requests that are nearly valid.
 fn json_body() -> impl Strategy<Value = Json> {
     let number = || {
         prop_oneof![

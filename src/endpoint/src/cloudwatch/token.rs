@@ -1,12 +1,12 @@
-//! NextToken: where the next page begins. A token fits the request that it was given
-//! for, and no other.
+//! NextToken: where the next page begins. A token is valid only for the request that it was
+//! issued for.
 
 use super::failure::{Failure, FailureKind};
 
-/// What a page's token says: three numbers whose meaning the operation knows.
+/// Content of a token: three numbers whose meaning depends on the operation.
 pub(super) type Position = [i64; 3];
 
-/// A digest of what a request asks for (FNV-1a by Fowler, Noll and Vo).
+/// Digest of a request (the 64-bit FNV-1a hash).
 pub(super) fn digest(asked: &str) -> u64 {
     asked.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
@@ -17,10 +17,10 @@ pub(super) fn write(digest: u64, [a, b, c]: Position) -> String {
     format!("{digest:016x}.{a}.{b}.{c}")
 }
 
-/// Where the page begins that this token is for.
+/// Reads the position from a token.
 ///
 /// # Errors
-/// It was not given for this request.
+/// If the token was not issued for the request with this digest.
 pub(super) fn read(digest: u64, token: &str) -> Result<Position, Failure> {
     let read = || {
         let mut parts = token.split('.');
@@ -30,7 +30,7 @@ pub(super) fn read(digest: u64, token: &str) -> Result<Position, Failure> {
         (own == digest && parts.next().is_none()).then_some(position)
     };
     read().ok_or_else(|| {
-        let what = "The value for parameter NextToken is not one that was given for this request.";
+        let what = "The value for parameter NextToken was not issued for this request.";
         FailureKind::InvalidNextToken.because(what)
     })
 }

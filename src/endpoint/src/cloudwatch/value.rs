@@ -1,11 +1,11 @@
-//! A request or an answer between its bytes and its meaning, the same for both
-//! protocols; and how members are taken out of it.
+//! Decoded requests and responses, in a form that is the same for both protocols; and
+//! access to their members.
 
 use trimtab_core::units::Time;
 
 use super::failure::{Failure, FailureKind};
 
-/// A value as the protocols have them.
+/// A decoded value.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Value {
     Null,
@@ -13,7 +13,7 @@ pub(super) enum Value {
     Int(i64),
     Float(f64),
     Text(String),
-    /// Bytes that are no text.
+    /// Bytes that are not UTF-8.
     Blob,
     List(Vec<Self>),
     Map(Vec<(String, Self)>),
@@ -25,7 +25,7 @@ impl Value {
         Self::Text(text.into())
     }
 
-    /// What it is, for messages.
+    /// The kind of the value, for messages.
     fn kind(&self) -> &'static str {
         match self {
             Self::Null => "nothing",
@@ -41,15 +41,15 @@ impl Value {
     }
 }
 
-/// The latest time that is read, far beyond what any client means: the year 5138.
+/// The latest time that is accepted, in seconds since the epoch: the year 5138.
 const SECONDS_MAX: f64 = 1e11;
 
-/// The time so many seconds after the epoch, to the millisecond.
+/// The time `seconds` after the epoch, rounded to milliseconds; `None` if out of range.
 pub(super) fn time_of_seconds(seconds: f64) -> Option<Time> {
     (seconds.abs() <= SECONDS_MAX).then(|| Time((seconds * 1000.0).round() as i64))
 }
 
-/// The members of a structure, and where it stands in the request.
+/// The members of a structure, and its path in the request.
 #[derive(Debug, Clone)]
 pub(super) struct Members<'a> {
     path: String,
@@ -57,7 +57,7 @@ pub(super) struct Members<'a> {
 }
 
 impl<'a> Members<'a> {
-    /// The whole request.
+    /// The members of the request itself.
     pub(super) fn of(request: &'a Value) -> Result<Self, Failure> {
         match request {
             Value::Map(members) => Ok(Self { path: String::new(), members }),
@@ -75,7 +75,7 @@ impl<'a> Members<'a> {
         }
     }
 
-    /// A member's full name, as CloudWatch's messages give it.
+    /// The full name of a member, as in CloudWatch's messages.
     pub(super) fn path(&self, name: &str) -> String {
         if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
     }
@@ -120,7 +120,8 @@ impl<'a> Members<'a> {
         )
     }
 
-    /// A whole number of 32 bits, as all of CloudWatch's are; a float that is one will do.
+    /// An integer of 32 bits, as all integers of CloudWatch are. A float without a fraction is
+    /// accepted.
     pub(super) fn integer(&self, name: &str) -> Result<Option<i64>, Failure> {
         self.read(name, "an integer of 32 bits", |value| match value {
             Value::Int(number) => i32::try_from(*number).ok().map(i64::from),
@@ -148,7 +149,7 @@ impl<'a> Members<'a> {
         })
     }
 
-    /// A time; JSON has plain numbers of seconds for them.
+    /// A timestamp. In JSON it is a number of seconds.
     pub(super) fn time(&self, name: &str) -> Result<Option<Time>, Failure> {
         self.read(name, "a timestamp in seconds since the epoch", |value| match value {
             Value::Time(time) => Some(*time),
@@ -163,7 +164,6 @@ impl<'a> Members<'a> {
         })
     }
 
-    /// A structure.
     pub(super) fn structure(&self, name: &str) -> Result<Option<Members<'a>>, Failure> {
         let path = self.path(name);
         self.read(name, "a structure", |value| {
@@ -171,7 +171,7 @@ impl<'a> Members<'a> {
         })
     }
 
-    /// A list of structures; none where the member is missing.
+    /// A list of structures; empty if the member is missing.
     pub(super) fn structures(&self, name: &str) -> Result<Vec<Members<'a>>, Failure> {
         let path = self.path(name);
         let item = |(n, value): (usize, &'a Value)| {
@@ -189,12 +189,12 @@ impl<'a> Members<'a> {
     }
 }
 
-/// A number, in one of the three ways in which numbers come.
+/// Reads an integer, a float, or the text of a float that JSON numbers cannot express.
 fn float(value: &Value) -> Option<f64> {
     match value {
         Value::Int(number) => Some(*number as f64),
         Value::Float(number) => Some(*number),
-        // JSON has no other way to write these.
+        // JSON has no numbers for these.
         Value::Text(text) if text == "NaN" => Some(f64::NAN),
         Value::Text(text) if text == "Infinity" => Some(f64::INFINITY),
         Value::Text(text) if text == "-Infinity" => Some(f64::NEG_INFINITY),

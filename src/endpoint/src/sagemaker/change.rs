@@ -1,4 +1,4 @@
-//! Operations that change nodes or their software.
+//! Operations that delete or add nodes or update their software.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,14 +16,14 @@ use super::read::{failure, is_continuous};
 use super::{Call, Failure, Outcome, details, requests};
 use crate::hosts::{Hosted, UsedToken};
 
-/// Ids that one delete request may name as soon as any of them is a logical one.
+/// Maximum number of ids in a delete request that has at least one logical id.
 const MOST_WITH_LOGICAL_IDS: usize = 50;
-/// Nodes that one BatchAddClusterNodes may add.
+/// Maximum number of nodes that one BatchAddClusterNodes request may add.
 const MOST_ADDED: u64 = 50;
-/// How long a ClientToken is remembered.
+/// How long a ClientToken is valid.
 const TOKEN_LASTS: Span = Span::hours(8);
 
-/// What is wrong with each id of a delete request, as the two lists of the answer.
+/// Failed ids of a delete request with their error codes, for the two lists of the response.
 struct Failed {
     nodes: Vec<(String, Arc<str>)>,
     logical: Vec<(String, Arc<str>)>,
@@ -46,7 +46,7 @@ impl Failed {
         lists
     }
 
-    /// The HTTP 400 of a request that fails for every id.
+    /// The error response to a request that fails for every id.
     fn into_error(self, answer: AllFailedAnswer) -> ApiError {
         let all = self.nodes.iter().chain(&self.logical);
         let said: Vec<String> = all.map(|(id, code)| format!("{code}: {id}")).collect();
@@ -87,13 +87,13 @@ pub(super) fn delete_nodes(call: &Call<'_>) -> Outcome {
         let n = named.len() + logical.len();
         if n > MOST_WITH_LOGICAL_IDS {
             let why = format!(
-                "NodeIds and NodeLogicalIds are {n} identifiers in all, more than \
+                "NodeIds and NodeLogicalIds have {n} identifiers in total; the limit is \
                  {MOST_WITH_LOGICAL_IDS}"
             );
             return Err(ApiError::validation(why).into());
         }
     }
-    // The shape was checked: all of them are instance ids.
+    // The shape check made sure that all of them are instance ids.
     let mut ids: Vec<InstanceId> = named.iter().filter_map(|id| id.parse().ok()).collect();
     let mut logical_of: BTreeMap<InstanceId, &str> = BTreeMap::new();
     let mut failed = Failed { nodes: vec![], logical: vec![] };
@@ -154,14 +154,14 @@ pub(super) fn add_nodes(call: &Call<'_>) -> Outcome {
         return Err(ApiError::said(&why).into());
     }
     if !is_continuous(own) {
-        let why = "BatchAddClusterNodes needs a cluster with NodeProvisioningMode Continuous";
+        let why = "BatchAddClusterNodes requires NodeProvisioningMode Continuous";
         return Err(ApiError::validation(why).into());
     }
     let wanted = call.list("NodesToAdd");
     let increment = |item: &Value| item.get("IncrementTargetCountBy").and_then(Value::as_u64);
     let sum: u64 = wanted.iter().filter_map(increment).sum();
     if sum > MOST_ADDED {
-        let why = format!("{sum} nodes in one request, more than {MOST_ADDED}");
+        let why = format!("The request adds {sum} nodes; the limit is {MOST_ADDED}");
         return Err(ApiError::validation(why).into());
     }
     let plane = own.world.control().map_err(failure)?;
@@ -182,7 +182,7 @@ pub(super) fn add_nodes(call: &Call<'_>) -> Outcome {
     let members: u64 = plane.groups.iter().map(|group| u64::from(group.target.0)).sum();
     let limit = plane.spec.api.max_nodes;
     if members + sum > u64::from(limit.0) {
-        let why = format!("The cluster would have {} nodes, its quota is {limit}", members + sum);
+        let why = format!("The cluster would have {} nodes; its quota is {limit}", members + sum);
         return Err(ApiError::new("ResourceLimitExceeded", why).into());
     }
     let mut used = UsedToken { at: now, asked, added: vec![], failed: vec![] };
@@ -205,7 +205,8 @@ pub(super) fn add_nodes(call: &Call<'_>) -> Outcome {
                     ChangeOutcome::Refused(why) => return Err(ApiError::said(&why).into()),
                     ChangeOutcome::NoAnswer => {
                         silent = true;
-                        // It may have acted: a retry with the token must not act again.
+                        // The request may have taken effect. A retry with the same token must
+                        // not add nodes again.
                         let plane = own.world.control().map_err(failure)?;
                         let after = plane.group(name).map_or(before, |group| group.target);
                         if after > before {
@@ -227,7 +228,7 @@ pub(super) fn add_nodes(call: &Call<'_>) -> Outcome {
     Ok(additions(own, &plane, &used))
 }
 
-/// The newest nodes of a group.
+/// The `count` newest nodes of a group, sorted by id.
 fn newest(own: &Hosted, group: &GroupName, count: NodeCount) -> Vec<InstanceId> {
     let mut nodes = own.world.newest_nodes(group, count);
     nodes.sort();
@@ -244,17 +245,17 @@ impl UsedToken {
     }
 }
 
-/// Why nodes cannot be added to a group.
+/// Error code and message if nodes cannot be added to the group.
 fn cannot_add(
     plane: &ControlPlane,
     item: &Value,
     name: &str,
 ) -> Option<(&'static str, &'static str)> {
     let Some(group) = plane.group(name) else {
-        return Some(("InstanceGroupNotFound", "There is no such instance group"));
+        return Some(("InstanceGroupNotFound", "The instance group does not exist"));
     };
     if group.deleting || group.lacks_minimum || plane.state.software_update {
-        return Some(("InvalidInstanceGroupStatus", "The instance group takes no nodes now"));
+        return Some(("InvalidInstanceGroupStatus", "The instance group cannot add nodes now"));
     }
     let lacks = |member: &str, wanted: &str| {
         let named = item.get(member).and_then(Value::as_array);
@@ -264,19 +265,19 @@ fn cannot_add(
         return Some(("IncompatibleAvailabilityZones", "The group has no subnet in these zones"));
     }
     if lacks("InstanceTypes", &plane.spec_of(group).instance_type) {
-        return Some(("IncompatibleInstanceTypes", "The group has none of these types"));
+        return Some(("IncompatibleInstanceTypes", "The group has none of these instance types"));
     }
     None
 }
 
-/// What was added, each node with its latest status.
+/// The response body: the added nodes with their current status, and the failures.
 fn additions(own: &Hosted, plane: &ControlPlane, used: &UsedToken) -> Value {
     let added = used.added.iter().map(|(group, node, logical_id)| {
         let found = own.world.control_node(*node).ok().flatten();
         let exists = own.world.has_node(*node);
         let status = match &found {
             Some(node) => details::instance_status(&node.status).to_owned(),
-            // It is not listed yet, or not any more.
+            // The instance exists, but listings do not show it yet, or no longer.
             None if exists => "Pending".to_owned(),
             None => "NotFound".to_owned(),
         };

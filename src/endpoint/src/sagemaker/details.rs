@@ -1,8 +1,8 @@
-//! What DescribeCluster, ListClusterNodes and DescribeClusterNode show, as JSON.
+//! JSON bodies of DescribeCluster, ListClusterNodes and DescribeClusterNode.
 //!
-//! Counts and states come from the world. Everything that is configured (roles,
-//! scripts, storage, networks) is made from the spec, the same each time, and can
-//! be replaced member by member by a group's `details` and by UpdateCluster.
+//! Counts and states come from the world. Configuration (roles, scripts, storage, networks)
+//! is derived from the spec, always with the same result. The `details` of a group and
+//! UpdateCluster can override single members.
 
 use serde_json::{Map, Value, json};
 use trimtab_core::policy::Capacity;
@@ -19,11 +19,11 @@ pub(super) fn seconds(time: Time) -> Value {
     json!(time.0 as f64 / 1000.0)
 }
 
-/// Members of a group that are configured, under DescribeCluster's names, with
-/// the spec's `details` over them.
+/// The configured members of a group, under DescribeCluster's names, with the spec's
+/// `details` applied.
 ///
 /// # Errors
-/// What in `details` is no JSON value.
+/// If `details` contains a value that JSON cannot express.
 pub(crate) fn configured(
     spec: &WorldSpec,
     group: &GroupSpec,
@@ -59,7 +59,7 @@ pub(crate) fn configured(
             members.insert("TrainingPlanArn".to_owned(), json!(plan));
             members.insert("TrainingPlanStatus".to_owned(), json!("Active"));
         }
-        // Capacity that the account team reserved shows nowhere in the API.
+        // The API does not show capacity that the AWS account team reserved.
         Capacity::OnDemand | Capacity::Reserved => {}
     }
     for (name, value) in &group.details {
@@ -83,7 +83,7 @@ fn slurm_config(spec: &WorldSpec, group: &GroupSpec) -> Option<Value> {
         Role::Login => json!({ "NodeType": "Login" }),
         Role::Worker => {
             let partition = group.partition();
-            // The API takes fewer characters than Slurm does.
+            // The API allows fewer characters in a partition name than Slurm.
             let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
             let names: Vec<&str> =
                 Some(partition.as_str()).filter(|n| n.bytes().all(plain)).into_iter().collect();
@@ -92,7 +92,7 @@ fn slurm_config(spec: &WorldSpec, group: &GroupSpec) -> Option<Value> {
     })
 }
 
-/// A network of its own for each group, as far as names go.
+/// A security group and a subnet for each group, derived from its name.
 fn network(spec: &WorldSpec, whose: &str) -> Value {
     let number = fnv(format!("{}/{whose}", spec.cluster).as_bytes());
     json!({
@@ -106,7 +106,7 @@ fn from_toml(value: &toml::Value) -> Result<Value, String> {
         toml::Value::String(text) => json!(text),
         toml::Value::Integer(number) => json!(number),
         toml::Value::Float(number) if number.is_finite() => json!(number),
-        toml::Value::Float(number) => return Err(format!("{number} is no JSON number")),
+        toml::Value::Float(number) => return Err(format!("{number} is not a JSON number")),
         toml::Value::Boolean(flag) => json!(flag),
         toml::Value::Datetime(at) => {
             return Err(format!("{at}: write a timestamp as seconds since 1970"));
@@ -121,7 +121,7 @@ fn from_toml(value: &toml::Value) -> Result<Value, String> {
     })
 }
 
-/// A cluster's status, as the API spells it.
+/// The status of a cluster, in the API's spelling.
 pub(super) fn cluster_status(status: &ClusterStatus) -> &str {
     match status {
         ClusterStatus::InService => "InService",
@@ -135,7 +135,7 @@ pub(super) fn cluster_status(status: &ClusterStatus) -> &str {
     }
 }
 
-/// A node's status, as the API spells it.
+/// The status of a node, in the API's spelling.
 pub(super) fn instance_status(status: &InstanceStatus) -> &str {
     match status {
         InstanceStatus::Running => "Running",
@@ -148,7 +148,7 @@ pub(super) fn instance_status(status: &InstanceStatus) -> &str {
     }
 }
 
-/// DescribeCluster's answer.
+/// The body of DescribeCluster.
 pub(super) fn cluster(own: &Hosted, plane: &ControlPlane, memory: &Memory) -> Value {
     let api = &plane.spec.api;
     let groups: Vec<Value> = plane
@@ -260,7 +260,7 @@ pub(super) fn node_summary(
     Value::Object(body)
 }
 
-/// What both calls show of a node.
+/// Members that ListClusterNodes and DescribeClusterNode share.
 fn node_basics(plane: &ControlPlane, node: &ControlNode) -> Map<String, Value> {
     let spec = plane.spec.groups.iter().find(|group| group.name == node.group);
     let mut body = object(json!({
@@ -280,7 +280,7 @@ fn node_basics(plane: &ControlPlane, node: &ControlNode) -> Map<String, Value> {
     body
 }
 
-/// DescribeClusterNode's `NodeDetails`.
+/// `NodeDetails` of DescribeClusterNode.
 pub(super) fn node_details(plane: &ControlPlane, node: &ControlNode, memory: &Memory) -> Value {
     let mut body = node_basics(plane, node);
     let desired = plane.coming_image.as_ref().unwrap_or(&plane.image);
@@ -321,12 +321,12 @@ pub(super) fn node_details(plane: &ControlPlane, node: &ControlNode, memory: &Me
     Value::Object(body)
 }
 
-/// The one zone that all nodes are in.
+/// The Availability Zone of all nodes.
 pub(super) fn zone(region: &str) -> String {
     format!("{region}a")
 }
 
-/// `us-west-2` → `usw2-az1`.
+/// The zone id for a region: `us-west-2` → `usw2-az1`.
 fn zone_id(region: &str) -> String {
     let mut parts = region.split('-');
     let country = parts.next().unwrap_or_default();
@@ -335,7 +335,7 @@ fn zone_id(region: &str) -> String {
     format!("{country}{direction}{number}-az1")
 }
 
-/// The members of a JSON object; anything else has none.
+/// The members of a JSON object; empty for any other value.
 pub(super) fn object(value: Value) -> Map<String, Value> {
     match value {
         Value::Object(members) => members,

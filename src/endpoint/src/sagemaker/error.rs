@@ -1,22 +1,21 @@
-//! Errors, as the service words and sends them.
+//! Errors in the format and wording of the service.
 
 use serde_json::{Map, Value, json};
 
 use crate::wire::Reply;
 
-/// The longest message that the modelled exceptions carry (`FailureReason`).
+/// Maximum length of a message in a modelled exception, in characters (`FailureReason`).
 const LONGEST_MESSAGE: usize = 1024;
-/// Exceptions of the model: their message is spelled with a capital.
+/// Exceptions of the model, whose message member is `Message` with a capital letter.
 const MODELLED: [&str; 3] = ["ResourceNotFound", "ConflictException", "ResourceLimitExceeded"];
 
-/// An HTTP 400, or 413 for a request that was too large.
+/// An error response with HTTP status 400.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ApiError {
-    /// The exception's name.
+    /// Name of the exception.
     pub(crate) code: String,
-    /// What it says.
     pub(crate) message: String,
-    /// Members beside it.
+    /// Further members of the body.
     pub(crate) more: Map<String, Value>,
 }
 
@@ -31,10 +30,10 @@ impl ApiError {
 
     /// A value of the wrong JSON type.
     pub(crate) fn serialization(path: &str, value: &Value, wanted: &str) -> Self {
-        Self::new("SerializationException", format!("{path} is {value}, not {wanted}"))
+        Self::new("SerializationException", format!("{path} is {value}, expected {wanted}"))
     }
 
-    /// From the world's words: the code, a colon, and why.
+    /// Converts an error text of the world: `CODE: MESSAGE`, or only a code.
     pub(crate) fn said(why: &str) -> Self {
         let (code, message) = why.split_once(": ").unwrap_or((why, why));
         let message = match code {
@@ -45,7 +44,7 @@ impl ApiError {
         Self::new(code, message)
     }
 
-    /// As it goes over the wire.
+    /// The HTTP response.
     pub(crate) fn reply(self) -> Reply {
         let Self { code, mut message, more } = self;
         let is_modelled = MODELLED.contains(&code.as_str());

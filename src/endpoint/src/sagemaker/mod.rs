@@ -1,8 +1,8 @@
 //! SageMaker over awsJson 1.1: `X-Amz-Target: SageMaker.<Operation>`.
 //!
-//! A request is checked in the order of the service: its shape, the cluster, then
-//! what the operation itself asks. What is true comes from the world; the endpoint
-//! only keeps what no scheduler or bill depends on (roles, scripts, tokens).
+//! A request is checked in the same order as by the service: its shape, the cluster, then
+//! the rules of the operation. Results come from the world. The endpoint keeps only what
+//! affects neither scheduling nor cost (roles, scripts, tokens).
 
 mod change;
 pub(crate) mod details;
@@ -20,16 +20,16 @@ use crate::wire::{Answer, Reply, Request};
 use error::ApiError;
 use shape::{Member, check};
 
-/// The protocol's content type.
+/// Content type of awsJson 1.1.
 pub(crate) const CONTENT_TYPE: &str = "application/x-amz-json-1.1";
-/// What `X-Amz-Target` begins with.
+/// Prefix of `X-Amz-Target`.
 const TARGET: &str = "SageMaker.";
 
-/// Why there is no body.
+/// Why an operation failed.
 enum Failure {
-    /// An answer says why.
+    /// The endpoint responds with this error.
     Said(ApiError),
-    /// None comes.
+    /// The endpoint closes the connection without a response.
     Silence,
 }
 
@@ -39,10 +39,10 @@ impl From<ApiError> for Failure {
     }
 }
 
-/// An operation's answer.
+/// Response body of an operation, or its failure.
 type Outcome = Result<Value, Failure>;
 
-/// One call.
+/// One API request.
 struct Call<'a> {
     hosts: &'a Hosts,
     scope: Scope,
@@ -50,7 +50,7 @@ struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
-    /// Checks the shape and finds the cluster.
+    /// Checks the shape of the request and finds its cluster.
     fn cluster(&self, members: &[Member]) -> Result<&'a Hosted, ApiError> {
         check(&self.body, members)?;
         let name = self.text("ClusterName").unwrap_or_default();
@@ -86,7 +86,7 @@ pub(crate) fn is_for_us(request: &Request) -> bool {
     request.header("x-amz-target").is_some_and(|target| target.starts_with(TARGET))
 }
 
-/// Answers it.
+/// Answers a SageMaker request.
 pub(crate) fn answer(hosts: &Hosts, request: &Request) -> Answer {
     let target = request.header("x-amz-target").unwrap_or_default();
     let operation = target.strip_prefix(TARGET).unwrap_or(target);
@@ -104,7 +104,7 @@ pub(crate) fn answer(hosts: &Hosts, request: &Request) -> Answer {
 
 fn perform(hosts: &Hosts, request: &Request, operation: &str) -> Outcome {
     if request.method != "POST" {
-        let why = format!("{} is not POST", request.method);
+        let why = format!("{} is not supported; use POST", request.method);
         return Err(ApiError::new("MethodNotAllowedException", why).into());
     }
     let body: Value = match request.body.is_empty() {
@@ -113,7 +113,7 @@ fn perform(hosts: &Hosts, request: &Request, operation: &str) -> Outcome {
             .map_err(|why| ApiError::new("SerializationException", why.to_string()))?,
     };
     let Value::Object(body) = body else {
-        return Err(ApiError::new("SerializationException", "the body is no object").into());
+        return Err(ApiError::new("SerializationException", "the body is not a JSON object").into());
     };
     let call = Call { hosts, scope: Scope::of(request), body };
     match operation {
@@ -128,7 +128,7 @@ fn perform(hosts: &Hosts, request: &Request, operation: &str) -> Outcome {
         "UpdateClusterSoftware" => change::update_software(&call),
         "UpdateCluster" => update::update_cluster(&call),
         _ => {
-            let why = format!("this endpoint does not know the operation {operation}");
+            let why = format!("this endpoint does not support the operation {operation}");
             Err(ApiError::new("UnknownOperationException", why).into())
         }
     }

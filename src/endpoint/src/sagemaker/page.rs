@@ -1,22 +1,22 @@
-//! Pages of sorted lists, and the tokens between them.
+//! Splits sorted lists into pages, and reads and writes their tokens.
 //!
-//! A token names the last entry that was given and is bound to its query. So the
-//! list may change between two pages, as it does at the service, and an entry that
-//! stays is given once.
+//! A token contains the last entry of its page and is bound to its query. The list may
+//! change between two pages, as with the service; an entry that stays in the list is
+//! returned exactly once.
 
 use serde_json::{Map, Value};
 
 use super::error::ApiError;
 use crate::hosts::fnv;
 
-/// Entries of a page where MaxResults is left out: what the service's older lists
-/// document, the model of these says nothing.
+/// Page size if a request has no MaxResults. Older list operations of the service document
+/// this value; the model does not define one for these operations.
 const DEFAULT_PAGE: usize = 10;
-/// Members of a request that another page of the same list may differ in.
+/// Members of a request that may differ between pages of the same list.
 const NOT_OF_THE_QUERY: [&str; 2] = ["NextToken", "MaxResults"];
 
-/// Where an entry stands in its list: what it is sorted by, a number that is its
-/// own, and which of several equal ones it is.
+/// Position of an entry in its list: the sort key, the number of the entry, and a counter
+/// for entries that are otherwise equal.
 pub(super) type Key = (String, u64, u32);
 
 /// One page.
@@ -26,11 +26,11 @@ pub(super) struct Page<T> {
     pub(super) next: Option<String>,
 }
 
-/// Sorts `items` and takes the page that a request asks for. Where one entry comes
-/// twice, it is given twice.
+/// Sorts `items` and returns the page that the request selects. Duplicate entries are
+/// returned as duplicates.
 ///
 /// # Errors
-/// When the token is none of this list's.
+/// If the token was not issued for this list.
 pub(super) fn page<T>(
     operation: &str,
     request: &Map<String, Value>,

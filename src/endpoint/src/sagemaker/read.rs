@@ -1,4 +1,4 @@
-//! Operations that change nothing.
+//! Operations that only read.
 
 use serde_json::{Map, Value, json};
 use trimtab_core::ids::InstanceId;
@@ -12,7 +12,7 @@ use super::page::page;
 use super::{Call, Failure, Outcome, details, requests};
 use crate::hosts::{Hosted, SeenEvent, fnv};
 
-/// Why the world does not answer a read.
+/// Converts a read error of the world.
 pub(super) fn failure(error: ReadError) -> Failure {
     match error {
         ReadError::Throttled(_) => ApiError::said("ThrottlingException").into(),
@@ -24,7 +24,7 @@ pub(super) fn failure(error: ReadError) -> Failure {
     }
 }
 
-/// A sort key for a time: as text it sorts as the times do.
+/// A sort key for a time, padded so that texts sort in the order of the times.
 fn time_key(time: Time) -> String {
     format!("{:020}", time.0.max(0))
 }
@@ -33,7 +33,7 @@ fn is_descending(call: &Call<'_>, by_default: bool) -> bool {
     call.text("SortOrder").map_or(by_default, |order| order == "Descending")
 }
 
-/// Whether a time lies between these members of a request.
+/// Whether a time lies between the values of these two members of the request.
 fn is_between(call: &Call<'_>, time: Time, after: &str, before: &str) -> bool {
     let time = time.0 as f64;
     call.time(after).is_none_or(|after| time > after)
@@ -88,7 +88,7 @@ pub(super) fn list_clusters(call: &Call<'_>) -> Outcome {
         };
         items.push((by, number as u64, Value::Object(summary)));
     }
-    // A fault is one cluster's; the others are listed all the same.
+    // A fault affects one cluster. The other clusters are still listed.
     if let Some(why) = silent.filter(|_| items.is_empty()) {
         return Err(failure(why));
     }
@@ -161,7 +161,7 @@ pub(super) fn describe_node(call: &Call<'_>) -> Outcome {
 
 pub(super) fn list_events(call: &Call<'_>) -> Outcome {
     let own = call.cluster(requests::LIST_EVENTS)?;
-    // For denial and throttling.
+    // This read reports denial and throttling.
     let plane = own.world.control().map_err(failure)?;
     if !is_continuous(own) {
         let why = "Events are only available for clusters with NodeProvisioningMode Continuous";
@@ -179,7 +179,7 @@ pub(super) fn list_events(call: &Call<'_>) -> Outcome {
         let wanted = call.text("InstanceGroupName").is_none_or(|wanted| group == Some(wanted))
             && call.text("NodeId").is_none_or(|wanted| node.as_deref() == Some(wanted))
             && call.text("ResourceType").is_none_or(|wanted| wanted == kind)
-            // The world's events belong to no operation with an id.
+            // Events of the world have no operation id.
             && call.text("OperationId").is_none()
             && is_between(call, event.at, "EventTimeAfter", "EventTimeBefore");
         if wanted {

@@ -1,8 +1,8 @@
-//! The requests of each operation, member by member, with the model's constraints.
+//! The request members of each operation, with the model's constraints.
 
 use super::shape::{Member, Shape, Text, may, must};
 
-/// The model's largest count of nodes.
+/// Maximum node count in the model.
 pub(super) const MOST_NODES: i64 = 6758;
 
 const fn text(min: usize, max: usize, pattern: &'static str, fits: fn(&str) -> bool) -> Shape {
@@ -28,7 +28,7 @@ fn is_cluster_arn(said: &str) -> bool {
     id.len() == 12 && id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
 }
 
-/// What an ARN of this service and kind names.
+/// The resource name in an ARN of this service and kind; `None` for any other text.
 fn arn_resource<'a>(said: &'a str, service: &str, kind: &str) -> Option<&'a str> {
     let parts: Vec<&str> = said.splitn(6, ':').collect();
     let [arn, partition, its_service, region, account, resource] = parts[..] else { return None };
@@ -92,7 +92,7 @@ fn is_image(said: &str) -> bool {
 }
 
 fn is_instance_type(said: &str) -> bool {
-    // The model lists over 200; the form is all that is asked here.
+    // The model lists more than 200 types; only the form is checked here.
     let rest = said.strip_prefix("ml.").unwrap_or_default();
     rest.split_once('.').is_some_and(|(family, size)| !family.is_empty() && !size.is_empty())
         && rest.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b))
@@ -142,7 +142,6 @@ const TIME: Shape = Shape::Timestamp;
 const FLAG: Shape = Shape::Flag;
 const OPEN: Shape = Shape::Map;
 
-/// ListClusters.
 pub(super) const LIST_CLUSTERS: &[Member] = &[
     may("CreationTimeAfter", &TIME),
     may("CreationTimeBefore", &TIME),
@@ -155,10 +154,8 @@ pub(super) const LIST_CLUSTERS: &[Member] = &[
 ];
 const NAME_PART: Shape = text(0, 63, "[a-zA-Z0-9\\-]+", is_id_word);
 
-/// DescribeCluster.
 pub(super) const DESCRIBE_CLUSTER: &[Member] = &[must("ClusterName", &CLUSTER)];
 
-/// ListClusterNodes.
 pub(super) const LIST_NODES: &[Member] = &[
     must("ClusterName", &CLUSTER),
     may("CreationTimeAfter", &TIME),
@@ -171,19 +168,16 @@ pub(super) const LIST_NODES: &[Member] = &[
     may("IncludeNodeLogicalIds", &FLAG),
 ];
 
-/// DescribeClusterNode.
 pub(super) const DESCRIBE_NODE: &[Member] =
     &[must("ClusterName", &CLUSTER), may("NodeId", &NODE_ID), may("NodeLogicalId", &LOGICAL_ID)];
 
-/// BatchDeleteClusterNodes. The model's own limits; the validation's lower ones
-/// are the operation's business.
+/// Limits of the model. The operation itself checks the lower limits of the service.
 pub(super) const BATCH_DELETE: &[Member] = &[
     must("ClusterName", &CLUSTER),
     may("NodeIds", &Shape::List { min: 1, max: 3000, of: &NODE_ID }),
     may("NodeLogicalIds", &Shape::List { min: 1, max: 99, of: &LOGICAL_ID }),
 ];
 
-/// BatchAddClusterNodes.
 pub(super) const BATCH_ADD: &[Member] = &[
     must("ClusterName", &CLUSTER),
     may("ClientToken", &text(0, 64, "[\\x21-\\x7E]+", is_visible)),
@@ -196,7 +190,6 @@ const NODES_TO_ADD: &[Member] = &[
     may("InstanceTypes", &Shape::List { min: 1, max: 20, of: &INSTANCE_TYPE }),
 ];
 
-/// UpdateClusterSoftware.
 pub(super) const UPDATE_SOFTWARE: &[Member] = &[
     must("ClusterName", &CLUSTER),
     may("InstanceGroups", &Shape::List { min: 1, max: 100, of: &Shape::Structure(SOFTWARE_GROUP) }),
@@ -206,7 +199,6 @@ pub(super) const UPDATE_SOFTWARE: &[Member] = &[
 const SOFTWARE_GROUP: &[Member] =
     &[must("InstanceGroupName", &GROUP), may("ImageReleaseVersion", &RELEASE)];
 
-/// ListClusterEvents.
 pub(super) const LIST_EVENTS: &[Member] = &[
     must("ClusterName", &CLUSTER),
     may("InstanceGroupName", &GROUP),
@@ -223,7 +215,6 @@ pub(super) const LIST_EVENTS: &[Member] = &[
 const OPERATION: Shape =
     text(0, 36, "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", is_operation);
 
-/// ListTags.
 pub(super) const LIST_TAGS: &[Member] = &[
     must(
         "ResourceArn",
@@ -233,7 +224,6 @@ pub(super) const LIST_TAGS: &[Member] = &[
     may("MaxResults", &Shape::Whole { min: 50, max: i32::MAX as i64 }),
 ];
 
-/// UpdateCluster.
 pub(super) const UPDATE_CLUSTER: &[Member] = &[
     must("ClusterName", &CLUSTER),
     may("InstanceGroups", &Shape::List { min: 1, max: 100, of: &Shape::Structure(UPDATE_GROUP) }),

@@ -1,83 +1,72 @@
-//! What a request's members must look like, and what AWS says when they do not.
+//! Constraints on the members of a request, and AWS's messages for violations.
 //!
-//! All constraints of a request are checked before any of its meaning, and all
-//! that is wrong is told at once: `2 validation errors detected: Value …`. A value
-//! of the wrong JSON type is a `SerializationException`. Members that a shape does
-//! not name are ignored, as the service ignores them.
+//! All constraints are checked before the operation runs, and one error reports all
+//! violations: `2 validation errors detected: Value …`. A value of the wrong JSON type is a
+//! `SerializationException`. Unknown members are ignored, as by the service.
 
 use serde_json::{Map, Value};
 
 use super::error::ApiError;
 
-/// What a value must look like.
+/// Constraints on a value.
 pub(super) enum Shape {
-    /// A text.
     Text(Text),
     /// One of these words.
     Word(&'static [&'static str]),
-    /// A whole number, both bounds included.
+    /// An integer; both bounds are inclusive.
     Whole {
-        /// Not less.
         min: i64,
-        /// Not more.
         max: i64,
     },
     /// `true` or `false`.
     Flag,
     /// Seconds since 1970, with or without a fraction.
     Timestamp,
-    /// A list.
+    /// A list; `min` and `max` are numbers of items.
     List {
-        /// Fewest items.
         min: usize,
-        /// Most items.
         max: usize,
-        /// Each of them.
         of: &'static Shape,
     },
-    /// Names and texts, which are not looked at.
+    /// A JSON object whose content is not checked.
     Map,
-    /// Members by their names.
     Structure(&'static [Member]),
 }
 
-/// A text's constraints.
+/// Constraints on a text.
 pub(super) struct Text {
-    /// Shortest, in characters.
+    /// Minimum length, in characters.
     pub(super) min: usize,
-    /// Longest, in characters.
+    /// Maximum length, in characters.
     pub(super) max: usize,
-    /// `None` where any text will do.
+    /// `None` if any text is valid.
     pub(super) pattern: Option<Pattern>,
 }
 
-/// A regular expression as messages quote it, and the same as a function.
+/// A regular expression as messages quote it, and a function that checks it.
 pub(super) type Pattern = (&'static str, fn(&str) -> bool);
 
 /// One member of a structure.
 pub(super) struct Member {
-    /// Its name.
     pub(super) name: &'static str,
-    /// Whether it has to be there.
     pub(super) required: bool,
-    /// What it must look like.
     pub(super) shape: &'static Shape,
 }
 
-/// A member that has to be there.
+/// A required member.
 pub(super) const fn must(name: &'static str, shape: &'static Shape) -> Member {
     Member { name, required: true, shape }
 }
 
-/// A member that may be left out.
+/// An optional member.
 pub(super) const fn may(name: &'static str, shape: &'static Shape) -> Member {
     Member { name, required: false, shape }
 }
 
-/// Checks a whole request.
+/// Checks a complete request.
 ///
 /// # Errors
-/// All that is wrong with it.
+/// One error that lists all violations.
 pub(super) fn check(body: &Map<String, Value>, members: &[Member]) -> Result<(), ApiError> {
     let mut problems = vec![];
     check_members(body, members, "", &mut problems)?;
@@ -183,7 +172,7 @@ fn check_list(
         problems.push(failed(&said(), path, &what));
     }
     if let Shape::Text(text) = of {
-        // The service names the whole list and all constraints of its members.
+        // The service reports the whole list and all constraints of its members.
         for item in items {
             let said = item.as_str();
             said.ok_or_else(|| ApiError::serialization(path, item, "a string"))?;
@@ -289,7 +278,7 @@ mod tests {
     fn a_value_of_the_wrong_type_is_a_serialization_exception() {
         let body = serde_json::json!({ "ClusterName": 7 });
         let body = body.as_object().expect("an object");
-        let error = check(body, LIST_NODES).expect_err("a number is no name");
+        let error = check(body, LIST_NODES).expect_err("a number is not a name");
         assert_eq!(error.code, "SerializationException");
     }
 }

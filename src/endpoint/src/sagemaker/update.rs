@@ -1,8 +1,8 @@
-//! UpdateCluster: an upsert of groups.
+//! UpdateCluster: adds, changes and deletes groups.
 //!
-//! A group that is not listed stays as it is, a new name adds one, and only
-//! InstanceGroupsToDelete takes one away. Members that may not change are compared
-//! with what is configured; the rest is taken over under DescribeCluster's names.
+//! A group that is not listed stays unchanged, a new name adds a group, and only
+//! InstanceGroupsToDelete deletes one. Members that cannot be updated are compared with the
+//! current configuration; the others are stored under DescribeCluster's names.
 
 use std::collections::BTreeSet;
 
@@ -22,13 +22,14 @@ use super::read::{failure, is_continuous};
 use super::{Call, Failure, Outcome, details, requests};
 use crate::hosts::Hosted;
 
-/// Members that must be what they are.
+/// Members that may be sent only with their current value.
 const FIXED: [&str; 3] = ["InstanceType", "ExecutionRole", "ThreadsPerCore"];
-/// Members that cannot be updated; whether they may be sent unchanged is a switch.
+/// Members that cannot be updated. The world's `echo` decides whether a request may contain
+/// their current value.
 const NOT_UPDATABLE: [&str; 2] = ["OverrideVpcConfig", "CapacityRequirements"];
-/// Members whose omission clears them, if the world says so.
+/// Members that are removed if a request omits them and the world's `omission` is `clears`.
 const CLEARED_BY_OMISSION: [&str; 3] = ["TrainingPlanArn", "AutoPatchConfig", "KubernetesConfig"];
-/// Members that are taken over as they come.
+/// Members that are stored unchanged.
 const COPIED: [&str; 8] = [
     "LifeCycleConfig",
     "InstanceStorageConfigs",
@@ -40,11 +41,11 @@ const COPIED: [&str; 8] = [
     "ThreadsPerCore",
 ];
 
-/// What an accepted request changes.
+/// The changes of an accepted request.
 #[derive(Default)]
 struct Changes {
     groups: Vec<GroupChange>,
-    /// The configured members of the groups that change.
+    /// New configured members of the groups that change.
     configured: Vec<(GroupName, Map<String, Value>)>,
     cluster: Map<String, Value>,
 }
@@ -99,18 +100,18 @@ fn update_group(
     name: &str,
     changes: &mut Changes,
 ) -> Result<(), ApiError> {
-    let group: GroupName = name.parse().map_err(|_| refused(name, "has no valid name"))?;
+    let group: GroupName = name.parse().map_err(|_| refused(name, "has an invalid name"))?;
     let wanted = count(item, "InstanceCount").unwrap_or_default();
     let min = count(item, "MinInstanceCount");
     match (item.get("InstanceType"), item.get("InstanceRequirements")) {
         (Some(_), None) | (None, Some(_)) => {}
         (Some(_), Some(_)) | (None, None) => {
-            let what = "needs either InstanceType or InstanceRequirements, and not both";
+            let what = "must have either InstanceType or InstanceRequirements";
             return Err(refused(name, what));
         }
     }
     if min.is_some() && !is_continuous(own) {
-        return Err(refused(name, "has a MinInstanceCount, which needs Continuous provisioning"));
+        return Err(refused(name, "has MinInstanceCount, which requires Continuous provisioning"));
     }
     if let Some(min) = min.filter(|min| *min > wanted) {
         let what = format!("has MinInstanceCount {min} above InstanceCount {wanted}");
@@ -124,7 +125,7 @@ fn update_group(
         if min.is_none()
             && let Some(current) = existing.min.filter(|min| *min > wanted)
         {
-            let what = format!("has MinCount {current}: lower MinInstanceCount with InstanceCount");
+            let what = format!("has MinCount {current}: lower MinInstanceCount as well");
             return Err(refused(name, &what));
         }
         let configured = merge(plane, item, configured);
@@ -134,7 +135,7 @@ fn update_group(
     }
     let spec = new_group(own, plane, item, group.clone(), wanted, min)?;
     let base = details::configured(&plane.spec, &spec).map_err(ApiError::validation)?;
-    // Of what the world makes up, only what cannot be left out is kept.
+    // A new group has only the defaults that every group needs.
     let keep = ["InstanceType", "ExecutionRole", "ThreadsPerCore"];
     let base = base.into_iter().filter(|(name, _)| keep.contains(&name.as_str())).collect();
     let mut configured = merge(plane, item, base);
@@ -161,7 +162,7 @@ fn check_fixed(
         if let Some(value) = item.get(member)
             && configured.get(member).is_some_and(|own| own != value)
         {
-            let what = format!("has another {member}; it cannot be changed");
+            let what = format!("has a different {member}, which cannot be changed");
             return Err(refused(name, &what));
         }
     }
@@ -184,12 +185,12 @@ fn check_fixed(
     let role = |config: Option<&Value>| config.map(|config| text(config, "NodeType").to_owned());
     let (new, old) = (role(item.get("SlurmConfig")), role(configured.get("SlurmConfig")));
     if new.is_some() && old.is_some() && new != old {
-        return Err(refused(name, "has another SlurmConfig.NodeType; it cannot be changed"));
+        return Err(refused(name, "cannot change its SlurmConfig.NodeType"));
     }
     Ok(())
 }
 
-/// What is configured once a listed group was taken over.
+/// The configured members of a group after the update.
 fn merge(plane: &ControlPlane, item: &Value, configured: Map<String, Value>) -> Map<String, Value> {
     let mut merged = configured;
     match plane.spec.api.omission {
@@ -262,7 +263,7 @@ fn new_group(
     let kind = item.get("InstanceType").or(first_type).and_then(Value::as_str);
     if let Some(kind) = kind {
         spec.instance_type = kind.to_owned();
-        // The same machine costs and holds the same in every group.
+        // Copy price, GPUs and boot time from a group with the same instance type.
         if let Some(like) = plane.spec.groups.iter().find(|group| group.instance_type == kind) {
             spec.price = like.price;
             spec.gpus_per_node = like.gpus_per_node;
@@ -271,7 +272,7 @@ fn new_group(
     }
     if item.get("CapacityRequirements").is_some_and(|wants| wants.get("Spot").is_some()) {
         if !is_continuous(own) {
-            return Err(refused(name.as_str(), "is Spot, which needs Continuous provisioning"));
+            return Err(refused(name.as_str(), "is Spot, which requires Continuous provisioning"));
         }
         spec.capacity = Capacity::Spot;
     }
@@ -282,12 +283,12 @@ fn new_group(
         match plane.spec.api.orchestrator {
             Orchestrator::Slurm => {}
             Orchestrator::SlurmLegacy | Orchestrator::Eks => {
-                return Err(refused(name.as_str(), "has a SlurmConfig, and the cluster has none"));
+                return Err(refused(name.as_str(), "has a SlurmConfig but the cluster has none"));
             }
         }
         spec.role = match text(config, "NodeType") {
             "Controller" => {
-                let why = "is a Controller group, and a cluster has exactly one";
+                let why = "cannot be added: a cluster has exactly one Controller group";
                 return Err(refused(name.as_str(), why));
             }
             "Login" => Role::Login,
@@ -308,7 +309,7 @@ fn delete_groups(
     let gone: BTreeSet<&str> = call.texts("InstanceGroupsToDelete").into_iter().collect();
     for name in &gone {
         if listed.contains(*name) {
-            return Err(refused(name, "is listed and to be deleted in one request"));
+            return Err(refused(name, "is in InstanceGroups and InstanceGroupsToDelete"));
         }
         let group = plane.group(name).map(|group| plane.spec_of(group).name.clone());
         let group = group.ok_or_else(|| refused(name, "could not be found in the cluster"))?;
@@ -324,7 +325,7 @@ fn delete_groups(
     Ok(())
 }
 
-/// Members of the cluster itself.
+/// Changes to members of the cluster itself.
 fn cluster_members(
     call: &Call<'_>,
     own: &Hosted,
@@ -352,7 +353,7 @@ fn cluster_members(
         return Err(ApiError::validation(why));
     }
     if call.body.contains_key("RestrictedInstanceGroups") {
-        let why = "the cluster has no restricted instance groups";
+        let why = "The cluster has no restricted instance groups";
         return Err(ApiError::validation(why));
     }
     match asked {
@@ -360,7 +361,7 @@ fn cluster_members(
             match plane.spec.api.orchestrator {
                 Orchestrator::Eks if is_continuous(own) => {}
                 Orchestrator::Eks | Orchestrator::Slurm | Orchestrator::SlurmLegacy => {
-                    let why = "AutoScaling needs EKS and Continuous provisioning";
+                    let why = "AutoScaling requires EKS and Continuous provisioning";
                     return Err(ApiError::validation(why));
                 }
             }

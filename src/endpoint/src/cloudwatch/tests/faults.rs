@@ -1,4 +1,4 @@
-//! Each fault of metrics shows over the wire as the port says it.
+//! Each metrics fault has the same effect over the wire as through the port.
 
 use serde_json::{Value as Json, json};
 use trimtab_core::ids::InstanceId;
@@ -25,14 +25,14 @@ fn port(world: &World, node: InstanceId) -> &'static str {
     let read = world.utilization(&cluster(), &[node], Span::mins(20)).expect("an answer");
     match read.get(&node) {
         None => "absent",
-        Some(Reading::Absent) => "absent, said so",
+        Some(Reading::Absent) => "reported as absent",
         Some(Reading::Stale { .. }) => "stale",
         Some(Reading::Partial) => "partial",
         Some(Reading::Fresh { .. }) => "fresh",
     }
 }
 
-/// The results of a node's GPUs over the last hour, in order of their index.
+/// Results of the GPUs of a node for the last hour, in the order of their index.
 fn gpus(world: &World, node: InstanceId) -> Vec<Json> {
     let service = Service::of(world);
     let id = node.to_string();
@@ -84,7 +84,7 @@ fn late_data_are_older_and_gaps_are_holes() {
         let newest = stamps(&gpus(world, ids(world)[0])[0])[0];
         world.now().0 / 1000 - newest
     };
-    // The latency is 90 s, a period 60 s, and a stamp is a period's start.
+    // The latency is 90 s, the period 60 s, and a timestamp is the start of a period.
     assert_eq!(newest(&mixed(Span::hours(5))), 180);
     assert_eq!(newest(&with(FaultKind::MetricsLate { by: Span::mins(7) })), 180 + 420);
     assert_eq!(newest(&with(FaultKind::MetricsStale)), 180 + 600);
@@ -115,7 +115,7 @@ fn device_that_fell_silent_is_missing_and_was_the_busiest() {
     assert!(stamps(&after[oldest])[0] < (world.now() - Span::mins(10)).0 / 1000);
     assert_eq!(after[oldest]["StatusCode"], "Complete", "CloudWatch does not know");
     assert_eq!((port(&world, node), port(&world, ids(&world)[1])), ("partial", "fresh"));
-    // Where there is no accelerator it is the host's processor that falls silent.
+    // On a node without accelerators, the CPU metrics of the host stop.
     let cpu = ids(&whole)[5];
     let world = with(FaultKind::MetricsDeviceMissing { node: Target::Instance(cpu) });
     let id = cpu.to_string();

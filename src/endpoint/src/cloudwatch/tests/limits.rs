@@ -1,4 +1,4 @@
-//! GetMetricData's rules: what it refuses, how it counts time, how it pages.
+//! GetMetricData: validation, time ranges and pages.
 
 use serde_json::{Value as Json, json};
 use trimtab_core::units::{Span, Time};
@@ -7,8 +7,8 @@ use super::{Service, between, dimensions, mixed, query};
 
 const HOUR: Span = Span::hours(1);
 
-/// A service with one series of numbers 0, 1, 2, … a minute, the newest for the minute
-/// before its time, and where that began.
+/// A service with one series 0, 1, 2, …, one value per minute, that ends one minute before
+/// the current time; and the time of its first value.
 fn counting(minutes: i64) -> (Service, Time) {
     let world = mixed(Span::hours(6));
     let start = world.now() - Span::mins(minutes);
@@ -115,7 +115,7 @@ fn wrong_requests_are_refused_with_what_is_wrong() {
     let mixed_up = between(start, start + HOUR, vec![counted("q"), expression]);
     assert_eq!(
         refusal(&service, &mixed_up),
-        "MetricDataQueries.member.2.Expression: this endpoint answers MetricStat queries only, no expressions."
+        "MetricDataQueries.member.2.Expression: this endpoint supports MetricStat queries only, not expressions."
     );
     let tolerated = with_options(good());
     assert!(service.call("GetMetricData", &tolerated).is_ok());
@@ -146,7 +146,7 @@ fn values_come_newest_first_unless_asked_otherwise_and_the_end_is_excluded() {
     let result = &answer["MetricDataResults"][0];
     assert_eq!(result["Timestamps"][0], json!((start + Span::mins(1)).as_secs()));
     assert_eq!(result["Label"], "n", "the metric's name where no label is given");
-    // A start within a period takes the period in; an end within one does, too.
+    // A period is included if StartTime or EndTime lies inside it.
     let cut = between(start + Span::secs(90), start + Span::secs(190), vec![counted("q")]);
     assert_eq!(values(&cut), json!([3.0, 2.0, 1.0]));
 }
@@ -185,7 +185,7 @@ fn series_without_data_is_empty_and_complete_and_dimensions_must_be_the_same() {
     }
 }
 
-/// All pages' values by id, and how many pages there were.
+/// The values of all pages by query id, and the number of pages.
 fn pages(service: &Service, mut input: Json) -> (Vec<(String, Vec<f64>)>, usize) {
     let mut read: Vec<(String, Vec<f64>)> = vec![];
     let mut count = 0;
@@ -298,7 +298,7 @@ fn points_of_short_periods_are_not_kept_long() {
     };
     let now = service.worlds[0].now();
     assert_eq!(count(60, start, now), 360);
-    // Below a minute for three hours.
+    // Periods below one minute are kept for three hours.
     assert_eq!(count(10, start, now), 180);
     assert_eq!(count(10, now - Span::hours(2), now), 120);
 }

@@ -15,7 +15,7 @@ fn put(service: &Service, datum: Json) -> Result<Json, (String, String)> {
     service.call("PutMetricData", &json!({ "Namespace": "own", "MetricData": [datum] }))
 }
 
-/// The statistic of a series over the last hour, oldest first.
+/// Values of one statistic of a series over the last hour, oldest first.
 fn read(service: &Service, metric: &str, of: &Json, stat: &str) -> Json {
     let now = service.worlds[0].now();
     let mut input = between(
@@ -39,7 +39,7 @@ fn data_can_be_read_back_in_every_statistic() {
     };
     datum(json!({ "Value": 4, "Unit": "None" }));
     datum(json!({ "Values": [1.0, 2.0], "Counts": [2.0, 1.0] }));
-    // In any order of dimensions.
+    // The order of dimensions does not matter.
     let of = dimensions(&[("a", "1"), ("b", "2")]);
     for (stat, value) in [
         ("SampleCount", 4.0),
@@ -55,7 +55,11 @@ fn data_can_be_read_back_in_every_statistic() {
     let set = json!({ "SampleCount": 4, "Sum": 40, "Minimum": 1, "Maximum": 25 });
     put(&service, json!({ "MetricName": "s", "StatisticValues": set })).expect("kept");
     assert_eq!(read(&service, "s", &json!([]), "Average"), json!([10.0]));
-    assert_eq!(read(&service, "s", &json!([]), "p50"), json!([]), "nobody can tell");
+    assert_eq!(
+        read(&service, "s", &json!([]), "p50"),
+        json!([]),
+        "a statistic set has no percentiles"
+    );
 }
 
 #[test]
@@ -119,7 +123,7 @@ fn wrong_data_are_refused_with_what_is_wrong_and_none_is_kept() {
     assert_eq!(code, value);
     assert_eq!(message, "The collection MetricData must not have a size greater than 1000.");
     assert_eq!(all("own", json!([])).0, "MissingRequiredParameterException");
-    // The first is right, the second is not: neither is kept.
+    // The first datum is valid and the second is not: neither is kept.
     all("own", json!([good(), { "MetricName": "m", "Value": "NaN" }]));
     assert_eq!(read(&service, "m", &json!([]), "Sum"), json!([]));
 }
@@ -168,7 +172,7 @@ fn entities_are_accepted_and_their_metrics_kept() {
     assert_eq!(read(&service, "m", &json!([]), "Sum"), json!([3.0]));
 }
 
-/// All pages of a listing, each series as one text.
+/// The series of all pages of a listing, each as text, and the number of pages.
 fn list(service: &Service, mut input: Json) -> (Vec<String>, usize) {
     let mut found = vec![];
     let mut pages = 0;
@@ -202,8 +206,8 @@ fn listing_has_every_series_once_over_all_pages_and_worlds() {
         (0..700).map(|n| json!({ "MetricName": format!("m{n}"), "Value": 1 })).collect();
     let input = json!({ "Namespace": "own", "MetricData": data });
     service.call("PutMetricData", &input).expect("kept");
-    // Of a host 2 + 2; of a machine with 8 GPUs 8 * (4 + 2) + 1 more, with 32 cores
-    // 32 * 2 + 1 more.
+    // 2 + 2 per host; 8 * (4 + 2) + 1 more for a host with 8 GPUs, and 32 * 2 + 1 more for a
+    // host with 32 NeuronCores.
     let of_world = 9 * 4 + 5 * 49 + 2 * 65;
     let (found, pages) = list(&service, json!({}));
     assert_eq!(found.len(), 2 * of_world + 700);

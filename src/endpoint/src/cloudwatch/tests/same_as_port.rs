@@ -1,5 +1,5 @@
-//! What a careful reader of CloudWatch finds out about a node is what the port in
-//! process says of it.
+//! A client that reads a node's metrics from CloudWatch gets the same result as the
+//! in-process port.
 
 use std::collections::BTreeMap;
 
@@ -14,13 +14,12 @@ use super::{Service, cluster, ids, mixed};
 const WINDOW: Span = Span::mins(20);
 const PERIOD: Span = Span::mins(1);
 
-/// What one kind of reader asks for: of each device, how busy it is and how full its
-/// memory is.
+/// The metrics that one kind of client reads: utilization and memory of each device.
 struct Reader {
     namespace: &'static str,
     utilization: &'static str,
     memory: Memory,
-    /// The dimension that tells devices apart, if any.
+    /// The dimension that identifies a device; `None` for host metrics.
     device: Option<&'static str>,
 }
 
@@ -62,7 +61,7 @@ const NEURON: Reader = Reader {
 };
 
 impl Reader {
-    /// The dimensions of a node's series of one metric.
+    /// The dimensions of each series of one metric of a node.
     fn series(&self, service: &Service, node: InstanceId, metric: &str) -> Vec<Json> {
         let mut filter = vec![json!({ "Name": "InstanceId", "Value": node.to_string() })];
         filter.extend(self.device.map(|name| json!({ "Name": name })));
@@ -73,7 +72,7 @@ impl Reader {
         metrics.into_iter().map(|metric| metric["Dimensions"].clone()).collect()
     }
 
-    /// Highest values by CloudWatch's stamps, over all of a node's devices.
+    /// Maximum over all devices of a node, by timestamp.
     fn maxima(
         &self,
         service: &Service,
@@ -101,7 +100,7 @@ impl Reader {
             });
             let json = service.call("GetMetricData", &input).expect("data");
             let results = json["MetricDataResults"].as_array().expect("a list");
-            // The other protocol says the same.
+            // CBOR returns the same values.
             let cbor = service.call_cbor("GetMetricData", &input);
             let same = &cbor["MetricDataResults"][0];
             assert_eq!(same["Values"], results[0]["Values"]);
@@ -138,7 +137,7 @@ impl Reader {
                 .collect(),
         };
         let (last, _) = utilization.last_key_value()?;
-        // CloudWatch stamps the start of a period, the port its end.
+        // CloudWatch's timestamp is the start of a period, the port's is the end.
         let to = Time::from_secs(*last) + PERIOD;
         let first = utilization.range((to - WINDOW).0 / 1000..).map(|(stamp, _)| *stamp);
         let stamps: Vec<i64> = first.collect();
@@ -161,7 +160,7 @@ trait Runs {
 }
 
 impl Runs for Vec<i64> {
-    /// The first stamp of the last run without a gap.
+    /// The first timestamp of the last run without a gap.
     fn rchunk_by_gap(&self) -> i64 {
         let together = |a: &i64, b: &i64| b - a == PERIOD.as_secs();
         *self.chunk_by(together).last().expect("not empty").first().expect("not empty")
@@ -180,7 +179,7 @@ fn of_port(world: &World, node: InstanceId) -> Option<Activity> {
     }
 }
 
-/// All readers that suit a node, by its group.
+/// The readers for a node, by its group.
 fn readers(world: &World, node: InstanceId) -> Vec<Reader> {
     let listing = world.list_nodes(&cluster()).expect("a listing");
     let listed = listing.nodes.iter().find(|listed| listed.id == node).expect("listed");
@@ -210,7 +209,7 @@ fn reader_of_every_layout_finds_what_the_port_says() {
     let world = mixed(Span::ZERO);
     let mut compared = 0;
     for _ in 0..12 {
-        // Not on the minute, so that a period goes on.
+        // Not at a full minute, so that a period is incomplete.
         world.advance_by(Span::secs(31 * 60 + 17));
         compared += compare(&world);
     }
