@@ -1,4 +1,4 @@
-"""Operations that change nodes and groups."""
+"""Tests of operations that change nodes and groups."""
 
 from cloud import MINUTE, echo, test
 
@@ -23,7 +23,7 @@ def one_and_ninety_nine_nodes_go_and_a_hundred_do_not(cloud):
     assert sorted(leaving) == sorted(ids[:100])
     cloud.endpoint.advance(2 * MINUTE + 1000)
     assert len(cloud.nodes("main")) == 900
-    assert cloud.group("main")["CurrentCount"] == 1000, "counts lag behind the listing"
+    assert cloud.group("main")["CurrentCount"] == 1000, "counts are updated later than the listing"
     cloud.endpoint.advance(MINUTE)
     assert cloud.group("main")["CurrentCount"] == 900
 
@@ -121,7 +121,7 @@ def the_other_answer_to_every_question_of_a_delete_can_be_had(cloud):
     cloud.delete("other", held[:1])
     cloud.delete("other", ids[:5])
     group = cloud.group("other")
-    assert group["TargetCount"] == 150, "it falls when the nodes have ended"
+    assert group["TargetCount"] == 150, "it falls when the nodes are terminated"
     assert group["ActiveOperations"] == {"Scaling": 1}
     cloud.endpoint.advance(2 * MINUTE + 1000)
     assert cloud.group("other")["TargetCount"] == 145
@@ -191,11 +191,11 @@ def a_node_without_an_instance_is_listed_and_deleted_by_its_logical_id(cloud):
     everything = cloud.nodes("late", IncludeNodeLogicalIds=True)
     without = [n for n in everything if not n["InstanceId"]]
     assert sorted(n["NodeLogicalId"] for n in without) == sorted(logical), everything
-    answer = cloud.delete("late", logical=[logical[0], "node-of-nobody"])
+    answer = cloud.delete("late", logical=[logical[0], "node-that-is-unknown"])
     assert answer["SuccessfulNodeLogicalIds"] == logical[:1]
     assert [f["Code"] for f in answer["FailedNodeLogicalIds"]] == ["NodeIdNotFound"]
     cloud.refused(
-        lambda: cloud.delete("late", logical=["node-of-nobody"]), "ValidationException"
+        lambda: cloud.delete("late", logical=["node-that-is-unknown"]), "ValidationException"
     )
     cloud.endpoint.advance(6 * MINUTE)
     booting = cloud.ids("late", status="Pending")
@@ -212,7 +212,7 @@ def a_node_without_an_instance_is_listed_and_deleted_by_its_logical_id(cloud):
 
 
 @test
-def events_tell_what_happened_newest_first(cloud):
+def events_are_listed_newest_first(cloud):
     events = cloud.api.list_cluster_events(ClusterName="late", MaxResults=100)["Events"]
     times = [e["EventTime"] for e in events]
     assert times == sorted(times, reverse=True) and len(events) >= 5, events
@@ -247,7 +247,7 @@ def a_group_goes_up_down_and_to_zero_by_its_count_and_stays(cloud):
     update(cloud, "main", echo(group, InstanceCount=3))
     leaving = cloud.ids("main", "spare", "ShuttingDown")
     assert len(leaving) == before - 1
-    assert leaving != (ids + leaving)[: len(leaving)], "the victims are not the oldest"
+    assert leaving != (ids + leaving)[: len(leaving)], "the service does not delete the oldest nodes"
     assert cloud.group("main", "spare")["TargetCount"] == 3
     cloud.endpoint.advance(4 * MINUTE)
     left = cloud.group("main", "spare")
@@ -286,7 +286,7 @@ def a_new_name_adds_a_group_and_only_the_delete_list_takes_one_away(cloud):
         "at least one",
     )
     cloud.refused(
-        lambda: update(cloud, "main", InstanceGroupsToDelete=["nobody"]), "ValidationException"
+        lambda: update(cloud, "main", InstanceGroupsToDelete=["unknown"]), "ValidationException"
     )
     update(cloud, "main", InstanceGroupsToDelete=["fresh"])
     assert cloud.group("main", "fresh")["Status"] == "Deleting"

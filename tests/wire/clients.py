@@ -1,4 +1,4 @@
-"""The aws command line, faults as they show on the wire, and the world's own door."""
+"""Tests of the AWS CLI, of faults as a client sees them, and of `/_world`."""
 
 import http.client
 import http.server
@@ -15,7 +15,7 @@ from cloud import echo, test
 
 
 class Tap(http.server.BaseHTTPRequestHandler):
-    """Stands between the command line and the endpoint and shows us raw bodies."""
+    """A proxy between the AWS CLI and the endpoint that records raw bodies."""
 
     cloud = None
 
@@ -69,7 +69,7 @@ def the_aws_command_line_can_call_every_operation(cloud):
     assert len(run("list-clusters")["ClusterSummaries"]) == len(worlds.WORLDS) - 1
     nodes = run("list-cluster-nodes", *named, "--instance-group-name-contains", "workers")
     ids = [n["InstanceId"] for n in nodes["ClusterNodeSummaries"]]
-    assert len(ids) == len(cloud.nodes("main")), "the command line pages by itself"
+    assert len(ids) == len(cloud.nodes("main")), "the AWS CLI reads all pages"
     node = run("describe-cluster-node", *named, "--node-id", ids[0])["NodeDetails"]
     assert node["InstanceStatus"]["Status"] == "Running"
     answer = run("batch-delete-cluster-nodes", *named, "--node-ids", ids[0], "i-0a1b2c3d")
@@ -109,7 +109,7 @@ def faults_of_the_world_show_as_a_client_of_aws_would_see_them(cloud):
     for call in (listing, describe, lambda: cloud.delete("faulty", all_ids[:1]), add):
         cloud.refused(call, "AccessDeniedException")
     endpoint.hour(43.1)
-    assert len(cloud.nodes("faulty", "", size=3)) == 8, "two thirds of 13, and then no token"
+    assert len(cloud.nodes("faulty", "", size=3)) == 8, "two thirds of 13 nodes, and no token"
     endpoint.hour(44.1)
     for size in (1, 13, 100):
         ids = [n["InstanceId"] for n in cloud.nodes("faulty", "", size=size)]
@@ -122,18 +122,18 @@ def faults_of_the_world_show_as_a_client_of_aws_would_see_them(cloud):
             answer = call()
         except silent:
             return
-        raise AssertionError(f"an answer came: {answer}")
+        raise AssertionError(f"expected no response, got {answer}")
 
     hung_up(lambda: cloud.delete("faulty", all_ids[:1]))
-    assert cloud.ids("faulty", status="ShuttingDown") == all_ids[:1], "it acted all the same"
+    assert cloud.ids("faulty", status="ShuttingDown") == all_ids[:1], "the request took effect without a response"
     hung_up(add)
-    assert cloud.group("faulty")["TargetCount"] == 12, "one went, one came"
+    assert cloud.group("faulty")["TargetCount"] == 12, "one node deleted, one added"
     endpoint.hour(46.1)
     hung_up(lambda: cloud.delete("faulty", all_ids[1:2]))
-    assert all_ids[1] in cloud.ids("faulty"), "it never arrived"
+    assert all_ids[1] in cloud.ids("faulty"), "the request had no effect"
     endpoint.hour(46.9)
     assert len(add()["Successful"]) == 1
-    assert cloud.group("faulty")["TargetCount"] == 12, "the token knows that it was done"
+    assert cloud.group("faulty")["TargetCount"] == 12, "the token prevents a second addition"
     endpoint.hour(47.1)
     nodes, found = cloud.with_faults(lambda: cloud.nodes("faulty", ""))
     statuses = [n["InstanceStatus"]["Status"] for n in nodes]
@@ -149,8 +149,8 @@ def faults_of_the_world_show_as_a_client_of_aws_would_see_them(cloud):
     assert describe()["AutoScaling"]["Mode"] == "Enable"
     endpoint.hour(52.1)
     try:
-        answer = endpoint.door("GET", "/faulty/workload")
-        raise AssertionError(f"an answer came: {answer[0]}")
+        answer = endpoint.world_api("GET", "/faulty/workload")
+        raise AssertionError(f"expected no response, got status {answer[0]}")
     except (http.client.RemoteDisconnected, ConnectionResetError):
         pass
     endpoint.hour(53.1)
@@ -163,28 +163,28 @@ def faults_of_the_world_show_as_a_client_of_aws_would_see_them(cloud):
 
 
 @test
-def the_door_shows_the_scheduler_and_takes_cordons(cloud):
-    door = cloud.endpoint.door
-    status, here, headers = door("GET", "")
+def the_world_api_shows_the_scheduler_and_takes_cordons(cloud):
+    world_api = cloud.endpoint.world_api
+    status, here, headers = world_api("GET", "")
     assert status == 200 and len(here["clusters"]) == len(worlds.WORLDS)
-    status, load, headers = door("GET", "/wide/workload")
+    status, load, headers = world_api("GET", "/wide/workload")
     assert status == 200 and int(headers["x-trimtab-world-now"]) == load["at"]
     idle = next(n for n in load["nodes"] if not n["claims"])
     order = {"ledger": "l-1", "orders": [{"name": idle["name"], "action": 7}]}
-    assert door("POST", "/wide/cordon", order)[0] == 200
+    assert world_api("POST", "/wide/cordon", order)[0] == 200
     drained = lambda: next(
-        n["drained"] for n in door("GET", "/wide/workload")[1]["nodes"] if n["name"] == idle["name"]
+        n["drained"] for n in world_api("GET", "/wide/workload")[1]["nodes"] if n["name"] == idle["name"]
     )
     assert drained() == "trimtab:l-1:7"
-    assert door("GET", "/wide/truth")[1]["cordons"] == [
+    assert world_api("GET", "/wide/truth")[1]["cordons"] == [
         {"name": idle["name"], "reason": "trimtab:l-1:7"}
     ]
-    assert door("POST", "/wide/release", {**order, "ledger": "l-2"})[0] == 200
-    assert drained() == "trimtab:l-1:7", "a cordon of another ledger is left alone"
-    door("POST", "/wide/release", order)
+    assert world_api("POST", "/wide/release", {**order, "ledger": "l-2"})[0] == 200
+    assert drained() == "trimtab:l-1:7", "release does not change a cordon of another ledger"
+    world_api("POST", "/wide/release", order)
     assert drained() is None
-    assert door("GET", "/wide/prices")[1]["workers"] == 3_060_000
-    slept = door("POST", "/wide/sleep", {"every": 60_000})[1]
+    assert world_api("GET", "/wide/prices")[1]["workers"] == 3_060_000
+    slept = world_api("POST", "/wide/sleep", {"every": 60_000})[1]
     assert slept["ring"] == "schedule" and slept["now"] > load["at"]
     for method, path, body, wanted in [
         ("GET", "/nowhere/clock", None, 404),
@@ -193,11 +193,11 @@ def the_door_shows_the_scheduler_and_takes_cordons(cloud):
         ("POST", "/wide/advance", {"to": 0}, 400),
         ("POST", "/wide/cordon", {"ledger": "l-1"}, 400),
     ]:
-        status, said, _ = door(method, path, body)
+        status, said, _ = world_api(method, path, body)
         assert status == wanted and said["why"], (method, path, status, said)
 
 
 @test
-def the_program_tells_how_to_call_it_and_ends_on_sigterm(cloud):
+def the_program_prints_how_to_call_it_and_ends_on_sigterm(cloud):
     assert f"--endpoint-url {cloud.endpoint.url} sagemaker list-clusters" in cloud.endpoint.hint
     assert cloud.endpoint.stop() == 0

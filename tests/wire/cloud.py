@@ -1,4 +1,4 @@
-"""The endpoint under test, the clients that ask it, and the record of raw bodies."""
+"""The endpoint under test, its clients, and the record of raw bodies."""
 
 import http.client
 import json
@@ -26,7 +26,7 @@ OPERATIONS = [
     "ListClusterEvents",
     "ListTags",
 ]
-# Where all worlds begin, in milliseconds: 2026-03-02T00:00:00Z.
+# Start of all worlds, in milliseconds: 2026-03-02T00:00:00Z.
 START = 1_772_409_600_000
 HOUR = 3_600_000
 MINUTE = 60_000
@@ -39,7 +39,7 @@ def test(function):
 
 
 class Bodies:
-    """Every raw body that was seen, and what is wrong with it."""
+    """The raw bodies of all responses, and their violations of the model."""
 
     def __init__(self, model):
         self.model = model
@@ -61,23 +61,24 @@ class Bodies:
             self.complaints.extend(wrong)
 
     def of_error(self, headers, body):
-        """An error names its code twice; a modelled one has the model's members."""
+        """Checks an error: it must have its code in the body and in a header, and the
+        members of the model if the model has this error."""
         code = body.get("__type")
         if not code or headers.get("x-amzn-errortype") != code:
-            yield f"the error {body} and x-amzn-errortype {headers.get('x-amzn-errortype')}"
+            yield f"error {body} with x-amzn-errortype {headers.get('x-amzn-errortype')}"
             return
         if not headers.get("x-amzn-requestid"):
-            yield "an error without x-amzn-requestid"
+            yield "error without x-amzn-requestid"
         shape = next((s for s in self.model.error_shapes if s.name == code), None)
         if shape is None:
             if not isinstance(body.get("message"), str):
-                yield f"the error {code} has no message"
+                yield f"error {code} without a message"
             return
         yield from walker.walk({k: v for k, v in body.items() if k != "__type"}, shape)
 
 
 class Endpoint:
-    """The program under test, with its worlds, in lock-step."""
+    """`trimtab simulate` with all worlds, in lock-step."""
 
     def __init__(self, program, folder):
         command = [program, "simulate", "--listen", "127.0.0.1:0", "--speed", "0"]
@@ -90,15 +91,15 @@ class Endpoint:
         first = self.process.stdout.readline()
         found = re.search(r"listening on (http://127\.0\.0\.1:(\d+))$", first.strip())
         if not found:
-            raise SystemExit(f"no address in the program's first line: {first!r}")
+            raise SystemExit(f"no address in the first line of trimtab simulate: {first!r}")
         self.url, self.port = found[1], int(found[2])
         for line in self.process.stdout:
             if line.startswith("try: "):
                 self.hint = line.strip()
                 break
 
-    def door(self, method, path, body=None):
-        """A request of /_world: status, body, headers."""
+    def world_api(self, method, path, body=None):
+        """Sends a request to /_world. Returns status, body and headers."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         text = None if body is None else json.dumps(body)
         connection.request(method, f"/_world{path}", body=text)
@@ -108,15 +109,15 @@ class Endpoint:
         return answer.status, json.loads(raw), dict(answer.getheaders())
 
     def advance(self, millis):
-        status, body, _ = self.door("POST", "/classic/advance", {"by": millis})
+        status, body, _ = self.world_api("POST", "/classic/advance", {"by": millis})
         assert status == 200, body
 
     def hour(self, hour):
-        """Goes to so many hours after the start."""
-        status, body, _ = self.door("GET", "/classic/clock")
+        """Advances all worlds to this many hours after their start."""
+        status, body, _ = self.world_api("GET", "/classic/clock")
         to = START + int(hour * HOUR)
         assert status == 200 and body["true_now"] <= to, (body, hour)
-        status, body, _ = self.door("POST", "/classic/advance", {"to": to})
+        status, body, _ = self.world_api("POST", "/classic/advance", {"to": to})
         assert status == 200, body
 
     def stop(self):
@@ -125,7 +126,7 @@ class Endpoint:
 
 
 class Cloud:
-    """Everything that a test needs."""
+    """The endpoint, a boto3 client and the record of raw bodies."""
 
     def __init__(self, program, folder):
         self.endpoint = Endpoint(program, folder)
@@ -153,7 +154,7 @@ class Cloud:
         client.meta.events.register("after-call.sagemaker", after)
 
     def with_faults(self, call):
-        """What a call gives, and what the walker says of the bodies on the way."""
+        """The result of a call, and the violations in the bodies of its responses."""
         self.bodies.expected = []
         try:
             answer = call()
@@ -162,7 +163,7 @@ class Cloud:
         return answer, found
 
     def raw(self, operation, body):
-        """A request that no client would send; status and body."""
+        """Sends a request that no client would send. Returns status and body."""
         connection = http.client.HTTPConnection("127.0.0.1", self.endpoint.port, timeout=60)
         text = body if isinstance(body, (bytes, str)) else json.dumps(body)
         headers = {
@@ -179,7 +180,7 @@ class Cloud:
         return answer.status, json.loads(raw)
 
     def nodes(self, cluster, group="workers", size=100, **more):
-        """All nodes of a group, or of all, over all pages."""
+        """All nodes of a group, or of all groups, from all pages."""
         found = []
         if group:
             more["InstanceGroupNameContains"] = group
@@ -202,7 +203,7 @@ class Cloud:
         return next((g for g in groups if g["InstanceGroupName"] == name), None)
 
     def refused(self, call, code, text=""):
-        """The error of a call that has to be refused with this code."""
+        """Checks that a call fails with this code and text. Returns the error response."""
         try:
             answer = call()
         except botocore.exceptions.ClientError as error:
@@ -210,7 +211,7 @@ class Cloud:
             assert said["Code"] == code and text in said["Message"], said
             assert error.response["ResponseMetadata"]["HTTPStatusCode"] == 400, error.response
             return error.response
-        raise AssertionError(f"not refused with {code}: {answer}")
+        raise AssertionError(f"expected error {code}, got {answer}")
 
     def delete(self, cluster, ids=(), logical=()):
         request = {"ClusterName": cluster}
@@ -222,7 +223,7 @@ class Cloud:
 
 
 def echo(group, **changes):
-    """A group as UpdateCluster takes it, made from what DescribeCluster says."""
+    """An entry for UpdateCluster with the current values of a group of DescribeCluster."""
     same = [
         "InstanceGroupName",
         "InstanceType",

@@ -1,16 +1,16 @@
-"""Does the endpoint's CloudWatch speak as CloudWatch's own clients expect?
+"""Checks that the endpoint's CloudWatch works with real CloudWatch clients.
 
-Clients that are not ours do the asking: boto3, the aws command line, and botocore's
-serializer and parser of smithy-rpc-v2-cbor. Those do not check what they are given, so
-every raw answer passes a proxy here and is held against botocore's model: members that
-are unknown, missing or of a wrong type, enums, patterns, lengths, ranges, timestamps.
+The clients are boto3, the AWS CLI, and botocore's serializer and parser of
+smithy-rpc-v2-cbor. They do not validate responses, so a proxy checks every raw response
+against botocore's model: unknown and missing members, types, enums, patterns, lengths,
+ranges and timestamps.
 
     python cloudwatch_checks.py ENDPOINT_URL CLUSTER
 
-or `run(endpoint_url, cluster)`, which gives a list of (name, ok, detail). It needs the
+`run(endpoint_url, cluster)` returns a list of (name, ok, detail). The script needs the
 packages of cloudwatch_requirements.txt. The endpoint's world must have nodes and no
-fault of its metrics; its clock may run or stand still, and times are read from
-CloudWatch itself.
+metrics fault. Its clock may run or be in lock-step; the checks read the time from
+CloudWatch.
 """
 
 import contextlib
@@ -39,7 +39,7 @@ JSON, CBOR = "json", "smithy-rpc-v2-cbor"
 TARGET = "GraniteServiceVersion20100801."
 PATH = "/service/GraniteServiceVersion20100801/operation/"
 UTC = datetime.timezone.utc
-# Nobody means a time outside of these when seconds are asked for.
+# A timestamp outside of this range is probably not in seconds.
 EARLIEST, LATEST = 946_684_800, 4_102_444_800
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "simulated",
@@ -53,7 +53,7 @@ CREDENTIALS = {
 MODEL = botocore.session.get_session().get_service_model("cloudwatch")
 
 
-# ---- CBOR, read so that the kind of every item stays visible -------------------------
+# ---- A CBOR reader that keeps the type of every item ---------------------------------
 
 class Tag:
     def __init__(self, number, content):
@@ -61,14 +61,14 @@ class Tag:
 
 
 class Reader:
-    """RFC 8949, as much of it as the protocol allows."""
+    """Reads the part of CBOR (RFC 8949) that the protocol uses."""
 
     def __init__(self, data):
         self.data, self.at = data, 0
 
     def take(self, size):
         if self.at + size > len(self.data):
-            raise ValueError(f"CBOR ends within an item at {self.at}")
+            raise ValueError(f"CBOR ends inside an item at byte {self.at}")
         self.at += size
         return self.data[self.at - size:self.at]
 
@@ -113,7 +113,7 @@ class Reader:
         found = {}
         for name, value in items:
             if name in found:
-                raise ValueError(f"{name} comes twice")
+                raise ValueError(f"duplicate key {name}")
             found[name] = value
         return found
 
@@ -126,14 +126,14 @@ def read_cbor(data):
     return item
 
 
-# ---- An answer held against the model -------------------------------------------------
+# ---- Comparison of a response with the model ------------------------------------------
 
 def walk(value, shape, protocol, path="$"):
-    """What is wrong with a raw value, as texts."""
+    """All violations in a raw value, as texts."""
     kind, limits = shape.type_name, shape.metadata
     if kind == "structure":
         if not isinstance(value, dict):
-            return [f"{path}: {value!r} is no structure"]
+            return [f"{path}: {value!r} is not a structure"]
         wrong = [f"{path}.{name}: unknown member" for name in value if name not in shape.members]
         wrong += [f"{path}.{name}: missing" for name in shape.required_members if name not in value]
         for name, member in shape.members.items():
@@ -144,14 +144,14 @@ def walk(value, shape, protocol, path="$"):
         return wrong
     if kind == "list":
         if not isinstance(value, list):
-            return [f"{path}: {value!r} is no list"]
+            return [f"{path}: {value!r} is not a list"]
         wrong = size(len(value), limits, path)
         for n, item in enumerate(value):
             wrong += walk(item, shape.member, protocol, f"{path}[{n}]")
         return wrong
     if kind == "string":
         if not isinstance(value, str):
-            return [f"{path}: {value!r} is no string"]
+            return [f"{path}: {value!r} is not a string"]
         wrong = size(len(value), limits, path)
         if shape.enum and value not in shape.enum:
             wrong.append(f"{path}: {value!r} is not in {shape.enum}")
@@ -160,26 +160,26 @@ def walk(value, shape, protocol, path="$"):
         return wrong
     if kind in ("integer", "long"):
         if isinstance(value, bool) or not isinstance(value, int):
-            return [f"{path}: {value!r} is no integer"]
+            return [f"{path}: {value!r} is not an integer"]
         return size(value, limits, path)
     if kind in ("double", "float"):
-        # CBOR tells them apart, and strict clients refuse an integer here.
+        # CBOR distinguishes integers and floats, and strict clients reject an integer here.
         kinds = (float,) if protocol == CBOR else (int, float)
         if isinstance(value, bool) or not isinstance(value, kinds):
-            return [f"{path}: {value!r} is no {kind}"]
+            return [f"{path}: {value!r} is not a {kind}"]
         return [] if math.isfinite(value) else [f"{path}: {value!r} is not finite"]
     if kind == "boolean":
-        return [] if isinstance(value, bool) else [f"{path}: {value!r} is no boolean"]
+        return [] if isinstance(value, bool) else [f"{path}: {value!r} is not a boolean"]
     if kind == "timestamp":
         if protocol == CBOR:
             if not isinstance(value, Tag) or value.number != 1:
                 return [f"{path}: {value!r} has no tag 1"]
             value = value.content
         if isinstance(value, bool) or not isinstance(value, (int, float)):
-            return [f"{path}: {value!r} is no number of seconds"]
+            return [f"{path}: {value!r} is not a number of seconds"]
         in_range = EARLIEST <= value <= LATEST
-        return [] if in_range else [f"{path}: {value!r} are no seconds since the epoch"]
-    return [f"{path}: the model has a {kind}, which this script does not know"]
+        return [] if in_range else [f"{path}: {value!r} is not a time in seconds since the epoch"]
+    return [f"{path}: the model has the type {kind}, which this script does not support"]
 
 
 def size(value, limits, path):
@@ -192,7 +192,7 @@ def size(value, limits, path):
 
 
 def check_answer(operation, protocol, asked, status, headers, body):
-    """What is wrong with one raw answer."""
+    """All violations in one raw response."""
     wrong = []
     if not headers.get("x-amzn-requestid"):
         wrong.append("no x-amzn-requestid")
@@ -200,7 +200,7 @@ def check_answer(operation, protocol, asked, status, headers, body):
         wrong.append(f"smithy-protocol is {headers.get('smithy-protocol')}")
     output = MODEL.operation_model(operation).output_shape
     if status == 200 and output is None and protocol == CBOR:
-        return wrong + ([f"a body of {len(body)} bytes where there is no output"] if body else [])
+        return wrong + ([f"a body of {len(body)} bytes, but the operation has no output"] if body else [])
     expected = "application/cbor" if protocol == CBOR else "application/x-amz-json-1.0"
     if headers.get("content-type") != expected:
         wrong.append(f"content-type is {headers.get('content-type')}")
@@ -210,7 +210,7 @@ def check_answer(operation, protocol, asked, status, headers, body):
         return wrong + [f"unreadable: {error}: {body[:80]!r}"]
     if status == 200:
         if output is None:
-            return wrong + ([] if value == {} else [f"{value!r} where there is no output"])
+            return wrong + ([] if value == {} else [f"{value!r}, but the operation has no output"])
         return wrong + walk(value, output, protocol)
     return wrong + check_error(operation, asked, status, headers, value)
 
@@ -218,34 +218,34 @@ def check_answer(operation, protocol, asked, status, headers, body):
 def check_error(operation, asked, status, headers, value):
     wrong = []
     if not isinstance(value, dict) or not isinstance(value.get("__type"), str):
-        return [f"an error without __type: {value!r}"]
+        return [f"error without __type: {value!r}"]
     namespace, _, name = value.pop("__type").rpartition("#")
     if not namespace:
-        wrong.append(f"{name} is no absolute shape id")
+        wrong.append(f"{name} is not an absolute shape id")
     if not 400 <= status < 600:
-        wrong.append(f"an error with status {status}")
+        wrong.append(f"error with status {status}")
     query_error = headers.get("x-amzn-query-error")
     if asked.get("x-amzn-query-mode") == "true":
         if not re.fullmatch(r"[A-Za-z.]+;(Sender|Receiver)", query_error or ""):
             wrong.append(f"x-amzn-query-error is {query_error!r}")
     elif query_error is not None:
-        wrong.append("x-amzn-query-error that nobody asked for")
+        wrong.append("x-amzn-query-error, but the client did not request query mode")
     shape = next((s for s in MODEL.operation_model(operation).error_shapes if s.name == name), None)
     if shape is None:
         text = value.get("message")
-        return wrong + ([] if isinstance(text, str) and text else [f"{name} says nothing"])
+        return wrong + ([] if isinstance(text, str) and text else [f"{name} without a message"])
     error = shape.metadata.get("error", {})
     if status != error.get("httpStatusCode", status):
         wrong.append(f"{name} with status {status}")
     if query_error and query_error.split(";")[0] != error.get("code", name):
-        wrong.append(f"{name} as {query_error}")
+        wrong.append(f"{name} with the query error code {query_error}")
     return wrong + walk(value, shape, JSON)
 
 
-# ---- A proxy that every client goes through -------------------------------------------
+# ---- The proxy between the clients and the endpoint -----------------------------------
 
 class Proxy:
-    """Passes requests on and keeps what is wrong with the answers."""
+    """Forwards requests and records violations in the responses."""
 
     def __init__(self, endpoint):
         self.seen, self.wrong = [], []
@@ -298,7 +298,7 @@ class Proxy:
         self.server.server_close()
 
 
-# ---- Three clients with one face ------------------------------------------------------
+# ---- Three clients with the same interface --------------------------------------------
 
 class Refused(Exception):
     def __init__(self, code, message):
@@ -322,7 +322,7 @@ class Boto3:
 
 
 class Botocore:
-    """Botocore's serializer and parser of one protocol, without its client."""
+    """Botocore's serializer and parser for one protocol, without its client."""
 
     def __init__(self, url, protocol, query_mode):
         self.url, self.protocol, self.query_mode = url, protocol, query_mode
@@ -374,7 +374,7 @@ class CommandLine:
 # ---- The checks ----------------------------------------------------------------------
 
 def seconds(time):
-    """A timestamp as any of the clients gives it."""
+    """Converts a timestamp of any client to seconds."""
     if isinstance(time, (int, float)):
         return int(time)
     if isinstance(time, str):
@@ -406,9 +406,9 @@ def refused(client, code, operation, **arguments):
     try:
         client.call(operation, **arguments)
     except Refused as refusal:
-        expect(refusal.code in code, f"{refusal} instead of {code}")
+        expect(refusal.code in code, f"expected {' or '.join(code)}, got {refusal}")
         return
-    raise AssertionError(f"not refused, {' or '.join(code)} expected")
+    raise AssertionError(f"expected {' or '.join(code)}, got no error")
 
 
 class Checks:
@@ -422,11 +422,11 @@ class Checks:
             Botocore(url, JSON, True),
         ]
         self.fast = [client for client in self.clients if client.name != "aws"]
-        # Series of an earlier run on the same endpoint are not these.
+        # A namespace per run, so that series of an earlier run on this endpoint do not count.
         self.own = f"WireChecks{os.getpid()}"
 
     def clock(self):
-        """The endpoint's time, by what CloudWatch gives a datum without a stamp."""
+        """The endpoint's time: the timestamp that CloudWatch sets on a datum without one."""
         client = self.fast[0]
         client.call("PutMetricData", Namespace=self.own, MetricData=[{"MetricName": "clock", "Value": 1.0}])
         answer = client.call("GetMetricData", StartTime=at(EARLIEST), EndTime=at(LATEST), MetricDataQueries=[query("clock", self.own, "clock")])
@@ -446,7 +446,7 @@ class Checks:
     def the_walker_notices_planted_faults(self):
         good = {"MetricDataResults": [{"Id": "a", "Label": "l", "StatusCode": "Complete", "Timestamps": [1_772_409_600], "Values": [1.5]}]}
         shape = MODEL.operation_model("GetMetricData").output_shape
-        expect(walk(good, shape, JSON) == [], "a good answer is refused")
+        expect(walk(good, shape, JSON) == [], "a valid response is reported as invalid")
         planted = [
             ("StatusCode", "Done"), ("StatusCode", 1), ("Timestamps", ["2026-03-02T00:00:00Z"]),
             ("Timestamps", [1_772_409_600_000]), ("Values", ["1.5"]), ("Values", [True]),
@@ -454,7 +454,7 @@ class Checks:
         ]
         for name, value in planted:
             bad = {"MetricDataResults": [{**good["MetricDataResults"][0], name: value}]}
-            expect(walk(bad, shape, JSON), f"{name} = {value!r} is not noticed")
+            expect(walk(bad, shape, JSON), f"{name} = {value!r} is not reported")
         metric = {"Namespace": ":x", "MetricName": "m", "Dimensions": [{"Name": "n"}]}
         wrong = walk({"Metrics": [metric]}, MODEL.operation_model("ListMetrics").output_shape, JSON)
         expect(len(wrong) == 2, f"{wrong}")
@@ -462,7 +462,7 @@ class Checks:
             with contextlib.suppress(ValueError):
                 result = read_cbor(raw)
                 inner = shape.members["MetricDataResults"].member
-                expect(walk(result, inner, CBOR), f"{raw!r} is not noticed")
+                expect(walk(result, inner, CBOR), f"{raw!r} is not reported")
         error = check_answer("GetMetricData", JSON, {"x-amzn-query-mode": "true"}, 400, {"content-type": "application/x-amz-json-1.0", "x-amzn-requestid": "1"}, b'{"__type":"X"}')
         expect(len(error) == 3, f"{error}")
 
@@ -471,15 +471,15 @@ class Checks:
         self.fast[0].call("PutMetricData", Namespace=self.own, MetricData=many)
         kept = None
         for client in self.fast:
-            # The world's own series may come and go while its clock runs.
+            # Series of the world may be added or removed while its clock runs.
             found, _ = self.pages(client, "ListMetrics", "Metrics")
             texts = {json.dumps(metric, sort_keys=True) for metric in found}
-            expect(len(texts) == len(found), f"{client.name}: some come twice")
+            expect(len(texts) == len(found), f"{client.name}: duplicate series")
             expect(len(found) > 600, f"only {len(found)}")
             found, count = self.pages(client, "ListMetrics", "Metrics", Namespace=self.own)
             texts = {json.dumps(metric, sort_keys=True) for metric in found}
             expect(count == math.ceil(len(found) / 500), f"{client.name}: {len(found)} in {count} pages")
-            expect(kept in (None, texts), f"{client.name} sees other series")
+            expect(kept in (None, texts), f"{client.name}: different series")
             kept = texts
 
     def filters_leave_what_fits(self):
@@ -492,7 +492,7 @@ class Checks:
             answer = client.call("ListMetrics", Namespace="CWAgent", Dimensions=node)
             expect(len(answer["Metrics"]) == 1, f"{client.name}: {len(answer['Metrics'])}")
             answer = client.call("ListMetrics", Namespace="NoSuchNamespace")
-            expect(answer["Metrics"] == [], f"{client.name}: something of nothing")
+            expect(answer["Metrics"] == [], f"{client.name}: series in an unknown namespace")
 
     def series_of_the_world_have_minutes_newest_first(self):
         now = self.clock()
@@ -522,13 +522,13 @@ class Checks:
         for client in self.clients:
             answer = client.call("GetMetricData", StartTime=at(now - 3600), EndTime=at(now - 1200), MetricDataQueries=queries)
             values = [(r["Id"], [seconds(t) for t in r["Timestamps"]], r["Values"]) for r in answer["MetricDataResults"]]
-            expect(kept in (None, values), f"{client.name} reads other values")
+            expect(kept in (None, values), f"{client.name}: different values")
             kept = values
         expect(any(stamps for _, stamps, _ in kept), "no values at all")
 
     def containers_insights_names_the_cluster(self):
         answer = self.fast[0].call("ListMetrics", Namespace="ContainerInsights", Dimensions=[{"Name": "ClusterName", "Value": self.cluster}])
-        expect(answer["Metrics"], f"nothing of {self.cluster}")
+        expect(answer["Metrics"], f"no series of cluster {self.cluster}")
 
     def data_put_by_each_client_can_be_read_in_every_statistic(self):
         now = self.clock()
@@ -560,7 +560,7 @@ class Checks:
 
     @staticmethod
     def validation(client):
-        """What a client makes of a refusal that the model has no shape for."""
+        """How a client reports an error that has no shape in the model."""
         return ("ValidationError", "ValidationException")
 
     def pages_hold_every_point_once(self):
@@ -598,7 +598,7 @@ class Checks:
             [query("q", self.own, "clock", period=45)],
             [{"Id": "e", "Expression": "SEARCH('{CWAgent,InstanceId} x', 'Average', 300)"}],
         ]
-        # "…Exception" where no query mode is asked for.
+        # The name ends in "Exception" if the client does not request query mode.
         value = ("InvalidParameterValue", "InvalidParameterValueException")
         for client in self.clients:
             invalid = self.validation(client)
@@ -625,11 +625,11 @@ class Checks:
             self.fast[0].client.put_metric_data(Namespace="AWS/EC2", MetricData=[datum])
         except exceptions.InvalidParameterValueException:
             return
-        raise AssertionError("boto3 does not know the error's class")
+        raise AssertionError("boto3 does not map the error to its class")
 
 
 def run(endpoint_url, cluster):
-    """All checks against an endpoint: a list of (name, ok, detail)."""
+    """Runs all checks against an endpoint. Returns a list of (name, ok, detail)."""
     os.environ.update(CREDENTIALS)
     proxy = Proxy(endpoint_url)
     checks = Checks(proxy.url, cluster)
@@ -641,16 +641,16 @@ def run(endpoint_url, cluster):
         try:
             getattr(checks, name)()
             results.append((name.replace("_", " "), True, ""))
-        except Exception as error:  # a check that breaks has failed, whatever broke it
+        except Exception as error:  # any exception is a failed check
             results.append((name.replace("_", " "), False, f"{type(error).__name__}: {error}"))
     proxy.close()
     wrong = sorted(set(proxy.wrong))
-    results.append((f"{len(proxy.seen)} raw answers are as the model says", not wrong, "; ".join(wrong[:10])))
+    results.append((f"{len(proxy.seen)} raw responses match the model", not wrong, "; ".join(wrong[:10])))
     spoken = {(operation, protocol) for operation, protocol, *_ in proxy.seen}
     missing = [(o, p) for o in ("GetMetricData", "ListMetrics", "PutMetricData") for p in (JSON, CBOR) if (o, p) not in spoken]
-    results.append(("every operation was asked for in both protocols", not missing, f"{missing}"))
+    results.append(("every operation was called in both protocols", not missing, f"{missing}"))
     zipped = {protocol for _, protocol, asked, status, _ in proxy.seen if asked.get("content-encoding") == "gzip" and status == 200}
-    results.append(("gzip bodies were read in both protocols", zipped == {JSON, CBOR}, f"{zipped}"))
+    results.append(("gzip bodies were accepted in both protocols", zipped == {JSON, CBOR}, f"{zipped}"))
     return results
 
 

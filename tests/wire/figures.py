@@ -1,9 +1,10 @@
-"""What watching costs: one tick of ten clusters of a thousand nodes, and an idle daemon.
+"""Measures what trimtab costs: one tick of ten clusters with 1,000 nodes each, and an idle
+daemon.
 
     python3 tests/wire/figures.py target/debug/trimtab [MINUTES]
 
-Everything goes over HTTP, through the AWS SDKs, to `trimtab simulate` on this machine.
-Memory is the kernel's own highest value (VmHWM), time in use that of the process.
+All requests go over HTTP, through the AWS SDKs, to `trimtab simulate` on this machine.
+Memory is the kernel's peak value (VmHWM); CPU time is that of the process.
 """
 
 import json
@@ -29,7 +30,7 @@ gpus_per_node = 8
 partition = "gpu"
 instance_type = "ml.g5.48xlarge"
 """
-# Four nodes of five are busy.
+# On average, four of five nodes are busy.
 JOBS = """
 [[generate]]
 per_day = {jobs}
@@ -92,7 +93,7 @@ class Endpoint:
 
 
 def status(pid):
-    """Peak and present memory in kB."""
+    """Peak and current memory in kB."""
     with open(f"/proc/{pid}/status", encoding="utf-8") as file:
         found = dict(re.findall(r"^(VmHWM|VmRSS):\s+(\d+) kB$", file.read(), re.M))
     return int(found["VmHWM"]), int(found["VmRSS"])
@@ -121,13 +122,13 @@ def one_tick(program, clusters, nodes):
         calls = endpoint.ask("/_calls")
         endpoint.stop()
     print(f"one tick of {clusters} clusters x {nodes} nodes: {took:.2f} s, peak {peak / 1000:.1f} MB")
-    print(f"  calls: {', '.join(f'{name} {count}' for name, count in sorted(calls.items()))}")
-    print("  (DescribeCluster: one of each at the start, one for the tick)")
+    print(f"  API requests: {', '.join(f'{name} {count}' for name, count in sorted(calls.items()))}")
+    print("  (DescribeCluster: one per cluster at start, one per cluster for the tick)")
 
 
 def idle_daemon(program, nodes, minutes):
     with tempfile.TemporaryDirectory() as folder:
-        # As many at once as make four nodes of five busy, on average.
+        # This many jobs keep four of five nodes busy on average.
         jobs = JOBS.format(jobs=round(nodes * 0.8 * 24 / 20.4))
         endpoint = Endpoint(program, folder, 1, nodes, 1, jobs)
         daemon = subprocess.Popen(
@@ -135,7 +136,7 @@ def idle_daemon(program, nodes, minutes):
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        # The first tick is the start's.
+        # The first tick belongs to the start and is not measured.
         time.sleep(20)
         before, began = seconds_in_use(daemon.pid), time.monotonic()
         time.sleep(minutes * 60)
@@ -146,9 +147,9 @@ def idle_daemon(program, nodes, minutes):
         daemon.wait()
         endpoint.stop()
     share = 100 * used / took
-    print(f"an idle daemon watching {nodes} nodes, {minutes} minutes at a tick every two:")
+    print(f"idle daemon with {nodes} nodes, {minutes} minutes, one tick every two minutes:")
     print(f"  {share:.2f} % of a core, {now / 1000:.1f} MB, peak {peak / 1000:.1f} MB")
-    print(f"  calls: {', '.join(f'{name} {count}' for name, count in sorted(calls.items()))}")
+    print(f"  API requests: {', '.join(f'{name} {count}' for name, count in sorted(calls.items()))}")
 
 
 if __name__ == "__main__":

@@ -1,14 +1,15 @@
-"""The fullest instance group that the API's model allows, and what has to be sent back.
+"""Builds the fullest instance group that the API's model allows, and the UpdateCluster
+entry that keeps it unchanged.
 
-Everything is made from botocore's model file, and nothing from trimtab's code: every
-member of ClusterInstanceGroupDetails gets a value, every member of
-ClusterInstanceGroupSpecification is given the value that keeps it as it is. A member of
-either shape that is in none of the tables below ends the program: the model has grown,
-and somebody has to say what becomes of it.
+The script uses only botocore's model file, and none of trimtab's code. Every member of
+ClusterInstanceGroupDetails gets a value, and every member of
+ClusterInstanceGroupSpecification gets the value that keeps it unchanged. The script fails
+if one of these shapes has a member that is in none of the tables below: the model has a
+new member, and a developer must add it to a table.
 
 Prints one JSON document: {"cases": [{"name", "group", "sent"}], "places": [...]}.
-`sent` is without InstanceCount and MinInstanceCount. `places` are all the structures of
-the fullest group, as JSON pointers, into which an unknown member can be put.
+`sent` does not contain InstanceCount and MinInstanceCount. `places` are JSON pointers to
+all structures of the fullest group, where a test can insert an unknown member.
 """
 
 import json
@@ -17,12 +18,12 @@ import sys
 import botocore.session
 from botocore.validate import ParamValidator
 
-# Members that UpdateCluster calls otherwise (hyperpod facts, "Details to Specification").
+# Members with different names in UpdateCluster and DescribeCluster.
 RENAMED = {
     "InstanceCount": "TargetCount",
     "MinInstanceCount": "MinCount",
 }
-# Members that are wrapped in "desired" and "current" on the way out.
+# Members whose values DescribeCluster returns as "Desired…" and "Current…".
 DESIRED = {
     "InstanceRequirements": {"InstanceTypes": "DesiredInstanceTypes"},
     "KubernetesConfig": {"Labels": "DesiredLabels", "Taints": "DesiredTaints"},
@@ -34,9 +35,9 @@ DESIRED = {
         "DrainPolicy": "DrainPolicy",
     },
 }
-# A managed image is named by its release, a custom one by its id, never by both.
+# A managed image has a release version, a custom image has an id; no image has both.
 IMAGE = {"ImageReleaseVersion": "DesiredImageReleaseVersion", "ImageId": "DesiredImageId"}
-# Members that only tell: there is nothing to send back.
+# Read-only members, which UpdateCluster does not have.
 READ_ONLY = {
     "CurrentCount",
     "InstanceTypeDetails",
@@ -50,7 +51,7 @@ READ_ONLY = {
     "SoftwareUpdateStatus",
     "ActiveSoftwareUpdateConfig",
 }
-# Texts whose pattern a made-up value has to match.
+# Values for texts whose pattern a generated value would not match.
 TEXTS = {
     "ClusterInstanceGroupName": "workers-1",
     "RoleArn": "arn:aws:iam::123456789012:role/workers",
@@ -66,7 +67,8 @@ TEXTS = {
 
 
 def fill(shape, name="x", variant=0, path="", places=None):
-    """A value of this shape with every member set. Of a union, the variant's member."""
+    """A value of this shape with every member set. A union has one member, which `variant`
+    selects."""
     kind = shape.type_name
     if kind == "structure":
         if places is not None:
@@ -99,11 +101,11 @@ def fill(shape, name="x", variant=0, path="", places=None):
         return variant % 2 == 0
     if kind == "timestamp":
         return 1_790_000_000.25 + variant
-    sys.exit(f"a member of type {kind}, which this program does not know how to fill")
+    sys.exit(f"no value for a member of type {kind}: add this type to fill()")
 
 
 def expected(group, specification):
-    """The request's entry, member by member of the request's own shape."""
+    """The entry for UpdateCluster that keeps the group unchanged."""
     sent, used = {}, set()
     for name in specification.members:
         if name in RENAMED:
@@ -120,7 +122,7 @@ def expected(group, specification):
                 }
                 unknown = set(specification.members[name].members) - set(DESIRED[name])
                 if unknown:
-                    sys.exit(f"{name} has new members in the request: {sorted(unknown)}")
+                    sys.exit(f"new members of {name}, add to DESIRED: {sorted(unknown)}")
                 sent[name] = inner
         else:
             used.add(name)
@@ -132,7 +134,7 @@ def expected(group, specification):
         sent["ImageId"] = group["DesiredImageId"]
     unexplained = set(group) - used - READ_ONLY
     if unexplained:
-        sys.exit(f"nobody says what becomes of {sorted(unexplained)}")
+        sys.exit(f"new members of the group, add them to a table: {sorted(unexplained)}")
     return sent
 
 
@@ -147,14 +149,14 @@ def main():
         - set(IMAGE)
     )
     if missing:
-        sys.exit(f"the request has members that nobody shows: {sorted(missing)}")
+        sys.exit(f"the request has members that the group does not have: {sorted(missing)}")
 
     cases, places = [], []
 
     def case(name, group):
         sent = expected(group, specification)
         problems = ParamValidator().validate({"InstanceCount": 1, **sent}, specification)
-        # A member without which the request would be refused by its own model.
+        # Without ExecutionRole the request would be invalid.
         if problems.has_errors() and "ExecutionRole" in group:
             sys.exit(f"{name}: {problems.generate_report()}")
         cases.append({"name": name, "group": group, "sent": sent})

@@ -1,4 +1,4 @@
-"""The judge itself, operations that change nothing, and what is said to nonsense."""
+"""Tests of the walker, of operations that only read, and of invalid requests."""
 
 import re
 
@@ -75,13 +75,13 @@ def a_cluster_shows_its_groups_by_its_kind(cloud):
 def the_fullest_group_fits_the_model_and_a_member_of_no_model_is_served(cloud):
     ask = lambda name: cloud.raw("DescribeCluster", {"ClusterName": name})[1]
     odd, found = cloud.with_faults(lambda: ask("odd"))
-    assert len(found) == 1 and "Novelty is no member" in found[0], found
+    assert len(found) == 1 and "Novelty is not a member" in found[0], found
     assert odd["InstanceGroups"][1]["Novelty"] == {"Much": 1}
     raw = ask("full")
     fullest = next(g for g in raw["InstanceGroups"] if g["InstanceGroupName"] == "fullest")
     shape = cloud.bodies.model.shape_for("ClusterInstanceGroupDetails")
     missing = set(shape.members) - set(fullest)
-    # Those of flexible groups, of Slurm, and of what is under way.
+    # Members of flexible groups, of Slurm groups, and of operations in progress.
     assert missing == {
         "InstanceRequirements",
         "SlurmConfig",

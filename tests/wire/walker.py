@@ -1,15 +1,15 @@
 """Checks a raw JSON body against botocore's model of the API, member by member.
 
-botocore's clients do not check what they receive: a wrong enum value, a missing
-member or a timestamp as text goes through them without a word. This walker knows the
-model's shapes and nothing of our code.
+botocore's clients do not check what they receive: they accept a wrong enum value, a
+missing member or a timestamp as text. This walker uses only the shapes of the model, and
+none of trimtab's code.
 """
 
 import re
 
-# Timestamps are seconds; a time in milliseconds lies far beyond this (year 2096).
+# Timestamps are in seconds. A time in milliseconds is far above this limit (year 2096).
 LATEST_SECOND = 4_000_000_000
-# Java's classes, which Python's expressions do not have, as far as the models use
+# Character classes of Java that Python's regular expressions do not have. The models use
 # them inside brackets.
 JAVA_CLASSES = {r"\p{L}": "a-zA-Z\u00c0-\uffff", r"\p{Z}": " ", r"\p{N}": "0-9"}
 
@@ -25,7 +25,7 @@ def pattern_of(shape):
 
 
 def walk(body, shape, path=""):
-    """All that is wrong with a body, as sentences; an empty list if nothing is."""
+    """All violations in a body, as a list of sentences."""
     return list(_walk(body, shape, path or shape.name))
 
 
@@ -35,14 +35,14 @@ def _walk(value, shape, path):
         yield from _structure(value, shape, path)
     elif kind == "list":
         if not isinstance(value, list):
-            yield f"{path}: {value!r} is no list"
+            yield f"{path}: {value!r} is not a list"
             return
         yield from _bounds(len(value), shape, path, "items")
         for number, item in enumerate(value):
             yield from _walk(item, shape.member, f"{path}[{number}]")
     elif kind == "map":
         if not isinstance(value, dict):
-            yield f"{path}: {value!r} is no map"
+            yield f"{path}: {value!r} is not a map"
             return
         yield from _bounds(len(value), shape, path, "entries")
         for key, item in value.items():
@@ -52,29 +52,29 @@ def _walk(value, shape, path):
         yield from _string(value, shape, path)
     elif kind in ("integer", "long"):
         if isinstance(value, bool) or not isinstance(value, int):
-            yield f"{path}: {value!r} is no whole number"
+            yield f"{path}: {value!r} is not an integer"
             return
         yield from _bounds(value, shape, path, "")
     elif kind in ("float", "double"):
         if isinstance(value, bool) or not isinstance(value, (int, float)):
-            yield f"{path}: {value!r} is no number"
+            yield f"{path}: {value!r} is not a number"
             return
         yield from _bounds(value, shape, path, "")
     elif kind == "boolean":
         if not isinstance(value, bool):
-            yield f"{path}: {value!r} is no boolean"
+            yield f"{path}: {value!r} is not a boolean"
     elif kind == "timestamp":
         if isinstance(value, bool) or not isinstance(value, (int, float)):
-            yield f"{path}: {value!r} is no timestamp (a number of seconds)"
+            yield f"{path}: {value!r} is not a timestamp (a number of seconds)"
         elif not 0 <= value <= LATEST_SECOND:
-            yield f"{path}: {value!r} is no time in seconds"
+            yield f"{path}: {value!r} is not a time in seconds"
     else:
-        yield f"{path}: the walker does not know the type {kind}"
+        yield f"{path}: the walker does not support the type {kind}"
 
 
 def _structure(value, shape, path):
     if not isinstance(value, dict):
-        yield f"{path}: {value!r} is no structure"
+        yield f"{path}: {value!r} is not a structure"
         return
     names = {
         member.serialization.get("name", name): member for name, member in shape.members.items()
@@ -87,7 +87,7 @@ def _structure(value, shape, path):
         if right:
             yield f"{path}: {name} is spelled {right} in the model"
         else:
-            yield f"{path}: {name} is no member of {shape.name}"
+            yield f"{path}: {name} is not a member of {shape.name}"
     for name in shape.required_members:
         if value.get(name) is None:
             yield f"{path}: the required member {name} is missing"
@@ -103,7 +103,7 @@ def _structure(value, shape, path):
 
 def _string(value, shape, path):
     if not isinstance(value, str):
-        yield f"{path}: {value!r} is no string"
+        yield f"{path}: {value!r} is not a string"
         return
     enum = getattr(shape, "enum", None) or shape.metadata.get("enum")
     if enum and value not in enum:
@@ -117,14 +117,14 @@ def _string(value, shape, path):
 def _bounds(size, shape, path, what):
     low, high = shape.metadata.get("min"), shape.metadata.get("max")
     if low is not None and size < low:
-        yield f"{path}: {size} {what} are below {low}"
+        yield f"{path}: {size} {what} below the minimum {low}"
     if high is not None and size > high:
-        yield f"{path}: {size} {what} are above {high}"
+        yield f"{path}: {size} {what} above the maximum {high}"
 
 
 def planted_faults():
-    """Bodies with one fault each: what it is, the operation, the body, and what the
-    walker has to say of it."""
+    """Bodies with one fault each: a name for the fault, the operation, the body, and a
+    pattern for the sentence that the walker must report (None for no fault)."""
     node = {
         "InstanceGroupName": "workers",
         "InstanceId": "i-0123456789abcdef0",
@@ -141,20 +141,20 @@ def planted_faults():
     arn = "arn:aws:sagemaker:us-west-2:123456789012:cluster/abcdefghijkl"
     return [
         ("nothing", lists, nodes(), None),
-        ("an unknown member", lists, nodes(Health=100), "no member"),
+        ("an unknown member", lists, nodes(Health=100), "not a member"),
         ("a member in another case", lists, nodes(launchTime=1.0), "is spelled LaunchTime"),
         ("a required member missing", lists, nodes(LaunchTime=None), "LaunchTime is missing"),
-        ("a list for a structure", lists, nodes(InstanceStatus=[]), "no structure"),
+        ("a list for a structure", lists, nodes(InstanceStatus=[]), "not a structure"),
         ("an unknown status", lists, nodes(InstanceStatus={"Status": "Idle"}), "not one of"),
-        ("a time as text", lists, nodes(LaunchTime="2026-03-02T00:00:00Z"), "no timestamp"),
+        ("a time as text", lists, nodes(LaunchTime="2026-03-02T00:00:00Z"), "not a timestamp"),
         ("a time in milliseconds", lists, nodes(LaunchTime=1772409600500), "in seconds"),
-        ("a number for a text", lists, nodes(InstanceId=7), "no string"),
+        ("a number for a text", lists, nodes(InstanceId=7), "not a string"),
         ("a bad name", lists, nodes(InstanceGroupName="-x"), "does not match"),
-        ("a name too long", lists, nodes(InstanceGroupName="x" * 64), "are above 63"),
-        ("an empty list of failures", deletes, {"Failed": []}, "are below 1"),
+        ("a name too long", lists, nodes(InstanceGroupName="x" * 64), "above the maximum 63"),
+        ("an empty list of failures", deletes, {"Failed": []}, "below the minimum 1"),
         ("a bad node id", deletes, {"Successful": ["i-111112222233333"]}, "does not match"),
         ("a null", deletes, {"Successful": None}, "null"),
-        ("a text for a list", deletes, {"Successful": "i-0123456789abcdef0"}, "no list"),
+        ("a text for a list", deletes, {"Successful": "i-0123456789abcdef0"}, "not a list"),
         (
             "a count as a float",
             "DescribeCluster",
@@ -163,7 +163,7 @@ def planted_faults():
                 "ClusterStatus": "InService",
                 "InstanceGroups": [{"CurrentCount": 1.0}],
             },
-            "no whole number",
+            "not an integer",
         ),
         (
             "a count out of range",
@@ -173,7 +173,7 @@ def planted_faults():
                 "ClusterStatus": "InService",
                 "InstanceGroups": [{"TargetCount": 6759}],
             },
-            "are above|6759",
+            "above the maximum|6759",
         ),
         (
             "a text for a boolean",
@@ -185,6 +185,6 @@ def planted_faults():
                     {"InstanceStorageConfigs": [{"EbsVolumeConfig": {"RootVolume": "yes"}}]}
                 ],
             },
-            "no boolean",
+            "not a boolean",
         ),
     ]

@@ -1,11 +1,11 @@
-"""Drives every SageMaker operation of `trimtab simulate` with boto3 and the aws
-command line, and checks each raw body against botocore's model.
+"""Tests every SageMaker operation of `trimtab simulate` with boto3 and the AWS CLI, and
+checks each raw body against botocore's model.
 
     target/components/venv/bin/python tests/wire/wire.py target/debug/trimtab
 
-Each test's name is a sentence; they run in order, on clusters that stand in
-worlds.py, and what one did to a cluster the next one finds. The check of raw bodies is
-in walker.py. The last line is `N passed, N failed`; the exit code is 1 if any failed.
+The name of each test is a sentence. The tests run in order on the clusters of worlds.py,
+and changes of a test stay visible to the tests after it. walker.py checks the raw bodies.
+The last line is `N passed, N failed`; the exit code is 1 if any test failed.
 """
 
 import sys
@@ -22,7 +22,7 @@ import clients  # noqa: F401  isort: skip
 
 def main():
     if len(sys.argv) != 2:
-        raise SystemExit("usage: wire.py PATH-OF-TRIMTAB")
+        raise SystemExit("usage: wire.py PATH_OF_TRIMTAB")
     passed = failed = 0
     with tempfile.TemporaryDirectory() as folder:
         cloud = clouds.Cloud(sys.argv[1], folder)
@@ -48,8 +48,8 @@ def main():
     missing = sorted(set(clouds.OPERATIONS) - answered)
     if missing:
         failed += 1
-        print(f"FAILED no good answer was seen of {', '.join(missing)}")
-    print(f"{cloud.bodies.checked} raw bodies of {len(answered)} operations were checked")
+        print(f"FAILED no response with status 200 from {', '.join(missing)}")
+    print(f"{cloud.bodies.checked} raw bodies of {len(answered)} operations checked")
     print(f"{passed} passed, {failed} failed")
     raise SystemExit(1 if failed else 0)
 

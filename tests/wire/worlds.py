@@ -1,6 +1,6 @@
-"""The simulated clusters that the wire tests ask, one of each kind."""
+"""The simulated clusters of the wire tests, one of each kind."""
 
-# Delays without chance, so that a test knows what shows when.
+# Fixed delays, so that a test knows when a change becomes visible.
 COMMON = """
 seed = {seed}
 duration = "30d"
@@ -31,18 +31,18 @@ boot = "10m"
 
 
 def world(seed, name, count, mode="continuous", api="", more=""):
-    """The text of a world's file."""
+    """The text of a world file."""
     text = COMMON.format(seed=seed, name=name, mode=mode)
     text += f"[api]\n{api}\n" + HEAD + GROUP.format(name="workers", count=count) + more
     return text
 
 
 def fault(hour, kind, length="30m"):
-    """A fault from this hour on."""
+    """The text of a fault that begins at this hour."""
     return f'[[fault]]\nat = "{hour}h"\nfor = "{length}"\nkind = {kind}\n'
 
 
-# From an hour on that no other test goes to.
+# These begin after the last hour that any other test reaches.
 FAULTS = [
     (41, '"throttled-reads"'),
     (42, '"access-denied"'),
@@ -72,7 +72,7 @@ WORLDS = {
         "classic",
         api='created = "2023-12-01T00:00:00Z"\nsoftware_update = "40m"',
     ),
-    # The other answer to each open question.
+    # The alternative setting of each switch for undocumented behaviour.
     "other": world(
         4,
         "other",
@@ -91,7 +91,7 @@ WORLDS = {
     "wide": world(6, "wide", 300, api='over_limit = "accepted"'),
     "late": world(7, "late", 3, api='instance_delay = "5m"\nmax_nodes = 20'),
     "faulty": world(8, "faulty", 12, more="".join(fault(hour, kind) for hour, kind in FAULTS)),
-    # Everything that DescribeCluster's group can have.
+    # A group with every member that DescribeCluster can return.
     "full": world(
         9,
         "full",
