@@ -1,5 +1,5 @@
-//! The adapter on a real slurmctld with 8 slurmd (tests/slurm/cluster.sh). One
-//! test, because all of it happens to one cluster.
+//! Tests the adapter on a real slurmctld with 8 slurmd (tests/slurm/cluster.sh). It is one
+//! test, because all steps use the same cluster.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -16,7 +16,7 @@ use trimtab_tests::slurm::{Cluster, SKIPPED, Way};
 
 const NODES: usize = 8;
 
-/// The machine's clock.
+/// The clock of this machine.
 pub(crate) struct WallClock;
 
 impl Clock for WallClock {
@@ -40,7 +40,7 @@ async fn read(slurm: &Slurm) -> Workload {
 
 fn node<'a>(workload: &'a Workload, name: &str) -> &'a SchedulerNode {
     let found = workload.nodes.iter().find(|node| node.name.as_str() == name);
-    found.unwrap_or_else(|| panic!("{name} is not known"))
+    found.unwrap_or_else(|| panic!("Slurm does not list {name}"))
 }
 
 fn claims(workload: &Workload, name: &str) -> String {
@@ -48,7 +48,7 @@ fn claims(workload: &Workload, name: &str) -> String {
     claims.collect::<Vec<_>>().join(", ")
 }
 
-/// Reads until this holds, for at most 30 seconds.
+/// Reads until `holds` returns true; panics after 30 seconds.
 async fn until(slurm: &Slurm, what: &str, holds: impl Fn(&Workload) -> bool) -> Workload {
     let begun = Instant::now();
     loop {
@@ -85,19 +85,19 @@ async fn idle_nodes_are_claimed_by_nothing(slurm: &Slurm, way: Way) {
         assert_eq!(node.address, Some(IpAddr::from([127, 0, 0, 1])));
         assert_eq!(node.offers, Some(BTreeSet::from(["gres/gpu".into()])));
     }
-    // Slurm tells the machine's own name instead of `localhost`.
+    // For the controller, Slurm reports the machine's host name instead of `localhost`.
     let [controller] = workload.facts.controllers.as_slice() else {
         panic!("one controller: {:?}", workload.facts)
     };
-    // slurmrestd tells neither addresses nor settings, and what is not told is taken for
-    // what claims more.
+    // slurmrestd reports neither addresses nor settings. For what it does not report, trimtab
+    // assumes the value that keeps more nodes.
     let is_told = way == Way::Commands;
     assert_eq!(controller.address, is_told.then_some(IpAddr::from([127, 0, 0, 1])));
     assert_eq!(workload.facts.refuses_large_jobs, !is_told);
 }
 
 async fn jobs_claim_their_nodes_and_waiting_ones_ask_for_some(cluster: &Cluster, slurm: &Slurm) {
-    // Names of jobs are bytes of whoever hands them in.
+    // A user chooses the name of a job, which may contain any bytes.
     let name = "--job-name=a|b State=IDLE \u{1f} \u{7} \u{fffd}";
     let running =
         cluster.submit(&[name, "-w", "ip-10-0-0-1", "--gres=gpu:2", "--wrap", "sleep 600"]);
@@ -135,7 +135,7 @@ async fn jobs_claim_their_nodes_and_waiting_ones_ask_for_some(cluster: &Cluster,
     let of_array = |job: &&PendingJob| job.id.as_str().starts_with(&format!("{limited}_"));
     let tasks: Vec<&PendingJob> = workload.pending.iter().filter(of_array).collect();
     let could_begin = tasks.iter().filter(|job| job.eligible == Eligible::Now).count();
-    assert_eq!((tasks.len(), could_begin), (899, 3), "no more than may run at once");
+    assert_eq!((tasks.len(), could_begin), (899, 3), "no more tasks than may run at once");
     let wanted = BTreeSet::from(["gres/gpu".into()]);
     assert!(tasks.iter().all(|job| job.requires == wanted && !job.reason.is_empty()));
     for id in [running, pair, held, later, wants, array, limited, dependent] {
@@ -185,14 +185,22 @@ async fn drains_are_ours_or_an_operators(cluster: &Cluster, slurm: &Slurm) {
         |workload: &Workload, name| node(workload, name).drained.as_deref().map(str::to_owned);
     assert_eq!(reason(&workload, "ip-10-0-0-1").as_deref(), Some("trimtab:ab-12:7-8"));
     assert_eq!(reason(&workload, "ip-10-0-0-2").as_deref(), Some("trimtab:ab-12:7-8"));
-    assert_eq!(reason(&workload, "ip-10-0-0-3").as_deref(), Some("bad fan [2]"), "an operator's");
+    assert_eq!(
+        reason(&workload, "ip-10-0-0-3").as_deref(),
+        Some("bad fan [2]"),
+        "an operator's drain stays"
+    );
     assert_eq!(claims(&workload, "ip-10-0-0-1"), "");
-    assert_eq!(claims(&workload, "ip-10-0-0-2"), runs, "it goes on");
+    assert_eq!(claims(&workload, "ip-10-0-0-2"), runs, "the job continues");
 
     let others: LedgerId = "cd-34".parse().expect("an id");
     slurm.release(&cluster_name, &others, &orders).await.expect("nothing to do");
     let again = read(slurm).await;
-    assert_eq!(reason(&again, "ip-10-0-0-1").as_deref(), Some("trimtab:ab-12:7-8"), "not theirs");
+    assert_eq!(
+        reason(&again, "ip-10-0-0-1").as_deref(),
+        Some("trimtab:ab-12:7-8"),
+        "another ledger's drain"
+    );
     slurm.release(&cluster_name, &ledger, &orders).await.expect("released");
     let workload = read(slurm).await;
     let drained: Vec<&str> = workload
@@ -210,11 +218,11 @@ async fn drains_are_ours_or_an_operators(cluster: &Cluster, slurm: &Slurm) {
 
 async fn a_slurmctld_that_is_away_is_no_answer(cluster: &Cluster, slurm: &Slurm) {
     cluster.script(&["halt"], &[]);
-    let away = slurm.read(&research()).await.expect_err("nobody is there to answer");
+    let away = slurm.read(&research()).await.expect_err("slurmctld is stopped");
     assert!(matches!(away, ReadError::Refused(_) | ReadError::NoAnswer(_)), "{away}");
     cluster.script(&["resume"], &[]);
-    // Right after its start slurmctld knows of no node what it does. Until it
-    // does, each of them is claimed or down, or there is no answer.
+    // Right after its start slurmctld does not know the state of its nodes. Until it does, each
+    // node must be claimed or down, or the read must fail.
     let begun = Instant::now();
     loop {
         if let Ok(workload) = slurm.read(&research()).await {
@@ -226,7 +234,10 @@ async fn a_slurmctld_that_is_away_is_no_answer(cluster: &Cluster, slurm: &Slurm)
                 break;
             }
         }
-        assert!(begun.elapsed() < Duration::from_secs(60), "it does not come back");
+        assert!(
+            begun.elapsed() < Duration::from_secs(60),
+            "the nodes did not become idle after slurmctld was restarted"
+        );
         std::thread::sleep(Duration::from_millis(200));
     }
     let elsewhere = Commands::new(PathBuf::from("/nowhere"), cluster.path().join("slurm.conf"));

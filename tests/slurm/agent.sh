@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# What HyperPod's agent does on the controller of a cluster that cluster.sh started:
-# takes a node that is gone out of slurm.conf, or puts a new one in and starts it.
+# Simulates HyperPod's agent on the controller of a cluster that cluster.sh started:
+# removes a terminated node from slurm.conf, or adds a new node and starts its slurmd.
 #
 #     agent.sh DIR gone|added NAME
 #
-# Several may run at once: they take turns, and one does the work of all that wait.
-# Slurm 22.05 ends itself at a reconfigure that changes the number of nodes, so
-# slurmctld is started anew each time, and all slurmd report to it at once.
+# Several instances may run at the same time: a lock serializes them, and one instance
+# processes the changes of all that wait. Slurm 22.05 exits at a reconfigure that changes
+# the number of nodes, so each change restarts slurmctld, and all slurmd then register.
 set -euo pipefail
 
 dir=$1
@@ -19,10 +19,10 @@ flock "$dir/changes.lock" sh -c 'echo "$1 $2" >>"$3"' - "$change" "$name" "$dir/
 exec 9>"$dir/agent.lock"
 flock 9
 flock "$dir/changes.lock" sh -c '[ ! -s "$1" ] || mv "$1" "$2"' - "$dir/changes" "$dir/changes.now"
-# Whoever was before us has done ours, too.
+# An earlier instance has already processed this change.
 [ -e "$dir/changes.now" ] || exit 0
 
-# The changes, then slurm.conf for its ports, then slurm.conf to be written.
+# The input files: the changes, slurm.conf to read the ports in use, slurm.conf to rewrite.
 awk '
     FNR == 1 { file++ }
     file == 1 { change[$2] = $1; next }
@@ -31,7 +31,7 @@ awk '
         if (/Port=[0-9]+$/ && change[substr($1, 10)] != "gone") taken[port_of($0)] = 1
         next
     }
-    # Those before the partitions are workers.
+    # Nodes before the first partition are workers.
     /^NodeName=/ && $1 != "NodeName=DEFAULT" && !workers_end {
         name = substr($1, 10)
         if (change[name] == "gone") next
@@ -55,7 +55,7 @@ awk '
 ' "$dir/changes.now" "$dir/slurm.conf" "$dir/slurm.conf" >"$dir/slurm.conf.new"
 mv "$dir/slurm.conf.new" "$dir/slurm.conf"
 
-# The lock is not for daemons to keep.
+# Close the lock file (9>&-), so that the daemons do not keep the lock.
 "$cluster" halt "$dir" 9>&-
 "$cluster" resume "$dir" 9>&-
 while read -r change name; do

@@ -1,35 +1,36 @@
 #!/usr/bin/env bash
-# A real Slurm on this machine's loopback, for tests: slurmctld and so many slurmd,
-# each a node with 8 GPUs that are empty files, named as HyperPod names them. Needs
-# neither systemd nor root.
+# Runs a real Slurm on this machine's loopback interface for tests: slurmctld and one
+# slurmd per node. Each node has 8 GPUs, which are empty files, and a node name as on
+# HyperPod. Needs neither systemd nor root.
 #
-#     cluster.sh install         # what all that follows needs (Debian's packages)
+#     cluster.sh install         # installs the required Debian packages
 #     cluster.sh start DIR NODES PORT [OPTION...]
-#                                # slurmctld at PORT, the nodes at the ports after it
-#     cluster.sh set DIR KEY=VALUE...   # settings while it runs
-#     cluster.sh halt DIR        # slurmctld goes away
-#     cluster.sh resume DIR      # and comes back
-#     cluster.sh kill DIR        # slurmctld is killed as it stands
-#     cluster.sh freeze DIR      # slurmctld is stopped, and answers nobody
-#     cluster.sh thaw DIR        # and goes on
-#     cluster.sh gone DIR NODE   # a node's machine is no more, nor what ran on it
-#     cluster.sh back DIR NODE   # another machine of its name has started
-#     cluster.sh stranger DIR    # DIR/stranger.conf has clients with another key
-#     cluster.sh stop DIR
+#                                # starts slurmctld on PORT and the nodes on the next ports
+#     cluster.sh set DIR KEY=VALUE...   # changes settings of a running cluster
+#     cluster.sh halt DIR        # stops slurmctld
+#     cluster.sh resume DIR      # starts slurmctld again
+#     cluster.sh kill DIR        # kills slurmctld (SIGKILL)
+#     cluster.sh freeze DIR      # suspends slurmctld (SIGSTOP), so that it does not answer
+#     cluster.sh thaw DIR        # continues slurmctld (SIGCONT)
+#     cluster.sh gone DIR NODE   # kills everything that runs on a node
+#     cluster.sh back DIR NODE   # starts a new machine with the name of this node
+#     cluster.sh stranger DIR    # writes DIR/stranger.conf: clients with a different key
+#     cluster.sh stop DIR        # stops the cluster
 #
-# 1 to 64 nodes are in the partition gpu, the last one in the partition last, too.
+# The 1 to 64 nodes are in partition gpu; the last node is also in partition last.
 # Options:
-#     names=group   nodes are called workers-1, workers-2 ... instead of ip-10-0-0-1 ...
-#     others        two nodes more, in no partition but dev, which has all nodes: a
-#                   login node, and one of this machine's own name, which is what
-#                   slurmctld runs on
-#     KEY=VALUE     takes the place of our lines of slurm.conf with that key. Two of them
-#                   do more: another SlurmUser= owns what slurmctld writes, and
-#                   AccountingStorageType=accounting_storage/slurmdbd brings a MariaDB,
-#                   reached by its socket alone, and a slurmdbd at the port after the nodes'
-# Lines of DIR/extra.conf, if there is one, become part of the configuration.
+#     names=group   name the nodes workers-1, workers-2 ... instead of ip-10-0-0-1 ...
+#     others        add two nodes: a login node, and a node with this machine's own name,
+#                   where slurmctld runs. They are only in partition dev, which has all
+#                   nodes
+#     KEY=VALUE     replace the lines of slurm.conf with this key. Two keys have further
+#                   effects: with another SlurmUser=, that user owns the files that
+#                   slurmctld writes; AccountingStorageType=accounting_storage/slurmdbd
+#                   starts a MariaDB, reachable by its socket only, and a slurmdbd on the
+#                   port after those of the nodes
+# If DIR/extra.conf exists, its lines are added to slurm.conf.
 #
-# Clients then need SLURM_CONF=DIR/slurm.conf.
+# Clients need SLURM_CONF=DIR/slurm.conf.
 set -euo pipefail
 
 verb=$1
@@ -39,14 +40,14 @@ fi
 dir=$2
 export SLURM_CONF=$dir/slurm.conf
 
-# Ended, or waiting to be reaped.
+# Whether a process has ended or is a zombie.
 is_over() {
     local state
     state=$(awk '/^State:/ { print $2 }' "/proc/$1/status" 2>/dev/null) || return 0
     [ -z "$state" ] || [ "$state" = Z ]
 }
 
-# Ends the process of a pid file, by force after 10 seconds.
+# Stops the process of a pid file, with SIGKILL after 10 seconds.
 end() {
     local pid
     pid=$(cat "$1" 2>/dev/null) || return 0
@@ -67,7 +68,7 @@ worker() {
     esac
 }
 
-# The login node's name, as the others are called.
+# The name of the login node, in the same style.
 login() {
     case $names in
         group) echo "login-1" ;;
@@ -86,7 +87,7 @@ SlurmUser=$user
 SlurmdUser=$user
 AuthType=auth/munge
 AuthInfo=socket=$dir/munge/socket
-# Nothing listens beyond this machine.
+# Listen on the loopback interface only.
 CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
 StateSaveLocation=$dir/state
 SlurmdSpoolDir=$dir/spool/%n
@@ -108,13 +109,13 @@ ReturnToService=2
 SlurmdTimeout=10
 KillWait=2
 MinJobAge=60
-# A job whose node came back without it is missed soon: after this and 10 seconds.
+# Slurm notices that a job of a restarted node is lost after this time plus 10 seconds.
 BatchStartTimeout=1
 MaxJobCount=30000
 MaxArraySize=20001
-# A node that is asked to restart does not, on this machine.
+# A reboot request does nothing on this machine.
 RebootProgram=/bin/true
-# The machine has fewer processors than its nodes say.
+# The machine has fewer CPUs than its nodes are configured with.
 SlurmdParameters=config_overrides
 GresTypes=gpu
 $([ ! -f "$dir/extra.conf" ] || cat "$dir/extra.conf")
@@ -132,15 +133,15 @@ CONF
     fi
 }
 
-# Whatever runs for a node: its slurmd and its steps write its log, its jobs have its
-# name and this cluster in their environment.
+# All processes of a node: its slurmd and its job steps have its log open, and its jobs have
+# its name and this cluster's slurm.conf in their environment.
 processes_of() {
     find /proc/[0-9]*/fd -lname "$dir/log/node-$1.log" 2>/dev/null | cut -d/ -f3
     grep -lszxF "SLURM_CONF=$dir/slurm.conf" /proc/[0-9]*/environ 2>/dev/null |
         xargs -r grep -lszxF "SLURMD_NODENAME=$1" 2>/dev/null | cut -d/ -f3
 }
 
-# Puts settings in the place of those that are in slurm.conf.
+# Replaces settings in slurm.conf.
 settings() {
     local line
     for line in "$@"; do
@@ -149,26 +150,26 @@ settings() {
     done
 }
 
-# What slurm.conf says about a key.
+# Prints the value of a key in slurm.conf.
 setting() { sed -n "s/^$1=//p" "$dir/slurm.conf"; }
 
-# Waits for up to 15 seconds for a command to succeed.
+# Waits up to 15 seconds until a command succeeds.
 wait_for() {
     for _ in $(seq 150); do
         if "$@" >/dev/null 2>&1; then return; fi
         sleep 0.1
     done
-    echo "in vain: $*" >&2
+    echo "command still fails after 15 seconds: $*" >&2
     exit 1
 }
 
-# A MariaDB that knows SlurmUser by its socket, so that there is no password, and a
-# slurmdbd at this port.
+# Starts a MariaDB, which authenticates SlurmUser by its socket, without a password; and a
+# slurmdbd on this port.
 start_accounting() {
     local port=$1 slurm_user owner server database=$dir/database
     slurm_user=$(setting SlurmUser)
     owner=$(id -un)
-    # MariaDB does not like to be root.
+    # MariaDB does not run as root.
     if [ "$(id -u)" -eq 0 ]; then owner=mysql; fi
     mkdir -p "$database"
     chmod 711 "$database"
@@ -205,23 +206,23 @@ CONF
     sacctmgr -i -Q add cluster trimtab >/dev/null
 }
 
-# slurmctld answers, and says of every node that it is idle.
+# Waits up to 30 seconds until slurmctld answers and reports every node as idle.
 wait_for_idle() {
     local nodes=$1
     for _ in $(seq 150); do
-        # Answers at once, where other clients wait 9 seconds for slurmctld.
+        # `scontrol ping` returns immediately; other clients wait 9 seconds for slurmctld.
         if scontrol ping >/dev/null 2>&1 &&
             [ "$(sinfo -h -N -p gpu -o %T | grep -cx idle)" = "$nodes" ]; then
             return
         fi
         sleep 0.2
     done
-    echo "the nodes did not become idle" >&2
+    echo "the $nodes nodes did not become idle within 30 seconds; state of the nodes:" >&2
     sinfo >&2
     exit 1
 }
 
-# The munged of a folder, with a key of its own.
+# Starts a munged in a folder, with its own key.
 start_munged() {
     (umask 077 && head -c 128 /dev/urandom >"$dir/$1/key")
     munged --force --key-file="$dir/$1/key" --socket="$dir/$1/socket" \
@@ -246,7 +247,7 @@ case $verb in
                 others) others=yes ;;
                 [A-Z]*=*) given+=("$option") ;;
                 *)
-                    echo "no such option: $option" >&2
+                    echo "unknown option: $option" >&2
                     exit 64
                     ;;
             esac
@@ -283,15 +284,15 @@ case $verb in
     freeze) kill -STOP "$(cat "$dir/run/slurmctld.pid")" ;;
     thaw) kill -CONT "$(cat "$dir/run/slurmctld.pid")" ;;
     gone)
-        # Twice: a job may have been about to start.
+        # Twice, because a job may start in between.
         for _ in 1 2; do
-            # One that ends by itself meanwhile is as good.
+            # Ignore a process that has ended in the meantime.
             for pid in $(processes_of "$3"); do kill -9 "$pid" 2>/dev/null || true; done
         done
-        # Nothing of that machine's disk is on the next one's.
+        # The new machine does not have the files of the old one.
         rm -rf "$dir/spool/$3" "$dir/run/node-$3.pid"
         ;;
-    # That it was booted (-b) is how slurmctld learns that its jobs are no more.
+    # -b reports a reboot, so slurmctld knows that the node's jobs have ended.
     back) start_node "$3" -b ;;
     stranger)
         mkdir -p "$dir/strange"
@@ -300,7 +301,7 @@ case $verb in
         sed "s|^AuthInfo=.*|AuthInfo=socket=$dir/strange/socket|" "$dir/slurm.conf" >"$dir/stranger.conf"
         ;;
     stop)
-        # Steps of jobs outlive their slurmd.
+        # Cancel the jobs first: job steps continue to run without slurmd.
         if scontrol ping >/dev/null 2>&1; then
             squeue -h -a -o %A | sort -u | xargs -r scancel 2>/dev/null || true
             for _ in $(seq 50); do
@@ -314,7 +315,7 @@ case $verb in
         done
         ;;
     *)
-        echo "no such verb: $verb" >&2
+        echo "unknown command: $verb" >&2
         exit 64
         ;;
 esac

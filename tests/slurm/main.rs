@@ -1,5 +1,5 @@
-//! The Slurm adapter and the daemon on a real Slurm. Without one installed these
-//! say that they were skipped.
+//! Tests of the Slurm adapter and the daemon on a real Slurm. If Slurm is not installed,
+//! they print that they are skipped.
 
 mod adapter;
 mod race;

@@ -1,5 +1,5 @@
-//! slurmrestd 24.11 itself: it tells what the commands tell, and whatever it cannot
-//! tell is no answer. tests/slurm/suite-24.11.sh starts what this needs.
+//! Tests of slurmrestd 24.11: it reports the same as the commands, and a read fails if
+//! slurmrestd cannot answer it. tests/slurm/suite-24.11.sh starts the Slurm for these tests.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -25,7 +25,7 @@ fn research() -> ClusterName {
 }
 
 fn cluster() -> Cluster {
-    Cluster::start(NODES).expect("the suite names a chroot")
+    Cluster::start(NODES).expect("TRIMTAB_SLURM_CHROOT is set")
 }
 
 fn over(rest: Rest) -> Slurm {
@@ -41,7 +41,7 @@ fn socket(cluster: &Cluster, token: Option<PathBuf>) -> Rest {
     Rest::new(RestAddress::Socket(cluster.path().join("rest/socket")), token)
 }
 
-/// The queue in words that both ways have, in one order.
+/// The queue as sorted lines, with the fields that commands and slurmrestd both report.
 fn queue(workload: &Workload) -> Vec<String> {
     let line = |job: &PendingJob| {
         let partitions: Vec<&str> = job.partitions.iter().map(|one| one.as_str()).collect();
@@ -74,21 +74,21 @@ async fn slurmrestd_tells_what_the_commands_tell() {
     cluster.operator("scontrol", &[&all[..], &rest].concat());
     let (told, shown) = (over(cluster.rest()), by_commands(&cluster));
     let (told, shown) = both(&told, &shown).await;
-    // Of an array whose list of tasks is long the commands tell a part, and are taken to
-    // mean more; slurmrestd has another word on it.
+    // The commands truncate a long list of array tasks, so the adapter may assume more tasks.
+    // slurmrestd reports the complete list.
     let of_many = |line: &String| {
         line.starts_with(&format!("{many}_")) || line.starts_with(&format!("{many} "))
     };
     let (long, others): (Vec<_>, Vec<_>) = queue(&told).into_iter().partition(of_many);
     let (guessed, others_shown): (Vec<_>, Vec<_>) = queue(&shown).into_iter().partition(of_many);
     assert_eq!(others, others_shown);
-    assert_eq!(long.len(), 59, "every task of it");
+    assert_eq!(long.len(), 59, "every task of the array");
     assert!(guessed.len() >= 59, "{guessed:?}");
     let states = |workload: &Workload| {
         let mut nodes = workload.nodes.clone();
         for node in &mut nodes {
             node.claims.sort_by_key(ToString::to_string);
-            // The text has the lines of a reason behind one another.
+            // The commands print a reason with several lines on one line.
             node.drained = node.drained.take().map(|reason| match reason.contains("bad fan") {
                 true => "an operator's".into(),
                 false => reason,
@@ -107,7 +107,7 @@ async fn slurmrestd_tells_what_the_commands_tell() {
     assert_eq!(by_socket.nodes.len(), NODES);
 }
 
-/// Both readings, once nothing changes any more, for at most 30 seconds.
+/// Reads both ways once the cluster no longer changes; panics after 30 seconds.
 async fn both(told: &Slurm, shown: &Slurm) -> (Workload, Workload) {
     let begun = Instant::now();
     loop {
@@ -122,7 +122,7 @@ async fn both(told: &Slurm, shown: &Slurm) -> (Workload, Workload) {
         if runs && one.nodes == again.nodes && queue(&one) == queue(&again) {
             return (again, other);
         }
-        assert!(begun.elapsed() < Duration::from_secs(30), "it does not come to rest: {again:?}");
+        assert!(begun.elapsed() < Duration::from_secs(30), "the cluster still changes: {again:?}");
         std::thread::sleep(Duration::from_millis(500));
     }
 }
@@ -165,9 +165,9 @@ async fn a_node_that_is_no_more_does_not_keep_others_from_their_drain() {
     };
     let drain = NewState::Drain { reason: "trimtab:ab-1:7-8" };
     let all = names(&["ip-10-0-0-1", "ip-10-0-0-99", "ip-10-0-0-2"]);
-    let why = rest.set(&all, drain).await.expect_err("one is not there");
+    let why = rest.set(&all, drain).await.expect_err("one node is unknown");
     assert!(matches!(why, ReadError::Refused(_)), "{why}");
-    // By itself the cordon asks for each of them again.
+    // The cordon retries each node in its own request.
     let slurm = over(rest);
     let ledger: LedgerId = "ab-1".parse().expect("an id");
     let order = |name: &str, action| CordonOrder {
@@ -207,38 +207,38 @@ async fn whoever_may_not_and_whatever_is_away_is_no_answer() {
     let short = cluster.operator("scontrol", &["token", "username=root", "lifespan=1"]);
     fs::write(&token, short).expect("written");
     std::thread::sleep(Duration::from_secs(3));
-    let why = nodes().await.expect_err("it has run out");
+    let why = nodes().await.expect_err("the token has expired");
     assert!(matches!(why, ReadError::Denied(_)), "{why}");
-    // Anybody may look; only an operator may drain.
+    // Every user may read; only a Slurm operator may drain.
     let anybody = cluster.operator("scontrol", &["token", "username=nobody", "lifespan=600"]);
     fs::write(&token, anybody).expect("written");
     assert_eq!(nodes().await, Ok(NODES));
     let order = CordonOrder { name: "ip-10-0-0-1".parse().expect("a name"), action: ActionId(1) };
     let ledger: LedgerId = "ab-1".parse().expect("an id");
-    let why = slurm.cordon(&research(), &ledger, &[order]).await.expect_err("no operator");
+    let why = slurm.cordon(&research(), &ledger, &[order]).await.expect_err("not an operator");
     assert!(matches!(why, ReadError::Denied(_)), "{why}");
     fs::write(&token, &good).expect("written");
     fs::set_permissions(&token, fs::Permissions::from_mode(0o644)).expect("set");
-    let why = nodes().await.expect_err("anybody could read it");
+    let why = nodes().await.expect_err("every user can read the token");
     assert!(why.to_string().contains("chmod 600"), "{why}");
     fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).expect("set");
     let why = over(socket(&cluster, None)).read(&research()).await.expect_err("no token");
     assert!(matches!(why, ReadError::Denied(_)), "{why}");
-    assert_eq!(nodes().await, Ok(NODES), "a token that is right again is taken at once");
+    assert_eq!(nodes().await, Ok(NODES), "a valid token is used immediately");
 
     cluster.script(&["halt-rest"], &[]);
-    let why = nodes().await.expect_err("nobody listens");
+    let why = nodes().await.expect_err("slurmrestd is stopped");
     assert!(matches!(why, ReadError::NoAnswer(_)), "{why}");
     cluster.script(&["resume-rest"], &[]);
     assert_eq!(nodes().await, Ok(NODES));
     cluster.script(&["freeze"], &[]);
     let begun = Instant::now();
-    let why = nodes().await.expect_err("slurmctld is stopped");
+    let why = nodes().await.expect_err("slurmctld is suspended");
     assert!(matches!(why, ReadError::NoAnswer(_) | ReadError::Refused(_)), "{why}");
     assert!(begun.elapsed() < Duration::from_secs(90), "{:?}", begun.elapsed());
     cluster.script(&["thaw"], &[]);
     cluster.script(&["halt"], &[]);
-    let why = nodes().await.expect_err("slurmctld is away");
+    let why = nodes().await.expect_err("slurmctld is stopped");
     assert!(matches!(&why, ReadError::Refused(why) if why.contains("Unable to contact")), "{why}");
     cluster.script(&["resume"], &[]);
 }

@@ -1,6 +1,6 @@
-//! What Slurm lets a user see and change, by who the user is: the recipes of
-//! docs/slurm.md, each on daemons of its own that run as Debian's `slurm`. Users that
-//! every system has stand for the others, so that none has to be made.
+//! Tests which users Slurm allows to read and to change nodes: the recipes of
+//! docs/slurm.md, each with its own daemons that run as Debian's `slurm` user. The other
+//! users are ones that exist on every system, so the tests create none.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -14,21 +14,22 @@ use trimtab_tests::slurm::{Cluster, SKIPPED};
 
 use crate::adapter::WallClock;
 
-/// In the place of `trimtab`: neither root nor Slurm's own user.
+/// The user for trimtab: neither root nor SlurmUser.
 const TRIMTAB: &str = "nobody";
-/// Who has jobs.
+/// The user who submits jobs.
 const OPERATOR: &str = "daemon";
-/// Slurm's own user.
+/// SlurmUser.
 const SLURM_USER: &str = "slurm";
 
-/// What is said to whoever may not change nodes.
+/// Slurm's message for a user who may not change nodes.
 const MAY_NOT_CHANGE: &str = "Invalid user id";
-/// What is said to whoever may not see them.
+/// Slurm's message for a user who may not read nodes.
 const MAY_NOT_SEE: &str = "Access/permission denied";
 
-/// A cluster whose daemons run as `slurm`, or why there is none: only root can start one.
+/// Starts a cluster whose daemons run as `slurm`. The error says why the test is skipped:
+/// only root can start such a cluster.
 fn cluster(nodes: usize, settings: &[&str]) -> Result<Cluster, &'static str> {
-    let id = Command::new("id").arg("-u").output().expect("id is there");
+    let id = Command::new("id").arg("-u").output().expect("id runs");
     if id.stdout.trim_ascii() != b"0" {
         return Err("SKIPPED: only root can run Slurm's commands as several users");
     }
@@ -37,7 +38,7 @@ fn cluster(nodes: usize, settings: &[&str]) -> Result<Cluster, &'static str> {
     Cluster::start_with(nodes, &all).ok_or(SKIPPED)
 }
 
-/// Slurm as this user sees it now.
+/// The adapter as this user.
 fn as_seen_by(cluster: &Cluster, user: &str) -> Slurm {
     cluster.slurm_of(user, Arc::new(WallClock))
 }
@@ -46,7 +47,7 @@ fn research() -> ClusterName {
     "research".parse().expect("a name")
 }
 
-/// Hands a job in as somebody who has no rights, and returns its id.
+/// Submits a job as a user without special rights, and returns its id.
 fn submit(cluster: &Cluster, args: &[&str]) -> String {
     let sbatch = cluster.commands_of(OPERATOR).join("sbatch");
     let mut all = vec!["--parsable", "--output=/dev/null", "--wrap", "sleep 600"];
@@ -58,7 +59,7 @@ async fn read(slurm: &Slurm) -> Result<Workload, String> {
     slurm.read(&research()).await.map_err(|why| why.to_string())
 }
 
-/// Reads until this holds, for at most 30 seconds.
+/// Reads until `holds` returns true; panics after 30 seconds.
 async fn until(slurm: &Slurm, holds: impl Fn(&Result<Workload, String>) -> bool) {
     let begun = Instant::now();
     loop {
@@ -71,7 +72,7 @@ async fn until(slurm: &Slurm, holds: impl Fn(&Result<Workload, String>) -> bool)
     }
 }
 
-/// What claims a node, in words.
+/// The claims on a node, as text.
 fn claims(workload: &Workload, name: &str) -> String {
     let node = workload.nodes.iter().find(|node| node.name.as_str() == name);
     let claims = node.expect(name).claims.iter().map(ToString::to_string);
@@ -133,7 +134,7 @@ async fn without_slurmdbd_only_slurms_own_user_drains_and_sees_what_is_private()
         assert_eq!(claims(&workload, "ip-10-0-0-2"), stands);
     }
 
-    // Partitions that are not for everybody hide neither their nodes nor their jobs.
+    // AllowGroups on a partition hides neither its nodes nor its jobs.
     let only_for =
         format!("PartitionName=gpu Nodes=ip-10-0-0-[1-3] Default=YES AllowGroups={OPERATOR}");
     cluster.set(&[&only_for, "PrivateData=none"]);
@@ -141,8 +142,8 @@ async fn without_slurmdbd_only_slurms_own_user_drains_and_sees_what_is_private()
     assert_eq!(workload.nodes.len(), 3);
     assert_eq!(claims(&workload, "ip-10-0-0-1"), runs);
 
-    // A node that is allocated is claimed though its job is hidden. One whose job is
-    // suspended is idle by all that such a user sees: jobs must not be hidden from us.
+    // An allocated node is claimed although its job is hidden. A node whose job is suspended
+    // looks idle to this user, so Slurm must not hide jobs from trimtab.
     submit(&cluster, &["--hold"]);
     let operator = format!("users={OPERATOR}");
     let soon = ["reservationname=soon", "starttime=now+2hours", "duration=60"];
@@ -152,7 +153,7 @@ async fn without_slurmdbd_only_slurms_own_user_drains_and_sees_what_is_private()
     cluster.set(&["PrivateData=jobs,reservations"]);
     let said = read(&stranger()).await.expect_err("jobs may be missing");
     assert!(said.contains("add `nodes` to PrivateData"), "{said}");
-    // What it would be like on somebody's word that does not hold.
+    // What trimtab reads if the configuration says, wrongly, that it sees all jobs.
     let workload = read(&stranger().with_word_on_jobs(true)).await.expect("an answer");
     assert_eq!(claims(&workload, "ip-10-0-0-1"), "the scheduler calls it `ALLOCATED`");
     assert_eq!(claims(&workload, "ip-10-0-0-2"), "");
@@ -162,7 +163,7 @@ async fn without_slurmdbd_only_slurms_own_user_drains_and_sees_what_is_private()
     assert_eq!(claims(&workload, "ip-10-0-0-3"), "a reservation covers it");
     assert_eq!(workload.pending.len(), 1);
 
-    // Where nodes are private, too, who may not see jobs has no answer at all.
+    // If nodes are private as well, the read fails for a user who may not see jobs.
     cluster.set(&["PrivateData=jobs,nodes,partitions,reservations"]);
     let said = read(&stranger()).await.expect_err("nodes are private");
     assert!(said.contains(MAY_NOT_SEE), "{said}");
@@ -210,14 +211,17 @@ async fn with_slurmdbd_an_operator_sees_everything_and_an_administrator_drains()
     };
     let begun = Instant::now();
     while !may_drain().await {
-        assert!(begun.elapsed() < Duration::from_secs(30), "slurmctld does not hear of it");
+        assert!(
+            begun.elapsed() < Duration::from_secs(30),
+            "slurmctld does not apply the new admin level"
+        );
         std::thread::sleep(Duration::from_millis(200));
     }
     let (ledger, orders) = order();
     trimtab.release(&research(), &ledger, &orders).await.expect("it may undrain");
     drains_and_takes_it_back(&trimtab).await;
 
-    // Released, it is no stale permission.
+    // Without an admin level, trimtab no longer has any rights.
     level("none");
     until(&trimtab, is_denied).await;
 }

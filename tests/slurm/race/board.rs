@@ -1,5 +1,5 @@
-//! The board: instances in front of Slurm's nodes as SageMaker would tell of
-//! them, and the machines behind both, which die when they are deleted.
+//! The board: the instances of Slurm's nodes as SageMaker would report them, and their
+//! machines, which die after a deletion.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -28,7 +28,7 @@ use trimtab_tests::slurm::{Cluster, script};
 use super::judge::{Job, Loss};
 use super::points::{Later, Moment, Point};
 
-/// Workers; with the login node and the controller, the cluster has two more.
+/// Number of workers. The cluster also has a login node and a controller.
 pub(super) const WORKERS: usize = 6;
 
 /// How far a tick moves the clock.
@@ -41,60 +41,60 @@ pub(super) struct Instance {
     pub(super) group: GroupName,
     pub(super) name: NodeName,
     launched: Time,
-    /// Its deletion was accepted, and listings show it until then.
+    /// Time until which listings show the instance after its deletion was accepted.
     listed_until: Option<Time>,
 }
 
-/// What is wrong between us and Slurm.
+/// A fault between trimtab and Slurm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fault {
-    /// slurmctld is no more.
+    /// slurmctld was killed.
     Killed,
-    /// slurmctld is stopped.
+    /// slurmctld is suspended (SIGSTOP).
     Stopped,
-    /// slurmctld does not know our key.
+    /// slurmctld does not accept trimtab's key.
     Stranger,
     /// All commands print nothing.
     Empty,
     /// squeue prints nothing.
     EmptySqueue,
-    /// What is printed ends in the middle, wherever that is.
+    /// All commands print only the first half of their bytes.
     TornBytes,
-    /// Of what is printed every line after the middle is missing.
+    /// All commands print only the first half of their lines.
     TornLines,
 }
 
-/// The time, which moves only when a test moves it.
+/// A clock that only the test advances.
 pub(super) struct Dial(Mutex<Time>);
 
-/// What happened, and what is about to.
+/// State of the test: past events and the interference to come.
 pub(super) struct Board {
     pub(super) instances: Vec<Instance>,
     next: u128,
-    /// This round's point, and the moment it comes at.
+    /// The point of this round and its moment, until it happens.
     pub(super) coming: Option<(Point, Moment)>,
-    /// It came.
+    /// Whether the point has happened.
     pub(super) has_come: bool,
     pub(super) point: Point,
-    /// The first node that this round drained.
+    /// The first node that was drained in this round.
     pub(super) cordoned: Option<NodeName>,
     pub(super) later: Vec<Later>,
-    /// What is wrong now, and for how many ticks more.
+    /// The active fault, and its remaining ticks.
     pub(super) fault: Option<(Fault, u64)>,
     pub(super) jobs: Vec<Job>,
-    /// What an operator's node has to say at the end of the round.
+    /// The reasons that operators set, which must still be there at the end of the round.
     pub(super) reasons: BTreeMap<NodeName, &'static str>,
     pub(super) rebooting: Vec<NodeName>,
     pub(super) deleted: usize,
     pub(super) lost: Vec<Loss>,
-    /// Drains that are only pretended, where the cordon is switched off.
+    /// Pretended drains, used when the cordon is switched off.
     pub(super) pretended: BTreeMap<NodeName, String>,
-    /// Machines that are about to die.
+    /// Threads that kill the machines of deleted nodes.
     dying: Vec<JoinHandle<()>>,
     random: Random,
 }
 
-/// All ports, and what stands behind them.
+/// Implements all ports of the daemon.
 pub(super) struct Race {
     pub(super) cluster: Cluster,
     pub(super) slurm: Slurm,
@@ -142,12 +142,12 @@ impl Race {
     }
 
     pub(super) fn board(&self) -> MutexGuard<'_, Board> {
-        self.board.lock().expect("nobody panicked")
+        self.board.lock().expect("the lock is not poisoned")
     }
 
-    /// A tick's time passes.
+    /// Advances the clock by one tick.
     pub(super) fn pass(&self) {
-        let mut now = self.dial.0.lock().expect("nobody panicked");
+        let mut now = self.dial.0.lock().expect("the lock is not poisoned");
         *now = *now + TICK;
     }
 
@@ -167,7 +167,7 @@ impl Race {
         }
     }
 
-    /// A number by chance, both ends included.
+    /// A random number; both bounds are inclusive.
     pub(super) fn roll(&self, low: u64, high: u64) -> u64 {
         self.board().random.between(low, high)
     }
@@ -181,7 +181,7 @@ impl Race {
         (board.point, board.has_come, board.cordoned) = (point, moment.is_none(), None);
     }
 
-    /// This round's point, if it comes now.
+    /// The point of this round, if this is its moment.
     pub(super) fn take(&self, moment: Moment) -> Option<Point> {
         let mut board = self.board();
         let (point, _) = board.coming.take_if(|(_, at)| *at == moment)?;
@@ -189,7 +189,7 @@ impl Race {
         Some(point)
     }
 
-    /// Another worker that is there.
+    /// Another worker that is not deleted.
     pub(super) fn other_than(&self, node: &NodeName) -> NodeName {
         let mut board = self.board();
         let there = board.instances.iter().filter(|one| one.listed_until.is_none());
@@ -198,7 +198,7 @@ impl Race {
         board.random.pick(&names).clone()
     }
 
-    /// Whoever runs on a machine is dead within a second, its node's slurmd, too.
+    /// Kills all processes of a node within half a second, including its slurmd.
     fn dies(&self, name: &NodeName) {
         let (folder, name) = (self.cluster.path().to_owned(), name.to_string());
         let within = Duration::from_millis(self.roll(0, 500));
@@ -209,11 +209,11 @@ impl Race {
         self.board().dying.push(death);
     }
 
-    /// All that are to die have died; their names.
+    /// Waits until all deleted machines are dead, and returns their names.
     pub(super) fn are_dead(&self) -> Vec<NodeName> {
         let dying = std::mem::take(&mut self.board().dying);
         for death in dying {
-            death.join().expect("it died");
+            death.join().expect("the thread does not panic");
         }
         let board = self.board();
         let dead = board.instances.iter().filter(|one| one.listed_until.is_some());
@@ -228,7 +228,7 @@ impl Board {
         self.instances.push(Instance { id, group, name, launched, listed_until: None });
     }
 
-    /// Another instance takes the place and name of one that was deleted.
+    /// Replaces a deleted instance by a new one with the same name.
     pub(super) fn relaunch(&mut self, name: &NodeName, now: Time) {
         self.instances.retain(|one| one.name != *name);
         self.launch(workers(), name.clone(), now);
@@ -315,7 +315,7 @@ impl ClusterWrite for Race {
             self.wait_until_all_run();
         }
         for name in &names {
-            self.note_jobs_on(name, "when its deletion was asked for");
+            self.note_jobs_on(name, "when its deletion was requested");
         }
         self.moment(Moment::DuringDelete, first);
         let point = self.board().coming.map(|(point, _)| point);
@@ -328,7 +328,7 @@ impl ClusterWrite for Race {
             }
             let mut board = self.board();
             board.deleted += names.len();
-            // Listings show it as Running for some minutes more.
+            // Listings show the deleted instances as Running for up to three more minutes.
             let lag = board.random.between(0, 3);
             let until = (0..lag).fold(now, |until, _| until + TICK);
             for one in &mut board.instances {
@@ -344,13 +344,13 @@ impl ClusterWrite for Race {
     }
 
     async fn shrink_group(&self, _: &ClearedGroup, _: Span) -> DeleteOutcome {
-        unreachable!("group_calls is never")
+        unreachable!("group_calls is `never`")
     }
 }
 
 impl Clock for Dial {
     fn now(&self) -> Time {
-        *self.0.lock().expect("nobody panicked")
+        *self.0.lock().expect("the lock is not poisoned")
     }
 
     fn monotonic(&self) -> Span {
@@ -382,7 +382,7 @@ pub(super) fn workers() -> GroupName {
     "workers".parse().expect("a name")
 }
 
-/// The group that has this role.
+/// The group with this role.
 pub(super) fn others(role: Role) -> GroupName {
     let name = match role {
         Role::Worker => "workers",

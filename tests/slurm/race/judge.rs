@@ -1,5 +1,5 @@
-//! The judge of a round: which jobs were lost, by what squeue said at the call,
-//! by what Slurm says of them now and by how often they say that they started.
+//! Judges a round: which jobs were lost, according to squeue at the time of the API request,
+//! to Slurm after the round, and to the number of starts that the jobs recorded.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,19 +12,19 @@ use trimtab_daemon::ports::{Clock, WorkloadRead};
 use super::board::{Race, research, worker_names};
 use super::points::Point;
 
-/// A job that was handed in.
+/// A submitted job.
 #[derive(Debug, Clone)]
 pub(super) struct Job {
     pub(super) id: String,
-    /// How often its own people have it started again.
+    /// Number of restarts that operators requested.
     pub(super) restarts: u32,
 }
 
-/// Something that was lost, and how that is known. One job can be told of twice.
+/// A lost job or an overwritten reason, with the evidence. A job may be reported twice.
 #[derive(Debug, Clone)]
 pub(super) struct Loss {
     pub(super) point: Point,
-    /// A job's id, or the node whose reason was written over.
+    /// The id of a job, or the node whose reason was overwritten.
     pub(super) what: String,
     pub(super) how: String,
 }
@@ -35,7 +35,7 @@ impl super::board::Board {
         self.lost.push(Loss { point, what: what.to_owned(), how });
     }
 
-    /// An operator has this job started again.
+    /// Records that an operator requested a restart of this job.
     pub(super) fn expect_restart(&mut self, id: &str) {
         for job in self.jobs.iter_mut().filter(|job| job.id == id) {
             job.restarts += 1;
@@ -44,7 +44,7 @@ impl super::board::Board {
 }
 
 impl Race {
-    /// Whoever is on this node now is lost.
+    /// Records all jobs on this node as lost. Returns whether there was any.
     pub(super) fn note_jobs_on(&self, name: &NodeName, when: &str) -> bool {
         let states = ["-h", "-w", name.as_str(), "-t", "R,CG,CF,S", "-o", "%i"];
         let on_it = self.operator("squeue", &states);
@@ -57,8 +57,8 @@ impl Race {
         true
     }
 
-    /// Ends a round: judges its jobs, and nobody's job is left, nobody's drain, and
-    /// whatever was deleted is there again under the same name as another machine.
+    /// Ends a round: judges its jobs, removes all jobs and operators' drains, and replaces
+    /// every deleted node by a new machine with the same name.
     pub(super) fn clean_up(&self) {
         self.mend();
         self.replace_the_dead();
@@ -67,16 +67,16 @@ impl Race {
         self.end_what_operators_did();
     }
 
-    /// Another machine takes each dead one's place. Slurm has to notice first what
-    /// ran on the dead one, if anything did.
+    /// Replaces each dead machine. If jobs ran on dead machines, Slurm must first notice that
+    /// they are lost.
     fn replace_the_dead(&self) {
         let dead = self.are_dead();
         let mut has_lost = false;
         for name in &dead {
-            has_lost |= self.note_jobs_on(name, "after it was dead");
+            has_lost |= self.note_jobs_on(name, "after the machine died");
         }
         if has_lost {
-            // A job that began less than 11 seconds ago is not missed (cluster.sh).
+            // Slurm does not check jobs that started less than 11 seconds ago (cluster.sh).
             std::thread::sleep(Duration::from_secs(13));
         }
         let now = self.dial.now();
@@ -85,8 +85,8 @@ impl Race {
             self.board().relaunch(name, now);
         }
         if has_lost {
-            // Of a suspended job it never does.
-            self.wait_for("Slurm misses what ran on dead machines", || {
+            // Slurm never notices the loss of a suspended job.
+            self.wait_for("Slurm notices the lost jobs of dead machines", || {
                 dead.iter().all(|name| {
                     let on_it = ["-h", "-w", name.as_str(), "-t", "R,CF", "-o", "%i"];
                     let again = self.shown_jobs();
@@ -98,7 +98,7 @@ impl Race {
         }
     }
 
-    /// What Slurm says of each job, by its id.
+    /// The record of each job in Slurm, by its id.
     fn shown_jobs(&self) -> BTreeMap<String, String> {
         let text = self.operator("scontrol", &["show", "job", "-o"]);
         let by_id = text.lines().filter_map(|line| {
@@ -116,8 +116,8 @@ impl Race {
         let starts = fs::read_to_string(self.cluster.path().join("starts")).unwrap_or_default();
         for job in &jobs {
             let shown = self.operator("scontrol", &["show", "job", &job.id, "-o"]);
-            // Tasks of an array and components of a job are told one by one; names
-            // with a newline make lines of their own.
+            // Array tasks and job components have separate records. A name with a newline
+            // splits its record into several lines.
             let records = shown.lines().filter(|line| line.starts_with("JobId="));
             let as_expected = format!(" Restarts={} ", job.restarts);
             let is_unhurt = shown.matches(" Restarts=").count()
@@ -127,16 +127,17 @@ impl Race {
                 let id = record.trim_start_matches("JobId=").split(' ').next().unwrap_or_default();
                 let begun = starts.lines().filter(|line| *line == id).count();
                 if !is_unhurt || begun > job.restarts as usize + 1 {
-                    let how = format!("was hurt, and says that it started {begun} times: {record}");
+                    let how = format!("was hurt, and recorded {begun} starts: {record}");
                     self.board().lose(id, how);
                 }
             }
         }
-        // Ids are not used again, and nothing of these rounds is asked about later.
+        // Slurm does not reuse ids, and later rounds do not need these records.
         let _ = fs::remove_file(self.cluster.path().join("starts"));
     }
 
-    /// Also those of earlier rounds, which a slurmctld that was killed may remember.
+    /// Cancels all jobs, including jobs of earlier rounds that a killed slurmctld may have
+    /// restored.
     fn end_jobs(&self) {
         self.board().jobs.clear();
         self.wait_for("jobs end", || {
@@ -152,10 +153,10 @@ impl Race {
         if self.operator("scontrol", &["show", "res", "-o"]).contains("ReservationName=mine ") {
             self.operator("scontrol", &["delete", "reservationname=mine"]);
         }
-        // Not in the head of the loop: the board would stay locked in its body.
+        // In a separate statement: in the head of the loop, the board would stay locked.
         let rebooting = std::mem::take(&mut self.board().rebooting);
         for node in rebooting {
-            // The machine goes down and comes up again.
+            // Simulate the reboot.
             self.cluster.script(&["gone"], &[node.as_str()]);
             self.cluster.script(&["back"], &[node.as_str()]);
             self.wait_for("the node is back", || !self.shown(&node).contains("REBOOT"));
@@ -167,8 +168,8 @@ impl Race {
                 self.board().lose(node.as_str(), format!("`{reason}` was overwritten: {shown}"));
             }
         }
-        // All nodes: a slurmctld that was killed may remember what was undone. A machine
-        // that took a dead one's place is not what the operator meant.
+        // Check all nodes: a killed slurmctld may have restored an old state. Also, a new
+        // machine must not keep an operator's state for the old one.
         let is_out =
             |shown: &str| ["+DRAIN", "=DOWN", "+FAIL"].iter().any(|state| shown.contains(state));
         if !is_out(&self.operator("scontrol", &["show", "node", "-o"])) {
@@ -187,7 +188,7 @@ impl Race {
         self.operator("scontrol", &["show", "node", node.as_str(), "-o"])
     }
 
-    /// Nodes that bear a cordon of trimtab's.
+    /// Nodes that are drained by trimtab.
     pub(super) async fn cordoned_nodes(&self) -> Vec<NodeName> {
         let ours: LedgerId = "0-0".parse().expect("an id");
         let nodes = self.slurm.read(&research()).await.expect("Slurm answers").nodes;

@@ -1,17 +1,16 @@
-//! The race between a look and a deletion, on purpose and at every point, with
-//! the daemon's own driver and ledger on a real Slurm.
+//! Provokes the race between a look and a deletion at every possible point, with the
+//! daemon's own driver and ledger on a real Slurm.
 //!
-//! The cluster in front of it is a board of instances whose names are those of
-//! Slurm's nodes; time is virtual, so that a settle time passes in no time. In
-//! every round a job, an operator or a fault comes in at one moment of a node's way
-//! out ([`points`]). A deletion is real: within half a second the node's slurmd, its
-//! steps and its jobs are killed. Lost is a job that is on a node when its deletion
-//! is asked for, by squeue's word at that very moment, and one that Slurm has
-//! started again, or that says so itself ([`judge`]).
+//! The cluster is a list of instances with the names of Slurm's nodes ([`board`]). Time is
+//! virtual, so a settle time passes immediately. In every round a job, an operator or a
+//! fault interferes at one moment of a node's deletion ([`points`]). A deletion is real:
+//! the node's slurmd, job steps and jobs are killed within half a second. A job counts as
+//! lost if squeue reports it on a node at the moment when the node's deletion is requested,
+//! or if Slurm or the job itself reports that it was restarted ([`judge`]).
 //!
-//! `TRIMTAB_RACE_ROUNDS` says how many rounds (each point once without it),
-//! `TRIMTAB_RACE_SEED` what chance starts from, and `TRIMTAB_RACE_POINTS` which points
-//! (`EmptyOutput,TornOutput`; all without it).
+//! Environment variables: `TRIMTAB_RACE_ROUNDS` is the number of rounds (default: each point
+//! once), `TRIMTAB_RACE_SEED` is the random seed, and `TRIMTAB_RACE_POINTS` selects points
+//! (such as `EmptyOutput,TornOutput`; default: all).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -36,18 +35,18 @@ mod judge;
 mod points;
 mod scheduler;
 
-/// Ticks of a round: enough for two nodes to go and to be confirmed gone.
+/// Ticks of a round: enough to delete two nodes and confirm that they are gone.
 const TICKS: usize = 10;
 
-/// Ticks that a round may take more, a tenth of a second each, until what it brings
-/// has come: a node that was resumed is not idle for seconds.
+/// Additional ticks, a tenth of a second each, until the interference of a round has
+/// happened: after a resume it takes seconds until a node is idle.
 const TICKS_MORE: usize = 300;
 
-/// After so many rounds, what they came to is told.
+/// Number of rounds between two printed tables.
 const ROUNDS_TO_TELL: usize = 25;
 
-/// Ticks after a round until whatever is under way has come to its end: 15 minutes
-/// where no answer came.
+/// Maximum number of ticks after a round until all open actions have ended. An action
+/// without a response takes 15 minutes.
 const TICKS_AFTER: usize = 40;
 
 fn policy() -> ClusterPolicy {
@@ -65,7 +64,7 @@ fn policy() -> ClusterPolicy {
         queue_lookahead: Span::ZERO,
         ..group_policy()
     };
-    // The last two are not for anybody to delete, whatever a policy says of them.
+    // Login and controller nodes must never be deleted, even if a policy allows it.
     let groups = BTreeMap::from([
         (workers(), group(WORKERS as u32, WORKERS as u32 - 2)),
         (others(Role::Login), group(1, 0)),
@@ -78,11 +77,11 @@ fn policy() -> ClusterPolicy {
 
 fn setting(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).map_or(otherwise, |text| {
-        text.parse().unwrap_or_else(|_| panic!("{name}: `{text}` is no number"))
+        text.parse().unwrap_or_else(|_| panic!("invalid {name} `{text}`: write a whole number"))
     })
 }
 
-/// What the rounds of one point came to.
+/// Results of the rounds of one point.
 #[derive(Debug, Default)]
 struct Tally {
     rounds: u32,
@@ -93,7 +92,7 @@ struct Tally {
     left_open: usize,
 }
 
-/// What a number of rounds came to.
+/// Results of a number of rounds.
 struct Played {
     tallies: BTreeMap<Point, Tally>,
     lost: Vec<Loss>,
@@ -105,7 +104,7 @@ impl Played {
     }
 }
 
-/// A row a point, as the documentation has it.
+/// The Markdown table of the documentation, with one row per point.
 fn table(tallies: &BTreeMap<Point, Tally>) -> String {
     let mut lines = vec![
         "| point | rounds | jobs | nodes deleted | jobs lost | nodes left cordoned |".to_owned(),
@@ -131,10 +130,11 @@ impl Tally {
     }
 }
 
-/// Plays these rounds, and tells from time to time what they came to so far.
+/// Plays these rounds, and regularly passes the table of results so far to `tell`.
 async fn play(race: &Arc<Race>, points: &[Point], tell: impl Fn(usize, &str)) -> Played {
     let ledger = Arc::new(SqliteLedger::in_memory(race.dial.now()).expect("a ledger"));
-    let mut driver = Driver::start(race.ports(), ledger, policy()).await.expect("it starts");
+    let mut driver =
+        Driver::start(race.ports(), ledger, policy()).await.expect("the driver starts");
     let mut tallies: BTreeMap<Point, Tally> = BTreeMap::new();
     for (round, point) in points.iter().enumerate() {
         if round > 0 && round % ROUNDS_TO_TELL == 0 {
@@ -157,7 +157,7 @@ async fn play(race: &Arc<Race>, points: &[Point], tell: impl Fn(usize, &str)) ->
             ticked.expect("the ledger is written");
             race.mend_in_time();
         }
-        assert!(race.board().has_come, "{point:?} did not come");
+        assert!(race.board().has_come, "{point:?} did not happen");
         let tally = tallies.entry(*point).or_default();
         tally.rounds += 1;
         tally.jobs += race.board().jobs.len();
@@ -168,8 +168,8 @@ async fn play(race: &Arc<Race>, points: &[Point], tell: impl Fn(usize, &str)) ->
             if cordoned.is_empty() && !is_pretended && driver.history().actions.is_empty() {
                 break;
             }
-            // Nodes that idle go again meanwhile; what counts is that none is left
-            // behind, so nothing new is begun.
+            // Idle nodes would be deleted again. Follow-only mode starts no new deletions, so
+            // all cordons and actions must end.
             race.pass();
             let followed = driver.tick(Ring::Schedule, Intent::FollowOnly).await;
             followed.expect("the ledger is written");
@@ -197,7 +197,7 @@ async fn no_job_is_lost_at_any_point_and_no_node_is_left_cordoned() {
         only.is_empty() || only.split(',').any(|name| *name == format!("{point:?}"))
     };
     let all: Vec<Point> = Point::ALL.into_iter().filter(is_asked_for).collect();
-    // Every point once, then by chance.
+    // Every point once, then random points.
     let mut random = Random::new(seed);
     let by_chance = |_| *random.pick(&all);
     let more: Vec<Point> = (all.len() as u64..rounds).map(by_chance).collect();
@@ -210,16 +210,20 @@ async fn no_job_is_lost_at_any_point_and_no_node_is_left_cordoned() {
     assert_eq!(played.sum(|tally| tally.left_open), 0);
     let orders: Vec<String> = race.orders().into_iter().collect();
     let drain = "scontrol update NodeName= State=DRAIN Reason=trimtab:";
-    assert_eq!(orders, [drain, "scontrol update NodeName= State=UNDRAIN"], "nothing else is told");
+    assert_eq!(
+        orders,
+        [drain, "scontrol update NodeName= State=UNDRAIN"],
+        "no other order is sent"
+    );
     let deleted = played.sum(|tally| tally.deleted);
-    assert!(deleted >= points.len() / 2, "only {deleted} nodes went");
+    assert!(deleted >= points.len() / 2, "only {deleted} nodes were deleted");
 }
 
 #[tokio::test(flavor = "current_thread")]
 async fn with_the_cordon_switched_off_the_same_race_loses_jobs() {
     let Some(race) = Race::start(false, 1) else { return println!("{SKIPPED}") };
     for point in [Point::AfterCordon, Point::BeforeDelete, Point::DuringDelete] {
-        // On a machine that is busy enough, a job may start before the look and be seen.
+        // On a busy machine a job may start before the look, and the look then sees it.
         let mut by_slurm = vec![];
         for _ in 0..3 {
             let played = play(&race, &[point], |_, _| ()).await;
@@ -230,6 +234,9 @@ async fn with_the_cordon_switched_off_the_same_race_loses_jobs() {
                 break;
             }
         }
-        assert!(!by_slurm.is_empty(), "{point:?}: a race that nobody can lose proves nothing");
+        assert!(
+            !by_slurm.is_empty(),
+            "{point:?}: no job is lost without the cordon, so the race proves nothing"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! Where a round's job, operator or fault comes in, and what it does there.
+//! When and how a job, an operator or a fault interferes in a round.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -9,85 +9,85 @@ use trimtab_core::ids::NodeName;
 use super::board::{Fault, Race};
 use super::judge::Job;
 
-/// A point of a node's way out.
+/// A moment in the deletion of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Moment {
-    /// After the look that marked it, before its drain.
+    /// After the look that selected the node, before its drain.
     BeforeCordon,
     /// Right after its drain.
     AfterCordon,
     /// Before the reads of a later tick.
     BeforeLook,
-    /// After the look that cleared it, before the call.
+    /// After the look that confirmed that the node is idle, before the API request.
     BeforeDelete,
-    /// The call is under way.
+    /// While the API request is in progress.
     DuringDelete,
-    /// The call has acted, its answer has not come.
+    /// After the API request has taken effect, before its response.
     Answer,
 }
 
-/// What comes in.
+/// The interference of a round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Point {
-    /// Nobody comes.
+    /// No interference.
     Nowhere,
-    /// A job starts after the look that marked its node, and before the drain.
+    /// A job starts after the look that selected its node, and before the drain.
     BeforeCordon,
-    /// A job is handed in once its node is drained.
+    /// A job is submitted after its node was drained.
     AfterCordon,
-    /// A job is handed in before a later tick reads.
+    /// A job is submitted before the reads of a later tick.
     BeforeLook,
-    /// A job is handed in after the look that clears its node, and before the call.
+    /// A job is submitted after the look that confirmed that its node is idle, and before the
+    /// API request.
     BeforeDelete,
-    /// A job is handed in while the call is under way, before the node dies.
+    /// A job is submitted while the API request is in progress, before the node dies.
     DuringDelete,
-    /// An array of jobs.
+    /// A job array.
     JobArray,
-    /// A job that takes two nodes.
+    /// A job on two nodes.
     TwoNodes,
-    /// A job of two components, one of them for the drained node.
+    /// A heterogeneous job with two components, one of them for the drained node.
     HetJob,
-    /// A job that runs is requeued and held by an operator, who lets it go later.
+    /// An operator requeues and holds a running job, and releases it later.
     RequeueHold,
-    /// A job that runs is suspended: Slurm calls its node idle.
+    /// A running job is suspended: Slurm reports its node as idle.
     Suspended,
-    /// Jobs whose names and comments are any bytes, and an operator's drain of another
-    /// node with a reason of that kind.
+    /// A job whose name and comment contain odd bytes, and an operator's drain of another
+    /// node with such a reason.
     OddNames,
     /// 10,000 jobs wait.
     QueueOf10000,
-    /// An operator takes the drain off, and a job starts.
+    /// An operator undrains the node, and a job starts.
     OperatorResumes,
-    /// An operator drains the node with a reason of their own.
+    /// An operator drains the node with another reason.
     OperatorDrains,
-    /// HyperPod's own words for a node that it shall replace.
+    /// An operator requests a replacement of the node, with HyperPod's reason for it.
     OperatorReplaces,
     /// An operator sets the node down.
     OperatorSetsDown,
-    /// An operator has the node reboot, and it comes back.
+    /// An operator reboots the node.
     OperatorReboots,
     /// A reservation begins.
     Reservation,
-    /// slurmctld is ended and started anew.
+    /// slurmctld is restarted.
     Restart,
     /// slurmctld is killed, and started some ticks later.
     SlurmctldKilled,
-    /// slurmctld is stopped, and goes on some ticks later.
+    /// slurmctld is suspended, and continued some ticks later.
     SlurmctldStopped,
     /// Slurm's commands print nothing and exit with 0.
     EmptyOutput,
-    /// Slurm's commands print half of what they should and exit with 0.
+    /// Slurm's commands print half of their output and exit with 0.
     TornOutput,
-    /// slurmctld does not know our key.
+    /// slurmctld does not accept trimtab's key.
     WrongCredentials,
-    /// The call acts, but no answer comes.
+    /// The API request takes effect, but there is no response.
     AnswerLost,
-    /// The call never arrives, and no answer comes.
+    /// The API request does not arrive, and there is no response.
     CallLost,
 }
 
 impl Point {
-    /// All of them.
     pub(super) const ALL: [Self; 27] = [
         Self::Nowhere,
         Self::BeforeCordon,
@@ -118,7 +118,7 @@ impl Point {
         Self::CallLost,
     ];
 
-    /// The moments that it may come at.
+    /// The moments at which this point may happen.
     pub(super) const fn moments(self) -> &'static [Moment] {
         use Moment::{AfterCordon, Answer, BeforeCordon, BeforeDelete, BeforeLook, DuringDelete};
         match self {
@@ -147,7 +147,7 @@ impl Point {
     }
 }
 
-/// Words that are everything a name should not be. Slurm takes them all.
+/// Names that are hard to parse. Slurm accepts all of them.
 const ODD: [&[u8]; 5] = [
     b"a\nNodeName=ip-10-0-0-1 CPUAlloc=0 State=IDLE+DRAIN Reason=trimtab:0-0:1",
     b"x State=IDLE Reason=trimtab:0-0:1 [root@2026-11-25T00:00:00]",
@@ -157,13 +157,13 @@ const ODD: [&[u8]; 5] = [
 ];
 
 impl Race {
-    /// What this round brings, if its moment is now.
+    /// Interferes, if this is the moment of the round's point.
     pub(super) fn moment(&self, moment: Moment, node: &NodeName) {
         let Some(point) = self.take(moment) else { return };
         match point {
             Point::Nowhere => {}
             Point::BeforeCordon => self.run(node),
-            // Where there is no cordon, it begins after the look and before the call.
+            // Without a cordon, the job begins after the look and before the API request.
             Point::AfterCordon => {
                 let after = if self.has_cordon { self.roll(0, 2) } else { 8 };
                 self.submit(&["-w", node.as_str(), &format!("--begin=now+{after}")]);
@@ -225,7 +225,7 @@ impl Race {
             Point::WrongCredentials => self.break_down(Fault::Stranger),
             Point::EmptyOutput => self.misprint(node, &[Fault::Empty, Fault::EmptySqueue]),
             Point::TornOutput => self.misprint(node, &[Fault::TornBytes, Fault::TornLines]),
-            // The call's own doing.
+            // `delete_nodes` handles these.
             Point::AnswerLost | Point::CallLost => {}
         }
     }
@@ -246,8 +246,8 @@ impl Race {
         self.operator("scontrol", &["suspend", &job]);
     }
 
-    /// Where there is a cordon, a job must not start: the scheduler has its time to.
-    /// Where there is none, it does.
+    /// With the cordon, gives the scheduler time to start a job, which it must not. Without the
+    /// cordon, waits until the job runs.
     fn wait_for_scheduler(&self, moment: Moment) {
         let is_late = matches!(moment, Moment::BeforeDelete | Moment::DuringDelete);
         if self.has_cordon {
@@ -258,13 +258,13 @@ impl Race {
         }
     }
 
-    /// What has no cordon cannot be drained by us, and an operator's drain of it is
-    /// seen at once.
+    /// Sets a node's state and reason as an operator, and records the reason that trimtab must
+    /// not overwrite.
     fn operator_sets(&self, node: &NodeName, moment: Moment, state: &str, reason: &'static str) {
         let (name, state) = (format!("nodename={node}"), format!("state={state}"));
         self.operator("scontrol", &["update", &name, &state, &format!("reason={reason}")]);
-        // What the call has taken no longer bears anything; and whom an operator set down,
-        // Slurm releases without a reason once its slurmd answers (ReturnToService=2).
+        // A deleted node has no reason any more. A node that is set down loses its reason when
+        // its slurmd registers (ReturnToService=2).
         if moment != Moment::BeforeDelete && state != "state=down" {
             self.board().reasons.insert(node.clone(), reason);
         }
@@ -289,15 +289,15 @@ impl Race {
         self.cluster.operator_with_bytes("scontrol", &all);
     }
 
-    /// Held by their owner, or waiting for a node that is cordoned.
+    /// Submits 10,000 jobs that wait: held by their owner, or for the drained node.
     fn queue(&self, node: &NodeName) {
         let held: &[&str] = if self.roll(0, 1) == 0 { &["--hold"] } else { &["--exclusive"] };
         self.submit(&[&["-w", node.as_str(), "--array=1-10000"], held].concat());
     }
 
-    /// The commands begin to misprint, before the drain or after it. Where that
-    /// cannot leave whole lines out, there is a job that no other line tells of:
-    /// of a node whose job is suspended, Slurm says that it is idle.
+    /// Makes the commands print too little, before or after the drain. Unless whole lines are
+    /// missing, it also suspends a job on the node: only the job's own line then shows that the
+    /// node is in use, because Slurm reports the node as idle.
     fn misprint(&self, node: &NodeName, faults: &[Fault]) {
         let fault = faults[self.roll(0, faults.len() as u64 - 1) as usize];
         if fault != Fault::TornLines {
@@ -314,7 +314,7 @@ impl Race {
         self.board().later.push(later);
     }
 
-    /// The drain was asked for.
+    /// Called after the drain was requested.
     pub(super) fn cordoned(&self, node: &NodeName) {
         let later = std::mem::take(&mut self.board().later);
         for later in later {
@@ -333,11 +333,11 @@ impl Race {
         self.submit_with_bytes(&[], args)
     }
 
-    /// Hands a job in that says which node it started on, and when.
+    /// Submits a job that records its id at each start.
     fn submit_with_bytes(&self, bytes: &[&OsStr], args: &[&str]) -> String {
         let starts = self.cluster.path().join("starts");
         let script = format!("echo $SLURM_JOB_ID >>{}; exec sleep 600", starts.display());
-        // First: of a job of several components only the first can have a script.
+        // The script comes first: only the first component of a job can have one.
         let args = ["--wrap", &script].into_iter().chain(args.iter().copied()).map(OsStr::new);
         let all: Vec<&OsStr> = bytes.iter().copied().chain(args).collect();
         let id = self.cluster.submit_with_bytes(&all);
@@ -346,10 +346,10 @@ impl Race {
     }
 }
 
-/// What a point has begun and goes on with once the drain was asked for.
+/// The second step of a point, after the drain was requested.
 #[derive(Debug)]
 pub(super) enum Later {
-    /// The operator lets the job go.
+    /// The operator releases the held job.
     Unhold(String),
     /// The fault begins.
     Break(Fault),

@@ -1,5 +1,5 @@
-//! Slurm as the daemon meets it: through commands and a key that a round can
-//! break, with the rounds' moments before and after each drain.
+//! Slurm as the daemon sees it. A round can break the commands and the key that the daemon
+//! uses, and can interfere before and after each drain.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,10 +16,11 @@ use trimtab_tests::slurm::Cluster;
 use super::board::{Fault, Race};
 use super::points::Moment;
 
-/// How long anything of Slurm's may take before a round is given up.
+/// Time limit for any wait on Slurm; after it the test fails.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// Programs in Slurm's place, by the folder they are in: `{}` is the program.
+/// Faulty replacements for Slurm's commands: name of the folder, body of `scontrol`, body of
+/// `squeue`.
 const MISPRINTS: [(&str, &str, &str); 4] = [
     ("empty", "exit 0", "exit 0"),
     ("empty-squeue", "exec /usr/bin/scontrol \"$@\"", "exit 0"),
@@ -39,8 +40,8 @@ const MISPRINTS: [(&str, &str, &str); 4] = [
     ),
 ];
 
-/// Makes the folder that the daemon's commands and configuration are in: links
-/// that a fault turns elsewhere.
+/// Creates the folder with the daemon's commands and configuration. They are links, and a
+/// fault changes their targets.
 pub(super) fn tools(cluster: &Cluster) -> PathBuf {
     let tools = cluster.path().join("tools");
     fs::create_dir(&tools).expect("made");
@@ -49,14 +50,14 @@ pub(super) fn tools(cluster: &Cluster) -> PathBuf {
         fs::create_dir(&folder).expect("made");
         for (program, script) in [("scontrol", scontrol), ("squeue", squeue)] {
             let path = folder.join(program);
-            // A drain is no question: it is done, unless nothing is.
+            // Updates still run in the faulty commands, except in those that do nothing.
             let update = format!("[ \"$1\" = update ] && exec /usr/bin/{program} \"$@\"");
             let update = if script == "exit 0" { "" } else { &update };
             fs::write(&path, format!("#!/bin/sh\n{update}\n{script}\n")).expect("written");
             fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("set");
         }
     }
-    // All that is ever said to Slurm is written down.
+    // The correct commands log every call.
     let folder = tools.join("true");
     fs::create_dir(&folder).expect("made");
     for program in ["scontrol", "squeue"] {
@@ -71,8 +72,8 @@ pub(super) fn tools(cluster: &Cluster) -> PathBuf {
     }
     cluster.script(&["stranger"], &[]);
     for name in ["slurm.conf", "stranger.conf"] {
-        let text = fs::read_to_string(cluster.path().join(name)).expect("there");
-        // Whoever asks a slurmctld that does not answer gives up soon.
+        let text = fs::read_to_string(cluster.path().join(name)).expect("the file exists");
+        // Commands give up soon if slurmctld does not answer.
         fs::write(tools.join(format!("our-{name}")), text + "MessageTimeout=2\n").expect("written");
     }
     point(&tools, "bin", &tools.join("true"));
@@ -80,7 +81,7 @@ pub(super) fn tools(cluster: &Cluster) -> PathBuf {
     tools
 }
 
-/// Turns a link elsewhere, at once.
+/// Changes the target of a link atomically.
 fn point(tools: &Path, link: &str, to: &Path) {
     let new = tools.join("new");
     symlink(to, &new).expect("linked");
@@ -88,10 +89,10 @@ fn point(tools: &Path, link: &str, to: &Path) {
 }
 
 impl Race {
-    /// Everything that changes something and was ever told Slurm, without the nodes and
-    /// the numbers of ledgers and actions.
+    /// All changing commands that were sent to Slurm, without node names and without ids of
+    /// ledgers and actions.
     pub(super) fn orders(&self) -> BTreeSet<String> {
-        let told = fs::read_to_string(self.tools.join("told")).expect("something was told");
+        let told = fs::read_to_string(self.tools.join("told")).expect("commands were logged");
         let is_question = |line: &&str| {
             line.starts_with("squeue ") || line.contains(" show ") || line.contains(" ping")
         };
@@ -109,7 +110,7 @@ impl Race {
         told.lines().filter(|line| !is_question(line)).map(plain).collect()
     }
 
-    /// Something breaks, for some ticks.
+    /// Starts a fault that lasts 1 to 3 ticks.
     pub(super) fn break_down(&self, fault: Fault) {
         let ticks = self.roll(1, 3);
         match fault {
@@ -126,7 +127,7 @@ impl Race {
         self.board().fault = Some((fault, ticks));
     }
 
-    /// A tick is over: what is broken is whole again after some of them.
+    /// Counts a tick, and ends the fault if its ticks are over.
     pub(super) fn mend_in_time(&self) {
         let is_over = {
             let mut board = self.board();
@@ -141,7 +142,7 @@ impl Race {
         }
     }
 
-    /// What is broken is whole again.
+    /// Ends the fault, if there is one.
     pub(super) fn mend(&self) {
         let Some((fault, _)) = self.board().fault.take() else { return };
         match fault {
@@ -155,7 +156,7 @@ impl Race {
             }
         }
         if matches!(fault, Fault::Killed | Fault::Stopped) {
-            self.wait_for("slurmctld knows its nodes", || {
+            self.wait_for("slurmctld answers and knows its nodes", || {
                 let ping = std::process::Command::new("scontrol")
                     .arg("ping")
                     .env("SLURM_CONF", self.cluster.path().join("slurm.conf"))
@@ -174,13 +175,17 @@ impl Race {
         let begun = Instant::now();
         while !holds() {
             let board = self.board();
-            assert!(begun.elapsed() < PATIENCE, "not in time: {what}; {:?}", board.point);
+            assert!(
+                begun.elapsed() < PATIENCE,
+                "timed out waiting until {what}; point {:?}",
+                board.point
+            );
             drop(board);
             std::thread::sleep(Duration::from_millis(50));
         }
     }
 
-    /// Waits until a job is in this state.
+    /// Waits until a job has this state.
     pub(super) fn wait_until(&self, job: &str, state: &str) {
         self.wait_for(&format!("job {job} is {state}"), || {
             self.operator("squeue", &["-h", "-j", job, "-o", "%T"]) == state

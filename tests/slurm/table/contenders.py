@@ -1,4 +1,4 @@
-"""Who deletes idle nodes, each after the same time and down to the same floor."""
+"""The contenders: each deletes idle nodes after the same time and down to the same floor."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ region = "us-west-2"
 account_id = "123456789012"
 endpoint_url = "{endpoint}"
 scheduler = {{ kind = "slurm", conf = "{folder}/slurm.conf", bin_dir = "{bin_dir}" }}
-# The whole group may turn idle at once here.
+# In this test the whole group may become idle at once.
 mass_change = {{ nodes = 100, percent = 100 }}
 {timing}
 [[cluster.group]]
@@ -37,7 +37,7 @@ node_local_data = "disposable"
 gpus_per_node = {gpus}
 partitions = ["gpu"]
 idle_timer = "{timer:.0f}s"
-# The others have neither.
+# The other contenders have no such limits.
 min_age = "0s"
 post_job_grace = "0s"
 """
@@ -48,24 +48,24 @@ cooldown = "{timer:.0f}s"
 
 
 class Contender:
-    """Nobody, unless a subclass is somebody."""
+    """Deletes nothing. The other contenders are subclasses."""
 
     name = "never"
 
     def settings(self, own):
-        """Lines of slurm.conf."""
+        """Lines to add to slurm.conf."""
         del own
         return []
 
     def begin(self, own):
-        """Starts it beside a place that runs."""
+        """Starts the contender in a place that is running."""
 
     def end(self, own):
-        """Ends it as an operator would."""
+        """Stops the contender as an operator would."""
 
 
 class Trimtab(Contender):
-    """The daemon, as it is shipped except for budgets that the others lack."""
+    """The daemon with its default settings, but without the limits that others do not have."""
 
     name = "trimtab"
     bin_dir = "/usr/bin"
@@ -81,41 +81,42 @@ class Trimtab(Contender):
         self.daemon = own.spawn(program, "run", "--config", str(config), log="trimtab")
 
     def end(self, own):
-        assert self.daemon.poll() is None, f"the daemon ended: see {own.folder}/log/trimtab.log"
+        assert self.daemon.poll() is None, f"trimtab has exited: see {own.folder}/log/trimtab.log"
         place.end(self.daemon)
 
 
 class TrimtabCooldown(Trimtab):
-    """A node that it has released may go again after the timer, as with the others."""
+    """With a shorter cooldown: a released node may be deleted again after the idle timer, as
+    with the other contenders."""
 
     name = "trimtab-cooldown-5m"
     timing = COOLDOWN
 
 
 class TrimtabUncordond(TrimtabCooldown):
-    """The negative control: its drains are only pretended."""
+    """The negative control: its drains have no effect."""
 
     name = "trimtab-uncordoned"
     bin_dir = str(place.HERE / "uncordoned")
 
 
 class PowerSaving(Contender):
-    """Slurm itself, its SuspendProgram calling the API."""
+    """Slurm's power saving, with a SuspendProgram that calls the API."""
 
     name = "power-saving"
-    # Longer than a deletion takes, as Slurm's documentation asks.
+    # In seconds: longer than a deletion takes, as Slurm's documentation requires.
     timeout = 300.0
 
     def settings(self, own):
         python, script = sys.executable, place.HERE / "suspend.py"
         log = own.folder / "log" / "suspend.log"
         suspend = own.folder / "suspend"
-        # In a session of its own, so that a restart of slurmctld does not end it.
+        # In a separate session, so that a restart of slurmctld does not kill it.
         suspend.write_text(
             f'#!/bin/bash\nsetsid {python} {script} {own.endpoint} "$1" >>{log} 2>&1 &\n'
         )
         resume = own.folder / "resume"
-        # The group is grown by whoever does it for the others: see Place.regrow.
+        # Place.regrow adds nodes to the group, as for all contenders.
         resume.write_text(f'#!/bin/bash\necho "resume $1" >>{log}\n')
         suspend.chmod(0o755)
         resume.chmod(0o755)
@@ -127,20 +128,20 @@ class PowerSaving(Contender):
             f"SuspendProgram={suspend}",
             f"ResumeProgram={resume}",
             f"SuspendExcNodes=ip-10-0-0-[1-{world.FLOOR}]",
-            # Its default of 10 s, in time of the world.
+            # The default of 10 s, in simulated time.
             f"SlurmctldParameters=power_save_interval={seconds(10)}",
         ]
 
 
 class PowerSavingDefaults(PowerSaving):
-    """The same with Slurm's default for SuspendTimeout."""
+    """Power saving with Slurm's default SuspendTimeout."""
 
     name = "power-saving-30s"
     timeout = 30.0
 
 
 class Recipe(Contender):
-    """The guide's recipe, each minute."""
+    """Runs recipe.sh every minute."""
 
     name = "recipe"
     is_over = False
@@ -169,7 +170,7 @@ class Recipe(Contender):
 
 
 def all_contenders():
-    """One of each."""
+    """One contender of each kind."""
     return [
         Contender(),
         Trimtab(),

@@ -1,6 +1,6 @@
-"""What became of the jobs and the nodes of a place, by one truth for all: each job's
-own log, slurmctld's count of restarts, the endpoint's bill, and when instances ended.
-No contender is asked."""
+"""Judges the jobs and nodes of a place. The sources are the same for all contenders: each
+job's own log, slurmctld's restart counts, the endpoint's bill, and the times when instances
+were terminated. No data comes from a contender."""
 
 import json
 import statistics
@@ -9,12 +9,12 @@ from place import hosts
 
 
 def judge(own, jobs, billed):
-    """The figures of one contender in one world."""
+    """Computes the figures of one contender in one world."""
     runs = {job.number: read_log(own, job.number) for job in jobs}
     shown = read_slurm(own)
     lost, killed, unfinished, waits, refused = [], [], [], [], []
     for job in jobs:
-        _, number, why = own.submitted.get(job.number, (None, None, "never handed in"))
+        _, number, why = own.submitted.get(job.number, (None, None, "never submitted"))
         if number is None:
             refused.append(f"job {job.number}: {why}")
             continue
@@ -53,7 +53,7 @@ def in_world(own, wall):
 
 
 def read_log(own, number):
-    """A job's runs by the clock on the wall: begin, nodes, and end if it came to it."""
+    """The runs of a job in real time: start, nodes, and end (None if it did not end)."""
     runs = []
     try:
         lines = (own.folder / "jobs" / str(number)).read_text().splitlines()
@@ -69,7 +69,7 @@ def read_log(own, number):
 
 
 def read_slurm(own):
-    """Restarts and state of every job."""
+    """Restart count and state of every job."""
     found = {}
     for line in own.run("scontrol", "show", "job", "-o", attempts=40).splitlines():
         words = dict(word.partition("=")[::2] for word in line.split() if "=" in word)
@@ -78,7 +78,7 @@ def read_slurm(own):
 
 
 def read_changes(own, which):
-    """Names of nodes and when they came or went, by the clock on the wall."""
+    """Names of nodes that were added or terminated, each with the real time."""
     try:
         lines = (own.folder / f"{which}.log").read_text().splitlines()
     except FileNotFoundError:
@@ -88,12 +88,13 @@ def read_changes(own, which):
 
 
 def nodes_gone(own, runs):
-    """How many nodes went, how long each had been idle by then, and how many had a job."""
+    """The number of deleted nodes, how long each of them was idle before, and how many had a
+    job."""
     joined = dict(read_changes(own, "added"))
     stays = {}
     for of_job in runs.values():
         for (begin, names, end), after in zip(of_job, [*of_job[1:], (float("inf"), [], None)]):
-            # One that was cut short was over when its job began again, at the latest.
+            # An interrupted run ended at the latest when its job started again.
             until = end if end is not None else after[0]
             for name in names:
                 stays.setdefault(name, []).append((begin, until))
@@ -110,7 +111,7 @@ def nodes_gone(own, runs):
 
 
 def left_out(own):
-    """Nodes that Slurm may not use and the API keeps: paid for, for nothing."""
+    """Nodes that Slurm does not use but that still run: they cost money without any use."""
     running = {node["name"] for node in own.listed() if node["status"] == "Running"}
     lines = []
     for name, state, reason in own.slurm_nodes():

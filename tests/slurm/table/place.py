@@ -1,5 +1,5 @@
-"""One contender's place: a real Slurm, a simulated cluster of the same nodes in front
-of it, whoever hands jobs in, and whoever grows the group back."""
+"""The place of one contender: a real Slurm, a simulated cluster with the same nodes, and
+threads that submit jobs and grow the group back."""
 
 import datetime
 import http.client
@@ -20,20 +20,22 @@ HERE = pathlib.Path(__file__).resolve().parent
 SLURM = HERE.parent
 ROOT = SLURM.parent.parent
 CLUSTER, GROUP = "research", "workers"
-# A port block has the nodes' ports from its second on, and the endpoint's as its last.
+# Ports of a contender: slurmctld, then the nodes; the last one is the endpoint.
 PORTS = 56
-# From the end of an instance until HyperPod's agent has taken it out of slurm.conf.
+# Seconds from the termination of an instance until HyperPod's agent has removed it from
+# slurm.conf.
 PRUNE_DELAY = 30.0
-# Whoever grows the group looks so often, and acts on what he saw the last time, too.
+# Seconds between two checks for jobs that wait. A check acts on jobs that also waited at
+# the check before.
 REGROW_EVERY = 60.0
-# So that every job is still there to be judged at the end. With ReturnToService=2 a
-# node that somebody has put DOWN is back in use once its slurmd registers, which it does
-# whenever slurmctld is started anew: the recipe would have no chance.
+# MinJobAge keeps every job until it is judged at the end. ReturnToService=1, because with 2
+# a node that an operator set DOWN is used again once its slurmd registers. That happens at
+# every restart of slurmctld, so the recipe could not work.
 SETTINGS = ["MinJobAge=86400", "ReturnToService=1"]
 
 
 class Place:
-    """Started by `start`, ended by `stop`."""
+    """A place that `start` starts and `stop` stops."""
 
     def __init__(self, folder, port, options, seed):
         self.folder, self.port, self.options, self.seed = folder, port, options, seed
@@ -61,7 +63,7 @@ class Place:
         )
 
     def start(self, settings):
-        """With these lines of slurm.conf."""
+        """Starts Slurm, with these additional lines of slurm.conf, and the endpoint."""
         (self.folder / "jobs").mkdir()
         nodes = str(self.options.nodes)
         command = [str(SLURM / "cluster.sh"), "start", str(self.folder), nodes, str(self.port)]
@@ -85,13 +87,13 @@ class Place:
             thread.join()
         if self.simulated is not None:
             end(self.simulated)
-        # The agent may be about to start slurmctld anew.
+        # The agent may still be about to restart slurmctld.
         time.sleep(PRUNE_DELAY / self.speed + 1)
         subprocess.run(["flock", self.folder / "agent.lock", "true"], check=False)
         subprocess.run([SLURM / "cluster.sh", "stop", self.folder], check=False)
 
     def read_clock(self):
-        """When the world began, on the wall; it begins at a full minute of its own."""
+        """Real time at which the world began. In simulated time it begins at a full minute."""
         for _ in range(100):
             try:
                 before = time.time()
@@ -100,14 +102,14 @@ class Place:
                 return before - ran / 1000 / self.speed
             except OSError:
                 time.sleep(0.1)
-        raise SystemExit(f"{self.endpoint} does not answer")
+        raise SystemExit(f"{self.endpoint} did not answer within 10 seconds: see log/endpoint.log")
 
     def now(self):
-        """Seconds of the world since it began."""
+        """Simulated seconds since the world began."""
         return (time.time() - self.began) * self.speed
 
     def sleep_until(self, at):
-        """Whether that time came before the end."""
+        """Sleeps until this simulated time. Returns False if the place stops before."""
         return not self.stopping.wait(max(at - self.now(), 0) / self.speed)
 
     def ask(self, what):
@@ -119,8 +121,8 @@ class Place:
             connection.close()
 
     def run(self, *command, attempts=1):
-        """What a command prints. slurmctld is away for a moment whenever it is started
-        anew."""
+        """Runs a command and returns its output. Retries it, because slurmctld is unavailable
+        for a moment at each restart."""
         for attempt in range(attempts):
             done = subprocess.run(
                 command, env=self.environment, cwd="/tmp", capture_output=True, text=True
@@ -144,14 +146,15 @@ class Place:
     # Jobs.
 
     def play(self, jobs):
-        """Hands every job in at its time."""
+        """Submits every job at its time."""
         for job in jobs:
             if not self.sleep_until(job.at):
                 return
             self.thread(self.submit, job)
 
     def submit(self, job):
-        """Every job keeps a log of its own: the one truth about its starts."""
+        """Submits a job. The job writes its starts and ends to its own log, which the judge
+        reads."""
         log = self.folder / "jobs" / str(job.number)
         script = (
             f"echo start $(date +%s.%N) $SLURM_JOB_NODELIST >>{log}; "
@@ -170,24 +173,24 @@ class Place:
     # Growing back.
 
     def regrow(self):
-        """The operator or pipeline who grows the group when jobs wait for nodes: the same
-        for every contender. Slurm's own ResumeProgram cannot, as HyperPod gives a new
-        instance a new name."""
+        """Grows the group when jobs wait for nodes, as an operator or a pipeline would. This is
+        the same for every contender. Slurm's ResumeProgram cannot do it, because HyperPod gives
+        a new instance a new name."""
         at = REGROW_EVERY / 2
         while self.sleep_until(at):
             try:
                 self.grow_by(self.shortage())
-            except Exception as why:  # Slurm or the endpoint is away; the next look tells.
+            except Exception as why:  # Slurm or the endpoint is unavailable; retry.
                 self.note(f"regrow: {why}")
             at += REGROW_EVERY
 
     def shortage(self):
-        """Nodes that jobs lack which waited at the last look, too."""
+        """Number of nodes for jobs that wait now and waited at the check before."""
         pending = {}
         text = self.run("squeue", "-h", "-t", "PD", "-o", "%i|%D|%b|%r")
         for line in text.splitlines():
             number, nodes, gres, reason = line.split("|")
-            # Put back into the queue, and not to begin yet.
+            # These reasons mean that the job was requeued and may not start yet.
             if reason not in ("BeginTime", "JobHeldAdmin", "JobHeldUser"):
                 pending[number] = (int(nodes), int(gres.rsplit(":", 1)[1]))
         long = [need for number, need in pending.items() if number in self.starved]
@@ -210,10 +213,10 @@ class Place:
         if by > 0:
             added = [{"InstanceGroupName": GROUP, "IncrementTargetCountBy": by}]
             self.api.batch_add_cluster_nodes(ClusterName=CLUSTER, NodesToAdd=added)
-            self.note(f"regrow: {by} more nodes for jobs that wait for {wanted}")
+            self.note(f"regrow: added {by} nodes, because jobs wait for {wanted}")
 
     def listed(self):
-        """The group's nodes as ListClusterNodes has them."""
+        """The nodes of the group in ListClusterNodes."""
         pages = self.api.get_paginator("list_cluster_nodes").paginate(ClusterName=CLUSTER)
         return [
             {
@@ -241,7 +244,7 @@ class Place:
     # The end.
 
     def wait_until_all_is_over(self, patience):
-        """Waits until no job runs or waits; whether there is none."""
+        """Waits until no job runs or waits. Returns False after `patience` simulated seconds."""
         until = self.now() + patience
         while self.now() < until and not self.stopping.is_set():
             try:
@@ -253,12 +256,12 @@ class Place:
         return False
 
     def billed_hours(self):
-        """Node-hours of the group that are billed so far, leaving and booting included."""
+        """Node-hours of the group billed so far, including boot and termination."""
         return self.ask("truth")["groups"][GROUP]["billed"] / 3_600_000
 
 
 def end(process):
-    """Ends a process of ours, by force after 20 seconds."""
+    """Stops a process, with SIGKILL after 20 seconds."""
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
         try:
@@ -269,7 +272,8 @@ def end(process):
 
 
 def hosts(text):
-    """`ip-10-0-0-[1-3,7]` as names: one bracket at most, as Slurm writes these."""
+    """Expands `ip-10-0-0-[1-3,7]` to names. Each part has at most one bracket, as Slurm prints
+    these names."""
     names = []
     for part in re.findall(r"[^,\[]+(?:\[[^\]]*\])?", text):
         prefix, bracket, ranges = part.partition("[")

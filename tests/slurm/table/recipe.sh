@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# The recipe of HyperPod's guides for Slurm clusters, as an operator's cron job has it:
-# the idle nodes by sinfo, DOWN with a reason, the instance ids of their names, delete.
-# Called once a minute; a node goes once it was seen idle in every call for TIMER
-# seconds, and FLOOR nodes stay. The environment says where: SITE, ENDPOINT, TIMER,
-# FLOOR, AWS (the command).
+# The recipe of HyperPod's guides for Slurm clusters, as an operator's cron job: list the
+# idle nodes with sinfo, set them DOWN with a reason, look up their instance ids, delete
+# them. It runs once a minute. It deletes a node that was idle in every run for TIMER
+# seconds, and keeps FLOOR nodes. Environment: SITE (a folder), ENDPOINT, TIMER, FLOOR, AWS
+# (the aws command).
 set -euo pipefail
 
 mkdir -p "$SITE/idle"
@@ -21,7 +21,7 @@ done
 working=$(sinfo --noheader --Node --state=idle,alloc,mix,comp -o %N | sort -u | wc -l)
 spare=$((working - FLOOR))
 [ "$spare" -gt 0 ] && [ ${#names[@]} -gt 0 ] || exit 0
-# The youngest names first, so that the floor is the same nodes each time.
+# Nodes with the highest numbers first, so that the same nodes always stay.
 mapfile -t names < <(printf '%s\n' "${names[@]}" | sort -r -V | head -n "$spare")
 
 list=$(IFS=,; echo "${names[*]}")

@@ -1,4 +1,4 @@
-"""Slurm's SuspendProgram: deletes the nodes that Slurm has decided to power down.
+"""A SuspendProgram for Slurm: deletes the nodes that Slurm powers down.
 
     suspend.py ENDPOINT HOSTLIST
 """

@@ -1,12 +1,12 @@
-"""Sets trimtab beside Slurm's power saving and the shell recipe of HyperPod's guides:
-each on a real Slurm and a simulated cluster of its own, all in the same world and
-judged by the same truth.
+"""Compares trimtab with Slurm's power saving and with the shell recipe of HyperPod's guides.
+Each contender has its own real Slurm and its own simulated cluster. All have the same world
+and are judged in the same way.
 
     table.py --trimtab target/debug/trimtab [--seeds N] [--first-seed N] [--nodes N]
              [--minutes M] [--speed N] [--only NAME,…] [--port P] [--keep FOLDER]
 
-Contenders of one seed run at the same time. Prints a table in Markdown;
-`--json FILE` has every figure, and each lost job by number.
+The contenders of one seed run at the same time. Prints a table in Markdown.
+`--json FILE` writes all figures, and the number of each lost job.
 """
 
 import argparse
@@ -25,27 +25,27 @@ import judge
 import place
 import world
 
-# A requeued job waits for two minutes on the wall before it may begin again.
+# Real seconds. Slurm starts a requeued job again after two minutes at the earliest.
 PATIENCE_WALL = 150
 
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
     parser.add_argument("--trimtab", type=lambda p: pathlib.Path(p).resolve(), required=True)
-    parser.add_argument("--seeds", type=int, default=1, help="how many worlds")
+    parser.add_argument("--seeds", type=int, default=1, help="number of worlds")
     parser.add_argument("--first-seed", type=int, default=1)
     parser.add_argument("--nodes", type=int, default=16)
-    parser.add_argument("--minutes", type=int, default=90, help="of each world")
-    parser.add_argument("--speed", type=float, default=10.0, help="of the world, against the wall")
-    parser.add_argument("--only", default="", help="contenders by name, with commas")
-    parser.add_argument("--port", type=int, default=23000, help="the first; 56 a contender")
-    parser.add_argument("--keep", type=pathlib.Path, help="leave logs in this folder")
+    parser.add_argument("--minutes", type=int, default=90, help="simulated minutes of each world")
+    parser.add_argument("--speed", type=float, default=10.0, help="simulated seconds per second")
+    parser.add_argument("--only", default="", help="names of contenders, with commas")
+    parser.add_argument("--port", type=int, default=23000, help="first port; each contender uses 56")
+    parser.add_argument("--keep", type=pathlib.Path, help="keep the logs in this folder")
     parser.add_argument("--json", type=pathlib.Path, help="write all figures here")
     return parser.parse_args()
 
 
 def run_one(contender, own, jobs, options, figures):
-    """One contender in one world, from the first node to the last."""
+    """Runs one contender in one world, from start to judgement."""
     end = options.minutes * world.MINUTE
     try:
         own.start(contender.settings(own))
@@ -56,7 +56,7 @@ def run_one(contender, own, jobs, options, figures):
         billed = own.billed_hours()
         contender.end(own)
         own.wait_until_all_is_over(PATIENCE_WALL * own.speed)
-        # Deletions on their way end, and the agent has pruned them.
+        # Wait until pending deletions end and the agent has removed the nodes.
         if not own.sleep_until(own.now() + 5 * world.MINUTE):
             return
         figures[contender.name] = judge.judge(own, jobs, billed)
@@ -67,7 +67,7 @@ def run_one(contender, own, jobs, options, figures):
 
 
 def run_seed(seed, options, folder):
-    """All contenders in one world, side by side."""
+    """Runs all contenders in one world at the same time."""
     jobs = world.jobs(seed, options.minutes, options.nodes)
     figures, threads, places = {}, [], []
     only = [name for name in options.only.split(",") if name]
@@ -84,7 +84,7 @@ def run_seed(seed, options, folder):
         for thread in threads:
             thread.join()
     except KeyboardInterrupt:
-        # Nothing of ours may go on without us.
+        # Stop all processes that this script started.
         for own in places:
             own.stopping.set()
         for thread in threads:
@@ -94,7 +94,7 @@ def run_seed(seed, options, folder):
 
 
 def percentile(values, share):
-    """The nearest rank."""
+    """The percentile by the nearest-rank method."""
     ordered = sorted(values)
     return ordered[max(-(-len(ordered) * share // 100), 1) - 1]
 
@@ -104,7 +104,7 @@ def minutes(seconds):
 
 
 def table(found):
-    """Markdown: one line a contender, the seeds added up."""
+    """The Markdown table: one row per contender, with the sum over all seeds."""
     head = ["", "jobs lost", "of them killed at work", "node-hours saved", "nodes deleted"]
     head += ["idle to gone, median", "p95", "mean wait of a job", "left out of use"]
     lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
@@ -157,18 +157,18 @@ def main():
 
 
 def verdict(found, options):
-    """Ends with a failure where the table proves nothing, or proves trimtab wrong."""
+    """Fails if the table proves nothing, or if trimtab lost a job or left a node drained."""
     chosen = [name for name in options.only.split(",") if name]
     expected = len(chosen) or len(contenders.all_contenders())
     if any(len(figures) < expected for figures in found.values()):
-        raise SystemExit("a contender did not come to its end: its line is missing above")
+        raise SystemExit("a contender did not finish: its row is missing in the table above")
     runs = lambda name: [figures[name] for figures in found.values() if name in figures]
     for run in runs("trimtab") + runs("trimtab-cooldown-5m"):
         if run["lost"] or run["nodes_left_out"]:
-            raise SystemExit(f"trimtab: {run['lost']} {run['nodes_left_out']}")
+            raise SystemExit(f"trimtab: jobs lost {run['lost']}, nodes left out {run['nodes_left_out']}")
     controls = runs("trimtab-uncordoned")
     if controls and not any(run["lost"] for run in controls):
-        raise SystemExit("without its cordon trimtab has lost no job: this load proves nothing")
+        raise SystemExit("trimtab lost no job without its cordon, so this load proves nothing")
 
 
 if __name__ == "__main__":

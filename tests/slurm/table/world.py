@@ -1,22 +1,22 @@
-"""The world that every contender gets: a cluster, and jobs from one seed.
+"""The world of every contender: a cluster, and jobs from one seed.
 
-Times are seconds of the world. The load is made to be unkind to whoever deletes idle
-nodes: a burst fills the group and ends within minutes, and just when its nodes have
-been idle for as long as the timer, so that they are on their way out, a rush of short
-jobs wants nearly all of them. Most of these arrive at the beginning of a minute, as
-jobs of cron do, when trimtab and the recipe look, too. Then it is quiet for a while.
+Times are in simulated seconds. The load is difficult for any program that deletes idle
+nodes. A burst fills the group and ends within minutes. When its nodes have been idle for
+the idle timer, and their deletion begins, a rush of short jobs needs nearly all of them.
+Most of these jobs arrive at the beginning of a minute, as cron jobs do; trimtab and the
+recipe also look at that time. Then there are no jobs for a while.
 """
 
 import dataclasses
 import random
 
 MINUTE = 60.0
-# Whoever deletes idle nodes does so after this.
+# Idle time after which every contender deletes a node.
 TIMER = 5 * MINUTE
-# Nodes that nobody deletes.
+# Number of nodes that every contender keeps.
 FLOOR = 4
 GPUS = 8
-# No job arrives so shortly before the end that it could not end.
+# The last job arrives this long before the end, so that it can finish.
 LAST_ARRIVAL = 10 * MINUTE
 
 WORLD = """
@@ -24,7 +24,7 @@ start = "{start}"
 duration = "7d"
 cluster = "research"
 provisioning = "continuous"
-# Seeded, between these, for each node.
+# Random for each node, within these bounds.
 delete_delay = {{ min = "30s", max = "3m" }}
 
 # ip-10-0-0-0: runs slurmctld.
@@ -33,7 +33,7 @@ name = "controller"
 role = "controller"
 count = 1
 
-# ip-10-0-0-1 and so on; a node that is added later gets the next number.
+# ip-10-0-0-1 and so on; a node that is added gets the next number.
 [[group]]
 name = "workers"
 count = {nodes}
@@ -46,7 +46,7 @@ boot = {{ min = "3m", max = "5m" }}
 
 @dataclasses.dataclass
 class Job:
-    """One job as it is handed in."""
+    """One job to submit."""
 
     number: int
     at: float
@@ -78,7 +78,7 @@ def jobs(seed, minutes, nodes):
 
 
 def burst(chance, at, nodes, add):
-    """Jobs of many shapes within 20 s; returns how long the longest of the short takes."""
+    """Adds jobs of many shapes within 20 s. Returns the length of the longest short job."""
     longest = 0.0
     taken = 0
     while taken < nodes:
@@ -95,13 +95,13 @@ def burst(chance, at, nodes, add):
 
 
 def rush(chance, due, nodes, add):
-    """Short jobs for nearly all nodes at once, up to 4 minutes after the nodes are due;
-    returns by when they are over, had they to wait for a boot."""
+    """Adds short jobs for nearly all nodes, up to 4 minutes after the nodes' deletion is due.
+    Returns the time at which they end if they must wait for a boot."""
     minute = -(-due // MINUTE) * MINUTE + chance.randint(0, 3) * MINUTE
     taken = 0
     while taken < nodes - 2:
         size = chance.choice([1, 1, 2, 3, 4])
-        # As cron hands them in; within a settle time and a look of that; anywhere.
+        # At a full minute, as from cron; within a settle time and a look after it; any time.
         at = chance.choice([(0, 1), (0, 1), (0, 1), (28, 45), (0, 60)])
         add(minute + chance.uniform(*at), size, GPUS, chance.uniform(30, 90))
         taken += size
