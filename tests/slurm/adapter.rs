@@ -72,7 +72,7 @@ async fn a_real_slurm_is_read_and_drained_as_it_is() {
     idle_nodes_are_claimed_by_nothing(&slurm, cluster.way()).await;
     jobs_claim_their_nodes_and_waiting_ones_ask_for_some(&cluster, &slurm).await;
     drains_are_ours_or_an_operators(&cluster, &slurm).await;
-    a_slurmctld_that_is_away_is_no_answer(&cluster, &slurm).await;
+    a_read_fails_while_slurmctld_is_stopped(&cluster, &slurm).await;
 }
 
 async fn idle_nodes_are_claimed_by_nothing(slurm: &Slurm, way: Way) {
@@ -216,7 +216,7 @@ async fn drains_are_ours_or_an_operators(cluster: &Cluster, slurm: &Slurm) {
     cluster.operator("scontrol", &["update", "nodename=ip-10-0-0-3", "state=undrain"]);
 }
 
-async fn a_slurmctld_that_is_away_is_no_answer(cluster: &Cluster, slurm: &Slurm) {
+async fn a_read_fails_while_slurmctld_is_stopped(cluster: &Cluster, slurm: &Slurm) {
     cluster.script(&["halt"], &[]);
     let away = slurm.read(&research()).await.expect_err("slurmctld is stopped");
     assert!(matches!(away, ReadError::Refused(_) | ReadError::NoAnswer(_)), "{away}");

@@ -55,7 +55,7 @@ fn queue(workload: &Workload) -> Vec<String> {
 
 #[tokio::test(flavor = "current_thread")]
 #[ignore = "needs Slurm 24.11: tests/slurm/suite-24.11.sh"]
-async fn slurmrestd_tells_what_the_commands_tell() {
+async fn slurmrestd_reports_the_same_as_the_commands() {
     let cluster = cluster();
     let submit = |args: &[&str]| cluster.submit(&[args, &["--wrap", "sleep 600"]].concat());
     submit(&["-w", "ip-10-0-0-1", "--gres=gpu:2"]);
@@ -129,7 +129,7 @@ async fn both(told: &Slurm, shown: &Slurm) -> (Workload, Workload) {
 
 #[tokio::test(flavor = "current_thread")]
 #[ignore = "needs Slurm 24.11: tests/slurm/suite-24.11.sh"]
-async fn an_array_asks_for_no_more_than_its_throttle_leaves() {
+async fn an_array_requests_no_more_nodes_than_its_throttle_allows() {
     let cluster = cluster();
     let wrap = ["--wrap", "sleep 600"];
     let array = cluster.submit(&[&["--array=1-9%3", "-N1", "--exclusive"], &wrap[..]].concat());
@@ -157,7 +157,7 @@ async fn an_array_asks_for_no_more_than_its_throttle_leaves() {
 
 #[tokio::test(flavor = "current_thread")]
 #[ignore = "needs Slurm 24.11: tests/slurm/suite-24.11.sh"]
-async fn a_node_that_is_no_more_does_not_keep_others_from_their_drain() {
+async fn an_unknown_node_does_not_prevent_the_drain_of_others() {
     let cluster = cluster();
     let rest = cluster.rest();
     let names = |names: &[&str]| -> Vec<_> {
@@ -193,7 +193,7 @@ async fn a_node_that_is_no_more_does_not_keep_others_from_their_drain() {
 
 #[tokio::test(flavor = "current_thread")]
 #[ignore = "needs Slurm 24.11: tests/slurm/suite-24.11.sh"]
-async fn whoever_may_not_and_whatever_is_away_is_no_answer() {
+async fn a_read_fails_without_rights_and_without_daemons() {
     let cluster = cluster();
     let slurm = over(cluster.rest());
     let nodes = async || slurm.read(&research()).await.map(|workload| workload.nodes.len());

@@ -89,7 +89,7 @@ fn order() -> (LedgerId, [CordonOrder; 1]) {
     ("ab-12".parse().expect("an id"), [order])
 }
 
-async fn drains_and_takes_it_back(slurm: &Slurm) {
+async fn drains_and_releases(slurm: &Slurm) {
     let (ledger, orders) = order();
     slurm.cordon(&research(), &ledger, &orders).await.expect("it may drain");
     let workload = read(slurm).await.expect("an answer");
@@ -115,7 +115,7 @@ async fn without_slurmdbd_only_slurms_own_user_drains_and_sees_what_is_private()
         Err(why) => return println!("{why}"),
     };
     let (stranger, own) = (|| as_seen_by(&cluster, TRIMTAB), || as_seen_by(&cluster, SLURM_USER));
-    drains_and_takes_it_back(&own()).await;
+    drains_and_releases(&own()).await;
     may_not_drain(&stranger()).await;
 
     let running = submit(&cluster, &["-w", "ip-10-0-0-1"]);
@@ -170,7 +170,7 @@ async fn without_slurmdbd_only_slurms_own_user_drains_and_sees_what_is_private()
     let workload = read(&own()).await.expect("an answer");
     assert_eq!(claims(&workload, "ip-10-0-0-1"), runs);
     assert_eq!(claims(&workload, "ip-10-0-0-2"), stands);
-    drains_and_takes_it_back(&own()).await;
+    drains_and_releases(&own()).await;
 }
 
 #[tokio::test(flavor = "current_thread")]
@@ -219,7 +219,7 @@ async fn with_slurmdbd_an_operator_sees_everything_and_an_administrator_drains()
     }
     let (ledger, orders) = order();
     trimtab.release(&research(), &ledger, &orders).await.expect("it may undrain");
-    drains_and_takes_it_back(&trimtab).await;
+    drains_and_releases(&trimtab).await;
 
     // Without an admin level, trimtab no longer has any rights.
     level("none");

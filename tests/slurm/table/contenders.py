@@ -93,7 +93,7 @@ class TrimtabCooldown(Trimtab):
     timing = COOLDOWN
 
 
-class TrimtabUncordond(TrimtabCooldown):
+class TrimtabUncordoned(TrimtabCooldown):
     """The negative control: its drains have no effect."""
 
     name = "trimtab-uncordoned"
@@ -178,5 +178,5 @@ def all_contenders():
         PowerSaving(),
         PowerSavingDefaults(),
         Recipe(),
-        TrimtabUncordond(),
+        TrimtabUncordoned(),
     ]
