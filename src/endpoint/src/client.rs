@@ -1,5 +1,5 @@
-//! The other end of `/_world`: the simulated scheduler, clock and prices as ports of
-//! the daemon.
+//! The client of `/_world`: the simulated scheduler, clock and prices as ports of the
+//! daemon.
 //!
 //! One connection is kept and used for one request after another. It is driven in
 //! place, together with the request that waits for it, so nothing is spawned. After
@@ -41,28 +41,18 @@ const TIME_LIMIT: Duration = Duration::from_secs(60);
 /// Largest answer: the workload of 100,000 nodes is about 20 MB.
 const LARGEST_ANSWER: usize = 64 * 1024 * 1024;
 
-/// Why there is no client.
+/// Why [`WorldClient::connect`] failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// The URL is not one of an endpoint.
     #[error(
         "`{url}` is not the address of a simulated endpoint: write one like http://127.0.0.1:4010"
     )]
-    Url {
-        /// The URL.
-        url: String,
-    },
-    /// It did not answer as one.
+    Url { url: String },
     #[error("{url} does not answer as a simulated endpoint (`trimtab simulate`): {why}")]
-    Answer {
-        /// The URL.
-        url: String,
-        /// What happened.
-        why: String,
-    },
+    Answer { url: String, why: String },
 }
 
-/// A client of one endpoint's `/_world`, for all of its clusters.
+/// A client of `/_world` for all clusters of an endpoint.
 #[derive(Clone)]
 pub struct WorldClient {
     shared: Arc<Shared>,
@@ -72,14 +62,14 @@ struct Shared {
     addr: SocketAddr,
     host: String,
     line: Mutex<Option<Line>>,
-    /// The cluster whose clock and sleep are used: time is the same for all.
+    /// The cluster for requests about the clock. All clusters share one time line.
     first: ClusterName,
-    /// Seconds of the world in one on the wall; 0 in lock-step.
+    /// Simulated seconds per real second; 0 in lock-step.
     speed: f64,
     /// The last reading of the clocks, in milliseconds.
     now: AtomicI64,
     monotonic: AtomicI64,
-    /// When that was, on the wall; it matters where time goes by itself.
+    /// Real time of the last reading; used only if time runs by itself.
     read_at: StdMutex<Instant>,
     prices: BTreeMap<ClusterName, PriceList>,
 }
@@ -90,7 +80,7 @@ struct Line {
     driver: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
-/// What `GET /_world` says.
+/// Response to `GET /_world`.
 #[derive(serde::Deserialize)]
 struct Here {
     clusters: Vec<HereCluster>,
@@ -103,11 +93,11 @@ struct HereCluster {
 }
 
 impl WorldClient {
-    /// Connects and reads what is there: clusters, prices and the clock.
+    /// Connects, and reads the clusters, their prices and the clock.
     ///
     /// # Errors
-    /// When the URL is not `http://ADDRESS:PORT` with a loopback address, or what
-    /// answers there is no simulated endpoint.
+    /// If the URL is not `http://ADDRESS:PORT` with a loopback address, or if no simulated
+    /// endpoint answers there.
     pub async fn connect(url: &str) -> Result<Self, ConnectError> {
         let (addr, host) = parse(url).ok_or_else(|| ConnectError::Url { url: url.to_owned() })?;
         let answer = |why: String| ConnectError::Answer { url: url.to_owned(), why };
@@ -130,7 +120,7 @@ impl WorldClient {
         shared.first = first.cluster.clone();
         shared.speed = here.speed;
         for HereCluster { cluster } in &here.clusters {
-            // Of several clusters with one name nobody can tell which is meant.
+            // This request fails if several clusters have this name; they then have no prices.
             if let Ok(prices) = shared.get(&format!("/_world/{cluster}/prices")).await {
                 shared.prices.insert(cluster.clone(), prices);
             }
@@ -140,21 +130,21 @@ impl WorldClient {
         Ok(client)
     }
 
-    /// Whether the world's time stands still until somebody sleeps.
+    /// Whether simulated time advances only while a doorbell sleeps.
     pub fn is_in_lock_step(&self) -> bool {
         self.shared.speed <= 0.0
     }
 
-    /// Seconds of the world in one on the wall; 0 in lock-step.
+    /// Simulated seconds per real second; 0 in lock-step.
     pub fn speed(&self) -> f64 {
         self.shared.speed
     }
 
-    /// Asks for the clock anew: where time goes by itself it is reckoned from the
-    /// last reading, in between.
+    /// Reads the clock from the endpoint. Between readings, if time runs by itself, the client
+    /// computes the time from the last reading.
     ///
     /// # Errors
-    /// When there is no answer.
+    /// If the request fails.
     pub async fn read_clock(&self) -> Result<Time, ReadError> {
         let path = format!("/_world/{}/clock", self.shared.first);
         let reading: ClockReading = self.shared.get(&path).await?;
@@ -162,26 +152,26 @@ impl WorldClient {
         Ok(reading.now)
     }
 
-    /// A doorbell that rings every so often, counted from the world's start, and
-    /// moves the world while it sleeps. For lock-step only: where time goes by
-    /// itself, every sleep ends at once with [`Ring::Stop`] and a logged error.
+    /// A doorbell that rings every `every`, counted from the start of the world, and advances
+    /// the world while it sleeps. For lock-step only: if time runs by itself, every sleep logs
+    /// an error and returns [`Ring::Stop`] immediately.
     pub fn doorbell(&self, every: Span) -> WorldDoorbell {
         WorldDoorbell { client: self.clone(), every }
     }
 
-    /// What truly happened in a cluster, summed up. For those who keep score; no
-    /// port of the daemon reads it.
+    /// A summary of the ground truth of a cluster. For tests; no port of the daemon reads it.
     ///
     /// # Errors
-    /// When there is no answer.
+    /// If the request fails.
     pub async fn truth(&self, cluster: &ClusterName) -> Result<serde_json::Value, ReadError> {
         self.shared.get(&format!("/_world/{cluster}/truth")).await
     }
 
-    /// The negative control: a cordon that shows, and jobs are placed all the same.
+    /// Negative control: the nodes are reported as drained, but the simulated scheduler still
+    /// starts jobs on them.
     ///
     /// # Errors
-    /// As for a cordon.
+    /// The same as for a cordon.
     pub async fn pretend_cordon(
         &self,
         cluster: &ClusterName,
@@ -208,7 +198,7 @@ impl WorldClient {
 #[derive(serde::Deserialize)]
 struct Done {}
 
-/// `http://127.0.0.1:4010`, with or without a slash at the end.
+/// Parses `http://127.0.0.1:4010`, with or without a slash at the end.
 fn parse(url: &str) -> Option<(SocketAddr, String)> {
     let host = url.strip_prefix("http://")?.trim_end_matches('/');
     let numeric = host.strip_prefix("localhost").map(|port| format!("127.0.0.1{port}"));
@@ -339,7 +329,7 @@ impl Shared {
         *read_at = wall();
     }
 
-    /// The last reading, and how much of the world's time went by since.
+    /// The last reading plus the simulated time since then, in milliseconds.
     fn reckon(&self, reading: &AtomicI64) -> i64 {
         let read_at = self.read_at.lock().unwrap_or_else(PoisonError::into_inner);
         let since = wall().saturating_duration_since(*read_at).as_secs_f64() * self.speed;
@@ -408,7 +398,7 @@ impl Utilization for WorldClient {
         Ok(answer)
     }
 
-    /// Nobody bills the simulated world's own metrics.
+    /// The metrics of the simulated world cost nothing.
     fn metrics_per_node(&self, _cluster: &ClusterName, _group: &GroupName, _devices: u32) -> u64 {
         0
     }
@@ -430,7 +420,7 @@ impl Clock for WorldClient {
     }
 }
 
-/// What the daemon sleeps on: while it does, the world behind the endpoint moves.
+/// The daemon's doorbell in lock-step: the world advances while it sleeps.
 pub struct WorldDoorbell {
     client: WorldClient,
     every: Span,
@@ -438,7 +428,7 @@ pub struct WorldDoorbell {
 
 #[async_trait]
 impl Doorbell for WorldDoorbell {
-    /// A world that cannot be reached any more has ended.
+    /// Returns [`Ring::Stop`] if the endpoint no longer answers.
     async fn next(&mut self, deadline: Option<Time>) -> Ring {
         let shared = &self.client.shared;
         let path = format!("/_world/{}/sleep", shared.first);
@@ -450,7 +440,7 @@ impl Doorbell for WorldDoorbell {
                 ring.into()
             }
             Err(why) => {
-                tracing::error!(%why, "the simulated world does not answer: stopping");
+                tracing::error!(%why, "simulated endpoint does not answer; stopping");
                 Ring::Stop
             }
         }
