@@ -129,7 +129,10 @@ fn worlds_and_addresses_that_make_no_sense_are_refused_with_the_reason() {
         (&["--listen", "somewhere"], "invalid value 'somewhere'"),
         (&["--speed=-1"], "is no speed"),
         (&["--world", "/nowhere.toml"], "/nowhere.toml"),
-        (&["--listen", "127.0.0.1:0", "--world", world, "--world", world], "two worlds have cluster"),
+        (
+            &["--listen", "127.0.0.1:0", "--world", world, "--world", world],
+            "two worlds have cluster",
+        ),
         (&["--on-node-gone", "x 'y"], "the quote ' is never closed"),
         (&["--on-node-added", " "], "names no program"),
     ] {
