@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
-# The tables that docs/backtest.md quotes: policies side by side on the recorded
-# clusters of traces/. Further arguments go to every backtest, such as
-# `--boot 30m --delay-value 4`.
+# Prints the tables of docs/backtest.md: all policies on the recorded clusters of traces/.
+# Arguments are passed to every backtest, for example `--boot 30m --delay-value 4`.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
-# Real components that tests use where they are installed, and say SKIPPED where
-# they are not. Run once; when everything is there it ends at once.
+# Installs the real components that tests use. A test prints SKIPPED if its component is not
+# installed. If everything is installed, this script ends at once.
 #
-#     scripts/components.sh            # all of them
-#     scripts/components.sh wire       # one of them, by name
+#     scripts/components.sh            # all components
+#     scripts/components.sh wire       # one component, by name
 #
-# wire      boto3, botocore and the aws command line in target/components/venv: clients
-#           of the endpoint that we did not write (tests/wire); jsonschema, which judges
-#           the configuration's schema
-# slurm     slurmctld, slurmd, slurmdbd with a MariaDB, and clients (Debian's packages), for
-#           the Slurm adapter; the tests start daemons of their own (tests/slurm/cluster.sh)
+# wire      boto3, botocore and the aws command line in target/components/venv: clients of
+#           the endpoint that are not ours (tests/wire); jsonschema, which validates the
+#           schema of the configuration
+# slurm     slurmctld, slurmd, slurmdbd with MariaDB, and the Slurm commands (Debian's
+#           packages), for the Slurm adapter; the tests start their own daemons
+#           (tests/slurm/cluster.sh)
 # hooks     jq (Debian's package), for the shipped example of a gate
 # systemd   systemd-analyze and systemd --user, for the unit (Debian's packages)
 set -euo pipefail
@@ -20,7 +21,7 @@ components=target/components
 say() { printf '%s: %s\n' "$0" "$*" >&2; }
 fail() { say "$*"; exit 1; }
 
-# Installs Debian's packages, if any are named.
+# Installs the named Debian packages.
 packages() {
     [ $# -gt 0 ] || return 0
     command -v apt-get >/dev/null || fail "install $*: there is no apt-get here"
@@ -54,8 +55,8 @@ slurm() {
         slurmctld slurmd slurmdbd
 }
 
-# The versions are pinned, dependencies included, by a file that stands beside the
-# program that uses them; a changed file is installed anew.
+# A file in tests/wire pins all versions, also of dependencies. If it has changed, everything
+# is installed again.
 wire() {
     local venv=$components/venv pins=tests/wire/requirements.txt
     if cmp -s "$pins" "$venv/installed.txt"; then
@@ -63,7 +64,7 @@ wire() {
     fi
     local missing=()
     command -v python3 >/dev/null || missing+=(python3)
-    # Debian ships the module without what it takes to make one.
+    # Debian has the module venv in one package and ensurepip, which it needs, in another.
     python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
     packages "${missing[@]}"
     mkdir -p "$components"
@@ -71,7 +72,7 @@ wire() {
     python3 -m venv "$venv"
     "$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps -r "$pins"
     "$venv/bin/pip" --disable-pip-version-check check
-    # Last, so that an installation that was cut short is begun again.
+    # Last, so that an interrupted installation starts again at the next run.
     cp "$pins" "$venv/installed.txt"
 }
 

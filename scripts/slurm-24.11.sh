@@ -1,20 +1,20 @@
 #!/usr/bin/env bash
-# Slurm 24.11 of Debian trixie on this machine's loopback, for tests: in a chroot,
-# because its packages do not stand beside those of another release. Needs root, and
-# debootstrap to make the chroot; no systemd.
+# Runs Slurm 24.11 of Debian trixie on the loopback address of this machine, for tests. It
+# runs in a chroot, because its packages conflict with those of another release. Needs root,
+# and debootstrap for the chroot; no systemd.
 #
-#     slurm-24.11.sh create [ROOT]           # the chroot; about a minute and 300 MB, once
+#     slurm-24.11.sh create [ROOT]           # makes the chroot; about a minute, 300 MB, once
 #     slurm-24.11.sh start DIR NODES PORT [OPTION...]   # slurmrestd at PORT+NODES+4
-#     slurm-24.11.sh halt-rest|resume-rest DIR   # slurmrestd goes away, and comes back
+#     slurm-24.11.sh halt-rest|resume-rest DIR   # stops and restarts slurmrestd
 #     slurm-24.11.sh VERB DIR ...            # every other verb of tests/slurm/cluster.sh
 #
-# ROOT is target/components/slurm-24.11 if nothing else is said; DIR is one folder
-# anywhere in it. The cluster is the one of tests/slurm/cluster.sh, and beside it
+# The default of ROOT is target/components/slurm-24.11. DIR is a folder in ROOT. The cluster
+# is that of tests/slurm/cluster.sh, and in addition:
 #
-#     ROOT/bin-outside   its commands, to be run from outside with SLURM_CONF=DIR/slurm.conf
-#     DIR/token          a token (JWT) of root, for a day
-#     DIR/rest/address   where slurmrestd is by TCP: http://127.0.0.1:N
-#     DIR/rest/socket    and by a socket
+#     ROOT/bin-outside   its commands, for use outside with SLURM_CONF=DIR/slurm.conf
+#     DIR/token          a token (JWT) of root, valid for a day
+#     DIR/rest/address   TCP address of slurmrestd: http://127.0.0.1:N
+#     DIR/rest/socket    socket of slurmrestd
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -24,14 +24,14 @@ fail() { say "$*"; exit 1; }
 [ $# -ge 1 ] || fail "no verb: create, start, halt-rest, resume-rest, stop, or one of cluster.sh"
 [ "$(id -u)" -eq 0 ] || fail "a chroot needs root"
 
-# Runs something in the chroot. What is mounted for it is mounted for it and its
-# children alone, so nothing is left behind in this machine's tree.
+# Runs a command in the chroot. The mounts exist only for this command and its children, so
+# nothing stays mounted on this machine.
 inside() {
     unshare --mount --propagation private -- \
         sh -c 'mount -t proc proc "$1/proc" && exec chroot "$@"' sh "$root" "$@"
 }
 
-# Its commands as they are run from outside: by the configuration's name in there.
+# Wrappers that run its commands from outside, with the path that the configuration has inside.
 wrap_commands() {
     local program
     mkdir -p "$root/bin-outside" "$root/clusters"
@@ -61,11 +61,11 @@ create() {
         "slurm-wlm 24.11."* | "slurm 24.11."*) say "$version" ;;
         *) fail "trixie has $version, and not 24.11" ;;
     esac
-    # Last, so that a creation that was cut short is begun again.
+    # Last, so that an interrupted creation starts again at the next run.
     touch "$root/complete"
 }
 
-# The chroot that a folder is in, and how the folder is called there.
+# Finds the chroot of a folder, and the path of the folder inside it.
 find_root() {
     root=$dir
     while [ ! -f "$root/complete" ]; do
@@ -76,7 +76,7 @@ find_root() {
 }
 
 cluster() {
-    # The machine's name has to be known in there.
+    # The name of this machine must resolve inside.
     cp /etc/hosts "$root/etc/hosts"
     cp "$here/tests/slurm/cluster.sh" "$root/cluster.sh"
     local verb=$1
@@ -84,11 +84,11 @@ cluster() {
     inside bash /cluster.sh "$verb" "$within" "$@"
 }
 
-# slurmrestd does not run as root; whom a request is from is what its token says.
+# slurmrestd does not run as root. The token of a request says which user sends it.
 start_rest() {
     local address
     address=$(cat "$dir/rest/address")
-    # It writes no file with its number, and what starts it are several processes.
+    # slurmrestd writes no pid file, and several processes start it.
     inside sh -c 'echo $$ >"$0/run/slurmrestd.pid" && exec "$@"' "$within" \
         setpriv --reuid=65534 --regid=65534 --clear-groups \
         env SLURM_CONF="$within/slurm.conf" SLURM_JWT=daemon \
@@ -137,7 +137,7 @@ verb=$1
 if [ "$verb" = create ]; then
     root=${2:-$here/target/components/slurm-24.11}
     mkdir -p "$(dirname "$root")"
-    # By one name, whatever links lead there: it is a prefix of the names of files.
+    # Without symbolic links: file names are compared with this path as a prefix.
     root=$(realpath -m "$root")
     create
     wrap_commands
