@@ -130,7 +130,7 @@ fn what_cannot_be_replayed_is_said_with_file_line_and_what_to_write() {
         (
             &["--trace", &wrong],
             1,
-            "wrong.csv: line 2, column end_s: `x` is not a number, 0 or more",
+            "wrong.csv: line 2: invalid end_s `x`: expected a number, 0 or more",
         ),
         (&["--trace", &other], 1, "other.csv is not a trace: its first line is `a,b`; expected"),
         (&["--trace", &broken], 1, "broken.csv.gz: "),

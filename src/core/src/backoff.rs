@@ -1,11 +1,10 @@
-//! Back-off: after a refused request the whole cluster is left alone for a
-//! while, longer with every refusal in a row.
+//! Back-off: after a refused request trimtab leaves the whole cluster alone for a while, longer
+//! after each refusal in a row.
 //!
-//! A refusal is about the cluster, the role or the moment, not about the nodes
-//! that happened to be named, so nothing new is marked meanwhile either: a node
-//! would be kept from its jobs for a request that will be refused again (F1,
-//! F4). The delay depends on the cause. It is a function of what the ledger
-//! has, so a restart knows it again.
+//! The cause of a refusal is the cluster, the role or the moment, not the nodes in the request. So
+//! nothing new is marked meanwhile, either: a node would be kept from its jobs for a request that
+//! will be refused again. The delay depends on the cause. It follows from the content of the
+//! ledger, so a restart computes the same delay.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,35 +14,34 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{ClusterName, RequestId};
 use crate::units::{Span, Time};
 
-/// Why a whole request was refused, as far as the answer proves it.
+/// Why SageMaker refused a whole request, as far as the answer proves it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Refusal {
-    /// Another operation runs in the cluster.
+    /// Another operation is running in the cluster.
     Conflict,
     /// Too many requests.
     Throttled,
-    /// The role may not do it.
+    /// The IAM role does not allow the request.
     Denied,
     /// The credentials are no longer valid.
     ExpiredCredentials,
-    /// There is no such cluster.
+    /// The cluster does not exist.
     NotFound,
-    /// It was not sent: something did not hold any more.
+    /// The request was not sent, because a condition no longer held.
     NotSent,
-    /// The API refused it and does not say why in a way that proves anything; what it
-    /// said is kept as it came.
+    /// The answer does not prove any of the causes. Its text is kept.
     Unknown,
 }
 
-/// From the first delay to the longest.
+/// First and longest delay of one cause, without the spread.
 struct Pace {
     first: Span,
     longest: Span,
 }
 
 impl Refusal {
-    /// All of them.
+    /// All causes.
     pub const ALL: [Self; 7] = [
         Self::Conflict,
         Self::Throttled,
@@ -56,27 +54,26 @@ impl Refusal {
 
     const fn pace(self) -> Option<Pace> {
         Some(match self {
-            // Somebody's operation: scaling takes minutes, a software update an
-            // hour. Our own next look shows whether it still runs.
+            // An operation of another actor: scaling takes minutes, a software update about an
+            // hour. The next read shows whether it still runs.
             Self::Conflict => Pace { first: Span::mins(2), longest: Span::mins(30) },
-            // Quotas of mutating calls are low and shared with everybody in the
-            // account; they fill up again within minutes.
+            // The quotas of mutating API requests are low and shared in the account. They refill
+            // within minutes.
             Self::Throttled => Pace { first: Span::mins(2), longest: Span::mins(30) },
-            // Only an operator can change these, and every try cordons nodes for
-            // nothing.
+            // Only an operator can change these, and every attempt cordons nodes for nothing.
             Self::Denied | Self::NotFound => {
                 Pace { first: Span::mins(15), longest: Span::hours(6) }
             }
-            // Most credentials are renewed by themselves, an operator's session is not.
+            // Most credentials are renewed automatically; the session of an operator is not.
             Self::ExpiredCredentials => Pace { first: Span::mins(5), longest: Span::hours(1) },
-            // Nobody knows what would help, so rarely, and an operator is told.
+            // The cause is unknown, so trimtab retries rarely and asks for an operator.
             Self::Unknown => Pace { first: Span::mins(10), longest: Span::hours(6) },
-            // Nothing reached the API. The nodes are released and cool down.
+            // Nothing reached the API. The nodes are released and have their cool-down.
             Self::NotSent => return None,
         })
     }
 
-    /// Whether only an operator can help, or has to find out.
+    /// Whether an operator has to act or to find the cause.
     pub const fn wants_an_operator(self) -> bool {
         match self {
             Self::Denied | Self::ExpiredCredentials | Self::NotFound | Self::Unknown => true,
@@ -88,66 +85,66 @@ impl Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Conflict => "another operation runs in the cluster",
+            Self::Conflict => "another operation is running in the cluster",
             Self::Throttled => "too many requests",
-            Self::Denied => "the role may not do it",
+            Self::Denied => "the IAM role does not allow it",
             Self::ExpiredCredentials => "the credentials are no longer valid",
-            Self::NotFound => "there is no such cluster",
+            Self::NotFound => "the cluster does not exist",
             Self::NotSent => "it was not sent",
-            Self::Unknown => "for a reason that nothing proves",
+            Self::Unknown => "unknown cause",
         })
     }
 }
 
-/// A cluster that is left alone for a while.
+/// Back-off of one cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Backoff {
-    /// Why the last request was refused.
+    /// Cause of the last refusal.
     pub cause: Refusal,
-    /// What the API said, shortened.
+    /// Text of the API's answer, shortened.
     pub why: Arc<str>,
-    /// When it was refused.
+    /// Time of the last refusal.
     pub at: Time,
-    /// No mark and no request before this.
+    /// Time before which there is no mark and no request.
     pub until: Time,
-    /// How many requests in a row were refused, whatever for.
+    /// Number of refused requests in a row, for any cause.
     pub refused: u32,
 }
 
 impl fmt::Display for Backoff {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { cause, why, at, until, refused } = self;
-        write!(f, "left alone until {until}: a request was refused at {at}, {cause} ({why})")?;
-        if *refused > 1 { write!(f, ", the last of {refused} in a row") } else { Ok(()) }
+        write!(f, "no request until {until}: a request was refused at {at}: {cause} ({why})")?;
+        if *refused > 1 { write!(f, "; {refused} refusals in a row") } else { Ok(()) }
     }
 }
 
 /// One whole request that was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
-    /// The request.
+    /// Id of the request.
     pub request: RequestId,
-    /// When.
+    /// Time of the refusal.
     pub at: Time,
-    /// Why.
+    /// Cause of the refusal.
     pub cause: Refusal,
-    /// What the API said.
+    /// Text of the API's answer.
     pub why: Arc<str>,
 }
 
-/// The spread is at most one part in so many of the delay.
+/// The spread is at most this part of the delay: one quarter.
 const SPREAD: u64 = 4;
 
-/// Longest text of an answer that a back-off repeats; the request's row has
+/// Longest text of an answer in a back-off, in bytes. The row of the request in the ledger has
 /// more of it.
 const WHY_LIMIT: usize = 160;
 
-/// The back-off after one more refusal; unchanged by one that never reached
-/// the API.
+/// Returns the back-off after one more refusal. A request that was not sent leaves it unchanged.
+/// The delay doubles with each refusal in a row, up to the longest delay of the cause.
 pub fn after(before: Option<Backoff>, refused: &Refused, cluster: &ClusterName) -> Option<Backoff> {
     let Some(Pace { first, longest }) = refused.cause.pace() else { return before };
     let in_a_row = before.map_or(0, |backoff| backoff.refused).saturating_add(1);
-    // 2^20 times the shortest first delay is longer than any longest one.
+    // 2^20 times the shortest first delay exceeds every longest delay.
     let doubled = first.times(1 << (in_a_row - 1).min(20));
     let delay = doubled.min(longest);
     Some(Backoff {
@@ -159,7 +156,8 @@ pub fn after(before: Option<Backoff>, refused: &Refused, cluster: &ClusterName) 
     })
 }
 
-/// At most so many bytes of a text, cut between characters.
+/// Returns the first `limit` bytes of a text at most, cut between characters, with the number of
+/// bytes that were cut.
 pub fn shortened(text: &Arc<str>, limit: usize) -> Arc<str> {
     if text.len() <= limit {
         return Arc::clone(text);
@@ -171,9 +169,9 @@ pub fn shortened(text: &Arc<str>, limit: usize) -> Arc<str> {
     format!("{}… ({} bytes more)", &text[..end], text.len() - end).into()
 }
 
-/// A part of the delay that differs from cluster to cluster and from request to
-/// request, so that many clusters of one account do not come back at once: a
-/// hash (FNV-1a) instead of chance, so that a replay is the same.
+/// Returns an addition of up to one quarter of the delay, which differs by cluster and request, so
+/// that the clusters of one account do not retry at the same time. It is a hash (FNV-1a) and not
+/// random, so that a replay computes the same value.
 fn spread(delay: Span, cluster: &ClusterName, request: RequestId) -> Span {
     let bytes = cluster.as_str().bytes().chain(request.0.to_be_bytes());
     let hash = bytes.fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {

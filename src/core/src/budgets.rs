@@ -1,4 +1,4 @@
-//! How many nodes may still go in a time. The tightest budget counts.
+//! Budgets: how many nodes may still be deleted within a time. The lowest budget counts.
 
 use crate::action::ActionState;
 use crate::history::History;
@@ -7,17 +7,17 @@ use crate::plan::Bound;
 use crate::policy::{GroupPolicy, REQUEST_NODE_LIMIT};
 use crate::units::{NodeCount, Span, Time};
 
-/// What one request can ask for.
+/// Kind of the next API request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RequestLimit {
-    /// So many ids ([`REQUEST_NODE_LIMIT`]).
+    /// By ids: at most [`REQUEST_NODE_LIMIT`].
     Ids,
-    /// A count, for the whole group: any number.
+    /// By a count for the whole group: without that limit.
     Count,
 }
 
-/// What every budget of a group still allows, each with its name. Actions that
-/// are open but not charged yet count as spent.
+/// Returns what each budget of a group still allows, with its name. Open actions that are not
+/// charged yet count as spent.
 pub fn remaining(
     name: &GroupName,
     policy: &GroupPolicy,
@@ -44,7 +44,7 @@ pub fn remaining(
         RequestLimit::Ids => budgets.per_request.min(REQUEST_NODE_LIMIT),
         RequestLimit::Count => budgets.per_request,
     };
-    // No more is cordoned than the next request carries.
+    // No more nodes are cordoned than the next request can name.
     let leaving = leaving_limit(policy);
     [
         (request.saturating_sub(uncharged), Bound::RequestBudget),
@@ -54,8 +54,8 @@ pub fn remaining(
     ]
 }
 
-/// Most nodes of a group on their way out at the same time: the share of the
-/// declared size, rounded down, but at least one unless the share is zero.
+/// Returns the most nodes of a group that may leave at the same time: a share of the declared
+/// size, rounded down, but at least one node unless the share is zero.
 pub fn leaving_limit(policy: &GroupPolicy) -> NodeCount {
     let share = policy.budgets.leaving;
     let least = share.of_rounded_up(policy.size).min(NodeCount(1));

@@ -1,8 +1,8 @@
-//! Counting: every listed worker of a named group gets one class, and the
-//! group's sample is what was counted.
+//! Counting: each listed worker of a named group gets one class, and the counts of a group are its
+//! sample (docs/cost-rule.md, section 1).
 //!
-//! A read that is not whole is no sample at all: it ends the windows (S3)
-//! instead of counting unread nodes as something they may not be.
+//! An incomplete snapshot is not a sample. It ends the windows (docs/safety.md, S3), instead of
+//! counting unread nodes in a class to which they may not belong.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,53 +21,52 @@ use crate::snapshot::{
 };
 use crate::units::{NodeCount, Span, Time};
 
-/// For how long after a sample the next one is compared with it for a mass
-/// change, though nobody watched meanwhile. Longer ago, much may have changed.
+/// Longest time between two samples that are still compared for a mass change, even if the window
+/// ended between them. After a longer time many changes are normal (docs/safety.md, S7).
 const TURNS_REMEMBERED: Span = Span::mins(30);
 
-/// What one snapshot counted.
+/// Counts of one snapshot.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Census {
-    /// When.
+    /// Time of the snapshot.
     pub at: Time,
-    /// Each named group.
+    /// Counts by named group.
     pub groups: BTreeMap<GroupName, GroupCensus>,
-    /// A change between the last sample and this one that is too large to be
-    /// believed.
+    /// A change since the last sample that exceeds the mass-change limit.
     pub mass_change: Option<FreezeReason>,
 }
 
-/// What one snapshot counted in one group.
+/// Counts of one group in one snapshot.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GroupCensus {
     /// The sample.
     pub sample: Sample,
-    /// What is to be remembered of each node.
+    /// State of each node that is kept until the next sample.
     pub members: BTreeMap<InstanceId, Member>,
 }
 
 /// Why a snapshot is not a sample.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SampleGap {
-    /// The cluster or its nodes could not be read whole.
+    /// The cluster or its nodes could not be read completely.
     Nodes,
-    /// The scheduler could not be read whole.
+    /// The scheduler could not be read completely.
     Workload(WorkloadSource),
 }
 
-/// A node's class, and the words for it unless it is simply idle.
+/// Class of a node, and the reason for it unless the node is idle.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Classified {
     /// The class.
     pub class: Class,
-    /// Why not idle.
+    /// Why the node is not idle; `None` if it is.
     pub why: Option<KeepReason>,
 }
 
 /// Counts a snapshot.
 ///
 /// # Errors
-/// When it is not a sample; the caller then ends every group's window.
+/// The snapshot is not a sample. The caller then ends the window of every group.
 pub fn take(
     snapshot: &Snapshot,
     policy: &ClusterPolicy,
@@ -81,8 +80,8 @@ pub fn take(
         | (WorkloadSource::NotConfigured, EvidenceSource::MetricsOnly) => {}
         (other, _) => return Err(SampleGap::Workload(other.clone())),
     }
-    // An answer as old as this is the source's failure, not the nodes' turning
-    // unknown: it ends the windows, and no operator has to clear anything.
+    // A stale answer is a failure of the scheduler, not a change of the nodes. It ends the
+    // windows, but it is not a mass change that an operator has to clear.
     let mut nodes = snapshot.groups.values().flat_map(|group| &group.nodes);
     if policy.evidence_source == EvidenceSource::Scheduler
         && let Some(at) = nodes.find_map(|node| match node.scheduler {
@@ -107,7 +106,7 @@ pub fn take(
     Ok(Census { at: snapshot.taken_at, groups, mass_change })
 }
 
-/// Nodes that turned into something since the last sample.
+/// Number of nodes that changed since the last sample, by kind of change.
 #[derive(Default)]
 struct Turns {
     listed: NodeCount,
@@ -144,8 +143,8 @@ fn count_group(
     let watched = before
         .and_then(|state| state.last_sample())
         .is_some_and(|last| at.since(last) <= policy.timing.max_gap());
-    // A source that was silent for a while and then tells another story is the
-    // likeliest form of a mass change, so this comparison outlives the window.
+    // A scheduler that did not answer for a while and then reports something different is the most
+    // likely cause of a mass change. Therefore this comparison outlives the window.
     let remembered = before
         .and_then(|state| state.last_seen)
         .is_some_and(|last| at >= last && at.since(last) <= TURNS_REMEMBERED);
@@ -154,7 +153,7 @@ fn count_group(
     let mut departed = before.map_or(0, |state| state.departed);
     for node in &view.nodes {
         let member = before.and_then(|state| state.members.get(&node.id));
-        // One that was gone and shows again may still be on its way out.
+        // A node that was confirmed gone and is listed again may still be terminating.
         let gone = history.gone.iter().any(|gone| gone.node == node.id);
         let open = gone || history.actions.contains_key(&node.id);
         let class = classify(node, open, member, policy.evidence_source, group_policy).class;
@@ -205,10 +204,10 @@ fn count_group(
     let largest =
         before.map_or(NodeCount::ZERO, |s| s.largest).max(NodeCount::of(view.nodes.len()));
     if let Some(queue) = Queue::of(view) {
-        // More nodes than the whole group has cannot be taken.
+        // Waiting jobs cannot take more nodes than the whole group has.
         let room = largest.max(group_policy.size).saturating_sub(counts.busy + counts.unknown);
         counts.queued = demand::queued(queue, group_policy, largest, at).min(room);
-        // A look further ahead than T* tells nothing of use (algorithms.md R4).
+        // A look-ahead beyond T* is useless (docs/cost-rule.md, section 6).
         let lookahead = boot_cost(group_policy).map_or(Span::ZERO, |cost| cost.break_even);
         let lookahead = group_policy.queue_lookahead.min(lookahead);
         let upcoming = demand::upcoming(queue, group_policy, largest, at, lookahead);
@@ -217,7 +216,7 @@ fn count_group(
     GroupCensus { sample: Sample { at, counts, departed }, members }
 }
 
-/// The class of one node, first match wins.
+/// Returns the class of one node: the first that matches (docs/cost-rule.md, section 1).
 pub fn classify(
     node: &NodeView,
     open_action: bool,
@@ -293,7 +292,8 @@ fn impairment(node: &NodeView) -> Option<Impairment> {
     (seen_node.condition == Condition::Down).then_some(Impairment::Down)
 }
 
-/// What speaks against calling these metrics idle: work, or too short a run.
+/// Returns why these metrics do not show an idle node: they show work, or they cover less than the
+/// metrics window. Returns `None` if they show an idle node.
 pub fn activity_objection(activity: &Activity, rule: &UtilizationRule) -> Option<KeepReason> {
     if activity.utilization >= rule.idle_below || activity.memory >= rule.memory_below {
         return Some(KeepReason::Active(Usage {
@@ -308,7 +308,8 @@ pub fn activity_objection(activity: &Activity, rule: &UtilizationRule) -> Option
 }
 
 impl History {
-    /// Takes a census in.
+    /// Adds a census: advances the learners, adds one sample per group and replaces the state of
+    /// the nodes.
     pub fn fold(&mut self, census: &Census, policy: &ClusterPolicy) {
         let max_gap = policy.timing.max_gap();
         let sampled = self.groups.iter_mut().filter(|(name, _)| census.groups.contains_key(*name));
@@ -337,7 +338,7 @@ impl History {
         }
     }
 
-    /// Ends every window: what was watched is in doubt.
+    /// Ends the window of every group, because its samples are in doubt.
     pub fn end_windows(&mut self) {
         for state in self.groups.values_mut() {
             state.end_window();

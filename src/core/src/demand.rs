@@ -1,8 +1,8 @@
-//! What waiting jobs will take: q now, V soon.
+//! Nodes that waiting jobs will take: q now, V soon.
 //!
-//! A job is judged against the group at its largest known or declared size,
-//! not at what we left of it: our own deletions must not turn a waiting job
-//! into an impossible one. A job that is held or could never run holds nothing.
+//! A job counts if it could run in the group at its largest known or declared size, not at its
+//! current size. Otherwise our own deletions could make a waiting job impossible. A job that is
+//! held, or that could never run here, does not count.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,28 +15,27 @@ use crate::units::{MilliGpus, NodeCount, Span, Time};
 /// The queue as one group sees it.
 #[derive(Debug, Clone, Copy)]
 pub struct Queue<'a> {
-    /// Jobs that wait.
+    /// Waiting jobs.
     pub pending: &'a [PendingJob],
-    /// Features and GRES of the group's nodes; `None` where they are not known, and then
-    /// every job is taken to fit.
+    /// Features and GRES of the group's nodes; `None` if unknown. Then every job counts as
+    /// fitting.
     pub offers: Option<&'a BTreeSet<Arc<str>>>,
 }
 
 impl<'a> Queue<'a> {
-    /// The queue of a group; `None` where it was not read.
+    /// Returns the queue of a group, or `None` if it was not read.
     pub fn of(view: &'a GroupView) -> Option<Self> {
         Some(Self { pending: view.pending.as_deref()?, offers: view.offers.as_ref() })
     }
 }
 
-/// Nodes that fitting pending jobs would take now, packed (q). Packed on empty
-/// nodes: that some would fit beside running jobs is not counted on.
+/// Returns the nodes that fitting jobs would take now (q), packed on empty nodes. Free parts of
+/// busy nodes are not counted on.
 pub fn queued(queue: Queue<'_>, policy: &GroupPolicy, largest: NodeCount, now: Time) -> NodeCount {
     nodes_by(queue, policy, largest, now)
 }
 
-/// Nodes for jobs that become eligible within (now, now + W] and are not
-/// already in q (V).
+/// Returns the nodes for jobs that become eligible within (now, now + W] and are not in q (V).
 pub fn upcoming(
     queue: Queue<'_>,
     policy: &GroupPolicy,
@@ -48,7 +47,7 @@ pub fn upcoming(
     by_then.saturating_sub(queued(queue, policy, largest, now))
 }
 
-/// Waiting jobs that could run in this group by then, and so hold nodes of it.
+/// Returns the waiting jobs that are eligible at the time `by` and could run in this group.
 pub fn holding<'a>(
     queue: Queue<'a>,
     policy: &'a GroupPolicy,
@@ -64,7 +63,7 @@ pub fn holding<'a>(
     waiting.filter(move |job| fits(job, queue, policy, size))
 }
 
-/// Empty nodes that one job takes by itself.
+/// Returns the number of empty nodes that one job takes alone.
 pub fn nodes_of(job: &PendingJob, policy: &GroupPolicy) -> NodeCount {
     packing::nodes_for([need(job)], policy.gpus_per_node)
 }
@@ -78,7 +77,7 @@ fn need(job: &PendingJob) -> Need {
     Need { nodes: job.nodes, gpus: job.gpus }
 }
 
-/// Whether a job could ever run in this group at its full size.
+/// Whether a job could run in this group at its full size.
 fn fits(job: &PendingJob, queue: Queue<'_>, policy: &GroupPolicy, size: NodeCount) -> bool {
     let here = policy.partitions.is_empty()
         || job.partitions.iter().any(|p| policy.partitions.contains(p));

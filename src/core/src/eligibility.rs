@@ -1,5 +1,5 @@
-//! Which nodes may be chosen at all. Each guard says no with a reason, and the
-//! order of the guards is the order in which an operator would ask.
+//! Checks that decide which nodes may be chosen. Each check returns the reason why a node stays.
+//! The order of the checks is the order in which an operator would ask.
 
 use crate::census::{activity_objection, classify};
 use crate::history::History;
@@ -13,7 +13,7 @@ use crate::snapshot::{
 };
 use crate::units::Time;
 
-/// Why nothing of the whole cluster may be chosen, if so.
+/// Returns why no node of the cluster may be chosen, if there is a reason.
 pub fn cluster_objection(
     snapshot: &Snapshot,
     policy: &ClusterPolicy,
@@ -38,8 +38,8 @@ pub fn cluster_objection(
         | (WorkloadSource::NotConfigured, EvidenceSource::MetricsOnly) => {}
         (source, _) => return Some(KeepReason::WorkloadUnread(source.clone())),
     }
-    // A classic cluster shows `Updating` while our own request runs; then
-    // nothing new is begun either.
+    // A classic cluster is `Updating` while our own request runs. Nothing new is marked then,
+    // either.
     if state.status != ClusterStatus::InService {
         return Some(KeepReason::ClusterNotReady(state.status.clone()));
     }
@@ -58,8 +58,8 @@ pub fn cluster_objection(
     None
 }
 
-/// Whether a node is being recovered, or may be: of a node that its scheduler
-/// once knew and does not show now, nobody can tell.
+/// Whether a node is, or may be, in HyperPod recovery. A node that the scheduler listed before and
+/// does not list now may be in recovery.
 fn recovery_under_way(snapshot: &Snapshot, history: &History) -> bool {
     snapshot.groups.iter().any(|(name, view)| {
         let members = history.groups.get(name).map(|state| &state.members);
@@ -71,7 +71,7 @@ fn recovery_under_way(snapshot: &Snapshot, history: &History) -> bool {
     })
 }
 
-/// Why nothing of one group may be chosen, if so.
+/// Returns why no node of one group may be chosen, if there is a reason.
 pub fn group_objection(
     view: &GroupView,
     policy: &GroupPolicy,
@@ -114,10 +114,10 @@ pub fn group_objection(
     None
 }
 
-/// Why one node may not be chosen, if so; otherwise since when it is idle.
+/// Returns the start of the node's idle time if the node may be chosen.
 ///
 /// # Errors
-/// The first guard that says no.
+/// Returns the reason of the first check that rejects the node.
 pub fn node_objection(
     node: &NodeView,
     group: &GroupName,
@@ -127,7 +127,7 @@ pub fn node_objection(
     now: Time,
 ) -> Result<Time, KeepReason> {
     let member: Option<&Member> = history.groups.get(group).and_then(|s| s.members.get(&node.id));
-    // One that was gone and shows again may still be on its way out.
+    // A node that was confirmed gone and is listed again may still be terminating.
     let gone = history.gone.iter().any(|gone| gone.node == node.id);
     let classified = classify(node, gone, member, policy.evidence_source, group_policy);
     if classified.class != Class::Idle {
@@ -150,7 +150,8 @@ pub fn node_objection(
     if grace_over > now {
         return Err(KeepReason::RecentlyBusy { until: grace_over });
     }
-    // Before the metrics, which are not asked for a node that cannot go.
+    // This check comes before the metrics, which are not requested for a node that cannot be
+    // deleted.
     match node.capacity {
         NodeCapacity::Unread => return Err(KeepReason::Unknown(Doubt::DetailsUnread)),
         NodeCapacity::Shown(seen) if seen != group_policy.capacity => {

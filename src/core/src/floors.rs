@@ -1,13 +1,14 @@
-//! What has to stay: a group's floor with its look-ahead, and its headroom.
+//! The floor of a group: the fewest live nodes that must stay.
 
 use crate::policy::GroupPolicy;
 use crate::units::{NodeCount, Time};
 
-/// Fewest live nodes a group may be left with: the largest floor in force at
-/// any time from now until the look-ahead ends, or what its largest job needs, plus
-/// the headroom. A node takes
-/// a boot to come back, and until trimtab can grow a group, an operator to ask
-/// for it, so a floor that is about to come into force holds already.
+/// Returns the fewest live nodes that must stay: the highest of `min_nodes`, every keep window
+/// that is open at any time from now until the end of `lookahead`, and `max_job_nodes`; plus
+/// `min_idle_nodes`. Percentages of `size` are rounded up.
+///
+/// The floor looks ahead because a node needs a boot time to come back, and, until trimtab can
+/// grow a group, an operator who requests it.
 pub fn floor(policy: &GroupPolicy, now: Time) -> NodeCount {
     let until = now + policy.lookahead;
     let ahead = policy.keep_windows.iter().filter(|w| w.opens_within(now, until));

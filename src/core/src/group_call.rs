@@ -1,23 +1,22 @@
-//! When a call for a whole group is over, and for whom.
+//! Decides when a whole-group request is over, and which nodes stay.
 //!
-//! `UpdateCluster` says how many nodes stay, and HyperPod picks which. Between
-//! the call and its end any node that is still listed may be the next to go, so
-//! nothing that is seen of one node can prove that it stays: only the counts of
-//! its whole group can. The victims end by themselves, by two complete listings
-//! without them ([`crate::action`]); [`over`] says who of the others stays.
+//! A whole-group `UpdateCluster` request says how many nodes stay, and HyperPod selects which.
+//! Until the request is over, any node that is still listed may be the next to be deleted, so no
+//! observation of a single node proves that it stays. Only the counts of the whole group can. The
+//! actions of deleted nodes end by themselves, after complete listings without the node
+//! ([`crate::action`]). [`over`] returns which of the other nodes stay.
 //!
-//! A call is over for its remaining nodes when, in one snapshot whose reads
-//! began after the call was sent, the cluster and the group are calm,
-//! `CurrentCount == TargetCount ==` listed, and every remaining node is listed
-//! as Running, so that none of them can be on its way out; and then
-//! - the API said yes, listed is the count that was asked for, and exactly so
-//!   many actions of the call are left, so that all others were seen gone
-//!   (absent from complete listings at least a minute apart): at once;
-//! - else, because somebody else changed the group meanwhile, no answer came or
-//!   the call did nothing: after [`Terms::confirm_running`] of Running in every
-//!   complete listing and a single-node read, the same as S17 asks for any
-//!   unanswered node. A call that the API said yes to must besides have taken
-//!   as many as it was to take.
+//! The request is over for its remaining nodes if one snapshot, whose reads began after the
+//! request was sent, shows all of this: the cluster and the group are InService without an
+//! operation, `CurrentCount == TargetCount ==` the number of listed nodes, and every remaining
+//! node is listed as Running. In addition, one of these must hold:
+//! - The API accepted the request, the number of listed nodes is the requested count, and as many
+//!   actions of the request are left. Then all others were seen gone, and the request is over at
+//!   once.
+//! - Otherwise (another actor changed the group, no answer came, or the request did nothing):
+//!   every remaining node was Running for [`Terms::confirm_running`] in every complete listing and
+//!   in a single-node read, as for any unanswered request (docs/safety.md, S17). An accepted
+//!   request must also have deleted as many nodes as it should.
 //!
 //! [`Terms::confirm_running`]: crate::action::Terms::confirm_running
 
@@ -31,13 +30,13 @@ use crate::snapshot::{
 };
 use crate::units::{NodeCount, Time};
 
-/// What is left of one call.
+/// Open actions of one whole-group request.
 struct Open<'a> {
     after: NodeCount,
     left: Vec<Left<'a>>,
 }
 
-/// A node of a call that may still be picked.
+/// A node that the request may still delete.
 struct Left<'a> {
     action: &'a OpenAction,
     asked_at: Time,
@@ -45,7 +44,8 @@ struct Left<'a> {
     running_since: Option<Time>,
 }
 
-/// Nodes whose group call is over without them, and why they go back.
+/// Returns the nodes whose whole-group request is over and that stay, with the reason for their
+/// release.
 pub fn over(snapshot: &Snapshot, history: &History) -> Vec<(InstanceId, ReleaseReason)> {
     let calm = snapshot
         .state
@@ -93,7 +93,7 @@ impl Open<'_> {
             .iter()
             .map(|left| {
                 let node = find(view, left.action.node)?;
-                // Reads that began before the call was sent say nothing about it.
+                // Reads that began before the request was sent prove nothing about it.
                 let counts =
                     node.status == InstanceStatus::Running && snapshot.begun_at >= left.asked_at;
                 counts.then_some(node)
@@ -101,9 +101,9 @@ impl Open<'_> {
             .collect();
         let Some(seen) = seen.filter(|_| has_settled) else { return vec![] };
         let left = NodeCount::of(self.left.len());
-        // When it was sent, all of its nodes and no others were in the group. So
-        // one that is listed and was launched before is one that it left, though
-        // its action may have ended since: released, or its cordon lost.
+        // When the request was sent, it covered all nodes of the group and no others. So a listed
+        // node that was launched before is one that the request kept, even if its action ended
+        // since (released, or its cordon was lost).
         let asked_at = self.left.iter().map(|left| left.asked_at).max();
         let of_call = |node: &&NodeView| asked_at.is_some_and(|at| node.launched <= at);
         let survivors = NodeCount::of(view.nodes.iter().filter(of_call).count());
@@ -130,7 +130,7 @@ impl Open<'_> {
     }
 }
 
-/// A group's nodes are in the order of their ids.
+/// The nodes of a group are sorted by id.
 fn find(view: &GroupView, id: InstanceId) -> Option<&NodeView> {
     let place = view.nodes.binary_search_by_key(&id, |node| node.id).ok()?;
     view.nodes.get(place)

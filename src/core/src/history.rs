@@ -1,5 +1,5 @@
-//! What we know from before this tick: folded samples, open actions, what was
-//! deleted lately, and what is frozen. All of it comes from the ledger.
+//! What trimtab knows from earlier ticks: samples, open actions, recent deletions, freezes and
+//! back-off. All of it is stored in the ledger.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,113 +15,114 @@ use crate::rule::GroupState;
 use crate::snapshot::Identity;
 use crate::units::{NodeCount, Span, Time};
 
-/// What we know from before.
+/// What trimtab knows of one cluster from earlier ticks.
 #[derive(Debug, Clone, Default)]
 pub struct History {
-    /// Folded samples of every named group.
+    /// Samples and learner of each named group.
     pub groups: BTreeMap<GroupName, GroupState>,
-    /// Open actions by the node they are about.
+    /// Open actions by node.
     pub actions: BTreeMap<InstanceId, OpenAction>,
-    /// Deletions asked for in the last 24 hours.
+    /// Deletions that were charged in the last 24 hours.
     pub charges: Vec<Charge>,
-    /// Nodes that are left alone for a while.
+    /// Nodes in their cool-down, with its end.
     pub cooldowns: BTreeMap<InstanceId, Time>,
-    /// Freezes that only an operator ends.
+    /// Freeze of the cluster, which only an operator clears.
     pub freeze: Option<Freeze>,
-    /// Why nothing may be done at all, if so.
+    /// Why no deletion is allowed at all, if there is a reason.
     pub stop: Option<Stop>,
-    /// Actions that ended lately because their node is gone: their trace in
-    /// the counts of DescribeCluster can outlast them.
+    /// Deletions that were confirmed recently. The counts of DescribeCluster can still include
+    /// these nodes.
     pub gone: Vec<Gone>,
-    /// The last refusals of whole requests in a row, if the last request was
-    /// refused. It outlasts its `until`: the next refusal counts on.
+    /// The back-off after the newest request, if that request was refused. It stays after its
+    /// `until`, because the next refusal counts on from it.
     pub backoff: Option<Backoff>,
-    /// A deletion was accepted here before, so the cluster can do it.
+    /// Whether this cluster has ever accepted a deletion, so that it supports deletions.
     pub has_accepted: bool,
 }
 
-/// How long after its end a deletion may still explain a difference between
-/// counts (termination and clean-up take 15 to 20 minutes).
+/// How long after its confirmation a deletion may still explain a difference between counts: 1
+/// hour (termination and clean-up take 15 to 20 minutes).
 pub const GONE_EXPLAINS: Span = Span::hours(1);
 
-/// A deletion that is confirmed.
+/// A confirmed deletion.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gone {
-    /// The node.
+    /// Instance id.
     pub node: InstanceId,
-    /// Its group.
+    /// Instance group of the node.
     pub group: GroupName,
-    /// When it was confirmed.
+    /// Time of the confirmation.
     pub at: Time,
 }
 
-/// One node on its way out.
+/// The deletion of one node that is not finished.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OpenAction {
-    /// Its id in the ledger, part of the cordon's reason.
+    /// Id in the ledger; part of the cordon's reason.
     pub id: ActionId,
-    /// The node's group.
+    /// Instance group of the node.
     pub group: GroupName,
-    /// The node.
+    /// Instance id.
     pub node: InstanceId,
-    /// What must still hold at the delete.
+    /// Identity of the node. It must be unchanged when the delete request is sent.
     pub identity: Identity,
-    /// When it was marked.
+    /// Time of the mark.
     pub marked_at: Time,
-    /// Where it stands.
+    /// State of the action.
     pub state: ActionState,
-    /// What is the same for its whole life.
+    /// Values that stay the same for the whole action.
     pub terms: Terms,
-    /// Why it was marked.
+    /// Reason for the mark.
     pub evidence: Evidence,
-    /// The policy it was marked under.
+    /// Digest of the policy at the time of the mark.
     pub policy: PolicyHash,
 }
 
-/// One deletion that was asked for, charged before the call was sent.
+/// Entry of one deletion in the budgets, made before the request is sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Charge {
-    /// When.
+    /// Time of the entry.
     pub at: Time,
-    /// In which group.
+    /// Instance group of the node.
     pub group: GroupName,
-    /// For which action; an action is charged at most once.
+    /// Id of the action. An action is charged at most once.
     pub action: ActionId,
 }
 
-/// A freeze that only an operator ends.
+/// A freeze of a cluster that only an operator clears.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Freeze {
-    /// Since when.
+    /// Start of the freeze.
     pub at: Time,
-    /// Why.
+    /// Reason for the freeze.
     pub why: FreezeReason,
 }
 
-/// Why a cluster was frozen until an operator clears it.
+/// Why a cluster is frozen until an operator clears it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FreezeReason {
-    /// Too many nodes changed between two samples to be believed (S7).
+    /// More nodes changed between two samples, or are marked by one plan, than `mass_change`
+    /// allows (docs/safety.md, S7).
     MassChange {
-        /// What they turned into.
+        /// Kind of change.
         turned: MassTurn,
-        /// How many did.
+        /// Number of nodes that changed.
         changed: NodeCount,
-        /// Of how many: listed workers, or, for a plan, those declared.
+        /// Number of listed workers; for [`MassTurn::Marked`], the declared size of all groups.
         of: NodeCount,
     },
 }
 
-/// What too many nodes turned into at once.
+/// Kind of a mass change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MassTurn {
     /// Busy nodes turned idle.
     Idle,
-    /// Known nodes turned unknown.
+    /// Busy or idle nodes turned unknown.
     Unknown,
-    /// Nodes left the listing without us.
+    /// Nodes left the listing, and trimtab did not delete them.
     Gone,
-    /// The plan wants to delete them.
+    /// The plan would delete them.
     Marked,
 }
 
@@ -135,33 +136,33 @@ impl fmt::Display for FreezeReason {
                     MassTurn::Gone => "left the listing at once",
                     MassTurn::Marked => "would be deleted at once",
                 };
-                write!(f, "{changed} of {of} workers {what}, more than may be believed")
+                write!(f, "{changed} of {of} workers {what}, more than mass_change allows")
             }
         }
     }
 }
 
-/// Why nothing may be done at all.
+/// Why no deletion is allowed at all.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stop {
-    /// An operator paused us, by file or in the ledger.
+    /// An operator paused trimtab, by the pause file or in the ledger.
     Paused {
-        /// By what and why.
+        /// How trimtab was paused, and why.
         why: Arc<str>,
     },
-    /// The switch could not be read, which stops too (S14).
+    /// The pause switch could not be read. This stops trimtab, too (docs/safety.md, S14).
     SwitchUnreadable {
-        /// What went wrong.
+        /// Cause of the error.
         why: Arc<str>,
     },
-    /// We do not hold the lease.
+    /// This trimtab does not hold the lease.
     NoLease {
-        /// Who does, or what went wrong.
+        /// Who holds the lease, or why the lease could not be acquired.
         why: Arc<str>,
     },
-    /// The cluster bears cordons of another trimtab.
+    /// Another trimtab has cordoned nodes of this cluster.
     ForeignCordons {
-        /// Its ledger.
+        /// Ledger id of the other trimtab.
         ledger: LedgerId,
     },
 }
@@ -171,34 +172,35 @@ impl fmt::Display for Stop {
         match self {
             Self::Paused { why } => write!(f, "paused: {why}"),
             Self::SwitchUnreadable { why } => write!(f, "the pause switch cannot be read: {why}"),
-            Self::NoLease { why } => write!(f, "the lease is not ours: {why}"),
+            Self::NoLease { why } => write!(f, "trimtab does not hold the lease: {why}"),
             Self::ForeignCordons { ledger } => {
-                write!(f, "another trimtab (ledger {ledger}) has cordoned nodes here")
+                write!(f, "another trimtab (ledger {ledger}) has cordoned nodes of this cluster")
             }
         }
     }
 }
 
 impl History {
-    /// Deletions of a group charged within `window` before `now`, an instant
-    /// exactly that long ago included.
+    /// Returns the number of deletions of a group that were charged within `window` before `now`;
+    /// a charge exactly `window` ago is included.
     pub fn charged(&self, group: &GroupName, window: Span, now: Time) -> NodeCount {
         let recent = |c: &&Charge| c.group == *group && now.since(c.at) <= window;
         NodeCount::of(self.charges.iter().filter(recent).count())
     }
 
-    /// A history with the same group states and nothing else, to fold into
-    /// while the old ones stay in force.
+    /// Returns a history with the same groups and nothing else. The caller adds samples to it
+    /// while the original stays in force.
     pub fn clone_groups(&self) -> Self {
         Self { groups: self.groups.clone(), ..Self::default() }
     }
 
-    /// The back-off in force, if there is one.
+    /// Returns the back-off in force, if any.
     pub fn backed_off(&self, now: Time) -> Option<&Backoff> {
         self.backoff.as_ref().filter(|backoff| now < backoff.until)
     }
 
-    /// Drops what can no longer matter.
+    /// Removes entries that can no longer matter: charges after 24 hours, cool-downs at their end,
+    /// confirmed deletions after [`GONE_EXPLAINS`].
     pub fn forget(&mut self, now: Time) {
         self.charges.retain(|c| now.since(c.at) <= Span::hours(24));
         self.cooldowns.retain(|_, until| *until > now);

@@ -1,7 +1,7 @@
-//! Names and ids, parsed once at the edge and never checked again.
+//! Names and ids. They are parsed once, where they enter, and not checked again.
 //!
-//! Instance ids are kept as numbers, not text: a cluster can have 100,000 of
-//! them and every map of the planner is keyed by one.
+//! Instance ids are stored as numbers, not as text: a cluster can have 100,000 of them, and they
+//! are the keys of every map in the planner.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,18 +9,18 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-/// Why a text is not the id it was meant to be.
+/// A text that is not a valid id or name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not {wanted}")]
 pub struct ParseIdError {
     /// The text as given.
     pub text: String,
-    /// What was expected there, in words.
+    /// Description of a valid value.
     pub wanted: &'static str,
 }
 
-/// An EC2-style instance id, `i-` and 8 or 17 lower-case hex digits
-/// (SageMaker's `ClusterNodeId` pattern). Ordered as its text is.
+/// EC2 instance id: `i-` and 8 or 17 lower-case hex digits (SageMaker's pattern `ClusterNodeId`).
+/// Sorts like its text.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InstanceId {
     long: bool,
@@ -28,7 +28,7 @@ pub struct InstanceId {
 }
 
 impl InstanceId {
-    /// The 17-digit id with this number; digits above 68 bits are dropped.
+    /// Creates the 17-digit id with this number. Bits above the lowest 68 are dropped.
     pub const fn from_number(number: u128) -> Self {
         Self { long: true, digits: number & ((1 << 68) - 1) }
     }
@@ -86,7 +86,7 @@ macro_rules! name {
         pub struct $type(Arc<str>);
 
         impl $type {
-            /// The name as text.
+            /// Returns the name as text.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -132,8 +132,8 @@ macro_rules! name {
     };
 }
 
-/// SageMaker's pattern for cluster and group names: 1 to 63 letters, digits
-/// and inner hyphens.
+/// Whether the text matches SageMaker's pattern for cluster and group names: 1 to 63 letters,
+/// digits and inner hyphens.
 fn is_api_name(text: &str) -> bool {
     let bytes = text.as_bytes();
     (1..=63).contains(&bytes.len())
@@ -142,8 +142,8 @@ fn is_api_name(text: &str) -> bool {
         && bytes[bytes.len() - 1] != b'-'
 }
 
-/// A scheduler's word: printable ASCII without spaces, quotes or shell signs,
-/// so that it can stand in an argument, a log line and a page as it is.
+/// Whether the text is 1 to 256 ASCII letters, digits, `.`, `_` or `-`, so that it is safe in an
+/// argument, a log line and a web page.
 fn is_scheduler_word(text: &str) -> bool {
     (1..=256).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
@@ -154,33 +154,33 @@ fn is_job_id(text: &str) -> bool {
 }
 
 name!(
-    /// A HyperPod cluster's name.
+    /// Name of a HyperPod cluster: 1 to 63 letters, digits and inner hyphens.
     ClusterName, "a cluster name (1 to 63 letters, digits, inner hyphens)", is_api_name
 );
 name!(
-    /// A HyperPod instance group's name.
+    /// Name of a HyperPod instance group: 1 to 63 letters, digits and inner hyphens.
     GroupName, "an instance group's name (1 to 63 letters, digits, inner hyphens)", is_api_name
 );
 name!(
-    /// The name by which a scheduler knows a node.
+    /// Name of a node in the scheduler: 1 to 256 letters, digits, `.`, `_` or `-`.
     NodeName, "a node name (letters, digits, `.`, `_`, `-`)", is_scheduler_word
 );
 name!(
-    /// A scheduler's partition (queue).
+    /// Name of a partition (queue) of the scheduler.
     PartitionName, "a partition name (letters, digits, `.`, `_`, `-`)", is_scheduler_word
 );
 name!(
-    /// A scheduler's job id, with the index in its array (`1234_5`) or the part of a
-    /// job of several kinds of nodes (`1234+1`).
+    /// Job id of the scheduler, with the index in its array (`1234_5`) or the component of a
+    /// heterogeneous job (`1234+1`).
     JobId, "a job id (letters, digits, `.`, `_`, `-`, `+`)", is_job_id
 );
 name!(
-    /// The id of one ledger, made when its file is made. It is part of every
-    /// cordon's reason, so two daemons never touch each other's cordons.
+    /// Id of one ledger, created with its file. It is part of the reason of every cordon, so that
+    /// two daemons never touch each other's cordons.
     LedgerId, "a ledger id (letters, digits, `-`)", is_scheduler_word
 );
 name!(
-    /// A digest of the policy a plan was made under.
+    /// Digest of a policy. A plan is valid only under the policy with its digest.
     PolicyHash, "a policy hash (letters, digits)", is_scheduler_word
 );
 
@@ -202,15 +202,15 @@ macro_rules! number {
 }
 
 number!(
-    /// One action of the ledger: one node's way out.
+    /// Id of one action in the ledger: the deletion of one node.
     ActionId
 );
 number!(
-    /// One delete request of the ledger.
+    /// Id of one delete request in the ledger.
     RequestId
 );
 number!(
-    /// One tick of the ledger.
+    /// Id of one tick in the ledger.
     TickId
 );
 

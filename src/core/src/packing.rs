@@ -1,36 +1,36 @@
-//! Packing jobs on equal nodes, best fit: how many nodes a set of jobs takes.
+//! Best-fit packing: how many equal nodes a set of jobs takes.
 //!
-//! Two uses: [`Packer`] replays a trace's jobs into the nodes they would have
-//! kept busy, and [`nodes_for`] says how many empty nodes a pending queue asks
-//! for. Only GPUs are packed; memory, CPUs and topology are not looked at, so
-//! a real scheduler may need more nodes than this says. Where a job does not
-//! say what part of a node it takes (no GPU named, or several nodes), it takes
-//! whole nodes: to count too many nodes keeps a node too long, to count too
-//! few deletes one that a job needs.
+//! [`Packer`] replays the jobs of a trace and counts the nodes that they kept busy. [`nodes_for`]
+//! returns how many empty nodes a queue of waiting jobs takes.
+//!
+//! Limits: only GPUs are packed. Memory, CPUs and topology are ignored, so a real scheduler may
+//! need more nodes. A job that does not name a part of one node (no GPUs, or several nodes) takes
+//! whole nodes. Too high a count keeps a node too long; too low a count would delete a node that a
+//! job needs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::units::{MilliGpus, NodeCount};
 
-/// The most nodes one job is given here: as many as a large cluster has. It
-/// keeps a job that asks for billions (a typing error) from filling the memory.
+/// Most nodes that one job counts for: as many as a large cluster has. The limit protects the
+/// memory from a job that asks for billions of nodes by mistake.
 pub const JOB_NODES_MAX: NodeCount = NodeCount(100_000);
 
-/// What one job asks for.
+/// Nodes and GPUs that one job asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Need {
-    /// Nodes the job runs on; 0 is read as 1.
+    /// Nodes of the job; 0 is read as 1.
     pub nodes: NodeCount,
-    /// GPUs of the whole job, on all its nodes together; may be a part of one.
+    /// GPUs of the whole job, over all its nodes. A fraction of one GPU is allowed.
     pub gpus: MilliGpus,
 }
 
-/// What a need comes to on nodes of one size.
+/// What one job takes on nodes of one size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Footprint {
-    /// More than none and less than all GPUs of one node.
+    /// More than 0 and fewer than all GPUs of one node.
     Part(MilliGpus),
-    /// Nodes that no other job shares; 1 to [`JOB_NODES_MAX`].
+    /// Nodes that are not shared with another job; 1 to [`JOB_NODES_MAX`].
     Whole(NodeCount),
 }
 
@@ -44,30 +44,30 @@ impl Need {
         if self.nodes <= NodeCount(1) && names_a_part {
             return Footprint::Part(self.gpus);
         }
-        // A job of 2 nodes and 32 GPUs does not fit on 2 nodes of 8: take 4.
+        // A job of 2 nodes and 32 GPUs does not fit on 2 nodes of 8 GPUs: it takes 4.
         Footprint::Whole(self.nodes.max(NodeCount(by_gpus)).clamp(NodeCount(1), JOB_NODES_MAX))
     }
 }
 
-/// Where a job was put.
+/// Nodes that one placed job takes.
 #[derive(Debug, Clone)]
 enum JobPlacement {
     Part { node: u32, gpus: MilliGpus },
     Whole(Vec<u32>),
 }
 
-/// Jobs on a group of equal nodes that has as many nodes as they need.
+/// Jobs on equal nodes. There are as many nodes as the jobs need.
 ///
-/// A part goes to the fullest node that still fits it, then to the lowest
-/// number; an empty node is taken last, lowest number first. So the same jobs
-/// in the same order lie the same every time. Each call costs O(log n) per
-/// node it touches, with n the jobs and nodes in use.
+/// A part goes to the fullest node that fits it; of equal nodes, to the lowest number. An empty
+/// node is taken last, lowest number first. So the same jobs in the same order always get the same
+/// nodes. A call costs O(log n) for each node it touches, where n is the number of jobs and used
+/// nodes.
 #[derive(Debug, Clone)]
 pub struct Packer {
     gpus_per_node: MilliGpus,
     /// Shared nodes by (free GPUs, number): the first that fits is the best.
     by_free: BTreeSet<(MilliGpus, u32)>,
-    /// The same nodes' free GPUs by number.
+    /// Free GPUs of the same nodes, by number.
     free_of: BTreeMap<u32, MilliGpus>,
     /// Nodes below `first_unused` that are empty again.
     emptied: BTreeSet<u32>,
@@ -77,7 +77,8 @@ pub struct Packer {
 }
 
 impl Packer {
-    /// No job yet. With 0 GPUs a node (CPU nodes) every job takes whole nodes.
+    /// Creates a packer without jobs. With 0 GPUs per node (CPU nodes), every job takes whole
+    /// nodes.
     pub fn new(gpus_per_node: MilliGpus) -> Self {
         Self {
             gpus_per_node,
@@ -89,8 +90,8 @@ impl Packer {
         }
     }
 
-    /// Puts a job on nodes and returns their numbers, lowest first. A job
-    /// that is placed already is moved: freed first, then placed anew.
+    /// Places a job and returns the numbers of its nodes, lowest first. A job that is placed
+    /// already is freed first and then placed again.
     pub fn place(&mut self, job: u64, need: Need) -> Vec<u32> {
         self.free(job);
         let (placement, nodes) = match need.on(self.gpus_per_node) {
@@ -109,7 +110,7 @@ impl Packer {
         nodes
     }
 
-    /// Takes a job off its nodes; a job that is not placed changes nothing.
+    /// Removes a job from its nodes. Does nothing if the job is not placed.
     pub fn free(&mut self, job: u64) {
         match self.jobs.remove(&job) {
             None => {}
@@ -124,12 +125,12 @@ impl Packer {
         }
     }
 
-    /// Nodes with a job on them.
+    /// Returns the number of nodes with a job.
     pub fn busy(&self) -> NodeCount {
         NodeCount(self.first_unused).saturating_sub(NodeCount::of(self.emptied.len()))
     }
 
-    /// Takes the GPUs from the best node; none only when node numbers run out.
+    /// Takes GPUs from the best node. Returns `None` only if there are no more node numbers.
     fn node_for_part(&mut self, gpus: MilliGpus) -> Option<u32> {
         let best = self.by_free.range((gpus, 0)..).next().copied();
         let (free, node) = match best {
@@ -143,7 +144,7 @@ impl Packer {
         Some(node)
     }
 
-    /// Notes what is free on a shared node; a node with all free is empty.
+    /// Records the free GPUs of a shared node. A node with all GPUs free is empty.
     fn share(&mut self, node: u32, free: MilliGpus) {
         if free >= self.gpus_per_node {
             self.free_of.remove(&node);
@@ -164,10 +165,10 @@ impl Packer {
     }
 }
 
-/// The empty nodes that these jobs would take together, packed best fit
-/// decreasing (largest part first): never more than 11/9 of the fewest possible
-/// plus 4 (Johnson and others, SIAM J. Comput. 3, 1974). The order of the jobs
-/// does not matter; the count stops at [`NodeCount::UNBOUNDED`].
+/// Returns the number of empty nodes that these jobs take together, packed by best fit decreasing
+/// (largest part first). The result is at most 11/9 of the optimum plus 4 (Johnson and others,
+/// SIAM J. Comput. 3, 1974). It does not depend on the order of the jobs and is at most
+/// [`NodeCount::UNBOUNDED`].
 pub fn nodes_for(jobs: impl IntoIterator<Item = Need>, gpus_per_node: MilliGpus) -> NodeCount {
     let mut nodes = NodeCount::ZERO;
     let mut parts = Vec::new();
@@ -178,7 +179,7 @@ pub fn nodes_for(jobs: impl IntoIterator<Item = Need>, gpus_per_node: MilliGpus)
         }
     }
     parts.sort_unstable_by(|a, b| b.cmp(a));
-    // How many shared nodes have so much free: their numbers do not matter.
+    // Number of shared nodes by free GPUs. Node numbers are not needed here.
     let mut shared: BTreeMap<MilliGpus, u32> = BTreeMap::new();
     for gpus in parts {
         let best = shared.range(gpus..).next().map(|(free, count)| (*free, *count));
@@ -292,8 +293,8 @@ mod tests {
     }
 
     proptest! {
-        /// Each step either places or frees a job; after each, what lies on the
-        /// nodes is added up again from the answers alone.
+        /// Each step places or frees a job. After each step the load of the nodes is added up
+        /// again from the returned node numbers.
         #[test]
         fn no_node_is_over_capacity_and_freeing_all_leaves_none(
             per_node in prop_oneof![Just(0u32), Just(1_000), Just(8_000)],

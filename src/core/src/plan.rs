@@ -1,5 +1,5 @@
-//! What a plan says: marks, releases, a verdict for every node, and figures.
-//! Data only; [`crate::planner`] makes it and [`crate::audit`] checks it.
+//! The plan of one cluster: marks, releases, a verdict for each node, and the numbers behind them.
+//! Data only: [`crate::planner`] creates it and [`crate::audit`] checks it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -23,275 +23,277 @@ use crate::units::{NodeCount, Share, Span, Time, Usd, UsdPerHour};
 /// What to do about one cluster now, and why.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Plan {
-    /// The cluster.
+    /// Name of the cluster.
     pub cluster: ClusterName,
-    /// When it was made; it is void once the policy changes or it grows old.
+    /// Time of planning. The plan is void if the policy changes or if the plan is too old.
     pub made_at: Time,
-    /// The policy it was made under.
+    /// Digest of the policy under which the plan was made.
     pub policy: PolicyHash,
-    /// Nodes to begin with, best first.
+    /// Nodes to delete, in order of [`crate::ranking::Rank`].
     pub marks: Vec<Mark>,
-    /// Actions to release.
+    /// Open actions to release.
     pub releases: Vec<Release>,
-    /// A freeze to be put in force: the plan itself wants too much.
+    /// Freeze of the cluster, if the plan exceeds the mass-change limit. Then it has no marks.
     pub freeze: Option<FreezeReason>,
-    /// A word on every listed node of every group.
+    /// Verdict for each listed node of each group.
     pub verdicts: Vec<NodeVerdict>,
-    /// The numbers behind them.
+    /// Numbers behind the verdicts, by group that the policy names.
     pub figures: BTreeMap<GroupName, GroupFigures>,
 }
 
-/// One node to begin with.
+/// The decision to delete one node. It opens an action.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Mark {
-    /// The node.
+    /// Instance id.
     pub node: InstanceId,
-    /// Its group.
+    /// Instance group of the node.
     pub group: GroupName,
-    /// What must still hold at the delete.
+    /// Identity of the node. It must be unchanged when the delete request is sent.
     pub identity: Identity,
-    /// Why.
+    /// Reason for the mark.
     pub evidence: Evidence,
 }
 
 /// Why a node was marked, in numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evidence {
-    /// Since when it was seen idle in every sample.
+    /// Start of the time in which every sample showed the node idle.
     pub idle_since: Time,
-    /// How many nodes of its group were surplus all through τ.
+    /// Nodes of the group that were surplus throughout τ.
     pub surplus: NodeCount,
-    /// The idle timer in force.
+    /// Idle timer τ in force.
     pub tau: Span,
-    /// What its absence saves.
+    /// Price of one node-hour, which the deletion saves.
     pub price: UsdPerHour,
-    /// What bringing one back costs.
+    /// Boot cost β: what it costs to bring one node back, in dollars.
     pub boot_cost: Usd,
-    /// Marked together with every other node of its group, for one call that
-    /// leaves so many of them, nobody knows which; `None` for a node that is
-    /// asked for by its id, or goes with all of its group.
+    /// Number of nodes that a whole-group request keeps. All nodes of the group are marked for it,
+    /// because HyperPod selects which ones go. `None` for a node that is deleted by its id or
+    /// together with its whole group.
     #[serde(default)]
     pub remainder: Option<NodeCount>,
 }
 
-/// One action to release.
+/// The decision to release one open action.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Release {
-    /// The action.
+    /// Id of the action.
     pub action: ActionId,
-    /// The node it is about.
+    /// Instance id of its node.
     pub node: InstanceId,
-    /// Why.
+    /// Reason for the release.
     pub why: ReleaseReason,
 }
 
-/// A word on one node.
+/// Verdict for one node.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct NodeVerdict {
-    /// The node.
+    /// Instance id.
     pub node: InstanceId,
-    /// The scheduler's name for it.
+    /// Name of the node in the scheduler, if known.
     pub name: Option<NodeName>,
-    /// Its group.
+    /// Instance group of the node.
     pub group: GroupName,
-    /// The word.
+    /// The verdict.
     pub verdict: Verdict,
 }
 
-/// What is to become of a node, and why.
+/// What happens to a node, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Verdict {
-    /// It stays, for the first of these reasons that holds.
+    /// It stays. The reason is the first check that rejected it.
     Keep(KeepReason),
-    /// It is marked by this plan.
+    /// This plan marks it.
     Mark(Evidence),
-    /// It is on its way out already.
+    /// It has an open action.
     Leaving {
-        /// The state its action was in.
+        /// Name of the state of the action.
         state: Arc<str>,
     },
-    /// It is released by this plan.
+    /// This plan releases it.
     Release(ReleaseReason),
 }
 
-/// Why a node stays: the first guard that said no.
+/// Why a node stays: the first check that rejected it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum KeepReason {
-    /// Nothing may be done at all.
+    /// No deletion is allowed at all: trimtab is paused or must not act. See [`Stop`].
     Stopped(Stop),
-    /// The cluster is frozen until an operator clears it.
+    /// The cluster is frozen until an operator clears the freeze.
     Frozen(Freeze),
-    /// The API refused a request lately, and the cluster is left alone for a while.
+    /// SageMaker refused a request recently, and the cluster is in back-off.
     BackedOff(Backoff),
-    /// The cluster could not be described.
+    /// DescribeCluster failed.
     ClusterUnread,
-    /// The listing cannot be relied on.
+    /// The node listing is missing, incomplete or contradictory.
     ListingLost(ListingFault),
-    /// The scheduler's answer cannot be relied on.
+    /// The scheduler could not be read, or returned no nodes.
     WorkloadUnread(WorkloadSource),
-    /// The cluster is not in service.
+    /// The status of the cluster is not InService.
     ClusterNotReady(ClusterStatus),
-    /// Software is being updated.
+    /// A software update of the cluster is running.
     SoftwareUpdate,
-    /// Another autoscaler is switched on.
+    /// Another autoscaler is enabled in the cluster.
     RivalAutoscaler,
-    /// A node of this classic cluster is being recovered.
+    /// A node of this classic cluster is, or may be, in HyperPod recovery.
     RecoveryUnderWay,
-    /// The policy does not name its group.
+    /// The configuration does not name the node's group.
     GroupNotNamed,
     /// It is a controller or login node.
     ControlRole(Role),
-    /// Its group is frozen until the counts agree or the scaling is over.
+    /// Its group is frozen until its counts agree and it is not being scaled.
     GroupFrozen(GroupFreeze),
-    /// Its group is not in service or runs an operation.
+    /// The status of its group is not InService, or an operation is running in the group.
     GroupNotCalm,
-    /// Nobody said what it costs.
+    /// `price_usd_per_hour` is not set.
     PriceUnknown,
-    /// Nobody said how long one takes to come back.
+    /// `boot` is not set.
     BootUnknown,
-    /// It is paid for whether it runs or not.
+    /// Its capacity is prepaid, so a deletion saves nothing.
     PaidAnyway(Capacity),
-    /// The API shows another kind of capacity than was declared.
+    /// SageMaker reports another kind of capacity than the configuration.
     CapacityContradicts {
-        /// As declared.
+        /// Kind of capacity in the configuration.
         declared: Capacity,
-        /// As the API shows.
+        /// Kind of capacity that SageMaker reports.
         seen: Capacity,
     },
-    /// One like it may not be had again.
+    /// `regain` is scarce and `accept_regain_risk_usd` is not set.
     ScarceCapacity,
-    /// Nobody said what lives on its disks.
+    /// `node_local_data` is not set.
     NodeLocalDataUndeclared,
-    /// The scheduler refuses jobs that are larger than what is left, and nobody said how
-    /// large jobs are.
+    /// The scheduler rejects jobs that are larger than the remaining nodes, and `max_job_nodes` is
+    /// not set.
     LargestJobUndeclared,
-    /// It is shutting down without us.
+    /// It is shutting down, or trimtab deleted it and it is listed again.
     ShuttingDown,
-    /// It is of no use now, and not ours to judge.
+    /// It is impaired. trimtab does not touch it.
     Impaired(Impairment),
-    /// It is on its way in.
+    /// It starts, is updated, is health-checked, or has not joined the scheduler yet.
     Arriving(InstanceStatus),
-    /// A evidence source is missing, so it may be in use.
+    /// Its evidence is missing, so it may be in use.
     Unknown(Doubt),
-    /// It is in use.
+    /// The scheduler shows a claim on it.
     Busy(Claim),
     /// Its metrics show work.
     Active(Usage),
-    /// Somebody protects it.
+    /// It is protected by a tag or by the configuration.
     Protected,
-    /// It was released lately.
+    /// It was released recently and is in its cool-down.
     CoolingDown {
-        /// Until when it is left alone.
+        /// End of the cool-down.
         until: Time,
     },
-    /// It is too young.
+    /// It is younger than `min_age`.
     TooYoung {
-        /// When it is old enough.
+        /// Time at which it reaches `min_age`.
         until: Time,
     },
-    /// Work between two attempts is work.
+    /// It was busy less than `post_job_grace` ago.
     RecentlyBusy {
-        /// When the grace is over.
+        /// End of the grace.
         until: Time,
     },
     /// Samples do not cover the idle timer yet.
     WindowOpen {
-        /// Since when they follow one another; `None` if there are none.
+        /// Start of the window; `None` without samples.
         covered_since: Option<Time>,
-        /// The idle timer.
+        /// Idle timer τ in force.
         tau: Span,
     },
-    /// The group needs as many as it has: this bound was met first.
+    /// It is idle and could be chosen, but this bound does not allow more marks.
     Enough(Bound),
 }
 
-/// Why a node is of no use.
+/// Why a node is impaired.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Impairment {
-    /// SageMaker calls it failed.
+    /// Its status in SageMaker is Failure.
     Failed,
-    /// The scheduler calls it down.
+    /// The scheduler reports it as down.
     Down,
     /// HyperPod is recovering it.
     InRecovery,
-    /// Somebody drained it, for this reason.
+    /// An operator drained it, for this reason.
     Drained(Arc<str>),
-    /// Another trimtab cordoned it, or we did and forgot; the sweep looks after it.
+    /// It is cordoned by trimtab, by this or another ledger, but no open action matches. The sweep
+    /// handles it.
     StrayCordon,
 }
 
-/// Which evidence source is missing.
+/// Which evidence is missing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Doubt {
-    /// The scheduler does not know the node any more.
+    /// The scheduler listed the node before and no longer does.
     SchedulerLost,
-    /// The scheduler's word is too old.
+    /// The scheduler's data on the node is stale.
     SchedulerStale,
-    /// The scheduler's word is incomplete or ambiguous.
+    /// The scheduler's data on the node is incomplete or ambiguous.
     SchedulerPartial,
-    /// It cannot be told which of the scheduler's nodes it is.
+    /// The node has no unique match among the scheduler's nodes.
     Name(NameDoubt),
-    /// There are no metrics for it.
+    /// It has no metrics.
     MetricsAbsent,
     /// Its newest datapoint is too old.
     MetricsStale,
     /// Some of its series or datapoints are missing.
     MetricsPartial,
-    /// SageMaker's status is not one this build knows.
+    /// This version of trimtab does not recognise its status.
     StatusUnrecognised(Arc<str>),
-    /// Its own description, which shows how it is paid for, was not read yet.
+    /// Its capacity type was not read yet (DescribeClusterNode).
     DetailsUnread,
 }
 
-/// What metrics show of a node that is not idle.
+/// Metrics of a node that is not idle, with the thresholds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
-    /// Highest utilization in the window.
+    /// Highest utilization in the metrics window.
     pub utilization: Share,
-    /// Highest memory in use in the window.
+    /// Highest memory use in the metrics window.
     pub memory: Share,
-    /// Utilization below this would be idle.
+    /// Utilization below which a node is idle.
     pub idle_below: Share,
-    /// Memory in use below this would be idle.
+    /// Memory use below which a node is idle.
     pub memory_below: Share,
 }
 
-/// What limits the number of nodes that go.
+/// What limits the number of marks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Bound {
-    /// So many were surplus all through τ, less headroom and jobs about to start.
+    /// Nodes that were surplus throughout τ, without headroom and without nodes for jobs that
+    /// start soon.
     Surplus,
-    /// The group's floor.
+    /// Floor of the group.
     Floor,
-    /// The cluster's floor.
+    /// Floor of the cluster (`min_nodes` of the cluster).
     ClusterFloor,
-    /// Most nodes in one request.
+    /// `max_delete_per_request`, at most [`crate::policy::REQUEST_NODE_LIMIT`].
     RequestBudget,
-    /// Most nodes in an hour.
+    /// `max_delete_per_hour`.
     HourBudget,
-    /// Most nodes in a day.
+    /// `max_delete_per_day`.
     DayBudget,
-    /// Largest share on its way out at the same time.
+    /// `max_leaving_percent` of the declared size.
     LeavingBudget,
-    /// So many idle nodes may be chosen.
+    /// Idle nodes that pass every check.
     Candidates,
-    /// The whole group is on its way to one call.
+    /// A whole-group request is open, so nothing else is marked.
     WholeGroup,
 }
 
-/// A job that waits, and holds nodes of a group.
+/// A waiting job that would take nodes of a group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WaitingJob {
-    /// Its id.
+    /// Job id.
     pub job: JobId,
-    /// Nodes it takes by itself.
+    /// Nodes that the job takes alone.
     pub nodes: NodeCount,
-    /// The scheduler's word on why it waits.
+    /// The scheduler's reason for the wait.
     pub reason: Arc<str>,
 }
 
 impl WaitingJob {
-    /// The most that are listed of a group.
+    /// Most jobs that are listed for one group.
     pub const LISTED: usize = 8;
 }
 
@@ -301,7 +303,8 @@ impl fmt::Display for WaitingJob {
         let plural = if *nodes == NodeCount(1) { "" } else { "s" };
         write!(f, "{job} ({nodes} node{plural}")?;
         if !reason.is_empty() {
-            // Words of the scheduler: none of them moves a cursor.
+            // The text comes from the scheduler. Control characters are removed because they could
+            // move the cursor of a terminal.
             f.write_str(", ")?;
             reason.chars().filter(|c| !c.is_control()).try_for_each(|c| write!(f, "{c}"))?;
         }
@@ -309,50 +312,48 @@ impl fmt::Display for WaitingJob {
     }
 }
 
-/// The numbers behind a group's verdicts.
+/// Numbers behind the verdicts of one group.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GroupFigures {
-    /// What the newest sample counted; `None` before the first.
+    /// Counts of the newest sample; `None` without a sample.
     pub counts: Option<Counts>,
-    /// Since when samples follow one another.
+    /// Start of the window: since then samples follow one another without a gap.
     pub covered_since: Option<Time>,
-    /// The idle timer in force; `None` without price or boot time.
+    /// Idle timer τ in force; `None` without price or boot time.
     pub tau: Option<Span>,
-    /// What a node costs and what bringing one back costs.
+    /// Price, boot cost and break-even; `None` without price or boot time.
     pub cost: Option<BootCost>,
-    /// Nodes surplus all through τ; `None` while samples do not cover it.
+    /// Nodes that were surplus throughout τ; `None` while samples do not cover τ.
     pub surplus: Option<NodeCount>,
     /// Nodes for jobs that become eligible soon (V).
     pub upcoming: NodeCount,
-    /// Jobs that wait for nodes of the group, those that take most first, as many as an
-    /// operator reads.
+    /// Waiting jobs that would take nodes of the group, largest first; at most
+    /// [`WaitingJob::LISTED`].
     #[serde(default)]
     pub waiting: Vec<WaitingJob>,
-    /// How many wait for nodes of the group.
+    /// Number of waiting jobs that would take nodes of the group.
     #[serde(default)]
     pub waiting_jobs: usize,
-    /// Idle headroom that are kept.
+    /// Headroom in force, declared or learned.
     pub headroom: NodeCount,
-    /// The floor in force, look-ahead and headroom included.
+    /// Floor in force, with look-ahead and `min_idle_nodes`.
     pub floor: NodeCount,
-    /// Nodes that could be chosen.
+    /// Idle nodes that pass every check.
     pub candidates: NodeCount,
-    /// Nodes that go by this plan. As many are marked, but for a call for the
-    /// whole group, which takes the mark of every node.
+    /// Nodes that this plan deletes. As many nodes are marked, except for a whole-group request,
+    /// for which all nodes of the group are marked.
     pub marks: NodeCount,
-    /// What kept it from marking more.
+    /// The bound that prevented more marks.
     pub bound: Option<Bound>,
-    /// Nodes that floor or demand want back.
+    /// Nodes that are to be released because the floor or waiting jobs need them.
     pub wanted_back: NodeCount,
-    /// From when on one more node is surplus, if nothing changes any more; may be
-    /// over.
+    /// Time at which one more node is surplus if the counts stay as they are; may be in the past.
     #[serde(default)]
     pub next_at: Option<Time>,
-    /// Where the learned timer comes from; `None` without price or boot time.
+    /// Newest fit of the learned timer; `None` without price or boot time.
     #[serde(default)]
     pub fit: Option<Fit>,
-    /// Whether it is in force or held to its bound; `None` where the policy goes
-    /// by another timer.
+    /// Whether the learned timer or T* is in force; `None` if the policy chooses another timer.
     #[serde(default)]
     pub standing: Option<TimerInForce>,
 }
@@ -360,15 +361,15 @@ pub struct GroupFigures {
 impl fmt::Display for Bound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Surplus => "no more were surplus",
+            Self::Surplus => "the number of surplus nodes",
             Self::Floor => "the group's floor",
             Self::ClusterFloor => "the cluster's floor",
-            Self::RequestBudget => "the budget of one request",
-            Self::HourBudget => "the hour's budget",
-            Self::DayBudget => "the day's budget",
-            Self::LeavingBudget => "the share that may leave at the same time",
-            Self::Candidates => "no other node may be chosen",
-            Self::WholeGroup => "a call for the whole group is under way",
+            Self::RequestBudget => "max_delete_per_request",
+            Self::HourBudget => "max_delete_per_hour",
+            Self::DayBudget => "max_delete_per_day",
+            Self::LeavingBudget => "max_leaving_percent",
+            Self::Candidates => "the number of candidates",
+            Self::WholeGroup => "an open whole-group request",
         })
     }
 }
@@ -382,13 +383,12 @@ impl fmt::Display for Verdict {
                     None => f.write_str("delete")?,
                     Some(stay) => write!(
                         f,
-                        "cordon with its whole group, of which one call leaves {stay}, which come \
-                         back"
+                        "cordon for a whole-group request that keeps {stay} of its nodes"
                     )?,
                 }
                 write!(
                     f,
-                    ": idle since {}, {} surplus for {}, saves {}, bringing one back costs {}",
+                    ": idle since {}, {} surplus for {}, saves {}, boot cost {}",
                     e.idle_since, e.surplus, e.tau, e.price, e.boot_cost
                 )
             }
@@ -403,100 +403,98 @@ impl fmt::Display for KeepReason {
         match self {
             Self::Stopped(stop) => stop.fmt(f),
             Self::Frozen(freeze) => {
-                write!(f, "the cluster is frozen since {}: {}", freeze.at, freeze.why)
+                write!(f, "the cluster has been frozen since {}: {}", freeze.at, freeze.why)
             }
             Self::BackedOff(backoff) => backoff.fmt(f),
-            Self::ClusterUnread => f.write_str("the cluster could not be described"),
-            Self::ListingLost(fault) => write!(f, "the node listing is not whole: {fault}"),
+            Self::ClusterUnread => f.write_str("the cluster could not be read (DescribeCluster)"),
+            Self::ListingLost(fault) => write!(f, "the node listing is not reliable: {fault}"),
             Self::WorkloadUnread(source) => match source {
                 WorkloadSource::Failed { why } => {
                     write!(f, "the scheduler could not be read: {why}")
                 }
-                WorkloadSource::Empty => f.write_str("the scheduler answered with no node at all"),
+                WorkloadSource::Empty => f.write_str("the scheduler returned no nodes"),
                 WorkloadSource::NotConfigured | WorkloadSource::Complete => {
-                    f.write_str("the scheduler was not asked")
+                    f.write_str("the scheduler was not read")
                 }
             },
             Self::ClusterNotReady(status) => write!(f, "the cluster is {status:?}"),
-            Self::SoftwareUpdate => f.write_str("software is being updated"),
+            Self::SoftwareUpdate => f.write_str("a software update is running"),
             Self::RivalAutoscaler => {
-                f.write_str("another autoscaler is on (AutoScaling.Mode = Enable)")
+                f.write_str("another autoscaler is enabled (AutoScaling.Mode = Enable)")
             }
             Self::RecoveryUnderWay => {
-                f.write_str("a node of this classic cluster is, or may be, being recovered")
+                f.write_str("a node of this classic cluster is, or may be, in HyperPod recovery")
             }
-            Self::GroupNotNamed => f.write_str("the policy does not name its group"),
+            Self::GroupNotNamed => f.write_str("the configuration does not name its group"),
             Self::ControlRole(role) => write!(f, "it is a {role:?} node"),
             Self::GroupFrozen(GroupFreeze::CountsDisagree { listed, current }) => write!(
                 f,
-                "its group lists {listed} nodes but is said to have {current}, \
-                 and our deletions do not explain it"
+                "its group lists {listed} nodes, but CurrentCount is {current}, and trimtab's \
+                 deletions do not explain the difference"
             ),
             Self::GroupFrozen(GroupFreeze::Scaling { current, target }) => {
-                write!(f, "its group is being scaled from {current} to {target}")
+                write!(f, "its group is scaling from {current} to {target} nodes")
             }
-            Self::GroupNotCalm => f.write_str("its group is not in service"),
-            Self::PriceUnknown => f.write_str("its price is not known (price_usd_per_hour)"),
-            Self::BootUnknown => f.write_str("its boot time is not known (boot)"),
+            Self::GroupNotCalm => f.write_str("its group is not InService or runs an operation"),
+            Self::PriceUnknown => f.write_str("its price is unknown: set price_usd_per_hour"),
+            Self::BootUnknown => f.write_str("its boot time is unknown: set boot"),
             Self::PaidAnyway(capacity) => {
-                write!(f, "{capacity:?} capacity is paid for whether it runs or not")
+                write!(f, "{capacity:?} capacity is prepaid: a deletion saves nothing")
             }
             Self::CapacityContradicts { declared, seen } => {
-                write!(f, "declared {declared:?} but the API shows {seen:?}")
+                write!(f, "capacity is declared as {declared:?}, but SageMaker reports {seen:?}")
             }
-            Self::ScarceCapacity => f.write_str(
-                "one like it may not be had again (regain = \"scarce\", no accept_regain_risk_usd)",
-            ),
-            Self::NodeLocalDataUndeclared => {
-                f.write_str("what lives on its disks is not declared (node_local_data)")
+            Self::ScarceCapacity => {
+                f.write_str("regain is \"scarce\", and accept_regain_risk_usd is not set")
             }
+            Self::NodeLocalDataUndeclared => f.write_str("node_local_data is not set"),
             Self::LargestJobUndeclared => f.write_str(
-                "Slurm refuses jobs that are larger than their partition is now \
-                 (EnforcePartLimits), and how large they may be is not declared (max_job_nodes)",
+                "Slurm rejects jobs that are larger than their partition is now \
+                 (EnforcePartLimits), and max_job_nodes is not set",
             ),
             Self::ShuttingDown => {
-                f.write_str("it is shutting down, or was deleted by us and shows again")
+                f.write_str("it is shutting down, or trimtab deleted it and it is listed again")
             }
             Self::Impaired(why) => match why {
-                Impairment::Failed => f.write_str("it has failed; recovery or an operator decides"),
-                Impairment::Down => f.write_str("the scheduler calls it down"),
+                Impairment::Failed => f.write_str("SageMaker reports it as failed"),
+                Impairment::Down => f.write_str("the scheduler reports it as down"),
                 Impairment::InRecovery => f.write_str("HyperPod is recovering it"),
-                Impairment::Drained(reason) => write!(f, "somebody drained it: {reason}"),
+                Impairment::Drained(reason) => write!(f, "drained by an operator: {reason}"),
                 Impairment::StrayCordon => {
-                    f.write_str("it bears a trimtab cordon without an action")
+                    f.write_str("cordoned by trimtab, but no open action matches")
                 }
             },
             Self::Arriving(status) => match status {
                 InstanceStatus::Running => f.write_str(
                     "it has not joined the scheduler: no node there has its name or address \
-                     (`scheduler.node_name` can give it another)",
+                     (if the names differ, set `scheduler.node_name`)",
                 ),
                 InstanceStatus::Pending
                 | InstanceStatus::Failure
                 | InstanceStatus::ShuttingDown
                 | InstanceStatus::SystemUpdating
                 | InstanceStatus::DeepHealthCheck
-                | InstanceStatus::Unrecognised(_) => write!(f, "it is on its way in ({status:?})"),
+                | InstanceStatus::Unrecognised(_) => write!(f, "it is not ready yet ({status:?})"),
             },
             Self::Unknown(doubt) => match doubt {
-                Doubt::SchedulerLost => f.write_str("the scheduler does not know it any more"),
-                Doubt::SchedulerStale => f.write_str("the scheduler's word on it is too old"),
+                Doubt::SchedulerLost => f.write_str("the scheduler no longer lists it"),
+                Doubt::SchedulerStale => f.write_str("the scheduler's data on it is too old"),
                 Doubt::SchedulerPartial => {
-                    f.write_str("the scheduler's word on it is incomplete or ambiguous")
+                    f.write_str("the scheduler's data on it is incomplete or ambiguous")
                 }
                 Doubt::Name(doubt) => write!(
                     f,
-                    "it cannot be told which node of the scheduler it is: {doubt} \
-                     (`scheduler.node_name` and `scheduler.resource_config` say more)"
+                    "no unique match among the scheduler's nodes: {doubt} (see \
+                     `scheduler.node_name` and `scheduler.resource_config`)"
                 ),
                 Doubt::MetricsAbsent => f.write_str("it has no metrics"),
-                Doubt::MetricsStale => f.write_str("its newest metric is too old"),
+                Doubt::MetricsStale => f.write_str("its newest datapoint is too old"),
                 Doubt::MetricsPartial => f.write_str("some of its metrics are missing"),
                 Doubt::StatusUnrecognised(status) => {
-                    write!(f, "its status `{status}` is not one this build knows")
+                    write!(f, "its status `{status}` is unknown to this version of trimtab")
                 }
                 Doubt::DetailsUnread => {
-                    f.write_str("how it is paid for could not be read yet (DescribeClusterNode)")
+                    f.write_str("its capacity type was not read yet (DescribeClusterNode)")
                 }
             },
             Self::Busy(claim) => write!(f, "in use: {claim}"),
@@ -507,21 +505,21 @@ impl fmt::Display for KeepReason {
             ),
             Self::Protected => f.write_str("it is protected"),
             Self::CoolingDown { until } => {
-                write!(f, "it was released; left alone until {until}")
+                write!(f, "it was released; in its cool-down until {until}")
             }
-            Self::TooYoung { until } => write!(f, "it is too young until {until}"),
-            Self::RecentlyBusy { until } => write!(f, "it was busy lately; kept until {until}"),
+            Self::TooYoung { until } => write!(f, "it is younger than min_age; kept until {until}"),
+            Self::RecentlyBusy { until } => write!(f, "busy recently; in its grace until {until}"),
             Self::WindowOpen { covered_since: Some(since), tau } => {
-                write!(f, "watched since {since} only, the idle timer is {tau}")
+                write!(f, "watched since {since} only; the idle timer is {tau}")
             }
             Self::WindowOpen { covered_since: None, tau } => {
-                write!(f, "not watched yet, the idle timer is {tau}")
+                write!(f, "not watched yet; the idle timer is {tau}")
             }
             Self::Enough(Bound::Surplus) => f.write_str(
-                "idle, but not surplus: used within the idle timer, or kept for waiting jobs \
+                "idle, but not surplus: needed within the idle timer, or kept for waiting jobs \
                      or as headroom",
             ),
-            Self::Enough(bound) => write!(f, "idle, but no further node may go: {bound}"),
+            Self::Enough(bound) => write!(f, "idle, limited by {bound}"),
         }
     }
 }
@@ -531,11 +529,13 @@ impl fmt::Display for ListingFault {
         match self {
             Self::Failed { why } => f.write_str(why),
             Self::PagesMissing => f.write_str("a page is missing"),
-            Self::Duplicate { id } => write!(f, "{id} came twice"),
+            Self::Duplicate { id } => write!(f, "{id} is listed twice"),
             Self::GroupNotDescribed { group } => {
-                write!(f, "it has nodes of group {group}, which the cluster does not describe")
+                write!(f, "it has nodes of group {group}, which DescribeCluster does not return")
             }
-            Self::Empty { counted } => write!(f, "it is empty, but the cluster has {counted}"),
+            Self::Empty { counted } => {
+                write!(f, "it is empty; the cluster reports {counted} nodes")
+            }
         }
     }
 }

@@ -1,8 +1,7 @@
-//! `plan`: how many nodes may go, then which.
+//! `plan`: decides how many nodes to delete, and then which.
 //!
-//! Pure: the same snapshot, policy, history and instant give the same plan,
-//! whatever the order of the input. The history must have taken in the census
-//! of this very snapshot.
+//! Planning is pure: the same snapshot, policy, history and time give the same plan, in whatever
+//! order the input is. The history must already contain the sample of this snapshot.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -83,7 +82,8 @@ pub fn plan(snapshot: &Snapshot, policy: &ClusterPolicy, history: &History, now:
     plan
 }
 
-/// Groups in the order in which they may use the cluster's surplus nodes.
+/// Returns the groups, highest price first. In this order they use up the nodes above the floor of
+/// the cluster.
 fn dearest_first(policy: &ClusterPolicy) -> Vec<(&GroupName, &GroupPolicy)> {
     let mut groups: Vec<_> = policy.groups.iter().collect();
     groups.sort_by_key(|(name, group)| {
@@ -92,17 +92,17 @@ fn dearest_first(policy: &ClusterPolicy) -> Vec<(&GroupName, &GroupPolicy)> {
     groups
 }
 
-/// Nodes that can be counted on in the sample of this very instant. A group that
-/// was not sampled now, because it is gone from the cluster, has none.
+/// Returns the live nodes in the sample taken at `now`; 0 for a group without such a sample, for
+/// example because it is gone from the cluster.
 fn newest_live(history: &History, name: &GroupName, now: Time) -> NodeCount {
     let newest = history.groups.get(name).and_then(|state| state.runs.back());
     let newest = newest.filter(|run| run.to == now);
     newest.map_or(NodeCount::ZERO, |run| run.counts.live())
 }
 
-/// A plan that wants more than may be believed marks nothing and freezes (S7).
-/// The share is of the declared sizes, as in every budget: of what is left it
-/// would shrink with every deletion.
+/// Removes all marks and freezes the cluster if the plan marks more nodes than `mass_change`
+/// allows. The share is of the declared sizes, as in every budget, because a share of the current
+/// count would fall with every deletion (docs/safety.md, S7).
 fn stop_if_too_many(plan: &mut Plan, policy: &ClusterPolicy) {
     let declared: NodeCount = policy.groups.values().map(|group| group.size).sum();
     let changed = NodeCount::of(plan.marks.len());
@@ -123,16 +123,16 @@ fn stop_if_too_many(plan: &mut Plan, policy: &ClusterPolicy) {
     }
 }
 
-/// How many of a group go.
+/// How many nodes of a group to delete.
 struct Choice {
     count: NodeCount,
-    /// What kept it from being more.
+    /// The bound that prevented more.
     bound: Option<Bound>,
-    /// How many stay, where that takes a call for the whole group.
+    /// Nodes that stay, if the deletion needs a whole-group request.
     remainder: Option<NodeCount>,
 }
 
-/// One group and everything a decision about it needs.
+/// One group and all inputs of its decision.
 struct Group<'a> {
     name: &'a GroupName,
     view: &'a GroupView,
@@ -171,7 +171,8 @@ impl Group<'_> {
         }
     }
 
-    /// Jobs that wait for nodes of this group now, and how many there are.
+    /// Returns the waiting jobs that would take nodes of this group now, largest first and cut to
+    /// [`WaitingJob::LISTED`], and their number.
     fn waiting(&self) -> (Vec<WaitingJob>, usize) {
         let Some(queue) = Queue::of(self.view) else { return (vec![], 0) };
         let largest = self.state.map_or(NodeCount::ZERO, |state| state.largest);
@@ -195,13 +196,12 @@ impl Group<'_> {
         Some(self.policy.timer.tau(self.state.unwrap_or(&empty), &cost, self.now))
     }
 
-    /// Idle nodes that are kept whatever the timer says: the declared headroom,
-    /// and those that have been found to pay.
+    /// Returns the headroom in force: the higher of the declared and the learned one.
     fn headroom(&self) -> NodeCount {
         self.policy.min_idle_nodes.max(self.learner().map_or(NodeCount::ZERO, Learner::headroom))
     }
 
-    /// What was learned, where the policy goes by it.
+    /// Returns the learner if the policy chooses the learned timer.
     fn learner(&self) -> Option<&Learner> {
         match self.policy.timer {
             TimerChoice::Learned => self.state?.learner.as_ref(),
@@ -209,7 +209,7 @@ impl Group<'_> {
         }
     }
 
-    /// When the next node would go, if nothing changed.
+    /// Returns the time at which the next node is surplus if the counts stay as they are.
     fn next_at(&self, tau: Option<Span>) -> Option<Time> {
         let state = self.state?;
         let counts = state.runs.back()?.counts;
@@ -223,9 +223,9 @@ impl Group<'_> {
         self.history.actions.values().filter(|action| action.group == *self.name)
     }
 
-    /// Actions to release: as many as floor or demand miss, newest first.
+    /// Returns the actions to release: as many as the floor or waiting jobs lack, newest first.
     fn releases(&self, figures: &mut GroupFigures, snapshot: &Snapshot) -> Vec<Release> {
-        // Only a sample of this very instant counts as a shortage.
+        // Only a sample of this very tick can show a shortage.
         let newest = self.state.and_then(|state| state.runs.back());
         let Some(run) = newest.filter(|run| run.to == snapshot.taken_at) else { return vec![] };
         if let Some(stay) = self.whole_group_stays() {
@@ -248,16 +248,16 @@ impl Group<'_> {
             .collect()
     }
 
-    /// How many nodes a call for the whole group would leave, if nodes of this
-    /// group were marked for one.
+    /// Returns how many nodes the whole-group request keeps for which nodes of this group are
+    /// marked, if any.
     fn whole_group_stays(&self) -> Option<NodeCount> {
         self.open_actions().find_map(|action| action.evidence.remainder)
     }
 
-    /// Releases what was marked for a call for the whole group: all of it or
-    /// nothing. The call needs every node of the group, and without it a node
-    /// that was to stay must not be asked for by its id. Those that stay come
-    /// back right after the call, so here they count as live and idle.
+    /// Releases the nodes that are marked for a whole-group request: all or none. The request
+    /// needs every node of the group, and without it a node that was to stay must not be deleted
+    /// by its id. The nodes that the request keeps are released right after it, so they count as
+    /// live and idle here.
     fn whole_group_back(
         &self,
         stay: NodeCount,
@@ -277,7 +277,7 @@ impl Group<'_> {
         } else if unmet > NodeCount::ZERO {
             ReleaseReason::Demand
         } else if !is_whole {
-            ReleaseReason::Vetoed("its group can no longer go as a whole".into())
+            ReleaseReason::Vetoed("its whole-group request is no longer possible".into())
         } else {
             return vec![];
         };
@@ -289,7 +289,7 @@ impl Group<'_> {
         releases
     }
 
-    /// Chooses the nodes that go, and says of every other why it stays.
+    /// Chooses the nodes to delete and returns a verdict for each node of the group.
     fn choose(
         &self,
         policy: &ClusterPolicy,
@@ -298,7 +298,7 @@ impl Group<'_> {
         figures: &mut GroupFigures,
     ) -> (Vec<Mark>, Vec<NodeVerdict>) {
         let mut candidates: Vec<(Rank, usize, Time)> = vec![];
-        // One place for each node; those of candidates are filled in below.
+        // One entry for each node. The entries of candidates are set below.
         let mut verdicts: Vec<Option<Verdict>> = Vec::with_capacity(self.view.nodes.len());
         for (place, node) in self.view.nodes.iter().enumerate() {
             if let Some(verdict) = self.leaving(node, releases) {
@@ -320,7 +320,8 @@ impl Group<'_> {
         let Choice { count, bound, remainder } = self.how_many(figures, policy, cluster_surplus);
         figures.marks = count;
         figures.bound = bound;
-        // Whoever goes, a call for the whole group needs all of its nodes cordoned.
+        // A whole-group request needs all nodes of the group cordoned, because HyperPod selects
+        // which ones go.
         let marked = if remainder.is_some() { candidates.len() } else { count.get() };
 
         let mut marks = vec![];
@@ -359,15 +360,16 @@ impl Group<'_> {
         Mark { node: node.id, group: self.name.clone(), identity, evidence }
     }
 
-    /// How many may go, by ids or as a whole group, and what kept it from being more.
+    /// Returns how many nodes to delete, by ids or by a whole-group request, and the bound that
+    /// prevented more.
     fn how_many(
         &self,
         figures: &GroupFigures,
         policy: &ClusterPolicy,
         cluster_surplus: NodeCount,
     ) -> Choice {
-        // A node whose cordon an operator took away may be picked all the same: it is
-        // not begun with anew while the call is open.
+        // HyperPod may still select a node whose cordon an operator removed, so nothing is marked
+        // while the request is open.
         let is_called = self.open_actions().any(|action| action.state.is_in_group_call());
         if is_called || self.whole_group_stays().is_some() {
             let (count, bound) = (NodeCount::ZERO, Some(Bound::WholeGroup));
@@ -383,9 +385,8 @@ impl Group<'_> {
         }
     }
 
-    /// What a call for the whole group allows beyond a request by ids. Where it
-    /// allows nothing, ids are better: they say who goes, and leave the others
-    /// to their jobs.
+    /// Returns a whole-group request if it deletes more nodes than a request by ids. Otherwise ids
+    /// are better: they name the nodes, and the other nodes keep running jobs.
     fn as_a_whole(
         &self,
         figures: &GroupFigures,
@@ -405,7 +406,7 @@ impl Group<'_> {
         if count <= named.count {
             return named;
         }
-        // Everything that is listed goes, whoever is picked.
+        // All listed nodes are deleted, so it does not matter which ones HyperPod selects.
         let all_go = count == figures.candidates
             && open == revocable
             && count + open == listed
@@ -413,8 +414,8 @@ impl Group<'_> {
         if all_go {
             return Choice { count, bound, remainder: None };
         }
-        // Some stay, nobody knows which: so every node has to be cordoned, and
-        // those that stay are kept from their jobs for a while for it.
+        // Some nodes stay, and HyperPod selects which. So every node has to be cordoned, and the
+        // ones that stay take no jobs for a while.
         let some_stay = self.policy.group_calls == GroupCalls::WholeGroup
             && count > REQUEST_NODE_LIMIT
             && count < listed
@@ -429,7 +430,7 @@ impl Group<'_> {
         }
     }
 
-    /// The tightest bound, and which it is.
+    /// Returns the lowest bound and its name.
     fn tightest(
         &self,
         figures: &GroupFigures,
@@ -438,12 +439,12 @@ impl Group<'_> {
     ) -> (NodeCount, Option<Bound>) {
         let Some(surplus) = figures.surplus else { return (NodeCount::ZERO, Some(Bound::Surplus)) };
         let live = newest_live(self.history, self.name, self.now);
-        // Jobs that start soon take what idles within τ first: only what idles
-        // beside them is surplus.
+        // Jobs that start soon first take the nodes that τ keeps. Only idle nodes beyond those
+        // jobs are surplus (docs/cost-rule.md, section 2).
         let free = figures.counts.map_or(NodeCount::ZERO, |counts| counts.free());
         let surplus_count =
             surplus.min(free.saturating_sub(figures.upcoming)).saturating_sub(figures.headroom);
-        // The order breaks ties: the first of equal bounds is the one named.
+        // Of equal bounds the first in this order is named.
         let mut bounds = vec![
             (figures.candidates, Bound::Candidates),
             (surplus_count, Bound::Surplus),
@@ -455,7 +456,7 @@ impl Group<'_> {
         tightest.map_or((NodeCount::ZERO, None), |(count, bound)| (count, Some(bound)))
     }
 
-    /// The word on a node that has an open action, if it has one.
+    /// Returns the verdict of a node with an open action, if it has one.
     fn leaving(&self, node: &NodeView, releases: &[Release]) -> Option<Verdict> {
         let action = self.history.actions.get(&node.id)?;
         let release = releases.iter().find(|release| release.action == action.id);
@@ -465,7 +466,7 @@ impl Group<'_> {
         })
     }
 
-    /// The same reason for every node without an action.
+    /// Returns the same reason for every node without an open action.
     fn verdicts_all(&self, why: &KeepReason, releases: &[Release]) -> Vec<NodeVerdict> {
         let verdict =
             |node| self.leaving(node, releases).unwrap_or_else(|| Verdict::Keep(why.clone()));

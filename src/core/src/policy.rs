@@ -1,9 +1,8 @@
-//! The validated numbers the planner obeys: one cluster's policy.
+//! Policy of one cluster: the validated values that the planner obeys.
 //!
-//! Everything here was parsed and cross-checked when the configuration was
-//! read, so nothing downstream checks again. A value whose absence must stop a
-//! deletion (a price, a boot time, what happens to node-local data) is an
-//! `Option`, and `None` is a reason to keep.
+//! The configuration was parsed and checked as a whole, so later code does not check these values
+//! again. A value whose absence must stop a deletion (a price, a boot time, the treatment of
+//! node-local data) is an `Option`; `None` is a reason to keep a node.
 
 use std::collections::BTreeMap;
 
@@ -14,100 +13,100 @@ use crate::join::NodeNaming;
 use crate::units::{MilliGpus, NodeCount, Share, Span, Time, Usd, UsdPerHour};
 pub use crate::windows::{Amount, KeepWindow};
 
-/// The most ids one `BatchDeleteClusterNodes` request may name
-/// (SageMaker's scale-down page: "99 per request").
+/// Most node ids in one `BatchDeleteClusterNodes` request (SageMaker's documentation: "99 per
+/// request").
 pub const REQUEST_NODE_LIMIT: NodeCount = NodeCount(99);
 
-/// What may be done to one cluster, and when.
+/// What trimtab may do in one cluster, and when.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ClusterPolicy {
-    /// The cluster this policy is for.
+    /// Name of the cluster.
     pub cluster: ClusterName,
-    /// Whose word the count of idle nodes rests on.
+    /// What decides whether a node is idle.
     pub evidence_source: EvidenceSource,
-    /// Groups that may be touched; a group not named here never is.
+    /// Groups that trimtab may touch. It never touches any other group.
     pub groups: BTreeMap<GroupName, GroupPolicy>,
-    /// A floor over the live nodes of all named groups together.
+    /// Floor of the live nodes of all named groups together.
     pub min_nodes: NodeCount,
-    /// When a change is too large to be believed.
+    /// Limit above which a change is a mass change.
     pub mass_change: MassChangeLimit,
-    /// How long things may take before they count as failed or stale.
+    /// Time limits of ticks, cordons, looks and confirmations.
     pub timing: Timing,
-    /// How instances are called in the scheduler, where their names and addresses do not
-    /// say.
+    /// How to find a node in the scheduler if its names and addresses do not match there.
     pub node_name: Option<NodeNaming>,
-    /// Digest of this policy; a plan made under another one is void.
+    /// Digest of this policy. A plan with another digest is void.
     pub hash: PolicyHash,
 }
 
-/// Who is asked whether a node is in use.
+/// Evidence source: what decides whether a node is idle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EvidenceSource {
-    /// A scheduler that can also cordon.
+    /// A scheduler, which can also cordon.
     Scheduler,
-    /// Nothing but metrics: two looks by the datapoints' own stamps, no cordon.
-    /// Jobs lost in this mode are counted and published, not denied.
+    /// Metrics only: two looks, compared by the times of their datapoints, and no cordon. A job
+    /// can be lost in this mode; trimtab counts and reports such jobs.
     MetricsOnly,
 }
 
-/// A change is a mass change when it concerns more than `nodes` nodes *or*
-/// more than `share` of the listed workers, and at least
-/// [`MassChangeLimit::SMALLEST`] of them.
+/// Limit of a mass change. A change exceeds it if it concerns more than `nodes` nodes *or* more
+/// than `share` of the workers, and at least [`MassChangeLimit::SMALLEST`] nodes (docs/safety.md,
+/// S7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MassChangeLimit {
     /// Most nodes that may change at once.
     pub nodes: NodeCount,
-    /// Largest share of the workers that may change at once.
+    /// Largest share of the workers that may change at once; rounded down.
     pub share: Share,
 }
 
 impl MassChangeLimit {
-    /// Fewer nodes than this are never a mass change: in a group of four, one
-    /// job's end is half the group (the Cluster Autoscaler's
-    /// `ok-total-unready-count` is 3 for the same reason).
+    /// A change of fewer nodes is never a mass change: in a group of four nodes, the end of one
+    /// job can be half of the group. (Cluster Autoscaler's `ok-total-unready-count` is 3 for the
+    /// same reason.)
     pub const SMALLEST: NodeCount = NodeCount(4);
 
-    /// Whether `changed` of `of` workers is too much at once.
+    /// Whether a change of `changed` nodes out of `of` workers exceeds the limit.
     pub fn is_exceeded(self, changed: NodeCount, of: NodeCount) -> bool {
         changed >= Self::SMALLEST
             && (changed > self.nodes || changed > self.share.of_rounded_down(of))
     }
 }
 
-/// How long things may take.
+/// Time limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Timing {
-    /// The time between two scheduled ticks.
+    /// Time between two scheduled ticks.
     pub tick: Span,
-    /// Samples further apart than this many ticks leave a gap, and a gap ends
-    /// the window (S3).
+    /// Most ticks between two samples of one window. A longer gap ends the window (docs/safety.md,
+    /// S3).
     pub max_missed_ticks: u32,
-    /// From the moment our cordon was seen until a look may count; not shorter
-    /// than the scheduler takes to act on a drain.
+    /// Time from the visible cordon until a look counts. At least as long as the scheduler takes
+    /// to apply a drain.
     pub settle: Span,
-    /// How long a cordon may take to show before the node is released.
+    /// Longest wait for a cordon to become visible. Then the node is released.
     pub cordon_timeout: Span,
-    /// How long a settled node may wait for a clean look before it is released.
+    /// Longest wait of a settled node for a clean look. Then the node is released.
     pub settling_timeout: Span,
-    /// How old a look may be when the delete is sent (`t_guard`, S13).
+    /// Largest age of a look when the delete request is sent (docs/safety.md, S13).
     pub max_look_age: Span,
-    /// How long an unanswered node must be Running in every complete listing
-    /// before it may be released (S17 says 15 minutes; never less).
+    /// Time for which a node of an unanswered request must be Running in every complete listing
+    /// before it may be released; at least 15 minutes (docs/safety.md, S17).
     pub confirm_running: Span,
-    /// An accepted deletion that takes longer than this is reported (F23).
+    /// Time after which an accepted deletion is reported as overdue.
     pub deletion_overdue: Span,
-    /// A node that was released is not marked again for this long.
+    /// Cool-down: time for which a released node is not marked again.
     pub cooldown: Span,
-    /// How old a scheduler or metric reading may be and still be fresh.
+    /// Largest age of a scheduler or metric reading that counts as fresh.
     pub fresh_for: Span,
-    /// A wall clock that disagrees with the monotonic one by more than this
-    /// between two ticks voids idle history and open plans (S20). Shorter than
-    /// `settle`, which a smaller step must not eat up.
+    /// Largest difference between the wall clock and the monotonic clock over one tick. A larger
+    /// one voids idle history and open plans. Shorter than `settle`, because a smaller step must
+    /// not use up the settle time (docs/safety.md, S20).
     pub clock_tolerance: Span,
 }
 
 impl Timing {
-    /// The longest step between two samples that leaves no gap.
+    /// Returns the longest time between two samples of one window: `tick` times
+    /// `max_missed_ticks`.
     pub fn max_gap(&self) -> Span {
         self.tick.times(i64::from(self.max_missed_ticks))
     }
@@ -131,22 +130,22 @@ impl Default for Timing {
     }
 }
 
-/// How a group's capacity is paid for.
+/// How the capacity of a group is paid for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Capacity {
-    /// Metered; metering stops when the node goes.
+    /// On demand: billing stops when the node is deleted.
     OnDemand,
-    /// Metered at the spot price.
+    /// Spot: billed at the spot price until the node is deleted.
     Spot,
-    /// A training plan: prepaid, so a deletion saves nothing.
+    /// Training plan: prepaid, so a deletion saves nothing.
     TrainingPlan,
-    /// Reserved with the account team: metered whether it runs or not.
+    /// Reserved capacity: billed whether the node runs or not.
     Reserved,
 }
 
 impl Capacity {
-    /// Whether a deleted node stops costing money. Where it does not, the
-    /// break-even time is infinite and nothing is deleted for money.
+    /// Whether a deletion saves money. If not, T* is infinite and no node is deleted to save
+    /// money.
     pub const fn is_metered(self) -> bool {
         match self {
             Self::OnDemand | Self::Spot => true,
@@ -155,173 +154,176 @@ impl Capacity {
     }
 }
 
-/// How sure it is that a deleted node can be had again.
+/// Whether a deleted node can be obtained again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Regain {
-    /// Commonly available.
+    /// Capacity is usually available.
     Plentiful,
-    /// Not to be deleted for money without an accepted risk.
+    /// Capacity may be unavailable. A node is deleted only if a risk is accepted.
     Scarce {
-        /// What the operator says a failed regain costs, added to the boot
-        /// cost; `None` means never delete.
+        /// Cost of a failed regain in dollars, added to the boot cost (`accept_regain_risk_usd`).
+        /// `None`: never delete.
         accepted_risk: Option<Usd>,
     },
 }
 
-/// What lives on a node's own disks.
+/// What is on the disks of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NodeLocalData {
-    /// Nothing that anybody would miss.
+    /// Nothing that must be kept.
     Disposable,
-    /// Something that a gate program saves before the delete.
+    /// Data that a gate program saves before the deletion.
     Gate,
 }
 
-/// Which of two otherwise equal nodes goes first.
+/// Which of two otherwise equal nodes is deleted first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Prefer {
-    /// The one launched last.
+    /// The node that was launched last.
     Newest,
-    /// The one launched first.
+    /// The node that was launched first.
     Oldest,
 }
 
-/// How the idle timer τ of a group is found.
+/// How the idle timer τ of a group is chosen (`idle_timer`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TimerChoice {
-    /// This long, whatever it costs.
+    /// A fixed duration.
     Fixed(Span),
-    /// T*, the time after which waiting has cost as much as bringing back.
+    /// The break-even timer T* (docs/cost-rule.md, section 5).
     BreakEven,
-    /// The one that would have cost least on the group's own idle gaps, held to
-    /// a bound by T*.
+    /// The learned timer, bounded by T* (docs/cost-rule.md, sections 8 and 9).
     Learned,
 }
 
-/// When a node's own metrics veto its deletion.
+/// Metrics that veto the deletion of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UtilizationRule {
-    /// Utilization below this is idle.
+    /// Utilization below which a node is idle.
     pub idle_below: Share,
-    /// Memory in use below this is idle.
+    /// Memory use below which a node is idle.
     pub memory_below: Share,
-    /// The datapoints must cover at least this long.
+    /// Time that the datapoints must cover.
     pub window: Span,
-    /// The time between two datapoints.
+    /// Time between two datapoints.
     pub period: Span,
 }
 
-/// When a group may be shrunk by count instead of by ids (S8b): only while all of
-/// its nodes are cordoned and were looked at clean, so that any victim will do.
+/// When trimtab may shrink a group by count instead of by ids. It requires that all nodes of the
+/// group are cordoned and passed a look, because HyperPod selects which nodes go (docs/safety.md,
+/// S8b).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum GroupCalls {
-    /// Never: by ids only.
+    /// Never: delete by ids only.
     Never,
-    /// Only to zero: nothing is left over.
+    /// Only to zero, so that no node remains.
     ToZero,
-    /// To any count: the survivors are released once the call is confirmed.
+    /// To any count. The remaining nodes are released once the request is confirmed.
     WholeGroup,
 }
 
-/// Most nodes that may be deleted in a time.
+/// Most deletions within a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Budgets {
-    /// In one request, at most [`REQUEST_NODE_LIMIT`].
+    /// In one request; at most [`REQUEST_NODE_LIMIT`] by ids.
     pub per_request: NodeCount,
     /// In any 60 minutes.
     pub per_hour: NodeCount,
     /// In any 24 hours.
     pub per_day: NodeCount,
-    /// Of the declared size, on their way out at the same time; rounded down.
+    /// Share of the declared size that may leave at the same time; rounded down, but at least one
+    /// node unless the share is 0.
     pub leaving: Share,
 }
 
-/// What may be done to one instance group.
+/// What trimtab may do in one instance group.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GroupPolicy {
-    /// What 100 % means: the declared size, not the current count, which
-    /// would ratchet down with every deletion.
+    /// Declared number of nodes that 100 % means. It is not the current count, which falls with
+    /// every deletion.
     pub size: NodeCount,
     /// Fewest live nodes at any time.
     pub min_nodes: Amount,
-    /// Idle headroom that are always kept on top.
+    /// Headroom: idle nodes that are kept in addition.
     pub min_idle_nodes: NodeCount,
-    /// Times with a higher floor.
+    /// Times of the week with a higher floor.
     pub keep_windows: Vec<KeepWindow>,
-    /// How far ahead the floor looks: a floor that comes into force within
-    /// this time already holds now.
+    /// How far the floor looks ahead: a floor that is due within this time holds already.
     pub lookahead: Span,
-    /// How many may go in a time.
+    /// Most deletions within a time.
     pub budgets: Budgets,
     /// How the capacity is paid for.
     pub capacity: Capacity,
-    /// How sure it is to come back.
+    /// Whether a deleted node can be obtained again.
     pub regain: Regain,
-    /// Price of a node; `None` means plan and explain, but keep.
+    /// Price of one node-hour; `None`: plan and explain, but keep.
     pub price: Option<UsdPerHour>,
-    /// From the request for a node to a node that takes jobs; `None` means keep.
+    /// Boot time: from the request for a node until it takes jobs. `None`: keep.
     pub boot: Option<Span>,
-    /// How long a node is still billed after the delete call.
+    /// Time for which a node is still billed after the delete call.
     pub billed_after_delete: Span,
-    /// Value of one node-hour of waiting jobs in node-hours of price (λ).
+    /// Value of one node-hour of a waiting job, in node-hours of price (λ).
     pub delay_value: Factor,
-    /// Expected cost of a failed boot (φ), in dollars a boot.
+    /// Expected cost of a failed boot, in dollars per boot (a part of φ).
     pub boot_failure_cost: Usd,
-    /// How τ is found.
+    /// How τ is chosen.
     pub timer: TimerChoice,
-    /// How far ahead the queue is looked at (W); at most T* is useful.
+    /// How far the queue is looked ahead (W); at most T* is used.
     pub queue_lookahead: Span,
-    /// A node younger than this is kept.
+    /// Age below which a node is kept.
     pub min_age: Span,
-    /// A node that was busy less than this ago is kept: work between two
-    /// attempts is work (S4).
+    /// Time after a job in which its node is kept, because the next job may follow
+    /// (docs/safety.md, S4).
     pub post_job_grace: Span,
-    /// Which of two otherwise equal nodes goes first.
+    /// Which of two otherwise equal nodes is deleted first.
     pub prefer: Prefer,
-    /// What lives on a node's disks; `None` means keep.
+    /// What is on the disks of a node; `None`: keep.
     pub node_local_data: Option<NodeLocalData>,
-    /// GPUs of one node, for packing the queue; zero for a CPU group.
+    /// GPUs per node, for packing the queue; zero for CPU nodes.
     pub gpus_per_node: MilliGpus,
-    /// The scheduler's partitions whose pending jobs this group serves.
+    /// Partitions of the scheduler whose waiting jobs this group serves; empty for all.
     pub partitions: Vec<PartitionName>,
-    /// Nodes of the largest job that the group is to run; a floor. A scheduler that
-    /// refuses jobs larger than a partition is now never shows that one waits.
+    /// Nodes of the largest job that the group runs; part of the floor. Required where the
+    /// scheduler rejects jobs larger than the current partition, because such a job never waits in
+    /// the queue.
     pub max_job_nodes: Option<NodeCount>,
-    /// A veto by metrics.
+    /// Metrics that veto a deletion.
     pub utilization: Option<UtilizationRule>,
-    /// When the whole group may be shrunk by one call.
+    /// When trimtab may shrink the group by count.
     pub group_calls: GroupCalls,
-    /// Nodes that are never touched.
+    /// Nodes that are never deleted.
     pub protected: Vec<InstanceId>,
 }
 
-/// A factor in tenths: λ from 0.0 to 100.0.
+/// A factor in tenths, 0.0 to 100.0 (λ).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Factor(pub u16);
 
 impl Factor {
-    /// A factor of one.
+    /// Factor of 1.0.
     pub const ONE: Self = Self(10);
 
-    /// From a factor; `None` unless finite and 0 to 100.
+    /// Converts a factor, rounded to the nearest tenth. Returns `None` unless it is finite and 0
+    /// to 100.
     pub fn try_from_factor(factor: f64) -> Option<Self> {
         (0.0..=100.0).contains(&factor).then(|| Self((factor * 10.0).round() as u16))
     }
 
-    /// As a number, for reports only.
+    /// Returns the factor as a number, for reports only.
     pub fn as_factor(self) -> f64 {
         f64::from(self.0) / 10.0
     }
 
-    /// A span this many times, rounded down to the millisecond.
+    /// Returns the span times the factor, rounded down to the millisecond.
     pub fn of(self, span: Span) -> Span {
         Span(span.0.saturating_mul(i64::from(self.0)) / 10)
     }
 }
 
 impl GroupPolicy {
-    /// The floor in force at one instant, without headroom.
+    /// Returns the floor in force at one instant, without look-ahead, `max_job_nodes` and
+    /// headroom.
     pub fn floor_at(&self, at: Time) -> NodeCount {
         let windows = self.keep_windows.iter().filter(|w| w.is_open(at));
         windows.map(|w| w.min_nodes.of(self.size)).fold(self.min_nodes.of(self.size), Ord::max)

@@ -1,4 +1,4 @@
-//! Which of a group's candidates goes first.
+//! Order in which the candidates of a group are deleted.
 
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -8,19 +8,19 @@ use crate::policy::{GroupPolicy, Prefer};
 use crate::snapshot::NodeView;
 use crate::units::{Time, UsdPerHour};
 
-/// The order of deletion: the smallest goes first. The order of the fields is
-/// the order of importance, and the id at the end makes ties stable.
+/// Rank of a candidate; the smallest is deleted first. The order of the fields is the order of
+/// priority. The id at the end makes ties stable.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rank {
-    /// The dearest first: its absence saves most.
+    /// Highest price first: its deletion saves most.
     dearest: Reverse<UsdPerHour>,
-    /// The worst health first.
+    /// Worst health first.
     health: u8,
-    /// The oldest image first; no image known sorts before any.
+    /// Oldest image first; an unknown image sorts before all others.
     image: Option<Arc<str>>,
-    /// By age, as the policy prefers.
+    /// Age, in the order that the policy prefers.
     age: Age,
-    /// By id.
+    /// Instance id.
     id: InstanceId,
 }
 
@@ -31,7 +31,7 @@ enum Age {
 }
 
 impl Rank {
-    /// A node's place in the order.
+    /// Returns the rank of a node.
     pub fn of(node: &NodeView, policy: &GroupPolicy) -> Self {
         Self {
             dearest: Reverse(policy.price.unwrap_or(UsdPerHour::ZERO)),

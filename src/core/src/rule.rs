@@ -1,21 +1,21 @@
-//! The count rule: how many nodes a group can spare.
+//! The count rule: how many nodes of a group are surplus.
 //!
-//! A group's idle *count* is watched, not its nodes: whichever nodes the
-//! scheduler happens to leave idle, `k` of them were surplus for τ exactly when
-//! the idle count never fell below `k` during τ. With R the number of nodes
-//! that ever left {Busy, Idle} other than into each other,
+//! The rule watches the idle *count* of a group, not single nodes. Whichever nodes the scheduler
+//! leaves idle, `k` of them are surplus for τ exactly if the idle count never fell below `k`
+//! during τ (docs/cost-rule.md, sections 2 and 7). R is the number of nodes that left {Busy, Idle}
+//! so far; a change between Busy and Idle does not count.
 //!
 //! ```text
-//! surplus(t) = min over s in [t-τ, t] of (free(s) + R(s)) - R(t)
+//! surplus(t) = min over s in [t-τ, t] of (free(s) + R(s)) - R(t)     at least 0
 //! ```
 //!
-//! and 0 unless samples cover the window. R keeps the rule from deleting twice
-//! on counts that are older than its own deletions: on a clean curve the group
-//! follows x - max d exactly (a property test demands it).
+//! The surplus is not defined until samples cover the window. R prevents a second deletion of the
+//! same surplus on counts that are older than the first one. If every deletion takes effect at
+//! once and no other node leaves, exactly `max over [t-τ, t] of demand` stays (property test
+//! `a_clean_curve_is_followed_exactly`).
 //!
-//! [`GroupState`] is a fold over [`Sample`]s, O(1) amortised each. Which τ is
-//! best is learned from the same samples ([`learned`]), by a fold that the
-//! daemon, the meters beside it and the backtester share.
+//! [`GroupState`] is a fold over [`Sample`]s, in amortised O(1) for each. [`learned`] learns the
+//! best τ from the same samples. The daemon, the meters and the backtest share that fold.
 
 mod cost;
 pub mod gaps;
@@ -35,118 +35,123 @@ use crate::policy::{GroupPolicy, TimerChoice, Timing};
 use crate::rule::learned::{Demand, Learner, OTHERS_TIMER, TimerTerms};
 use crate::units::{NodeCount, Span, Time};
 
-/// What one sample counted in one group.
+/// Counts of one group in one sample: one number of nodes for each [`Class`], the nodes that
+/// waiting jobs would take, and the floor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Counts {
-    /// Nodes something lays claim to.
+    /// Nodes with a claim: a job, a reservation, a planned job or an unknown scheduler state.
     pub busy: NodeCount,
-    /// Nodes nothing lays claim to.
+    /// Nodes without a claim.
     pub idle: NodeCount,
-    /// Nodes whose evidence source is missing, stale or partial.
+    /// Nodes whose status is unrecognised, or whose evidence is missing, stale, partial or
+    /// ambiguous.
     pub unknown: NodeCount,
-    /// Nodes on their way in.
+    /// Nodes that start, are updated, are health-checked, or have not joined the scheduler yet.
     pub arriving: NodeCount,
-    /// Nodes on their way out.
+    /// Nodes with an open action, and nodes that shut down.
     pub leaving: NodeCount,
-    /// Nodes that are of no use now.
+    /// Nodes that failed, are down, are in recovery, or were drained by an operator.
     pub impaired: NodeCount,
-    /// Nodes that fitting pending jobs would take now, packed (q).
+    /// Nodes that waiting jobs would take now, packed on empty nodes (q).
     pub queued: NodeCount,
-    /// Nodes for jobs that become eligible soon and are not in q (V).
+    /// Nodes for jobs that become eligible within the look-ahead and are not in q (V).
     #[serde(default)]
     pub upcoming: NodeCount,
-    /// The floor in force, look-ahead and headroom included.
+    /// Floor in force, with look-ahead and `min_idle_nodes`.
     #[serde(default)]
     pub floor: NodeCount,
 }
 
 impl Counts {
-    /// Nodes that can be counted on: busy and idle ones.
+    /// Live nodes: busy and idle. Only these satisfy a floor.
     pub fn live(&self) -> NodeCount {
         self.busy + self.idle
     }
 
-    /// Idle nodes that no pending job would take.
+    /// Idle nodes that no waiting job would take: idle − q, at least 0.
     pub fn free(&self) -> NodeCount {
         self.idle.saturating_sub(self.queued)
     }
 
-    /// Nodes in use, perhaps in use, or about to be.
+    /// Nodes that are needed or may be needed: busy + unknown + q.
     pub fn demand(&self) -> NodeCount {
         self.busy + self.unknown + self.queued
     }
 
-    /// What a [`Learner`] steps by.
+    /// Input of one step of a [`Learner`]: demand, V and floor.
     pub fn levels(&self) -> Demand {
         Demand { nodes: self.demand(), upcoming: self.upcoming, floor: self.floor }
     }
 }
 
-/// One sample of one group.
+/// One sample: the counts of one group in one complete snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sample {
-    /// When it was taken.
+    /// Time of the snapshot.
     pub at: Time,
-    /// What it counted.
+    /// Counts at that time.
     pub counts: Counts,
-    /// How many nodes ever left {Busy, Idle} by any way other than into each
-    /// other, up to and including this sample (R).
+    /// Nodes that left {Busy, Idle} since the first sample, up to and including this one (R). It
+    /// never falls. A change between Busy and Idle does not count.
     pub departed: u64,
 }
 
 impl Sample {
-    /// free(s) + R(s), what the window's minimum is taken of.
+    /// free(s) + R(s). The surplus is the minimum of this value over the window, minus R now.
     fn level(&self) -> i64 {
         i64::from(self.counts.free().0) + i64::try_from(self.departed).unwrap_or(i64::MAX / 2)
     }
 }
 
-/// A run of samples that counted the same.
+/// Consecutive samples with equal counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SampleRun {
-    /// The first sample's time.
+    /// Time of the first sample.
     pub from: Time,
-    /// The last sample's time.
+    /// Time of the last sample.
     pub to: Time,
-    /// What they counted.
+    /// Counts of each sample in the run.
     pub counts: Counts,
-    /// R of all of them.
+    /// R of each sample in the run.
     pub departed: u64,
 }
 
-/// What is remembered of one node of the working set between samples.
+/// State of one node that is kept between two samples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
-    /// The class it was last seen in.
+    /// Class in the last sample.
     pub class: Class,
-    /// Since when it was Idle in every sample, if it is.
+    /// Start of the time in which every sample showed the node Idle. `None` if it is not Idle, or
+    /// if the window ended since.
     pub idle_since: Option<Time>,
-    /// Whether its scheduler ever knew it: a node that was known and is not
-    /// any more is Unknown, one that never was has not joined yet.
+    /// Whether the scheduler has ever listed the node. A node that joined and is no longer listed
+    /// is Unknown; a node that never joined is Arriving.
     pub joined: bool,
 }
 
-/// The classes of design section 4, first match wins.
+/// Class of a node (docs/cost-rule.md, section 1). Each node is in exactly one class: the first
+/// that matches, in the order of this list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Class {
-    /// An open action, or ShuttingDown.
+    /// It has an open action, its status is ShuttingDown, or trimtab deleted it and it is listed
+    /// again.
     Leaving,
-    /// Failed, down, drained by others or in recovery.
+    /// It failed, is down, is in HyperPod recovery, or has a drain that no open action explains.
     Impaired,
-    /// Pending, health check, updating, rebooting, not joined yet.
+    /// Its status is Pending, SystemUpdating or DeepHealthCheck, or it has not joined the scheduler
+    /// yet or is rebooting there.
     Arriving,
-    /// A evidence source of the count is missing, stale or partial.
+    /// Its status is unrecognised, or its evidence is missing, stale, partial or ambiguous.
     Unknown,
-    /// Something lays claim to it.
+    /// The scheduler shows a claim on it; without a scheduler, its metrics show work.
     Busy,
-    /// Nothing does.
+    /// None of the above.
     Idle,
 }
 
 impl Class {
-    /// Whether it belongs to the set whose departures R counts. A node that
-    /// turns Unknown may have left for good, so it counts as departed: with
-    /// less data the rule must not spare more nodes than with all of it.
+    /// Whether R counts a departure from this class. A node that turns Unknown counts as departed:
+    /// otherwise the rule could delete more nodes with less data.
     pub const fn is_working(self) -> bool {
         match self {
             Self::Busy | Self::Idle => true,
@@ -154,7 +159,7 @@ impl Class {
         }
     }
 
-    /// The class in one lower-case word.
+    /// Returns the class as one lower-case word.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Leaving => "leaving",
@@ -167,43 +172,42 @@ impl Class {
     }
 }
 
-/// What is remembered of one group.
+/// What trimtab keeps of one group between ticks.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct GroupState {
-    /// The nodes of the last sample.
+    /// Nodes of the last sample.
     pub members: BTreeMap<InstanceId, Member>,
-    /// Samples of the unbroken window, newest last.
+    /// Samples of the current window, newest last.
     pub runs: VecDeque<SampleRun>,
-    /// The most workers ever listed.
+    /// Largest number of workers that was ever listed.
     pub largest: NodeCount,
-    /// R.
+    /// R: nodes that left {Busy, Idle} since the first sample.
     pub departed: u64,
-    /// What was learned of its demand; `None` before the first sample.
+    /// State of the learned timer and of the meters; `None` before the first sample.
     pub learner: Option<Learner>,
-    /// When the newest sample was taken, whether the window ended since or not.
+    /// Time of the newest sample. It stays when the window ends.
     pub last_seen: Option<Time>,
-    /// Since when samples follow one another without a gap.
+    /// Start of the window: since then samples follow one another without a gap.
     window_start: Option<Time>,
-    /// Suffix minima of free + R: the lowest level of every window that starts
-    /// at or after the entry's time and before the next entry's. Times and
-    /// levels both ascend strictly.
+    /// Suffix minima of free + R. An entry is the lowest level of every window that starts at or
+    /// after its time and before the time of the next entry. Times and levels both ascend
+    /// strictly.
     minima: VecDeque<(Time, i64)>,
 }
 
 impl GroupState {
-    /// How far back samples are kept. An idle timer longer than this never
-    /// runs out: a boot that costs more than a week of a node's price is not
-    /// worth trimming for.
+    /// How long samples are kept: 7 days. A longer idle timer never expires, because a boot that
+    /// costs more than a week of a node's price is not worth a deletion.
     pub const HORIZON: Span = Span::hours(7 * 24);
 
-    /// Whether a sample at `at` goes on from the last one: at most `max_gap`
-    /// behind it, and not before it.
+    /// Whether a sample at `at` continues the window: at most `max_gap` after the last sample, and
+    /// not before it.
     pub fn is_watched(&self, at: Time, max_gap: Span) -> bool {
         self.last_sample().is_some_and(|last| at >= last && at.since(last) <= max_gap)
     }
 
-    /// Takes in the next sample. One that does not go on from the last one
-    /// starts a new window. The learner is not stepped by this.
+    /// Adds the next sample. A sample that does not continue the window starts a new one. This
+    /// does not step the learner.
     pub fn fold(&mut self, sample: Sample, max_gap: Span) {
         if !self.runs.is_empty() && !self.is_watched(sample.at, max_gap) {
             self.end_window();
@@ -237,8 +241,8 @@ impl GroupState {
         }
     }
 
-    /// Forgets the samples: nobody watched, or what was seen is in doubt. R
-    /// stays, and so do the members, but none of them is idle since any time.
+    /// Ends the window: forgets the samples and the idle times of all nodes, because time was not
+    /// watched or the samples are in doubt. R, the members and the learner stay.
     pub fn end_window(&mut self) {
         self.runs.clear();
         self.minima.clear();
@@ -248,26 +252,27 @@ impl GroupState {
         }
     }
 
-    /// Since when samples follow one another without a gap.
+    /// Returns the start of the window; `None` without a sample.
     pub fn covered_since(&self) -> Option<Time> {
         self.window_start
     }
 
-    /// The newest sample's time.
+    /// Returns the time of the newest sample of the window; `None` without a sample.
     pub fn last_sample(&self) -> Option<Time> {
         self.runs.back().map(|run| run.to)
     }
 
-    /// How many nodes were surplus all through `[now - tau, now]`, over and
-    /// above those that left meanwhile; `None` while samples do not cover
-    /// that window.
+    /// Returns the number of nodes that were surplus throughout `[now - tau, now]`, without the
+    /// nodes that left since (docs/cost-rule.md, section 2). Returns `None` if samples do not
+    /// cover that window, if no sample was taken at `now`, or if `tau` is longer than
+    /// [`GroupState::HORIZON`].
     pub fn surplus(&self, tau: Span, now: Time) -> Option<NodeCount> {
         let start = now - tau;
         if tau > Self::HORIZON || self.covered_since()? > start || self.last_sample()? != now {
             return None;
         }
-        // A sample holds until the next one, so the last one at or before the
-        // window's start is in force there.
+        // A sample holds until the next one, so the window begins with the last sample at or
+        // before its start.
         let after = self.minima.partition_point(|(at, _)| *at <= start);
         let (_, level) = self.minima.get(after.saturating_sub(1))?;
         let departed = i64::try_from(self.departed).unwrap_or(i64::MAX / 2);
@@ -275,12 +280,12 @@ impl GroupState {
         Some(NodeCount(u32::try_from(surplus).unwrap_or(u32::MAX)))
     }
 
-    /// When the surplus would be `wanted`, if nothing changed any more; `None`
-    /// if it never would.
+    /// Returns the time at which the surplus reaches `wanted` if the counts stay as they are; the
+    /// time may be in the past. Returns `None` if the surplus never reaches it.
     pub fn surplus_from(&self, wanted: NodeCount, tau: Span) -> Option<Time> {
         let departed = i64::try_from(self.departed).unwrap_or(i64::MAX / 2);
         let level = departed + i64::from(wanted.0);
-        // Levels ascend: the first that is high enough holds from its time on.
+        // Levels ascend: the first one that is high enough holds from its time on.
         let enough = self.minima.partition_point(|(_, least)| *least < level);
         let (since, _) = self.minima.get(enough)?;
         let since = (*since).max(self.covered_since()?);
@@ -288,17 +293,17 @@ impl GroupState {
     }
 }
 
-/// Finds the idle timer τ of a group.
+/// A rule that returns the idle timer τ of a group.
 pub trait Timer {
-    /// τ now, from what the group's past shows and what a boot costs.
+    /// Returns τ at `now`, from the group's past and the cost of a boot. [`Span::FOREVER`] means
+    /// that no node is ever surplus.
     fn tau(&self, state: &GroupState, cost: &BootCost, now: Time) -> Span;
 }
 
 impl Timer for TimerChoice {
     fn tau(&self, state: &GroupState, cost: &BootCost, _: Time) -> Span {
         match self {
-            // A node that is paid for anyway is not deleted for money, however
-            // short the timer.
+            // Prepaid capacity is never deleted to save money, however short the timer is.
             Self::Fixed(_) | Self::Learned if cost.break_even.is_forever() => Span::FOREVER,
             Self::Fixed(tau) => *tau,
             Self::BreakEven => cost.break_even,
@@ -310,15 +315,15 @@ impl Timer for TimerChoice {
     }
 }
 
-/// What a group's timers go by; `None` while price or boot time is unknown, and
-/// where a node is paid for anyway.
+/// Costs and limits of a group's timers. Returns `None` if the price or the boot time is unknown,
+/// or if the capacity is prepaid.
 pub fn terms(policy: &GroupPolicy, timing: &Timing) -> Option<TimerTerms> {
     let cost = boot_cost(policy).filter(|cost| !cost.break_even.is_forever())?;
     let fixed = match policy.timer {
         TimerChoice::Fixed(tau) => tau,
         TimerChoice::BreakEven | TimerChoice::Learned => OTHERS_TIMER,
     };
-    // On one sample nothing is called idle.
+    // One sample is not enough to call a node idle, so no timer is shorter than two ticks.
     Some(TimerTerms { cost, fixed, shortest: timing.tick.times(2) })
 }
 

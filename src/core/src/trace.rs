@@ -1,14 +1,12 @@
-//! Recorded demand of real clusters, in the one form that backtests read.
+//! Recorded demand of real clusters, in the CSV form that backtests read.
 //!
-//! Two kinds of CSV text, times in seconds from the trace's own zero: job
-//! tables ([`JOB_HEADER`]) and node curves ([`CURVE_HEADER`]), which are step
-//! functions given by their change points. Jobs become a curve by
-//! [`demand_curve`].
+//! There are two kinds of table, with times in seconds from the start of the trace: job tables
+//! ([`JOB_HEADER`]) and node curves ([`CURVE_HEADER`]). A node curve is a step function, given by
+//! its change points. [`demand_curve`] turns jobs into a curve.
 //!
-//! Limits: a plain comma-separated form without quotes; decompression and
-//! files are the caller's; one wrong row refuses the trace, because a backtest
-//! of what was left would look as good as one of the whole. Nothing here knows
-//! a trace's calendar date: the caller adds its zero.
+//! Limits: plain comma-separated text without quotes. The caller reads and decompresses files, and
+//! knows the calendar date at which the trace starts. One invalid row rejects the whole trace,
+//! because a backtest of the remaining rows would look as good as one of all rows.
 
 use std::collections::BTreeMap;
 
@@ -16,101 +14,102 @@ use crate::ids::PartitionName;
 use crate::packing::{JOB_NODES_MAX, Need, Packer};
 use crate::units::{MilliGpus, NodeCount, Span};
 
-/// The first line of a job table.
+/// First line of a job table.
 pub const JOB_HEADER: &str = "submit_s,start_s,end_s,nodes,gpus,partition";
-/// The first line of a node curve.
+/// First line of a node curve.
 pub const CURVE_HEADER: &str = "time_s,partition,nodes_busy,nodes_total";
 
-/// One job as it ran. Times count from the trace's zero.
+/// One recorded job. Times count from the start of the trace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TraceJob {
-    /// When it was handed in; never after `start`.
+    /// Time of submission; never after `start`.
     pub submit: Span,
-    /// When it began to run.
+    /// Time at which the job started to run.
     pub start: Span,
-    /// When it ended; never before `start`. [`Span::FOREVER`] if it did not.
+    /// Time at which the job ended; never before `start`. [`Span::FOREVER`] if it did not end.
     pub end: Span,
-    /// Nodes it ran on, 1 to [`JOB_NODES_MAX`].
+    /// Nodes of the job, 1 to [`JOB_NODES_MAX`].
     pub nodes: NodeCount,
-    /// GPUs of the whole job; may be a part of one.
+    /// GPUs of the whole job. A fraction of one GPU is allowed.
     pub gpus: MilliGpus,
-    /// The queue it was handed in to.
+    /// Partition (queue) to which the job was submitted.
     pub partition: PartitionName,
 }
 
 impl TraceJob {
-    /// What it asks for.
+    /// Returns the nodes and GPUs that the job asks for.
     pub const fn need(&self) -> Need {
         Need { nodes: self.nodes, gpus: self.gpus }
     }
 }
 
-/// The nodes of one partition over time: a step function.
+/// Busy nodes of one partition over time: a step function.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeCurve {
-    /// Whose nodes.
+    /// Partition of the nodes.
     pub partition: PartitionName,
-    /// Change points, strictly ascending in time; never empty. What held
-    /// before the first one is not known.
+    /// Change points, strictly ascending in time; never empty. The value before the first point is
+    /// unknown.
     pub points: Vec<CurvePoint>,
 }
 
-/// What holds from one instant until the next point of its curve.
+/// Value of a curve from one time until its next point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CurvePoint {
-    /// From when, counted from the trace's zero.
+    /// Start, counted from the start of the trace.
     pub at: Span,
-    /// Nodes with a job; never above `total`.
+    /// Nodes with a job; at most `total`.
     pub busy: NodeCount,
-    /// Nodes there are.
+    /// All nodes of the partition.
     pub total: NodeCount,
 }
 
-/// Why a text is no trace, and where. Lines count from 1, the header included.
+/// Why a text is not a valid trace. Lines count from 1, with the header.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TraceError {
     /// The first line is not the header of this kind of table.
     #[error("line 1 is `{found}`, expected the header `{expected}`")]
     Header {
-        /// The line as given, cut short.
+        /// The line as given, cut to 80 characters.
         found: String,
-        /// The header of this kind.
+        /// Header of this kind of table.
         expected: &'static str,
     },
-    /// A row with too few or too many fields.
+    /// A row has too few or too many fields.
     #[error("line {line} has {found} fields, expected {expected}")]
     Fields {
-        /// Which line.
+        /// Line number.
         line: usize,
-        /// How many it has.
+        /// Fields in the row.
         found: usize,
-        /// How many the header names.
+        /// Fields in the header.
         expected: usize,
     },
-    /// A field that does not hold what its column does.
-    #[error("line {line}, column {column}: `{value}` is not {expected}")]
+    /// A field has an invalid value.
+    #[error("line {line}: invalid {column} `{value}`: expected {expected}")]
     Value {
-        /// Which line.
+        /// Line number.
         line: usize,
-        /// Its column's name in the header.
+        /// Name of the column in the header.
         column: &'static str,
-        /// The text as given, cut short.
+        /// The field as given, cut to 80 characters.
         value: String,
-        /// What was expected there, in words.
+        /// Description of a valid value.
         expected: String,
     },
 }
 
-/// Reads a job table; the jobs come in order of (submit, row).
+/// Parses a job table. Returns the jobs in order of submission; jobs of equal time stay in order
+/// of their rows.
 ///
-/// Times may have decimals (kept to the millisecond); times beyond
-/// [`Span::FOREVER`] are read as that. A job cannot be handed in after it
-/// started: such a `submit_s` is read as `start_s`.
+/// Times may have decimals and are rounded to the nearest millisecond; times above
+/// [`Span::FOREVER`] are read as [`Span::FOREVER`]. A `submit_s` after `start_s` is read as
+/// `start_s`.
 ///
 /// # Errors
-/// At the first line that is not as the header says: a wrong number of fields,
-/// a number that is none, not finite, negative or too large for its column, an
-/// end before its start, a partition that is no name.
+/// Returns the first invalid line: a wrong header, a wrong number of fields, a number that is
+/// invalid, not finite, negative or too large for its column, an end before its start, or an
+/// invalid partition name.
 pub fn parse_jobs(text: &str) -> Result<Vec<TraceJob>, TraceError> {
     let mut names = Names::default();
     let mut jobs = Vec::new();
@@ -121,7 +120,7 @@ pub fn parse_jobs(text: &str) -> Result<Vec<TraceJob>, TraceError> {
         let start = row.seconds("start_s", start)?;
         let ends = row.seconds("end_s", end)?;
         if ends < start {
-            return Err(row.wrong("end_s", end, format!("at or after its start_s, {start_text}")));
+            return Err(row.wrong("end_s", end, format!("start_s ({start_text}) or later")));
         }
         jobs.push(TraceJob {
             submit: row.seconds("submit_s", submit)?.min(start),
@@ -136,7 +135,7 @@ pub fn parse_jobs(text: &str) -> Result<Vec<TraceJob>, TraceError> {
     Ok(jobs)
 }
 
-/// A job table of these jobs, in their order: what [`parse_jobs`] reads.
+/// Returns the job table of these jobs, in the given order. [`parse_jobs`] reads it back.
 pub fn write_jobs<'a>(jobs: impl IntoIterator<Item = &'a TraceJob>) -> String {
     let mut text = format!("{JOB_HEADER}\n");
     for job in jobs {
@@ -156,11 +155,11 @@ pub fn write_jobs<'a>(jobs: impl IntoIterator<Item = &'a TraceJob>) -> String {
 }
 
 fn seconds(span: Span) -> String {
-    // Read as for ever, whatever the largest span is.
+    // Reads back as [`Span::FOREVER`], whatever its value is.
     if span.is_forever() { "1e300".to_owned() } else { decimal(span.0.max(0)) }
 }
 
-/// So many thousandths, with decimals only where there are some.
+/// Formats thousandths as a decimal number; without decimals if there are none.
 fn decimal(thousandths: i64) -> String {
     match (thousandths / 1000, thousandths % 1000) {
         (whole, 0) => whole.to_string(),
@@ -168,12 +167,12 @@ fn decimal(thousandths: i64) -> String {
     }
 }
 
-/// Reads a table of node curves, one curve for each partition in it, in order
-/// of their names. Rows may come in any order; of several rows of one instant
-/// the last one holds, and rows that change nothing are left out.
+/// Parses a table of node curves. Returns one curve per partition, in order of the partition
+/// names. Rows may be in any order. Of several rows of one time the last one counts; rows that
+/// change nothing are left out.
 ///
 /// # Errors
-/// As [`parse_jobs`]; also when more nodes are busy than there are.
+/// The errors of [`parse_jobs`], and a row with more busy nodes than nodes.
 pub fn parse_curves(text: &str) -> Result<Vec<NodeCurve>, TraceError> {
     let mut names = Names::default();
     let mut curves: BTreeMap<PartitionName, Vec<CurvePoint>> = BTreeMap::new();
@@ -186,7 +185,7 @@ pub fn parse_curves(text: &str) -> Result<Vec<NodeCurve>, TraceError> {
             total: row.nodes("nodes_total", total, NodeCount::ZERO)?,
         };
         if point.busy > point.total {
-            return Err(row.wrong("nodes_busy", busy, format!("at most its nodes_total, {total}")));
+            return Err(row.wrong("nodes_busy", busy, format!("at most nodes_total ({total})")));
         }
         curves.entry(names.name(&row, partition)?).or_default().push(point);
     }
@@ -206,19 +205,19 @@ pub fn parse_curves(text: &str) -> Result<Vec<NodeCurve>, TraceError> {
     Ok(curves.into_iter().map(curve).collect())
 }
 
-/// What happens to a job at an instant; ends sort first, so that a job can
-/// start on the node that another one leaves in the same instant.
+/// End or start of a job. Ends sort first, so that a job can start on a node that another job
+/// leaves at the same time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Step {
     End,
     Start,
 }
 
-/// The nodes these jobs keep busy, packed by a [`Packer`]: change points only,
-/// zero before the first one. Starts of one instant are placed in the order
-/// given. Jobs of no length count nothing; jobs that end never stay for good.
+/// Returns the nodes that these jobs keep busy, packed by a [`Packer`]: change points only, zero
+/// before the first one. Jobs that start at the same time are placed in the given order. Jobs of
+/// length zero do not count; jobs that never end stay.
 ///
-/// Partitions are not looked at: give the jobs of one group of nodes.
+/// Partitions are ignored: pass the jobs of one group of nodes.
 pub fn demand_curve<'a>(
     jobs: impl IntoIterator<Item = &'a TraceJob>,
     gpus_per_node: MilliGpus,
@@ -252,18 +251,18 @@ pub fn demand_curve<'a>(
     curve
 }
 
-/// One row that has as many fields as its header.
+/// One row with as many fields as its header.
 struct Row<'t, const N: usize> {
     line: usize,
     fields: [&'t str; N],
 }
 
-/// The rows under a header; blank lines are passed over.
+/// Returns the rows after the header. Blank lines are skipped.
 fn rows<'t, const N: usize>(
     text: &'t str,
     expected: &'static str,
 ) -> Result<impl Iterator<Item = Result<Row<'t, N>, TraceError>>, TraceError> {
-    // Spreadsheets put a byte-order mark in front.
+    // Some spreadsheets write a byte-order mark first.
     let mut lines = text.strip_prefix('\u{feff}').unwrap_or(text).lines();
     let header = lines.next().unwrap_or_default().trim();
     if header != expected {
@@ -292,7 +291,7 @@ impl<const N: usize> Row<'_, N> {
         TraceError::Value { line: self.line, column, value: excerpt(value), expected }
     }
 
-    /// A number of thousandths, rounded to the nearest one.
+    /// Parses a number and returns it in thousandths, rounded to the nearest.
     fn thousandths(&self, column: &'static str, text: &str) -> Result<f64, TraceError> {
         match text.parse::<f64>() {
             Ok(number) if number.is_finite() && number >= 0.0 => Ok((number * 1000.0).round()),
@@ -303,7 +302,7 @@ impl<const N: usize> Row<'_, N> {
     fn seconds(&self, column: &'static str, text: &str) -> Result<Span, TraceError> {
         let millis = match text.parse::<u32>() {
             Ok(secs) => i64::from(secs) * 1000,
-            // `as` stops at the largest number, which is beyond for ever.
+            // `as` saturates at the largest number, which is above [`Span::FOREVER`].
             Err(_) => self.thousandths(column, text)? as i64,
         };
         Ok(Span::millis(millis).min(Span::FOREVER))
@@ -325,7 +324,7 @@ impl<const N: usize> Row<'_, N> {
         }
     }
 
-    /// A part too small to count is one thousandth: 0 would mean whole nodes.
+    /// A part below one thousandth counts as one thousandth: 0 would mean whole nodes.
     fn gpus(&self, column: &'static str, text: &str) -> Result<MilliGpus, TraceError> {
         let millis = self.thousandths(column, text)?;
         if millis > f64::from(u32::MAX) {
@@ -336,7 +335,7 @@ impl<const N: usize> Row<'_, N> {
     }
 }
 
-/// Partition names met so far: a trace has few, and each is kept once.
+/// Partition names seen so far. A trace has few, so each is stored once.
 #[derive(Default)]
 struct Names<'t>(BTreeMap<&'t str, PartitionName>);
 
@@ -356,7 +355,7 @@ impl<'t> Names<'t> {
     }
 }
 
-/// The start of a text, so that an error stays a line.
+/// Returns the first 80 characters, so that an error stays short.
 fn excerpt(text: &str) -> String {
     text.chars().take(80).collect()
 }
@@ -375,7 +374,7 @@ mod tests {
         parse_curves(&format!("{CURVE_HEADER}\n{rows}"))
     }
 
-    /// A curve as text: `0:1 5:2` is one node from second 0, two from 5.
+    /// A curve as text: `0:1 5:2` means one node from second 0 and two from second 5.
     fn demand(rows: &str, gpus_per_node: u32) -> String {
         let jobs = jobs(rows).expect("a table");
         let curve = demand_curve(&jobs, MilliGpus::whole(gpus_per_node));
@@ -417,18 +416,18 @@ mod tests {
         for case in [
             "0,0,1,1,8 => line 2 has 5 fields, expected 6",
             "\n0,0,1,1,8,a,b => line 3 has 7 fields, expected 6",
-            "x,0,1,1,8,a => line 2, column submit_s: `x` is not a number, 0 or more",
-            "0,NaN,1,1,8,a => line 2, column start_s: `NaN` is not a number, 0 or more",
-            "0,0,,1,8,a => line 2, column end_s: `` is not a number, 0 or more",
-            "0,0,inf,1,8,a => line 2, column end_s: `inf` is not a number, 0 or more",
-            "1,1,1,1,8,a\n-1,0,1,1,8,a => line 3, column submit_s: `-1` is not a number, 0 or more",
-            "0,5,4,1,8,a => line 2, column end_s: `4` is not at or after its start_s, 5",
-            "0,0,1,0,8,a => line 2, column nodes: `0` is not a whole number, 1 to 100000",
-            "0,0,1,1.5,8,a => line 2, column nodes: `1.5` is not a whole number, 1 to 100000",
-            "0,0,1,999999,8,a => line 2, column nodes: `999999` is not a whole number, 1 to 100000",
-            "0,0,1,1,-8,a => line 2, column gpus: `-8` is not a number, 0 or more",
-            "0,0,1,1,1e9,a => line 2, column gpus: `1e9` is not at most 4294967 GPUs",
-            "0,0,1,1,8,a b => line 2, column partition: `a b` is not a partition name",
+            "x,0,1,1,8,a => line 2: invalid submit_s `x`: expected a number, 0 or more",
+            "0,NaN,1,1,8,a => line 2: invalid start_s `NaN`: expected a number, 0 or more",
+            "0,0,,1,8,a => line 2: invalid end_s ``: expected a number, 0 or more",
+            "0,0,inf,1,8,a => line 2: invalid end_s `inf`: expected a number, 0 or more",
+            "1,1,1,1,8,a\n-1,0,1,1,8,a => line 3: invalid submit_s `-1`: expected a number",
+            "0,5,4,1,8,a => line 2: invalid end_s `4`: expected start_s (5) or later",
+            "0,0,1,0,8,a => line 2: invalid nodes `0`: expected a whole number, 1 to 100000",
+            "0,0,1,1.5,8,a => line 2: invalid nodes `1.5`: expected a whole number, 1 to 100000",
+            "0,0,1,999999,8,a => line 2: invalid nodes `999999`: expected a whole number, 1 to",
+            "0,0,1,1,-8,a => line 2: invalid gpus `-8`: expected a number, 0 or more",
+            "0,0,1,1,1e9,a => line 2: invalid gpus `1e9`: expected at most 4294967 GPUs",
+            "0,0,1,1,8,a b => line 2: invalid partition `a b`: expected a partition name",
         ] {
             let (rows, want) = case.split_once(" => ").expect("two parts");
             let error = jobs(rows).expect_err(rows).to_string();
@@ -438,7 +437,7 @@ mod tests {
         assert_eq!(e, format!("line 1 is `{CURVE_HEADER}`, expected the header `{JOB_HEADER}`"));
         assert!(parse_curves("").is_err());
         let e = curves("0,a,3,2").expect_err("more than all").to_string();
-        assert_eq!(e, "line 2, column nodes_busy: `3` is not at most its nodes_total, 2");
+        assert_eq!(e, "line 2: invalid nodes_busy `3`: expected at most nodes_total (2)");
     }
 
     #[test]
@@ -464,8 +463,8 @@ mod tests {
     }
 
     proptest! {
-        /// On CPU nodes nothing is shared, so demand is a plain sum; with GPUs
-        /// it is at most that, and at least what the GPUs in use fill.
+        /// CPU nodes are not shared, so demand is a plain sum. With GPUs, demand is at most that
+        /// sum and at least what the GPUs in use fill.
         #[test]
         fn demand_lies_between_the_gpus_in_use_and_the_jobs_alone(
             table in prop::collection::vec((0u32..60, 0u32..30, 1u32..4, 0u32..24_000), 0..40),

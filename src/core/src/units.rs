@@ -1,6 +1,7 @@
 //! Quantities with their units: time, durations, money, counts, shares.
 //!
-//! Everything is an integer, so that two runs of one seed agree to the byte.
+//! All of them are integers, so that two runs with one seed agree to the byte. Addition,
+//! subtraction and multiplication saturate at the limits of the type.
 
 use std::fmt;
 use std::iter::Sum;
@@ -8,70 +9,70 @@ use std::ops::{Add, AddAssign, Sub};
 
 use serde::{Deserialize, Serialize};
 
-/// A point in time: milliseconds since 1970-01-01T00:00:00Z.
+/// A point in time, in milliseconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Time(pub i64);
 
-/// A length of time in milliseconds; may be negative where a clock stepped.
+/// A length of time in milliseconds; negative if a clock was set back.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Span(pub i64);
 
 impl Time {
-    /// The time so many whole seconds after the epoch.
+    /// Returns the time `secs` seconds after the epoch.
     pub const fn from_secs(secs: i64) -> Self {
         Self(secs * 1000)
     }
 
-    /// How long ago `earlier` was; negative when it lies ahead.
+    /// Returns the time from `earlier` to `self`; negative if `earlier` is later.
     pub const fn since(self, earlier: Self) -> Span {
         Span(self.0.saturating_sub(earlier.0))
     }
 }
 
 impl Span {
-    /// No time at all.
+    /// Zero.
     pub const ZERO: Self = Self(0);
-    /// Longer than any window or timer; stands for "never" in comparisons.
+    /// Longer than any window or timer (about 73 million years). Means "never".
     pub const FOREVER: Self = Self(i64::MAX / 4);
 
-    /// So many milliseconds.
+    /// Returns a span of `millis` milliseconds.
     pub const fn millis(millis: i64) -> Self {
         Self(millis)
     }
 
-    /// So many seconds.
+    /// Returns a span of `secs` seconds.
     pub const fn secs(secs: i64) -> Self {
         Self(secs * 1000)
     }
 
-    /// So many minutes.
+    /// Returns a span of `mins` minutes.
     pub const fn mins(mins: i64) -> Self {
         Self::secs(mins * 60)
     }
 
-    /// So many hours.
+    /// Returns a span of `hours` hours.
     pub const fn hours(hours: i64) -> Self {
         Self::mins(hours * 60)
     }
 
-    /// This span in hours, for ratios and reports only.
+    /// Returns the span in hours, for ratios and reports only.
     pub fn as_hours(self) -> f64 {
         self.0 as f64 / 3_600_000.0
     }
 
-    /// Whole seconds, rounded down.
+    /// Returns the span in whole seconds, rounded down.
     pub const fn as_secs(self) -> i64 {
         self.0.div_euclid(1000)
     }
 
-    /// Whether it is [`Span::FOREVER`] or longer.
+    /// Whether the span is [`Span::FOREVER`] or longer.
     pub const fn is_forever(self) -> bool {
         self.0 >= Self::FOREVER.0
     }
 
-    /// This span a whole number of times.
+    /// Returns the span times `n`.
     pub const fn times(self, n: i64) -> Self {
         Self(self.0.saturating_mul(n))
     }
@@ -112,7 +113,7 @@ impl Sub for Span {
 }
 
 impl fmt::Display for Time {
-    /// RFC 3339 in UTC, to the second.
+    /// Writes RFC 3339 in UTC, rounded down to the second.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match jiff::Timestamp::from_second(self.0.div_euclid(1000)) {
             Ok(at) => f.pad(&at.to_string()),
@@ -128,10 +129,10 @@ impl fmt::Debug for Time {
 }
 
 impl fmt::Display for Span {
-    /// The two largest units, as an operator writes them: `1h 5m`, `20m`, `45s`.
+    /// Writes the two largest units: `1h 5m`, `20m`, `45s`; [`Span::FOREVER`] as `infinite`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.is_forever() {
-            return f.pad("for ever");
+            return f.pad("infinite");
         }
         let sign = if self.0 < 0 { "-" } else { "" };
         let ms = self.0.unsigned_abs();
@@ -167,20 +168,20 @@ impl fmt::Debug for Span {
 pub struct Usd(pub i64);
 
 impl Usd {
-    /// No money.
+    /// Zero.
     pub const ZERO: Self = Self(0);
 
-    /// From dollars, rounded to the nearest millionth.
+    /// Converts dollars, rounded to the nearest millionth.
     pub fn from_dollars(dollars: f64) -> Self {
         Self((dollars * 1e6).round() as i64)
     }
 
-    /// In dollars, for reports only.
+    /// Returns the amount in dollars, for reports only.
     pub fn as_dollars(self) -> f64 {
         self.0 as f64 / 1e6
     }
 
-    /// This amount a whole number of times.
+    /// Returns the amount times `n`.
     pub fn times(self, n: u64) -> Self {
         Self(self.0.saturating_mul(i64::try_from(n).unwrap_or(i64::MAX)))
     }
@@ -213,7 +214,8 @@ impl Sum for Usd {
 }
 
 impl fmt::Display for Usd {
-    /// Dollars and cents with thousands separated: `$12,345.67`, `-$0.31`.
+    /// Writes dollars, rounded to the nearest cent, with thousands separators: `$12,345.67`,
+    /// `-$0.31`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let cents = (self.0.unsigned_abs() + 5_000) / 10_000;
         let sign = if self.0 < 0 && cents > 0 { "-" } else { "" };
@@ -235,28 +237,29 @@ impl fmt::Debug for Usd {
     }
 }
 
-/// A price in millionths of a US dollar per hour; never negative once parsed.
+/// A price in millionths of a US dollar per hour, 0 to 10,000 dollars once parsed.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct UsdPerHour(pub i64);
 
 impl UsdPerHour {
-    /// A price of nothing: what a node costs that is paid for anyway.
+    /// Zero: the price of a node of prepaid capacity.
     pub const ZERO: Self = Self(0);
 
-    /// From dollars an hour; `None` unless finite and 0 to 10,000.
+    /// Converts dollars per hour, rounded to the nearest millionth. Returns `None` unless the
+    /// value is finite and 0 to 10,000.
     pub fn try_from_dollars(dollars: f64) -> Option<Self> {
         (0.0..=10_000.0).contains(&dollars).then(|| Self((dollars * 1e6).round() as i64))
     }
 
-    /// What this price comes to over a span, rounded to the nearest millionth.
+    /// Returns the cost of this price over a span, rounded to the nearest millionth of a dollar.
     pub fn over(self, span: Span) -> Usd {
         let exact = i128::from(self.0) * i128::from(span.0);
         let rounded = (exact + exact.signum() * 1_800_000) / 3_600_000;
         Usd(i64::try_from(rounded).unwrap_or(if exact < 0 { i64::MIN } else { i64::MAX }))
     }
 
-    /// Dollars an hour, for reports only.
+    /// Returns the price in dollars per hour, for reports only.
     pub fn as_dollars(self) -> f64 {
         self.0 as f64 / 1e6
     }
@@ -274,28 +277,28 @@ impl fmt::Debug for UsdPerHour {
     }
 }
 
-/// A number of nodes. Subtraction stops at zero: there is no negative node.
+/// A number of nodes. Subtraction saturates at zero, addition at [`NodeCount::UNBOUNDED`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct NodeCount(pub u32);
 
 impl NodeCount {
-    /// No node.
+    /// Zero.
     pub const ZERO: Self = Self(0);
-    /// More than any cluster has; stands for "no bound of this kind".
+    /// More than any cluster has. Means that there is no bound.
     pub const UNBOUNDED: Self = Self(u32::MAX);
 
-    /// The number of items, capped at [`NodeCount::UNBOUNDED`].
+    /// Converts a number of items; at most [`NodeCount::UNBOUNDED`].
     pub fn of(len: usize) -> Self {
         Self(u32::try_from(len).unwrap_or(u32::MAX))
     }
 
-    /// As a length.
+    /// Returns the number as a `usize`, for lengths and indices.
     pub const fn get(self) -> usize {
         self.0 as usize
     }
 
-    /// What is left after taking `other` away, at least zero.
+    /// Saturating subtraction, as in std: at least zero.
     pub const fn saturating_sub(self, other: Self) -> Self {
         Self(self.0.saturating_sub(other.0))
     }
@@ -332,27 +335,28 @@ impl fmt::Debug for NodeCount {
     }
 }
 
-/// A share in hundredths of a percent: 0 to 10,000.
+/// A share in hundredths of a percent, 0 to 10,000 (0 % to 100 %).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Share(u16);
 
 impl Share {
-    /// Everything.
+    /// 100 %.
     pub const ALL: Self = Self(10_000);
 
-    /// From percent; `None` unless finite and 0 to 100.
+    /// Converts percent, rounded to the nearest hundredth of a percent. Returns `None` unless the
+    /// value is finite and 0 to 100.
     pub fn try_from_percent(percent: f64) -> Option<Self> {
         (0.0..=100.0).contains(&percent).then(|| Self((percent * 100.0).round() as u16))
     }
 
-    /// This share of so many nodes, rounded up: how a floor rounds.
+    /// Returns this share of `nodes`, rounded up. Floors round up.
     pub fn of_rounded_up(self, nodes: NodeCount) -> NodeCount {
         let exact = u64::from(self.0) * u64::from(nodes.0);
         NodeCount(u32::try_from(exact.div_ceil(10_000)).unwrap_or(u32::MAX))
     }
 
-    /// This share of so many nodes, rounded down: how a budget rounds.
+    /// Returns this share of `nodes`, rounded down. Budgets round down.
     pub fn of_rounded_down(self, nodes: NodeCount) -> NodeCount {
         let exact = u64::from(self.0) * u64::from(nodes.0);
         NodeCount(u32::try_from(exact / 10_000).unwrap_or(u32::MAX))
@@ -376,7 +380,7 @@ impl fmt::Debug for Share {
     }
 }
 
-/// GPUs in thousandths of one: schedulers share a GPU among jobs.
+/// GPUs in thousandths of one GPU, because schedulers can share a GPU among jobs.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]
@@ -384,7 +388,7 @@ impl fmt::Debug for Share {
 pub struct MilliGpus(pub u32);
 
 impl MilliGpus {
-    /// So many whole GPUs.
+    /// Converts whole GPUs; at most `u32::MAX` thousandths.
     pub const fn whole(gpus: u32) -> Self {
         Self(gpus.saturating_mul(1000))
     }

@@ -1,14 +1,13 @@
-//! Keep windows: the hours of the week in which more nodes are kept.
+//! Keep windows: times of the week with a higher floor.
 //!
-//! A window is a rule of local wall time ("mon-fri, 08:00 to 19:00, New York").
-//! On each of its days it is open once, from the first to the last instant at
-//! which a local clock shows a time inside it. That settles the odd days: where
-//! clocks jump over the start or the end, it falls on the jump, and where they
-//! go back, the window stays open through both passes of the repeated hour.
+//! A window is a rule of local wall time ("mon-fri, 08:00 to 19:00, New York"). On each of its
+//! days it is open once: from the first to the last instant at which a local clock shows a time
+//! inside it. If clocks jump over the start or the end, the window opens or closes at the jump. If
+//! clocks go back, it stays open through both passes of the repeated hour.
 //!
-//! Limits: no dates or holidays, only weekdays; whole minutes; zone rules are
-//! those of the time zone database built in, not the host's, so two hosts and
-//! a replay agree. A later law about clocks needs a new build.
+//! Limits: weekdays only, no dates or holidays; whole minutes. Zone rules come from the built-in
+//! time zone database, not from the host, so that two hosts and a replay agree. A newer rule for a
+//! zone needs a new build.
 
 use std::fmt;
 
@@ -22,35 +21,34 @@ use crate::units::{NodeCount, Share, Time};
 const MINUTE_MS: i64 = 60_000;
 const DAY_MS: i64 = 24 * 60 * MINUTE_MS;
 
-/// Times before and after these (years 68 and 9987) are read as these: the
-/// calendar ends at year 9999, and nothing here may fail on a number.
+/// Earlier and later times (before year 68, after year 9987) are read as these. The calendar ends
+/// at year 9999, and no number may cause a failure.
 const EARLIEST: Time = Time::from_secs(-60_000_000_000);
 const LATEST: Time = Time::from_secs(253_000_000_000);
 
-/// How far from an instant's own local day a window can begin and still hold
-/// it: one day as it may run over midnight, one more for a date line crossing.
+/// Most days between the local day of an instant and the day on which a window that contains it
+/// begins: one for a window that runs over midnight, one for a crossing of the date line.
 const DAYS_AROUND: i64 = 2;
 
-/// A window that has no change in this time is open for ever: the longest wait
-/// is two weeks (one day a week, and clocks jump over it once), with a margin.
+/// A window that does not change within this time never changes. The longest wait is two weeks
+/// (one day a week, and clocks jump over it once), plus a margin.
 const DAYS_TO_CHANGE: i64 = 22;
 
 const DAY_NAMES: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
 
-/// How many nodes to keep: a number, or a share of the group's declared size.
+/// Number of nodes to keep: absolute, or a share of the group's declared size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Amount {
-    /// So many nodes.
+    /// An absolute number of nodes.
     Nodes(NodeCount),
-    /// A share of the declared size, never of the current count: that would
-    /// ratchet down with every node removed.
+    /// A share of the declared size, rounded up. It is never a share of the current count, which
+    /// would fall with every deletion.
     ShareOfSize(Share),
 }
 
 impl Amount {
-    /// The nodes this comes to in a group of this declared size; a share is
-    /// rounded up, as a floor is.
+    /// Returns the number of nodes in a group of this declared size. A share is rounded up.
     pub fn of(&self, size: NodeCount) -> NodeCount {
         match self {
             Self::Nodes(nodes) => *nodes,
@@ -59,47 +57,47 @@ impl Amount {
     }
 }
 
-/// A keep window as an operator writes it.
+/// A keep window as the operator writes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WindowSpec {
-    /// Weekdays on which it begins: `mon-fri`, `sat,sun`, `fri-mon`, `daily`.
+    /// Weekdays on which the window begins: `mon-fri`, `sat,sun`, `fri-mon` or `daily`.
     pub days: String,
-    /// Local time at which it opens, `HH:MM`, `00:00` to `23:59`.
+    /// Local time at which the window opens: `HH:MM`, `00:00` to `23:59`.
     pub from: String,
-    /// Local time at which it closes, `HH:MM`, up to `24:00`. At or before
-    /// `from`, it is a time of the next day.
+    /// Local time at which the window closes: `HH:MM`, `00:00` to `24:00`. A time before `from` is
+    /// on the next day.
     pub to: String,
-    /// The clocks it goes by: a zone's IANA name, `Europe/Amsterdam` or `UTC`.
+    /// IANA name of the time zone, such as `Europe/Amsterdam` or `UTC`.
     pub zone: String,
-    /// What is kept while it is open.
+    /// Floor while the window is open.
     pub min_nodes: Amount,
 }
 
-/// Why a spec is no keep window. Says which key, its value, and what to write.
+/// Why a [`WindowSpec`] is invalid: the key, its value, and what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WindowError {
-    /// A text that does not parse.
+    /// A value cannot be parsed.
     #[error("{key} = \"{value}\" is not {expected}")]
     Value {
-        /// Its key in the spec.
+        /// Key in the spec.
         key: &'static str,
-        /// The text as given.
+        /// Value as given.
         value: String,
-        /// What to write instead, in words.
+        /// Description of a valid value.
         expected: &'static str,
     },
-    /// It would close the moment it opens.
+    /// The window would close when it opens.
     #[error(
-        "from and to are both \"{value}\", so it would never be open; for a whole day write \
-         from = \"00:00\", to = \"24:00\""
+        "from and to are both \"{value}\", so the window would never be open; for a whole \
+         day write from = \"00:00\", to = \"24:00\""
     )]
     NeverOpen {
-        /// The time given twice.
+        /// The time that both keys have.
         value: String,
     },
-    /// It would be open and keep no node.
-    #[error("min_nodes is 0, so it would keep nothing; write 1 or more, or leave the window out")]
+    /// The window would keep no node.
+    #[error("min_nodes is 0, so the window would keep nothing; write 1 or more, or remove it")]
     KeepsNothing,
 }
 
@@ -108,7 +106,7 @@ pub enum WindowError {
 struct Weekdays(u8);
 
 impl Weekdays {
-    /// `None` unless it names at least one day, and nothing but days.
+    /// Returns `None` unless the text names at least one day and nothing else.
     fn parse(text: &str) -> Option<Self> {
         let number = |name: &str| {
             let mut days = DAY_NAMES.iter();
@@ -130,14 +128,14 @@ impl Weekdays {
         Some(Self(bits))
     }
 
-    /// Whether the local day, counted from 1970-01-01 (a Thursday), is one.
+    /// Whether the set contains this local day, counted from 1970-01-01 (a Thursday).
     const fn has(self, day: i64) -> bool {
         self.0 & (1 << (day + 3).rem_euclid(7)) != 0
     }
 }
 
-/// Milliseconds after local midnight; `None` unless it is two digits, a colon,
-/// two digits, up to `24:00`.
+/// Parses `HH:MM`, up to `24:00`, into milliseconds after local midnight. Returns `None` for any
+/// other text.
 fn time_of_day(text: &str) -> Option<i64> {
     let digits = |at: std::ops::Range<usize>| {
         let part = text.get(at).filter(|part| part.bytes().all(|b| b.is_ascii_digit()))?;
@@ -149,7 +147,7 @@ fn time_of_day(text: &str) -> Option<i64> {
     (in_form && ms <= DAY_MS).then_some(ms)
 }
 
-/// What a local clock shows: milliseconds since it showed 1970-01-01 00:00.
+/// Time on a local clock, in milliseconds since it showed 1970-01-01 00:00.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Wall(i64);
 
@@ -162,42 +160,42 @@ impl Wall {
         Offset::UTC.to_datetime(timestamp(Time(self.0)))
     }
 
-    /// The instant at which a clock this far from UTC shows it.
+    /// Returns the instant at which a clock with this offset from UTC shows this time.
     const fn at(self, offset: Offset) -> Time {
         Time(self.0 - offset.seconds() as i64 * 1000)
     }
 }
 
-/// One time that a window is open: from `opens` until just before `closes`.
+/// One time during which a window is open: from `opens` until just before `closes`.
 #[derive(Clone, Copy)]
 struct Opening {
     opens: Time,
     closes: Time,
 }
 
-/// A weekly window of local time in which at least so many nodes are kept.
-/// Made only by [`KeepWindow::parse`]; its serialized form is a [`WindowSpec`].
+/// A weekly window of local time with a higher floor. Only [`KeepWindow::parse`] creates one; its
+/// serialized form is a [`WindowSpec`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "WindowSpec", into = "WindowSpec")]
 pub struct KeepWindow {
-    /// What is kept while it is open.
+    /// Floor while the window is open.
     pub min_nodes: Amount,
     days: Weekdays,
-    /// Both in milliseconds of wall time after midnight of the day on which it
-    /// begins; the end is above 24 hours where it runs over midnight.
+    /// Start and end in milliseconds of wall time after midnight of the day on which the window
+    /// begins. The end is above 24 hours if the window runs over midnight.
     starts: i64,
     ends: i64,
     zone: TimeZone,
-    /// As written, for reports.
+    /// The spec as written, for reports.
     spec: WindowSpec,
 }
 
 impl KeepWindow {
-    /// The window a spec describes.
+    /// Parses a spec.
     ///
     /// # Errors
-    /// When a key does not parse, or the window would do nothing: it would
-    /// never be open or keep no node.
+    /// A value cannot be parsed, or the window would do nothing: it would never be open or would
+    /// keep no node.
     pub fn parse(spec: &WindowSpec) -> Result<Self, WindowError> {
         let wrong = |key, value: &str, expected| WindowError::Value {
             key,
@@ -220,7 +218,7 @@ impl KeepWindow {
         let zone = TimeZoneDatabase::bundled().get(&spec.zone).ok();
         let zone = zone.filter(|zone| !zone.is_unknown()).ok_or_else(|| {
             let expected =
-                "a known time zone; write its IANA name, as `Europe/Amsterdam`, or `UTC`";
+                "a known time zone; write its IANA name, such as `Europe/Amsterdam`, or `UTC`";
             wrong("zone", &spec.zone, expected)
         })?;
         if spec.min_nodes.of(NodeCount::UNBOUNDED) == NodeCount::ZERO {
@@ -229,8 +227,8 @@ impl KeepWindow {
         Ok(Self { min_nodes: spec.min_nodes, days, starts, ends, zone, spec: spec.clone() })
     }
 
-    /// Whether it is open at this instant. Cheap: one look-up of the zone's
-    /// offset while it is open, two while it is closed.
+    /// Whether the window is open at `at`. Costs one look-up of the zone's offset while it is
+    /// open, two while it is closed.
     pub fn is_open(&self, at: Time) -> bool {
         let at = within_calendar(at);
         let wall = self.wall(at);
@@ -238,16 +236,16 @@ impl KeepWindow {
         if self.shows_open(day, wall) || self.shows_open(day - 1, wall) {
             return true;
         }
-        // The clock shows a time outside; it may still be between two passes
-        // through the inside, but only where clocks show a time twice.
+        // The clock shows a time outside the window. The instant can still be between two passes
+        // through the inside, but only if the clock shows this time twice.
         match self.zone.to_ambiguous_timestamp(wall.civil()).offset() {
             AmbiguousOffset::Unambiguous { .. } | AmbiguousOffset::Gap { .. } => false,
             AmbiguousOffset::Fold { .. } => self.opens_within(at, at),
         }
     }
 
-    /// Whether it is open at any instant from `from` to `until`, both included.
-    /// With `until` before `from`, whether it is open at `from`.
+    /// Whether the window is open at any instant from `from` to `until`, both included. If `until`
+    /// is before `from`: whether it is open at `from`.
     pub fn opens_within(&self, from: Time, until: Time) -> bool {
         let from = within_calendar(from);
         let until = within_calendar(until).max(from);
@@ -256,8 +254,8 @@ impl KeepWindow {
             .any(|opening| opening.opens <= until && opening.closes > from)
     }
 
-    /// The next instant at which it opens or closes, after `at`; `None` if it
-    /// is open for ever.
+    /// Returns the next instant after `at` at which the window opens or closes, or `None` if it is
+    /// always open.
     pub fn next_change(&self, at: Time) -> Option<Time> {
         let at = within_calendar(at);
         let today = self.wall(at).day();
@@ -265,7 +263,7 @@ impl KeepWindow {
         if !self.is_open(at) {
             return openings.map(|opening| opening.opens).find(|opens| *opens > at);
         }
-        // One day's opening may touch or overlap the next one's.
+        // The opening of one day may touch or overlap the opening of the next day.
         let mut closes = at;
         openings.find_map(|opening| {
             if opening.opens > closes {
@@ -286,12 +284,12 @@ impl KeepWindow {
         self.days.has(day) && (self.starts..self.ends).contains(&since_midnight)
     }
 
-    /// The openings that begin on these local days, in order of time.
+    /// Returns the openings that begin on these local days, in order of time.
     fn openings(&self, first_day: i64, last_day: i64) -> impl Iterator<Item = Opening> + '_ {
         (first_day..=last_day)
             .filter(|day| self.days.has(*day))
             .map(|day| self.opening(day))
-            // Empty where clocks jump over the whole window.
+            // An opening is empty if clocks jump over the whole window.
             .filter(|opening| opening.opens < opening.closes)
     }
 
@@ -303,8 +301,8 @@ impl KeepWindow {
             AmbiguousOffset::Gap { before, after } => self.jump(start, before, after),
             AmbiguousOffset::Fold { before, after: _ } => start.at(before),
         };
-        // The last instant inside, not the first outside, decides the pass: an
-        // end of 01:00 is not repeated by clocks that go back to 01:00.
+        // The last instant inside decides the pass, not the first one outside: an end of 01:00 is
+        // not repeated if clocks go back to 01:00.
         let inside = Wall(end.0 - 1);
         let closes = match self.zone.to_ambiguous_timestamp(inside.civil()).offset() {
             AmbiguousOffset::Unambiguous { offset } => end.at(offset),
@@ -314,7 +312,7 @@ impl KeepWindow {
         Opening { opens, closes }
     }
 
-    /// The instant at which clocks jump over `skipped`.
+    /// Returns the instant at which clocks jump over `skipped`.
     fn jump(&self, skipped: Wall, before: Offset, after: Offset) -> Time {
         self.zone
             .following(timestamp(skipped.at(after)))
@@ -338,7 +336,7 @@ impl From<KeepWindow> for WindowSpec {
 }
 
 impl fmt::Display for KeepWindow {
-    /// As a report says it: `mon-fri 08:00 to 19:00 America/New_York`.
+    /// Writes days, times and zone: `mon-fri 08:00 to 19:00 America/New_York`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let WindowSpec { days, from, to, zone, min_nodes: _ } = &self.spec;
         f.pad(&format!("{days} {from} to {to} {zone}"))
@@ -362,7 +360,7 @@ mod tests {
 
     use super::*;
 
-    /// As a window's `Display` says it: `mon-fri 08:00 to 19:00 UTC`.
+    /// Parses the `Display` text of a window: `mon-fri 08:00 to 19:00 UTC`.
     fn spec(text: &str) -> WindowSpec {
         let mut words = text.split(' ').map(str::to_owned);
         let mut word = || words.next().unwrap_or_default();
@@ -379,8 +377,8 @@ mod tests {
         Time(text.parse::<Timestamp>().expect("RFC 3339").as_millisecond())
     }
 
-    /// The openings, one `from/to` each, are all there are between the first
-    /// and the last, to the millisecond, as all three questions see it.
+    /// Checks that `openings` (`from/to` each) are all openings between the first and the last, to
+    /// the millisecond, for `is_open`, `next_change` and `opens_within`.
     #[track_caller]
     fn check(text: &str, openings: &[&str]) {
         let window = window(text);
@@ -469,7 +467,7 @@ mod tests {
             "mon 08:00 to +9:30 UTC => to = \"+9:30\" is not",
             "mon 08:00 to 1\u{e9}:00 UTC => to = \"1\u{e9}:00\" is not",
             "mon 08:00 to 19:60 UTC => to = \"19:60\" is not",
-            "mon 08:00 to 08:00 UTC => from and to are both \"08:00\", so it would never be open",
+            "mon 08:00 to 08:00 UTC => from and to are both \"08:00\", so the window would never",
             "mon 08:00 to 19:00 Mars/Base => zone = \"Mars/Base\" is not a known time zone",
             "mon 08:00 to 19:00 Etc/Unknown => zone = \"Etc/Unknown\" is not",
         ] {
@@ -500,7 +498,7 @@ mod tests {
         assert_eq!(Amount::Nodes(NodeCount(7)).of(NodeCount(3)), NodeCount(7));
     }
 
-    /// Zones and instants at which their clocks do something odd.
+    /// Zones, and instants at which their clocks are changed.
     const ODD_CLOCKS: [(&str, &str); 9] = [
         ("America/New_York", "2026-03-08T07:00:00Z"),
         ("America/New_York", "2026-11-01T06:00:00Z"),
@@ -514,8 +512,8 @@ mod tests {
     ];
 
     proptest! {
-        /// Against a clock that is read every minute: on each day it is open
-        /// from the first to the last minute that shows a time inside.
+        /// Compares the window with a clock that is read every minute: on each day the window is
+        /// open from the first to the last minute that shows a time inside it.
         #[test]
         fn all_questions_agree_with_a_clock_read_each_minute(
             odd in 0usize..ODD_CLOCKS.len(),

@@ -106,8 +106,5 @@ fn tightest_budget_is_named() {
 fn no_request_names_more_nodes_than_the_api_takes() {
     let world = script::run("group workers size=101 per_request=200\nnode n1..n101 idle");
     let text = report::of_plan(&world);
-    assert!(
-        text.contains("goes    99 of 101 candidates; bound: the budget of one request"),
-        "{text}"
-    );
+    assert!(text.contains("goes    99 of 101 candidates; bound: max_delete_per_request"), "{text}");
 }

@@ -74,7 +74,10 @@ fn with_a_remainder_every_node_is_marked_and_the_floor_is_named() {
     let figures = &plan.figures[&name::<GroupName>("workers")];
     assert_eq!((figures.marks, figures.bound), (NodeCount(115), Some(Bound::Floor)));
     let word = plan.verdicts[0].verdict.to_string();
-    assert!(word.starts_with("cordon with its whole group, of which one call leaves 5"), "{word}");
+    assert!(
+        word.starts_with("cordon for a whole-group request that keeps 5 of its nodes"),
+        "{word}"
+    );
 }
 
 #[test]

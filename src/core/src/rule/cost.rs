@@ -1,39 +1,40 @@
-//! What deleting and bringing back a node costs (`algorithms.md` section 1).
+//! What it costs to delete a node and to bring it back (docs/cost-rule.md, section 3).
 
 use serde::{Deserialize, Serialize};
 
 use crate::policy::{Factor, GroupPolicy, Regain};
 use crate::units::{Span, Usd, UsdPerHour};
 
-/// What the costs of a group follow from.
+/// The values from which the costs of a group follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Costing {
-    /// Marginal price of a node (p); zero where it is paid for anyway.
+    /// Price of one node-hour that a deletion saves (p); zero for prepaid capacity.
     pub price: UsdPerHour,
-    /// From the request for a node to a node that takes jobs (b).
+    /// Boot time: from the request for a node until it takes jobs (b).
     pub boot: Span,
-    /// How long a node is billed after the delete call (e).
+    /// Time for which a node is still billed after the delete call (e).
     pub billed_after_delete: Span,
-    /// Value of a node-hour of waiting in node-hours of price (λ).
+    /// Value of one node-hour of a waiting job, in node-hours of price (λ).
     pub delay_value: Factor,
-    /// Whatever else one boot is expected to cost (φ).
+    /// Other expected cost of one boot, in dollars (φ).
     pub failure: Usd,
 }
 
-/// What deleting and bringing back one node of a group costs.
+/// What it costs to delete one node of a group and to bring it back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BootCost {
-    /// Price of a node.
+    /// Price of one node-hour (p).
     pub price: UsdPerHour,
-    /// What one boot costs (β).
+    /// Cost of one boot, in dollars (β).
     pub boot_cost: Usd,
-    /// The idle time that costs as much as a boot (T*); for ever when the node
-    /// is paid for anyway.
+    /// Break-even: the idle time that costs as much as one boot (T* = β/p), rounded up to the
+    /// millisecond. [`Span::FOREVER`] for prepaid capacity.
     pub break_even: Span,
 }
 
 impl Costing {
-    /// What a policy declares; `None` while price or boot time is unknown.
+    /// Reads the values from a policy. Returns `None` if the price of metered capacity or the boot
+    /// time is unknown.
     pub fn of(policy: &GroupPolicy) -> Option<Self> {
         let risk = match policy.regain {
             Regain::Plentiful => Usd::ZERO,
@@ -48,13 +49,13 @@ impl Costing {
         })
     }
 
-    /// What a boot adds to the bill: p(b + e).
+    /// Returns what a boot adds to the bill, in dollars: p(b + e).
     pub fn boot_bill(&self) -> Usd {
         self.price.over(self.boot + self.billed_after_delete)
     }
 
-    /// Boot cost and break-even time: β = p(b + e) + λpb + φ, T* = β/p, rounded
-    /// up to the millisecond.
+    /// Returns boot cost and break-even: β = p(b + e) + λpb + φ and T* = β/p, rounded up to the
+    /// millisecond.
     pub fn boot_cost(&self) -> BootCost {
         let Self { price, failure, .. } = *self;
         let paid = self.boot + self.billed_after_delete + self.delay_value.of(self.boot);
@@ -69,13 +70,13 @@ impl Costing {
     }
 }
 
-/// Boot cost and break-even time of a group; `None` while price or boot time is
+/// Returns boot cost and break-even of a group, or `None` if the price or the boot time is
 /// unknown.
 pub fn boot_cost(policy: &GroupPolicy) -> Option<BootCost> {
     Costing::of(policy).map(|costing| costing.boot_cost())
 }
 
-/// Division that rounds up, for numbers that are not negative.
+/// Division that rounds up, for numbers of at least 0.
 fn div_ceil(number: i128, by: i128) -> i128 {
     (number + by - 1) / by
 }

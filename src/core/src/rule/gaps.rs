@@ -1,10 +1,10 @@
-//! What the idle gaps of a group have been like lately: enough to say what each
-//! candidate timer would have cost on them, at any price.
+//! Histogram of the recent idle gaps of a group. It is enough to compute the cost of each
+//! candidate timer on these gaps, at any price.
 //!
-//! A gap is not kept. It goes into the bin between the two candidates that it
-//! lies between, and a bin is its number and its length: what a timer would
-//! have cost follows from that exactly, because every candidate keeps a node
-//! through all gaps of the bins below it and through none of those above.
+//! A gap goes into a bin between two candidates. A bin stores only a number of gaps and their
+//! total length. The cost of each candidate still follows exactly, because a candidate keeps a
+//! node through all gaps in the bins below it and through none above it (docs/cost-rule.md,
+//! section 8).
 
 use std::collections::VecDeque;
 
@@ -14,8 +14,7 @@ use super::BootCost;
 use super::levels::Levels;
 use crate::units::{Span, Time};
 
-/// The candidate timers, in minutes and half minutes: 0 to 8 hours
-/// (`algorithms.md` R2).
+/// Candidate timers, from 0 to 480 minutes (docs/cost-rule.md, section 8).
 pub const CANDIDATES: [Span; 17] = [
     Span::ZERO,
     Span::mins(1),
@@ -38,29 +37,29 @@ pub const CANDIDATES: [Span; 17] = [
 
 const BINS: usize = CANDIDATES.len() + 1;
 
-/// The time between two fits, and the resolution of the memory.
+/// Time between two fits: 6 hours. It is also the resolution of the memory.
 pub const REFIT: Span = Span::hours(6);
 
-/// How many of those are remembered: 28 days.
+/// Number of 6-hour spans that are remembered: 28 days.
 pub const REMEMBERED: i64 = 28 * 4;
 
 /// Gaps between two candidates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 struct Bin {
     gaps: u64,
-    /// Their idle node-time.
+    /// Total idle time of the gaps, in node-milliseconds.
     idle: i64,
 }
 
-/// Gaps by the candidates they lie between.
+/// Gaps by the two candidates between which they lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Histogram {
     bins: [Bin; BINS],
 }
 
 impl Histogram {
-    /// Adds gaps that were idle for `length` and whose end was in sight after
-    /// `until_announced`.
+    /// Adds `gaps` gaps of the given length each, whose end was announced at the age
+    /// `until_announced`. For gaps that were not announced both are equal.
     pub fn add(&mut self, gaps: u64, length: Span, until_announced: Span) {
         let place = CANDIDATES.partition_point(|candidate| *candidate < until_announced);
         if let Some(bin) = self.bins.get_mut(place) {
@@ -71,7 +70,7 @@ impl Histogram {
         }
     }
 
-    /// How many gaps are in it.
+    /// Returns the number of gaps.
     pub fn gaps(&self) -> u64 {
         self.bins.iter().map(|bin| bin.gaps).sum()
     }
@@ -80,7 +79,7 @@ impl Histogram {
         self.bins.iter().all(|bin| bin.gaps == 0)
     }
 
-    /// Takes in the gaps of another group.
+    /// Adds the gaps of another histogram.
     pub fn join(&mut self, other: &Self) {
         for (bin, more) in self.bins.iter_mut().zip(&other.bins) {
             bin.gaps += more.gaps;
@@ -95,8 +94,8 @@ impl Histogram {
         }
     }
 
-    /// What each candidate would have cost on these gaps, in millionths of a
-    /// dollar times milliseconds an hour: exact, and only ratios matter.
+    /// Returns what each candidate would have cost on these gaps. The unit is a millionth of a
+    /// dollar per hour times a millisecond: the result is exact, and only ratios of it are used.
     pub fn costs(&self, cost: &BootCost) -> [i128; CANDIDATES.len()] {
         let (price, boot_cost) =
             (i128::from(cost.price.0), i128::from(cost.boot_cost.0) * 3_600_000);
@@ -112,22 +111,22 @@ impl Histogram {
     }
 }
 
-/// The gaps of the last 28 days, in the 6-hour spans in which they ended.
+/// Gaps that ended in the last 28 days, by the 6-hour span in which they ended.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Gaps {
-    /// By the number of 6-hour spans since 1970, ascending.
+    /// Histograms by the number of 6-hour spans since 1970, ascending.
     spans: VecDeque<(i64, Histogram)>,
-    /// Their sum.
+    /// Sum of the histograms.
     total: Histogram,
 }
 
 impl Gaps {
-    /// The number of the 6-hour span that `at` lies in.
+    /// Returns the number of the 6-hour span that contains `at`, counted from 1970.
     pub const fn span_of(at: Time) -> i64 {
         at.0.div_euclid(REFIT.0)
     }
 
-    /// Adds gaps that ended at `at`.
+    /// Adds `gaps` gaps that ended at `at`. See [`Histogram::add`].
     pub fn add(&mut self, at: Time, gaps: u64, length: Span, until_announced: Span) {
         let now = Self::span_of(at);
         if self.spans.back().is_none_or(|(span, _)| *span < now) {
@@ -139,16 +138,16 @@ impl Gaps {
         self.total.add(gaps, length, until_announced);
     }
 
-    /// Forgets what ended more than 28 days before `at`.
+    /// Forgets gaps that ended more than 28 days before `at`.
     pub fn forget(&mut self, at: Time) {
         let oldest = Self::span_of(at) - REMEMBERED;
         while let Some((_, old)) = self.spans.pop_front_if(|(span, _)| *span < oldest) {
             self.total.part(&old);
         }
-        debug_assert!(!self.spans.is_empty() || self.total.is_empty(), "what is left over");
+        debug_assert!(!self.spans.is_empty() || self.total.is_empty(), "no span holds the gaps");
     }
 
-    /// The clock was set back to `at`: what is dated later ended by then.
+    /// The clock was set back to `at`: moves gaps with a later date into the span of `at`.
     pub fn set_back(&mut self, at: Time) {
         let now = Self::span_of(at);
         let mut later = Histogram::default();
@@ -160,8 +159,8 @@ impl Gaps {
         }
     }
 
-    /// Those gaps and the ones that are still open, whose length is their age.
-    /// One that is older than all that is remembered is no longer awaited.
+    /// Returns the remembered gaps together with the open ones at watched time `at`. The length of
+    /// an open gap is its age. Open gaps older than 28 days are left out.
     pub fn with_open(&self, at: Span, levels: &Levels) -> Histogram {
         let mut all = self.total;
         for (idle, announced_after) in levels.idle_by_announcement() {

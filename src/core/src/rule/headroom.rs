@@ -1,11 +1,11 @@
-//! Whether spare idle nodes would have paid.
+//! Learned headroom: how many idle nodes are worth keeping beyond the timer (docs/cost-rule.md,
+//! section 10).
 //!
-//! A spare is worth what it saves: the boots and the waiting of jobs that find
-//! it there, against the price of its idling. That depends on how bursty the
-//! demand is, which a rate of misses does not show, so it is metered: the
-//! learned timer with no spare, and with a few numbers of them, on the same
-//! demand. The number that would have cost least over the last 28 days is
-//! kept, if it is clearly cheaper than none.
+//! Headroom saves boots and the waiting of jobs, and costs the price of idle nodes. Its value
+//! depends on how bursty the demand is, which a rate of misses does not show. Therefore it is
+//! metered: the learned timer runs with 0, 1, 2 and 4 idle nodes beyond it, on the same demand.
+//! The number that would have cost least over the last 28 days is kept if it is clearly cheaper
+//! than 0.
 
 use std::collections::VecDeque;
 
@@ -17,23 +17,24 @@ use super::levels::Levels;
 use super::meter::{Meter, Spent};
 use crate::units::{NodeCount, Span, Time, Usd};
 
-/// Numbers of headroom that are metered; the first is none.
+/// Amounts of headroom that are metered, in nodes; the first is none.
 pub const CHOICES: [NodeCount; 4] = [NodeCount(0), NodeCount(1), NodeCount(2), NodeCount(4)];
 
-/// Clearly cheaper is by four boots at least, and by 2 %.
+/// Headroom is clearly cheaper than none if it saves at least four boots and at least 2 % (one
+/// part in 50).
 const CLEAR_BOOTS: u64 = 4;
 const CLEAR_PART: i64 = 50;
 
-/// The learned timer with each number of headroom.
+/// Meters of the learned timer, one for each amount of headroom.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Headroom {
     meters: [Meter; CHOICES.len()],
-    /// What each has spent in the 6-hour spans of the last 28 days.
+    /// What each meter spent, by 6-hour span, over the last 28 days.
     spans: VecDeque<(i64, [Spent; CHOICES.len()])>,
 }
 
 impl Headroom {
-    /// From `at` on, with everything up that `levels` knows.
+    /// Starts the meters at watched time `at`. All levels that `levels` knows are up.
     pub fn starting(at: Span, timer: Span, levels: &Levels) -> Self {
         let meters = CHOICES.map(|headroom| {
             let mut meter = Meter::starting(at, timer, levels);
@@ -43,13 +44,13 @@ impl Headroom {
         Self { meters, spans: VecDeque::new() }
     }
 
-    /// The meters, to be moved on with the others.
+    /// Returns the meters. The caller steps them with the others.
     pub fn meters(&mut self) -> impl Iterator<Item = &mut Meter> {
         self.meters.iter_mut()
     }
 
-    /// The number of headroom that would have cost least, with the 6-hour span
-    /// that ends at `at` taken in.
+    /// Ends the 6-hour span before `at` and returns the headroom that would have cost least over
+    /// the last 28 days; 0 unless it is clearly cheaper than 0.
     pub fn choose(&mut self, at: Time, cost: &BootCost) -> NodeCount {
         let ended = Gaps::span_of(at) - 1;
         let spent = self.meters.each_mut().map(Meter::take_spent);

@@ -1,29 +1,27 @@
-//! The learned timer of a group, what it is measured against, and what holds
-//! it to a bound.
+//! The learned timer of a group, the meters that run beside it, and the governor that bounds its
+//! cost.
 //!
-//! Metered on the same demand are a fixed timer (what everybody else has),
-//! break-even, and the learned one, by itself and with numbers of headroom. The
-//! learned timer is the candidate that would have cost least on the gaps of the
-//! last 28 days, and is fitted anew every 6 hours. It is in force while what it
-//! has cost stays within a factor of what break-even would have cost:
+//! Four rules are metered on the same demand: a fixed timer, the break-even timer T*
+//! (docs/cost-rule.md, section 5), the learned timer, and the learned timer with several amounts
+//! of headroom. The learned timer is the candidate that would have cost least on the gaps of the
+//! last 28 days. It is fitted every 6 hours. It is in force while its cost I stays within a factor
+//! of the cost B of the break-even timer:
 //!
 //! ```text
-//! I <= (1 + eps) B + K        otherwise T*
+//! I <= (1 + eps) B + K        otherwise T*        eps = 0.05, K = 4 beta
 //! ```
 //!
-//! In fallback both meters grow alike, so I - (1 + eps) B cannot grow; in
-//! force it is at most K and the gaps that are open. With `B <= 2 OPT` for
-//! every sequence of gaps (`algorithms.md` section 3),
+//! With T* in force both meters grow alike on every new gap, so I - (1 + eps) B cannot grow. With
+//! `B <= 2 OPT` plus open gaps,
 //!
 //! ```text
 //! I <= 2 (1 + eps) OPT + K + N (p tau_max + beta) + (1 + eps) N p T*
 //! ```
 //!
-//! for N levels, however long it goes on and whatever the demand, as long as
-//! prices stay (each change of them adds as much as N levels can cost once),
-//! jobs that are announced do come (nodes kept for others are paid for by
-//! either meter), and no timer has to be longer than T* ([`Terms::shortest`],
-//! in whose place B then is).
+//! for N levels, for any demand and however long trimtab runs (docs/cost-rule.md, section 9).
+//! Conditions: prices stay (each change adds at most what N levels can cost once), jobs that are
+//! announced do start, and T* is at least [`TimerTerms::shortest`] (otherwise B is the meter of a
+//! timer of that length).
 
 use std::cmp::Reverse;
 
@@ -36,60 +34,58 @@ use super::levels::{IdleGap, Levels};
 use super::meter::{Meter, Spent};
 use crate::units::{NodeCount, Span, Time, Usd};
 
-/// The idle timer that most autoscalers are shipped with: Cluster Autoscaler's
-/// `scale-down-unneeded-time`.
+/// Default idle timer of Cluster Autoscaler (`scale-down-unneeded-time`): 10 minutes. It is
+/// metered for comparison.
 pub const OTHERS_TIMER: Span = Span::mins(10);
 
 /// ε of the governor, in percent.
 const GOVERNOR_PERCENT: i128 = 5;
 /// K of the governor, in boots.
 const GOVERNOR_BOOTS: u64 = 4;
-/// So many gaps of the pooled kind are added to a group's own.
+/// Number of pooled gaps that are added to a group's own gaps in a fit.
 const PRIOR_GAPS: i128 = 30;
 
-/// What was counted at one step of demand.
+/// Nodes that were counted at one step of demand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Demand {
-    /// Nodes in use, perhaps in use, or wanted by jobs that fit now.
+    /// Demand: busy + unknown + q (docs/cost-rule.md, section 1).
     pub nodes: NodeCount,
-    /// Nodes for jobs that become eligible soon (V).
+    /// Nodes for jobs that become eligible soon and are not in q (V).
     pub upcoming: NodeCount,
-    /// The floor in force: its levels are never given up.
+    /// Floor in force. Levels up to the floor are never given up.
     pub floor: NodeCount,
 }
 
 impl Demand {
-    /// Levels that may not be let go.
+    /// Returns the levels that must stay: the higher of demand and floor.
     pub fn needed(&self) -> NodeCount {
         self.nodes.max(self.floor)
     }
 
-    /// Nodes that only the floor keeps.
+    /// Returns the nodes that only the floor keeps.
     pub(super) fn kept_by_floor(&self) -> NodeCount {
         self.floor.saturating_sub(self.nodes)
     }
 
-    /// Announced levels above those.
+    /// Returns the announced levels above [`Demand::needed`].
     fn beyond(&self) -> NodeCount {
         (self.nodes + self.upcoming).saturating_sub(self.needed())
     }
 }
 
-/// What timers go by besides demand.
+/// Costs and limits of the timers of one group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TimerTerms {
-    /// What a node and a boot cost.
+    /// Price, boot cost and break-even.
     pub cost: BootCost,
-    /// The fixed timer that is metered beside the others.
+    /// The fixed timer that is metered for comparison.
     pub fixed: Span,
-    /// No timer in force is shorter than this.
+    /// Shortest timer that may be in force.
     pub shortest: Span,
 }
 
-/// Gaps of a demand that nothing is known of yet: as many in every doubling of
-/// length, from 90 seconds to 17 days. Idle gaps of real clusters are spread
-/// like that, most of them short and most idle time in the long ones
-/// (`algorithms.md` section 5); 30 of them soon weigh little.
+/// Gaps that represent a group without history: two in each of 15 doublings of the length, from 90
+/// seconds to 17 days (docs/cost-rule.md, section 8). 30 gaps of the group's own weigh as much.
 fn unseen() -> Histogram {
     let mut gaps = Histogram::default();
     for doubling in 0..15 {
@@ -99,100 +95,101 @@ fn unseen() -> Histogram {
     gaps
 }
 
-/// Where a learned timer comes from.
+/// Result of one fit of the learned timer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fit {
-    /// When it was fitted.
+    /// Time of the fit.
     pub at: Time,
     /// The candidate that would have cost least.
     pub timer: Span,
-    /// Gaps of the group itself it rests on, open ones included.
+    /// Gaps of the group itself in the fit, open ones included.
     pub own_gaps: u64,
-    /// Gaps of all groups that were learned from together.
+    /// Gaps of all groups in the fit, open ones included.
     pub pooled_gaps: u64,
-    /// Spare nodes that would have paid.
+    /// Learned headroom, in nodes.
     pub headroom: NodeCount,
 }
 
-/// Which timer a group goes by, and why.
+/// Which timer is in force where the policy chooses the learned timer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TimerInForce {
-    /// The fitted one.
+    /// The fitted timer.
     Learned,
-    /// It has cost too much so far: T* until it is within its bound again.
+    /// T*, because the learned timer has cost too much. It returns when its cost is within the
+    /// bound again.
     Governed,
 }
 
-/// Meters that run while price and boot time are known.
+/// The meters of one group. They run while price and boot time are known.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Metered {
     terms: TimerTerms,
     fixed: Meter,
     break_even: Meter,
     learned: Meter,
-    /// The learned timer with and without headroom.
+    /// The learned timer with each amount of headroom.
     headroom: Headroom,
-    /// What somebody who knew the future would have spent on the gaps that
-    /// have ended; on one in which prices changed, at the newer ones.
+    /// Optimum on the gaps that have ended: the cost with knowledge of the future, but without
+    /// booting ahead. A gap during which prices changed counts at the new prices.
     clairvoyant: Spent,
-    /// What was spent at prices that hold no more.
+    /// Cost at earlier prices.
     earlier: Costs,
-    /// When metering began.
+    /// Start of metering.
     since: Time,
 }
 
-/// What the timers of a group have cost so far, side by side on the same demand.
+/// Cost of the timers of a group so far, on the same demand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SoFar {
-    /// Since when they are metered.
+    /// Start of metering.
     pub since: Time,
-    /// The fixed timer among them.
+    /// The fixed timer.
     pub fixed: Span,
-    /// What each has cost.
+    /// Cost of each rule.
     pub costs: Costs,
 }
 
-/// What each rule has cost so far, beyond the nodes in use.
+/// Cost of each rule so far beyond the nodes in use, in dollars.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Costs {
     /// The fixed timer.
     pub fixed: Usd,
-    /// T*.
+    /// The break-even timer T*.
     pub break_even: Usd,
     /// The learned timer, governor included.
     pub learned: Usd,
-    /// Somebody who knows when demand returns, but cannot order ahead.
+    /// Optimum on the gaps that have ended: it knows when demand returns, but does not boot ahead.
     pub clairvoyant: Usd,
 }
 
-/// Everything that is learned of one group's demand.
+/// State of the learned timer and of the meters of one group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Learner {
-    /// The last step or advance.
+    /// Time of the last step or advance.
     at: Time,
-    /// Time watched up to then.
+    /// Watched time up to then.
     watched: Span,
     levels: Levels,
     gaps: Gaps,
-    /// The newest 6-hour span that was fitted in.
+    /// Newest 6-hour span that has had its fit.
     fitted: i64,
     fit: Option<Fit>,
     standing: TimerInForce,
     metered: Option<Metered>,
-    /// Fits so far: whoever keeps this state keeps it anew when this has grown.
+    /// Number of fits so far. The daemon stores the state whenever this has grown.
     fits: u64,
 }
 
-/// Carries learners on to `at`, and fits all of them together whenever a 6-hour
-/// span begins on the way. `watched` says of each whether its demand was watched
-/// up to `at`; where it was not, its gaps keep the age they have.
+/// Advances the learners to `at`. Fits all of them together at the start of each 6-hour span on
+/// the way. The bool of each learner says whether its demand was watched up to `at`; if not, the
+/// gaps of this learner do not age.
 pub fn carry_on(learners: &mut [(&mut Learner, bool)], at: Time) {
     while let Some(next) = learners.iter().map(|(learner, _)| learner.next_refit()).min()
         && next <= at
     {
         let mut pooled = Histogram::default();
         for (learner, is_watched) in learners.iter_mut() {
-            // One that was away while the others were fitted comes after them.
+            // A learner that was away while the others were fitted catches up after them.
             if learner.next_refit() <= next {
                 learner.carry(next, *is_watched);
             }
@@ -210,7 +207,8 @@ pub fn carry_on(learners: &mut [(&mut Learner, bool)], at: Time) {
 }
 
 impl Learner {
-    /// From the first count of a group: `up` nodes are there.
+    /// Starts a learner at the first sample of a group: `up` nodes are up. Without `terms` it
+    /// records gaps and meters nothing.
     pub fn starting(at: Time, demand: Demand, up: NodeCount, terms: Option<TimerTerms>) -> Self {
         let mut levels = Levels::starting(Span::ZERO, demand.needed(), up);
         levels.step(Span::ZERO, demand.needed(), demand.beyond(), |_| {});
@@ -230,61 +228,61 @@ impl Learner {
         learner
     }
 
-    /// The idle timer in force.
+    /// Returns the idle timer in force, or `None` without price or boot time.
     pub fn timer(&self) -> Option<Span> {
         self.metered.as_ref().map(|metered| metered.learned.timer())
     }
 
-    /// Why that one.
+    /// Returns which timer is in force: the learned one or T*.
     pub const fn standing(&self) -> TimerInForce {
         self.standing
     }
 
-    /// The newest fit, if there was one.
+    /// Returns the newest fit, if any.
     pub const fn fit(&self) -> Option<&Fit> {
         self.fit.as_ref()
     }
 
-    /// When it was last stepped or advanced.
+    /// Returns the time of the last step or advance.
     pub const fn at(&self) -> Time {
         self.at
     }
 
-    /// How often it was fitted: between two fits its state follows from the
-    /// samples alone.
+    /// Returns the number of fits so far. Between two fits the state follows from the samples
+    /// alone.
     pub const fn fits(&self) -> u64 {
         self.fits
     }
 
-    /// Spare nodes in force beyond what the timer keeps.
+    /// Returns the learned headroom in force, in nodes; 0 while the governor holds T*.
     pub fn headroom(&self) -> NodeCount {
         self.metered.as_ref().map_or(NodeCount::ZERO, |metered| metered.learned.headroom())
     }
 
-    /// What each rule has cost since metering began.
+    /// Returns the cost of each rule since metering began, or `None` without price or boot time.
     pub fn costs(&self) -> Option<Costs> {
         let metered = self.metered.as_ref()?;
         Some(metered.costs())
     }
 
-    /// The same, with what it is about.
+    /// Returns the cost of each rule with the start of metering and the fixed timer.
     pub fn so_far(&self) -> Option<SoFar> {
         let metered = self.metered.as_ref()?;
         let (since, fixed) = (metered.since, metered.terms.fixed);
         Some(SoFar { since, fixed, costs: metered.costs() })
     }
 
-    /// What the learned timer has spent at the present price.
+    /// Returns what the learned timer has spent at the present price.
     pub fn spent(&self) -> Option<Spent> {
         self.metered.as_ref().map(|metered| metered.learned.spent())
     }
 
-    /// Levels that have been in use and are not now.
+    /// Returns the levels that have been in use and are idle now.
     pub fn idle_levels(&self) -> NodeCount {
         self.levels.idle().iter().map(|idle| idle.levels).sum()
     }
 
-    /// Nodes the learned timer keeps beyond those needed.
+    /// Returns the nodes that the learned timer keeps beyond the needed ones.
     pub fn kept(&self) -> Option<NodeCount> {
         self.metered.as_ref().map(|metered| metered.learned.kept())
     }
@@ -297,7 +295,8 @@ impl Learner {
         }
     }
 
-    /// The same demand up to `at`, which does not lie behind.
+    /// Advances watched time to `at` with unchanged demand. `at` must not be earlier than the last
+    /// step.
     pub fn advance(&mut self, at: Time) {
         self.watched += at.since(self.at).max(Span::ZERO);
         self.at = at;
@@ -306,8 +305,8 @@ impl Learner {
         }
     }
 
-    /// Nobody watched up to `at`, which may lie behind where the clock was set
-    /// back: gaps keep the age they have.
+    /// Moves to `at` without watched time: gaps do not age. `at` may be earlier than the last step
+    /// if the clock was set back.
     pub fn resume(&mut self, at: Time) {
         if at < self.at {
             self.fitted = self.fitted.min(Gaps::span_of(at));
@@ -316,14 +315,14 @@ impl Learner {
         self.at = at;
     }
 
-    /// Demand at `at`, after [`Learner::advance`] or [`Learner::resume`] to it.
-    /// Without terms nothing is metered any more.
+    /// Steps demand at the present time. Call [`Learner::advance`] or [`Learner::resume`] first.
+    /// Without `terms` the meters stop.
     pub fn step(&mut self, demand: Demand, terms: Option<TimerTerms>) {
         self.agree(terms);
         self.step_on(demand);
     }
 
-    /// The same on the terms that are in force.
+    /// Steps demand with the terms in force.
     pub fn step_on(&mut self, demand: Demand) {
         let is_same = demand.needed() == self.levels.needed()
             && demand.beyond() == self.levels.upcoming()
@@ -364,13 +363,13 @@ impl Learner {
         }
     }
 
-    /// What a fit would rest on.
+    /// Returns the gaps on which a fit rests: the ended ones and the open ones.
     fn open_and_ended(&self) -> Histogram {
         self.gaps.with_open(self.watched, &self.levels)
     }
 
-    /// Fits the timer to the group's own gaps and to those of all groups
-    /// together, at the beginning of a 6-hour span.
+    /// Fits the timer to the group's own gaps and to the gaps of all groups, at the start of a
+    /// 6-hour span.
     fn refit(&mut self, at: Time, pooled: &Histogram) {
         self.fitted = Gaps::span_of(at);
         self.fits += 1;
@@ -388,12 +387,12 @@ impl Learner {
         self.govern();
     }
 
-    /// When the next 6-hour span begins.
+    /// Returns the start of the next 6-hour span.
     const fn next_refit(&self) -> Time {
         Time((self.fitted + 1) * REFIT.0)
     }
 
-    /// Goes by the terms in force from now on.
+    /// Applies the terms from now on.
     fn agree(&mut self, terms: Option<TimerTerms>) {
         let Some(terms) = terms else {
             if self.metered.take().is_some() {
@@ -410,8 +409,8 @@ impl Learner {
                 self.metered = Some(metered);
             }
         }
-        // What was fitted at other prices, or without any, is fitted anew; the
-        // other groups come in at the next regular fit.
+        // A fit at other prices, or without prices, is not valid any more: fit again with the
+        // group's own gaps. The other groups join at the next regular fit.
         let own = self.open_and_ended();
         self.fits += 1;
         self.fit = Some(Fit {
@@ -424,7 +423,7 @@ impl Learner {
         self.govern();
     }
 
-    /// Sets the timer in force.
+    /// Applies the governor: sets the timer and the headroom in force.
     fn govern(&mut self) {
         let (Some(metered), Some(fit)) = (&mut self.metered, &self.fit) else { return };
         let terms = metered.terms;
@@ -446,9 +445,9 @@ impl Learner {
     }
 }
 
-/// The candidate that would have cost least on a group's own gaps and 30 of the
-/// pooled ones, the longest of equal ones. Where T* is longer than all of them
-/// they say nothing of the gaps that matter, and it is T*.
+/// Returns the candidate that would have cost least on the group's own gaps plus 30 pooled ones;
+/// of equal candidates the longest. If T* is longer than every candidate, the bins say nothing
+/// about the gaps that matter, and the result is T*.
 fn fit(own: &Histogram, pooled: &Histogram, terms: &TimerTerms) -> Span {
     let TimerTerms { cost, shortest, .. } = terms;
     if CANDIDATES.iter().all(|candidate| *candidate < cost.break_even) {
@@ -506,7 +505,7 @@ impl Metered {
         }
     }
 
-    /// What was spent so far was spent at the old price.
+    /// Applies new terms. What was spent so far counts at the old prices.
     fn agree(&mut self, terms: TimerTerms, at: Span, levels: &Levels) {
         self.earlier = self.costs();
         for meter in [&mut self.fixed, &mut self.break_even, &mut self.learned] {

@@ -1,17 +1,14 @@
-//! Demand taken apart into levels: level k is in use while at least k nodes are
-//! needed, and its idle gaps are the times between.
+//! Demand as levels: level k is in use while at least k nodes are needed. Its idle gaps are the
+//! times between two uses.
 //!
-//! The bill of any number of nodes x over demand d separates into one
-//! rent-or-buy question for each level, because
-//! `x = sum over k of [x >= k]` and likewise for d and for every rise of x
-//! (`algorithms.md` section 2). Gaps nest: a gap of level k lies inside one of
-//! level k + 1. So the idle levels are a stack, oldest and highest at the
-//! bottom, and a step of demand only touches its top: O(1) amortised for each
-//! step, whatever its height.
+//! The cost of any number of nodes x over demand d splits into one rent-or-buy question for each
+//! level, because `x = sum over k of [x >= k]`, and likewise for d and for every rise of x
+//! (docs/cost-rule.md, section 4). Gaps nest: each gap of level k lies inside one gap of level k +
+//! 1. Therefore the idle levels are a stack, with the oldest and highest at the bottom. A step of
+//! demand touches only the top of the stack: amortised O(1), whatever its height.
 //!
-//! Time here is *watched* time, which stands still while nobody looks. A gap
-//! that was not watched to its end keeps the age it had: it is censored, not
-//! ended.
+//! Time here is *watched* time: it stops while there are no samples. Time without samples does not
+//! end a gap and adds nothing to its age.
 
 use std::collections::VecDeque;
 
@@ -19,31 +16,32 @@ use serde::{Deserialize, Serialize};
 
 use crate::units::{NodeCount, Span};
 
-/// Levels that fell idle at the same step of demand.
+/// Levels that became idle at the same step of demand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IdleLevels {
-    /// How many.
+    /// Number of levels.
     pub levels: NodeCount,
-    /// Since when, in watched time.
+    /// Start of the idle time (or of the announcement), in watched time.
     pub since: Span,
 }
 
-/// An idle gap that came to its end.
+/// An idle gap that ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IdleGap {
-    /// How many levels had it.
+    /// Number of levels with this gap.
     pub levels: NodeCount,
-    /// From the fall of demand to its return.
+    /// Time from the fall of demand to its return, in watched time.
     pub length: Span,
-    /// How long before its end the waiting jobs had announced it.
+    /// Time between the announcement by waiting jobs and the end of the gap. Zero if the gap was
+    /// not announced.
     pub announced: Span,
-    /// Where in the stack of idle levels it lay; 0 is the bottom.
+    /// Index of the gap in the stack of idle levels; 0 is the bottom.
     pub place: usize,
 }
 
 impl IdleGap {
-    /// The idle time after which the return was in sight. A timer of this
-    /// length or longer keeps the node through the whole gap.
+    /// Returns the age of the gap at which its end was announced. A timer of this length or longer
+    /// keeps the node through the whole gap.
     pub fn until_announced(&self) -> Span {
         self.length - self.announced
     }
@@ -54,48 +52,48 @@ impl IdleGap {
 pub struct Levels {
     /// Levels in use: nodes needed now.
     needed: NodeCount,
-    /// Idle levels: the bottom is the highest and longest idle one.
+    /// Idle levels; the bottom is the highest level and has been idle longest.
     idle: Vec<IdleLevels>,
-    /// The levels just above `needed` that waiting jobs are about to take,
-    /// lowest first, and since when they are announced.
+    /// Levels just above `needed` that waiting jobs are about to take, lowest first, with the time
+    /// of the announcement.
     announced: VecDeque<IdleLevels>,
-    /// Their sum.
+    /// Sum of the announced levels.
     upcoming: NodeCount,
-    /// Levels of those in use that only the floor keeps.
+    /// Levels in use that only the floor keeps.
     kept_by_floor: NodeCount,
 }
 
 impl Levels {
-    /// Levels up to `up`, of which those above `needed` are idle from `at` on.
+    /// Starts with the levels up to `up`. Those above `needed` are idle from `at` on.
     pub fn starting(at: Span, needed: NodeCount, up: NodeCount) -> Self {
         let mut levels = Self { needed, ..Self::default() };
         levels.push(up.saturating_sub(needed), at);
         levels
     }
 
-    /// Nodes needed now.
+    /// Returns the nodes needed now.
     pub const fn needed(&self) -> NodeCount {
         self.needed
     }
 
-    /// Nodes that waiting jobs are about to take (V).
+    /// Returns the nodes that waiting jobs are about to take (V).
     pub const fn upcoming(&self) -> NodeCount {
         self.upcoming
     }
 
-    /// Nodes among those needed that only the floor keeps: they idle, and so
-    /// are headroom already.
+    /// Returns the needed nodes that only the floor keeps. They are idle, so they count as
+    /// headroom already.
     pub const fn kept_by_floor(&self) -> NodeCount {
         self.kept_by_floor
     }
 
-    /// The floor keeps so many nodes that nothing else needs.
+    /// Sets the number of nodes that only the floor keeps.
     pub const fn keep_by_floor(&mut self, nodes: NodeCount) {
         self.kept_by_floor = nodes;
     }
 
-    /// The idle levels again, lowest first, and after how long each was announced,
-    /// if it is.
+    /// Returns the idle levels, lowest first, each with its age at the announcement; `None` if it
+    /// is not announced.
     pub fn idle_by_announcement(&self) -> Vec<(IdleLevels, Option<Span>)> {
         let mut announced = self.announced.iter().copied();
         let mut next = announced.next();
@@ -121,14 +119,14 @@ impl Levels {
         parts
     }
 
-    /// Idle levels, longest idle first.
+    /// Returns the idle levels, longest idle first.
     pub fn idle(&self) -> &[IdleLevels] {
         &self.idle
     }
 
-    /// Demand steps to `needed`, with `upcoming` more announced. Gaps that end
-    /// by it are handed to `ended`, lowest level first. Returns how many levels
-    /// are in use for the first time.
+    /// Steps demand to `needed`, with `upcoming` more levels announced. Calls `ended` for each gap
+    /// that ends, lowest level first. Returns the number of levels that are in use for the first
+    /// time.
     pub fn step(
         &mut self,
         at: Span,
@@ -139,7 +137,7 @@ impl Levels {
         let fall = self.needed.saturating_sub(needed);
         if fall > NodeCount::ZERO {
             self.push(fall, at);
-            // What was in use a moment ago and is announced again now.
+            // Levels that were in use until now and are announced again.
             if self.upcoming + upcoming > NodeCount::ZERO {
                 self.announced.push_front(IdleLevels { levels: fall, since: at });
                 self.upcoming += fall;
@@ -164,7 +162,7 @@ impl Levels {
             self.take_announced(levels);
             rise = rise.saturating_sub(levels);
         }
-        // Levels above every one that was ever needed have had no gap.
+        // Levels that were never up had no gap.
         self.take_announced(rise);
         self.needed = needed;
         self.announce(at, upcoming);
@@ -177,7 +175,7 @@ impl Levels {
         }
     }
 
-    /// The lowest announced levels are in use now.
+    /// Removes the lowest announced levels: they are in use now.
     fn take_announced(&mut self, mut levels: NodeCount) {
         while levels > NodeCount::ZERO {
             let Some(front) = self.announced.front_mut() else { return };
@@ -191,7 +189,7 @@ impl Levels {
         }
     }
 
-    /// Brings the announced levels to `upcoming` from the top.
+    /// Grows or shrinks the announced levels to `upcoming`, at the top.
     fn announce(&mut self, at: Span, upcoming: NodeCount) {
         if upcoming > self.upcoming {
             let levels = upcoming.saturating_sub(self.upcoming);

@@ -1,10 +1,10 @@
-//! What an idle timer would have cost on the demand that was seen.
+//! Meters: what an idle timer would have cost on the recorded demand.
 //!
-//! A meter follows one timer τ over [`Levels`]: level k is kept while it has
-//! been idle for less than τ, so the nodes kept are
-//! `max over [t-τ, t] of demand`, plus headroom. Demand does not depend on what
-//! the meter does, so any number of timers can be metered side by side on the
-//! same steps. Each idle level expires once, so a step costs O(1) amortised.
+//! A meter follows one timer τ over [`Levels`]. It keeps a level until the level has been idle for
+//! τ, so it keeps `max over [t-τ, t] of demand` nodes, plus headroom. Demand does not depend on
+//! the meter, so any number of timers can be metered on the same steps. Each idle level expires
+//! once, so a step costs amortised O(1). docs/cost-rule.md, section 3, says what a timer is
+//! charged for.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,49 +12,49 @@ use super::BootCost;
 use super::levels::{IdleGap, Levels};
 use crate::units::{NodeCount, Span, Usd};
 
-/// What was spent on nodes beyond those in use.
+/// What a timer costs beyond the nodes in use: idle node-time and boots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Spent {
-    /// Idle node-time that was paid.
+    /// Paid idle time, summed over nodes.
     pub idle: Span,
-    /// Nodes that had to be brought back.
+    /// Nodes that were brought back.
     pub boots: u64,
 }
 
 impl Spent {
-    /// In dollars: idle time at the price, and β for each boot.
+    /// Returns the cost in dollars: idle time at the price, plus β for each boot.
     pub fn cost(&self, cost: &BootCost) -> Usd {
         cost.price.over(self.idle) + cost.boot_cost.times(self.boots)
     }
 
-    /// So many nodes were idle for so long.
+    /// Adds `levels` nodes that were idle for `span`.
     pub fn add_idle(&mut self, levels: NodeCount, span: Span) {
         self.idle += span.times(i64::from(levels.0));
     }
 }
 
-/// One timer, metered.
+/// Meter of one timer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Meter {
     /// τ in force.
     timer: Span,
-    /// Since when, in watched time.
+    /// Time from which τ is in force, in watched time.
     timer_since: Span,
-    /// Spare nodes that are kept beyond what τ keeps.
+    /// Idle nodes kept beyond those that τ keeps.
     headroom: NodeCount,
     /// Idle nodes that are up.
     kept: NodeCount,
-    /// Places `[0, expired)` of the idle stack have been idle for τ.
+    /// The entries `[0, expired)` of the stack of idle levels have been idle for τ.
     expired: usize,
-    /// Levels at the places above those.
+    /// Levels in the entries above those.
     warm: NodeCount,
-    /// Up to when idle time is counted, in watched time.
+    /// Watched time up to which idle time is counted.
     counted: Span,
     spent: Spent,
 }
 
 impl Meter {
-    /// From `at` on, with everything up that `levels` knows.
+    /// Starts a meter at watched time `at`. All levels that `levels` knows are up.
     pub fn starting(at: Span, timer: Span, levels: &Levels) -> Self {
         let idle = levels.idle().iter().map(|idle| idle.levels).sum();
         Self {
@@ -69,33 +69,33 @@ impl Meter {
         }
     }
 
-    /// τ in force.
+    /// Returns τ in force.
     pub const fn timer(&self) -> Span {
         self.timer
     }
 
-    /// Headroom in force.
+    /// Returns the headroom in force.
     pub const fn headroom(&self) -> NodeCount {
         self.headroom
     }
 
-    /// Idle nodes that are up.
+    /// Returns the idle nodes that are up.
     pub const fn kept(&self) -> NodeCount {
         self.kept
     }
 
-    /// What was spent up to the last step.
+    /// Returns what was spent up to the last step.
     pub const fn spent(&self) -> Spent {
         self.spent
     }
 
-    /// Takes what was spent and begins at zero: its prices no longer hold.
+    /// Returns what was spent and starts again at zero. Call it when prices change.
     pub fn take_spent(&mut self) -> Spent {
         std::mem::take(&mut self.spent)
     }
 
-    /// Counts on to `at`, letting go what runs out *before* it: what happens at
-    /// `at` itself comes first.
+    /// Counts idle time up to `at` and deletes the levels that expire *before* `at`. Levels that
+    /// expire at `at` itself wait until demand was stepped: see [`Meter::settle`].
     pub fn advance(&mut self, at: Span, levels: &Levels) {
         while let Some(oldest) = levels.idle().get(self.expired) {
             let out = (oldest.since + self.timer).max(self.timer_since);
@@ -107,7 +107,7 @@ impl Meter {
         self.count_to(at);
     }
 
-    /// Lets go what has run out at `at`, now that demand was stepped to it.
+    /// Deletes the levels that expired at `at`. Call it after demand was stepped to `at`.
     pub fn settle(&mut self, at: Span, levels: &Levels) {
         while let Some(oldest) = levels.idle().get(self.expired) {
             if (oldest.since + self.timer).max(self.timer_since) > at {
@@ -118,14 +118,15 @@ impl Meter {
         self.let_go(levels);
     }
 
-    /// τ from `at` on. Nothing is let go by it before the next advance.
+    /// Sets τ from `at` on. Nothing is deleted before the next call of [`Meter::advance`] or
+    /// [`Meter::settle`].
     pub fn set_timer(&mut self, at: Span, timer: Span, levels: &Levels) {
         if timer == self.timer {
             return;
         }
         if timer > self.timer {
-            // Levels that are gone stay gone, but the youngest of them count
-            // as warm again, and so do those that return.
+            // Levels that were deleted stay deleted. The youngest expired entries count as warm
+            // again, and so do levels that return.
             while let Some(below) = self.expired.checked_sub(1)
                 && let Some(idle) = levels.idle().get(below)
                 && idle.since + timer > at
@@ -137,19 +138,18 @@ impl Meter {
         (self.timer, self.timer_since) = (timer, at);
     }
 
-    /// Headroom from now on; more of them only let fewer go.
+    /// Sets the headroom from now on. More headroom brings no node back; it only keeps more.
     pub const fn set_headroom(&mut self, headroom: NodeCount) {
         self.headroom = headroom;
     }
 
-    /// Demand fell: these levels are idle and up.
+    /// Demand fell: `levels` more levels are idle and up.
     pub fn fell(&mut self, levels: NodeCount) {
         self.kept += levels;
         self.warm += levels;
     }
 
-    /// A gap ended: its levels are in use again, and those that were gone are
-    /// brought back.
+    /// A gap ended: its levels are in use again. Levels that were deleted are brought back.
     pub fn returned(&mut self, gap: &IdleGap) {
         if gap.place >= self.expired {
             self.warm = self.warm.saturating_sub(gap.levels);
@@ -157,13 +157,13 @@ impl Meter {
         self.rose_beyond(gap.levels);
     }
 
-    /// Demand rose by so many levels; what is not idle and up is brought back.
+    /// Demand rose by `levels`. Levels that are not idle and up are brought back.
     pub fn rose_beyond(&mut self, levels: NodeCount) {
         self.spent.boots += u64::from(levels.saturating_sub(self.kept).0);
         self.kept = self.kept.saturating_sub(levels);
     }
 
-    /// After gaps ended, the stack may be shorter.
+    /// Adjusts the meter after gaps ended, because the stack may be shorter.
     pub fn stepped(&mut self, levels: &Levels) {
         self.expired = self.expired.min(levels.idle().len());
     }
@@ -175,9 +175,9 @@ impl Meter {
         self.let_go(levels);
     }
 
-    /// Keeps what τ, the waiting jobs and the headroom ask for, and no more.
+    /// Keeps what τ, the waiting jobs and the headroom need, and deletes the rest.
     fn let_go(&mut self, levels: &Levels) {
-        // What idles for the floor is surplus, too.
+        // Nodes that idle only because of the floor already count as headroom.
         let headroom = self.headroom.saturating_sub(levels.kept_by_floor());
         self.kept = self.kept.min(self.warm.max(levels.upcoming()) + headroom);
     }

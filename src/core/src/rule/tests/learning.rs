@@ -1,4 +1,4 @@
-//! What is learned, from what, and what it is held to.
+//! Tests of the learned timer: the fits, the meters and the governor.
 
 use proptest::prelude::*;
 
@@ -34,13 +34,13 @@ fn starting(nodes: u32, up: u32) -> Learner {
     Learner::starting(minute(0), demand(nodes), NodeCount(up), Some(terms(15)))
 }
 
-/// Moves one learner on and steps it.
+/// Advances one learner and steps it.
 fn step(learner: &mut Learner, at: Time, nodes: u32, terms: TimerTerms) {
     carry_on(&mut [(learner, true)], at);
     learner.step(demand(nodes), Some(terms));
 }
 
-/// One node that is needed for `busy` minutes and not for `idle`, so often.
+/// One node that is needed for `busy` minutes and then idle for `idle` minutes, `times` times.
 fn repeat(learner: &mut Learner, from: i64, busy: i64, idle: i64, times: i64) -> i64 {
     let mut at = from;
     for _ in 0..times {
@@ -93,11 +93,11 @@ fn a_gap_that_never_ends_counts_with_its_age() {
     step(&mut learner, minute(at + 30), 0, terms(15));
     carry_on(&mut [(&mut learner, true)], minute(at + 60 * 24 * 20));
     let fit = *learner.fit().expect("a fit");
-    assert_eq!(fit.own_gaps, 40 + 1, "those that ended, and the open one once");
+    assert_eq!(fit.own_gaps, 40 + 1, "the ended ones, and the open one once");
     let spent = learner.spent().expect("it is metered");
-    assert_eq!(learner.kept(), Some(NodeCount::ZERO), "its node went");
+    assert_eq!(learner.kept(), Some(NodeCount::ZERO), "its node was deleted");
     carry_on(&mut [(&mut learner, true)], minute(at + 60 * 24 * 40));
-    assert_eq!(learner.spent(), Some(spent), "and costs nothing since");
+    assert_eq!(learner.spent(), Some(spent), "and it costs nothing since");
     assert_eq!(learner.fit().expect("a fit").own_gaps, 0, "all of it is too long ago");
 }
 
@@ -123,16 +123,16 @@ fn an_unwatched_stretch_ends_no_gap_and_costs_nothing() {
 fn a_longer_boot_asks_for_a_longer_timer_at_once_and_keeps_what_was_spent() {
     let mut learner = starting(1, 1);
     let at = repeat(&mut learner, 0, 30, 50, 100);
-    assert_eq!(learner.timer(), Some(Span::ZERO), "50 minutes are more than a boot costs");
+    assert_eq!(learner.timer(), Some(Span::ZERO), "50 idle minutes cost more than a boot");
     let before = learner.costs().expect("metered");
     step(&mut learner, minute(at + 1), 1, terms(90));
-    assert_eq!(learner.costs(), Some(before), "what was spent was spent at the old price");
+    assert_eq!(learner.costs(), Some(before), "the cost so far counts at the old price");
     assert!(learner.timer() >= Some(Span::mins(60)), "{:?}", learner.timer());
     step(&mut learner, minute(at + 2), 0, terms(90));
     step(&mut learner, minute(at + 52), 1, terms(90));
     let after = learner.costs().expect("metered");
     let idle = terms(90).cost.price.over(Span::mins(50));
-    assert_eq!(after.learned - before.learned, idle, "the next gap was waited for");
+    assert_eq!(after.learned - before.learned, idle, "the node stayed through the next gap");
 }
 
 #[test]
@@ -173,7 +173,7 @@ fn a_group_with_few_gaps_learns_from_the_others() {
         for (at, nodes) in [(n * 50 + 30, 0), (n * 50 + 50, 1)] {
             carry_on(&mut [(&mut busy, true), (&mut quiet, true)], minute(at));
             busy.step(demand(nodes), Some(terms(15)));
-            // One gap in all of that time.
+            // This group has one gap in all of that time.
             let own = u32::from(!(n == 3 && nodes == 0));
             quiet.step(demand(own), Some(terms(15)));
         }
@@ -186,7 +186,7 @@ fn a_group_with_few_gaps_learns_from_the_others() {
     step(&mut alone, minute(180), 0, terms(15));
     step(&mut alone, minute(200), 1, terms(15));
     carry_on(&mut [(&mut alone, true)], minute(5000));
-    assert_ne!(alone.timer(), Some(Span::mins(20)), "by itself it would not have known");
+    assert_ne!(alone.timer(), Some(Span::mins(20)), "its own gaps alone do not show it");
 }
 
 #[test]
@@ -205,7 +205,7 @@ fn floor_levels_are_never_given_up_and_teach_nothing() {
 
 #[test]
 fn a_timer_that_costs_too_much_gives_way_to_break_even_until_it_has_earned_it_back() {
-    // Ten minutes between jobs: to wait for none of them would have been wrong.
+    // Ten minutes between jobs: the cheapest timer would have been 0.
     let mut learner = starting(1, 1);
     let mut at = repeat(&mut learner, 0, 10, 720, 20);
     assert_eq!((learner.timer(), learner.standing()), (Some(Span::ZERO), TimerInForce::Learned));
@@ -217,9 +217,9 @@ fn a_timer_that_costs_too_much_gives_way_to_break_even_until_it_has_earned_it_ba
     let costs = learner.costs().expect("metered");
     let bound = Usd(costs.break_even.0 / 100 * 105) + terms(15).cost.boot_cost.times(5);
     assert!(costs.learned <= bound, "{} is more than {bound}", costs.learned);
-    assert_eq!(standings.last(), Some(&TimerInForce::Learned), "it learned what is new");
+    assert_eq!(standings.last(), Some(&TimerInForce::Learned), "it learned the new gaps");
 
-    // Every gap a second longer than the timer, until that has used up its slack.
+    // Every gap is one second longer than the timer, until the timer has used up its slack.
     let mut teased = starting(1, 1);
     let mut at = minute(0);
     let mut was_governed = false;
@@ -238,8 +238,8 @@ fn a_timer_that_costs_too_much_gives_way_to_break_even_until_it_has_earned_it_ba
 
 #[test]
 fn a_spare_that_no_longer_pays_goes_at_the_next_fit() {
-    // Two jobs at a time, every 50 minutes, for a minute: a spare saves a boot
-    // at the price of 50 minutes, which nothing else would.
+    // Two jobs at a time, every 50 minutes, for one minute: one node of headroom saves a boot at
+    // the price of 50 idle minutes, and no timer does.
     let mut learner = starting(0, 4);
     let mut at = 0;
     for _ in 0..400 {
@@ -264,8 +264,8 @@ fn a_state_is_the_same_whether_it_was_kept_as_text_or_not() {
     assert_eq!(read, learner);
 }
 
-/// The least that could have been spent on this demand by who knew it, from
-/// first principles: over all ways to hold x nodes between steps.
+/// Lowest possible cost on this demand with knowledge of the future: a dynamic program over all
+/// ways to hold x nodes between steps.
 fn optimum(steps: &[(Span, u32)], up: u32, cost: &BootCost) -> i128 {
     let most = steps.iter().map(|(_, nodes)| *nodes).max().unwrap_or(0).max(up) as usize;
     let boot_cost = i128::from(cost.boot_cost.0) * 3_600_000;
@@ -288,9 +288,9 @@ fn optimum(steps: &[(Span, u32)], up: u32, cost: &BootCost) -> i128 {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
-    /// I <= 2 (1 + eps) OPT + K + N (p tau_max + beta) + (1 + eps) N p T*,
-    /// whatever demand does; here demand knows the timer in force and comes back
-    /// right after it ran out, or waits for as long as it was taught not to.
+    /// I <= 2 (1 + eps) OPT + K + N (p tau_max + beta) + (1 + eps) N p T* for any demand
+    /// (docs/cost-rule.md, section 9). Here demand knows the timer in force: it returns right
+    /// after the timer expires, or stays away longer than it did before.
     #[test]
     fn the_governed_timer_is_within_its_bound_on_adversarial_demand(
         boot in prop_oneof![Just(1_i64), Just(5), Just(15), Just(90)],
@@ -334,13 +334,13 @@ proptest! {
             i128::from(costs.learned.0) <= bound,
             "{} is more than {} for an optimum of {}", costs.learned.0, bound, optimum
         );
-        // And T* itself, without the governor, is within twice and its own open gaps.
+        // T* without the governor is within twice the optimum plus its own open gaps.
         prop_assert!(i128::from(costs.break_even.0) <= 2 * optimum + levels(break_even));
         prop_assert!(i128::from(costs.clairvoyant.0) <= optimum + 1_000);
     }
 
-    /// Samples that say what is known already change nothing: a daemon that
-    /// ticks every minute learns what a replay of change points learns.
+    /// Samples that repeat the same counts change nothing: a daemon that ticks every minute learns
+    /// the same as a replay of change points.
     #[test]
     fn learning_does_not_depend_on_how_often_one_looks(
         steps in prop::collection::vec((1_i64..400, 0_u32..6, 0_u32..3), 1..60),
@@ -373,7 +373,7 @@ proptest! {
 
 #[test]
 fn only_timers_that_may_be_in_force_are_fitted() {
-    // Best of all is to wait for none, and of 20 minutes and more it is 30.
+    // The cheapest timer is 0. Among timers of at least 20 minutes the cheapest is 30 minutes.
     let gaps = |learner: &mut Learner, terms: TimerTerms| {
         let mut at = 0;
         for n in 0..200 {
@@ -459,7 +459,7 @@ fn what_the_floor_keeps_idle_is_to_spare_already() {
     let mut meter = crate::rule::meter::Meter::starting(Span::ZERO, Span::ZERO, &stack);
     meter.set_headroom(NodeCount(2));
     meter.settle(Span::ZERO, &stack);
-    assert_eq!(meter.kept(), NodeCount(0), "four idle for the floor, two of them spare");
+    assert_eq!(meter.kept(), NodeCount(0), "four idle for the floor, two of them headroom");
 }
 
 #[test]
@@ -478,5 +478,5 @@ fn without_a_price_any_more_nothing_is_metered_any_more() {
     let fits = learner.fits();
     learner.step(demand(1), None);
     assert_eq!((learner.costs(), learner.timer()), (None, None));
-    assert!(learner.fits() > fits, "whoever keeps the state keeps it anew");
+    assert!(learner.fits() > fits, "the daemon stores the state again");
 }

@@ -1,4 +1,4 @@
-//! Meters against a plain simulation of what they stand for.
+//! Compares the meters with a plain simulation of the same rule.
 
 use proptest::prelude::*;
 
@@ -6,11 +6,10 @@ use crate::rule::levels::{IdleGap, Levels};
 use crate::rule::meter::{Meter, Spent};
 use crate::units::{NodeCount, Span};
 
-/// What a step of the plain simulation is: minutes from the last one, nodes
-/// needed, nodes announced.
+/// One step of the plain simulation: minutes since the last step, nodes needed, nodes announced.
 type Step = (u8, u32, u32);
 
-/// Levels and one meter, moved together.
+/// Levels and one meter, stepped together.
 struct Metering {
     at: Span,
     levels: Levels,
@@ -42,15 +41,15 @@ impl Metering {
     }
 }
 
-/// The same minute by minute: x = max over [t-τ, t] of the demand, at least
-/// what is announced, and headroom, never more than there were.
+/// The same rule minute by minute: x = max over [t-τ, t] of demand, but at least the announced
+/// nodes, plus headroom, and never more nodes than were up.
 fn plain(first: u32, up: u32, steps: &[Step], tau: usize, headroom: u32) -> Vec<(u32, Spent)> {
     let (mut demand, mut nodes) = (vec![first], up);
     let mut spent = Spent::default();
     let mut seen = vec![];
     let let_go = |demand: &[u32], nodes: u32, upcoming: u32| {
         let now = demand.len() - 1;
-        // Before the beginning every node was needed.
+        // Before the start every node was needed.
         let most = match now.checked_sub(tau) {
             Some(from) => demand[from..].iter().copied().max().unwrap_or(0),
             None => up.max(demand.iter().copied().max().unwrap_or(0)),
@@ -80,7 +79,7 @@ fn plain(first: u32, up: u32, steps: &[Step], tau: usize, headroom: u32) -> Vec<
     seen
 }
 
-/// The minute of the step that comes next.
+/// Minute of the next step.
 fn seen_minutes(steps: &[Step], seen: &[(u32, Spent)]) -> usize {
     steps[..=seen.len()].iter().map(|(minutes, ..)| usize::from(*minutes)).sum()
 }
@@ -111,8 +110,8 @@ proptest! {
         }
     }
 
-    /// A fixed timer's cost is the sum over gaps of min(L, τ) and one boot
-    /// where L > τ: what fits go by.
+    /// The cost of a fixed timer is the sum over gaps of min(L, τ), plus one boot if L > τ. The
+    /// fits rely on this.
     #[test]
     fn a_meter_spends_what_its_gaps_say(steps in any_steps(9), tau in 0_i64..20) {
         let timer = Span::mins(tau);
@@ -129,7 +128,7 @@ proptest! {
         prop_assert_eq!(metering.meter.spent(), spent);
     }
 
-    /// A change of timer takes nodes away or keeps them; it brings none back.
+    /// A change of the timer deletes nodes or keeps them. It brings none back.
     #[test]
     fn a_longer_timer_brings_no_node_back(
         steps in any_steps(9),

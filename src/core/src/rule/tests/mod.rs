@@ -1,4 +1,4 @@
-//! The rule, piece by piece and over generated demand.
+//! Tests of the count rule, with examples and with generated demand.
 
 mod learning;
 mod metering;
@@ -70,7 +70,7 @@ fn break_even_of_fifteen_minutes_boot_is_half_an_hour() {
 }
 
 proptest! {
-    /// The monotone queue agrees with the definition, sample by sample.
+    /// The queue of suffix minima agrees with the definition at every sample.
     #[test]
     fn surplus_is_the_minimum_over_the_window(
         steps in prop::collection::vec((1i64..4, 0u32..9, 0u64..3), 1..60),
@@ -95,8 +95,8 @@ proptest! {
         }
     }
 
-    /// On a clean curve (every deletion takes effect at once, nothing else
-    /// leaves) the rule keeps exactly max over the window of the demand.
+    /// If every deletion takes effect at once and no other node leaves, the rule keeps exactly the
+    /// maximum of demand over the window.
     #[test]
     fn a_clean_curve_is_followed_exactly(
         demand in prop::collection::vec(0u32..20, 2..120),
@@ -107,7 +107,7 @@ proptest! {
         let (mut nodes, mut departed) = (peak, 0u64);
         for (at, d) in demand.iter().copied().enumerate() {
             let at = at as i64;
-            // Missing nodes come back at once: the clean curve has no boots.
+            // Nodes come back at once: a clean curve has no boot time.
             nodes = nodes.max(d);
             state.fold(sample(at, nodes - d, d, departed), GAP);
             let Some(surplus) = state.surplus(Span::mins(tau_mins), minute(at)) else { continue };
