@@ -1,5 +1,6 @@
 //! Shared parts of the cross-crate tests: generated worlds, and checks that hold in all of them.
 
+pub mod altered;
 pub mod life;
 pub mod oracle;
 pub mod properties;

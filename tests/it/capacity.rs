@@ -4,62 +4,20 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use async_trait::async_trait;
-use trimtab_core::ids::{ClusterName, InstanceId};
+use trimtab_core::ids::InstanceId;
 use trimtab_core::plan::{Doubt, KeepReason, Verdict};
 use trimtab_core::policy::Capacity;
-use trimtab_core::snapshot::{ClusterDescription, InstanceStatus, NodeListing};
 use trimtab_core::units::NodeCount;
-use trimtab_daemon::ports::{ClusterRead, NodeDetails, Ports, ReadError};
+use trimtab_daemon::ports::{NodeDetails, Ports};
 use trimtab_simulator::World;
 use trimtab_simulator::ports::PortOptions;
 use trimtab_simulator::spec::WorldSpec;
+use trimtab_tests::altered::AlteredCluster;
 use trimtab_tests::life::Life;
 use trimtab_tests::worlds::{cluster_policy, group_policy, name};
 
 /// The capacity type in a node's description; the outer `None` means no answer.
 type Answer = fn(InstanceId, usize) -> Option<Option<Capacity>>;
-
-struct Described {
-    inner: Arc<dyn ClusterRead>,
-    answer: Answer,
-    /// Node ids of each request.
-    asked: Mutex<Vec<Vec<InstanceId>>>,
-}
-
-#[async_trait]
-impl ClusterRead for Described {
-    async fn describe(&self, cluster: &ClusterName) -> Result<ClusterDescription, ReadError> {
-        self.inner.describe(cluster).await
-    }
-
-    async fn list_nodes(&self, cluster: &ClusterName) -> Result<NodeListing, ReadError> {
-        self.inner.list_nodes(cluster).await
-    }
-
-    async fn describe_node(
-        &self,
-        cluster: &ClusterName,
-        node: InstanceId,
-    ) -> Result<Option<InstanceStatus>, ReadError> {
-        self.inner.describe_node(cluster, node).await
-    }
-
-    async fn details(
-        &self,
-        cluster: &ClusterName,
-        nodes: &[InstanceId],
-    ) -> Result<BTreeMap<InstanceId, NodeDetails>, ReadError> {
-        let all: Vec<InstanceId> = self.inner.details(cluster, nodes).await?.into_keys().collect();
-        let mut asked = self.asked.lock().expect("the lock is not poisoned");
-        asked.push(nodes.to_vec());
-        let places = all.iter().enumerate();
-        let answers = places.filter_map(|(n, id)| {
-            Some((*id, NodeDetails { capacity: (self.answer)(*id, n)?, ip: None }))
-        });
-        Ok(answers.collect())
-    }
-}
 
 struct Past {
     calls: Vec<Vec<InstanceId>>,
@@ -86,15 +44,23 @@ fn run(count: u32, busy: u32, answer: Answer) -> Past {
     let folder = tempfile::tempdir().expect("a folder");
     let life = Life::new(world.clone(), policy, folder.path(), 1);
     let mut ports: Ports = world.ports(PortOptions::default());
-    let described = Arc::new(Described { inner: ports.cluster, answer, asked: Mutex::default() });
-    ports.cluster = described.clone();
+    // Node ids of each request.
+    let asked: Arc<Mutex<Vec<Vec<InstanceId>>>> = Arc::default();
+    let noted = Arc::clone(&asked);
+    ports.cluster = Arc::new(AlteredCluster::new(ports.cluster).detailing(move |nodes, read| {
+        noted.lock().expect("the lock is not poisoned").push(nodes.to_vec());
+        let places = read.into_keys().enumerate();
+        let answers = places
+            .filter_map(|(n, id)| Some((id, NodeDetails { capacity: answer(id, n)?, ip: None })));
+        answers.collect()
+    }));
     let (mut words, mut cordoned_ever) = (BTreeMap::new(), 0);
     life.run_with(ports, Arc::new(life.open_ledger()), &mut |report| {
         let report = report.expect("the ledger can be written");
         cordoned_ever += report.begun.len();
         words.extend(report.plan.verdicts.iter().map(|word| (word.node, word.verdict.clone())));
     });
-    let calls = described.asked.lock().expect("the lock is not poisoned").clone();
+    let calls = asked.lock().expect("the lock is not poisoned").clone();
     Past { calls, words, deleted: world.truth().nodes_deleted(), cordoned_ever }
 }
 

@@ -6,18 +6,16 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use trimtab_core::audit::{ClearedBatch, ClearedGroup};
 use trimtab_core::backoff::{Backoff, Refusal};
-use trimtab_core::ids::{ClusterName, InstanceId};
+use trimtab_core::ids::InstanceId;
 use trimtab_core::plan::{KeepReason, Verdict};
-use trimtab_core::snapshot::{ClusterDescription, InstanceStatus, NodeListing};
 use trimtab_core::units::{NodeCount, Span, Time};
 use trimtab_daemon::driver::Driver;
 use trimtab_daemon::ledger::SqliteLedger;
-use trimtab_daemon::ports::{
-    ClusterRead, ClusterWrite, DeleteOutcome, NodeDetails, Notification, Ports, ReadError,
-};
+use trimtab_daemon::ports::{ClusterWrite, DeleteOutcome, Notification, Ports};
 use trimtab_simulator::World;
 use trimtab_simulator::ports::PortOptions;
 use trimtab_simulator::spec::WorldSpec;
+use trimtab_tests::altered::AlteredCluster;
 use trimtab_tests::life::{Life, poll_once};
 use trimtab_tests::worlds::{cluster_policy, group_policy, name};
 
@@ -46,38 +44,6 @@ impl ClusterWrite for Refusing {
 
     async fn shrink_group(&self, cleared: &ClearedGroup, within: Span) -> DeleteOutcome {
         self.inner.shrink_group(cleared, within).await
-    }
-}
-
-/// A cluster that was created at this time.
-struct Created(Arc<dyn ClusterRead>, Time);
-
-#[async_trait]
-impl ClusterRead for Created {
-    async fn describe(&self, cluster: &ClusterName) -> Result<ClusterDescription, ReadError> {
-        let mut read = self.0.describe(cluster).await?;
-        read.state.created = Some(self.1);
-        Ok(read)
-    }
-
-    async fn list_nodes(&self, cluster: &ClusterName) -> Result<NodeListing, ReadError> {
-        self.0.list_nodes(cluster).await
-    }
-
-    async fn describe_node(
-        &self,
-        cluster: &ClusterName,
-        node: InstanceId,
-    ) -> Result<Option<InstanceStatus>, ReadError> {
-        self.0.describe_node(cluster, node).await
-    }
-
-    async fn details(
-        &self,
-        cluster: &ClusterName,
-        nodes: &[InstanceId],
-    ) -> Result<std::collections::BTreeMap<InstanceId, NodeDetails>, ReadError> {
-        self.0.details(cluster, nodes).await
     }
 }
 
@@ -119,7 +85,9 @@ fn run(
     let world = life.world.clone();
     let mut ports: Ports = world.ports(PortOptions::default());
     if let Some(created) = created {
-        ports.cluster = Arc::new(Created(ports.cluster, created));
+        let cluster = AlteredCluster::new(ports.cluster);
+        ports.cluster =
+            Arc::new(cluster.describing(move |read| read.state.created = Some(created)));
     }
     let writers = ports.writers.as_mut().expect("not an observer");
     let refusing = Arc::new(Refusing {

@@ -10,14 +10,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use trimtab_core::action::{ActionState, Answer, End};
 use trimtab_core::history::{History, OpenAction};
 use trimtab_core::ids::{
-    ActionId, ClusterName, GroupName, InstanceId, LedgerId, PolicyHash, RequestId, TickId,
+    ActionId, ClusterName, GroupName, InstanceId, PolicyHash, RequestId, TickId,
 };
 use trimtab_core::plan::Verdict;
-use trimtab_core::units::{NodeCount, Span, Time};
+use trimtab_core::units::{Span, Time};
 use trimtab_daemon::config::Mode;
 use trimtab_daemon::driver::TickReport;
 use trimtab_daemon::ports::{
-    Decision, DeleteOutcome, Ledger, LedgerError, Observation, RequestRecord, Switch, Transition,
+    Decision, DeleteOutcome, Ledger, LedgerDecorator, LedgerError, Observation, RequestRecord,
+    Transition,
 };
 
 /// The target of what is said of one node.
@@ -247,9 +248,11 @@ fn answer_text(answer: &Answer) -> String {
     }
 }
 
-impl Ledger for Told {
-    fn id(&self) -> LedgerId {
-        self.ledger.id()
+impl LedgerDecorator for Told {
+    type Inner = dyn Ledger;
+
+    fn inner(&self) -> &Self::Inner {
+        &*self.ledger
     }
 
     fn load(
@@ -263,14 +266,6 @@ impl Ledger for Told {
             self.learn(cluster, action, None);
         }
         Ok(history)
-    }
-
-    fn reserve_actions(&self, count: NodeCount) -> Result<ActionId, LedgerError> {
-        self.ledger.reserve_actions(count)
-    }
-
-    fn reserve_request(&self) -> Result<RequestId, LedgerError> {
-        self.ledger.reserve_request()
     }
 
     fn record_observation(&self, observation: &Observation<'_>) -> Result<TickId, LedgerError> {
@@ -306,22 +301,5 @@ impl Ledger for Told {
         self.ledger.record_outcome(request, at, outcome, transitions)?;
         self.tell_transitions(transitions);
         Ok(())
-    }
-
-    fn record_cooldown(
-        &self,
-        cluster: &ClusterName,
-        node: InstanceId,
-        until: Time,
-    ) -> Result<(), LedgerError> {
-        self.ledger.record_cooldown(cluster, node, until)
-    }
-
-    fn read_switch(&self, cluster: &ClusterName) -> Result<Switch, LedgerError> {
-        self.ledger.read_switch(cluster)
-    }
-
-    fn freeze_cleared(&self, cluster: &ClusterName, since: Time) -> Result<bool, LedgerError> {
-        self.ledger.freeze_cleared(cluster, since)
     }
 }

@@ -12,12 +12,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use trimtab_core::history::History;
-use trimtab_core::ids::{ActionId, ClusterName, InstanceId, LedgerId, RequestId, TickId};
-use trimtab_core::units::{NodeCount, Span, Time};
-use trimtab_daemon::ports::{
-    Decision, DeleteOutcome, Ledger, LedgerError, Observation, RequestRecord, Switch, Transition,
-};
+use trimtab_core::units::Span;
+use trimtab_daemon::ports::{Ledger, LedgerDecorator, LedgerError};
 
 use crate::faults::FaultKind;
 use crate::log::{Call, WorldEvent};
@@ -193,16 +189,19 @@ impl<L: Ledger + ?Sized> CrashingLedger<L> {
         Self { world, ledger }
     }
 
-    /// Returns the wrapped ledger.
-    pub fn inner(&self) -> &Arc<L> {
-        &self.ledger
-    }
-
     fn dead(what: &'static str) -> LedgerError {
         LedgerError { path: "simulated".to_owned(), what, why: "the process was killed".to_owned() }
     }
+}
 
-    fn read<T>(
+impl<L: Ledger + ?Sized> LedgerDecorator for CrashingLedger<L> {
+    type Inner = L;
+
+    fn inner(&self) -> &L {
+        &self.ledger
+    }
+
+    fn reading<T>(
         &self,
         what: &'static str,
         read: impl FnOnce(&L) -> Result<T, LedgerError>,
@@ -213,10 +212,10 @@ impl<L: Ledger + ?Sized> CrashingLedger<L> {
         read(&self.ledger)
     }
 
-    fn commit<T>(
+    fn writing<T>(
         &self,
         what: &'static str,
-        commit: impl FnOnce(&L) -> Result<T, LedgerError>,
+        write: impl FnOnce(&L) -> Result<T, LedgerError>,
     ) -> Result<T, LedgerError> {
         let life = {
             let mut inner = self.world.lock();
@@ -231,78 +230,7 @@ impl<L: Ledger + ?Sized> CrashingLedger<L> {
             }
             life
         };
-        let done = commit(&self.ledger);
+        let done = write(&self.ledger);
         if self.world.lock().end_effect(life) { done } else { Err(Self::dead(what)) }
-    }
-}
-
-impl<L: Ledger + ?Sized> Ledger for CrashingLedger<L> {
-    fn id(&self) -> LedgerId {
-        self.ledger.id()
-    }
-
-    fn load(
-        &self,
-        cluster: &ClusterName,
-        now: Time,
-        max_gap: Span,
-    ) -> Result<History, LedgerError> {
-        self.read("load", |ledger| ledger.load(cluster, now, max_gap))
-    }
-
-    fn reserve_actions(&self, count: NodeCount) -> Result<ActionId, LedgerError> {
-        self.commit("reserve actions", |ledger| ledger.reserve_actions(count))
-    }
-
-    fn reserve_request(&self) -> Result<RequestId, LedgerError> {
-        self.commit("reserve a request", |ledger| ledger.reserve_request())
-    }
-
-    fn record_observation(&self, observation: &Observation<'_>) -> Result<TickId, LedgerError> {
-        self.commit("record an observation", |ledger| ledger.record_observation(observation))
-    }
-
-    fn record_decision(&self, decision: &Decision<'_>) -> Result<(), LedgerError> {
-        self.commit("record a decision", |ledger| ledger.record_decision(decision))
-    }
-
-    fn record_transitions(
-        &self,
-        cluster: &ClusterName,
-        transitions: &[Transition],
-        request: Option<RequestRecord<'_>>,
-    ) -> Result<(), LedgerError> {
-        self.commit("record transitions", |ledger| {
-            ledger.record_transitions(cluster, transitions, request)
-        })
-    }
-
-    fn record_outcome(
-        &self,
-        request: RequestId,
-        at: Time,
-        outcome: &DeleteOutcome,
-        transitions: &[Transition],
-    ) -> Result<(), LedgerError> {
-        self.commit("record an outcome", |ledger| {
-            ledger.record_outcome(request, at, outcome, transitions)
-        })
-    }
-
-    fn record_cooldown(
-        &self,
-        cluster: &ClusterName,
-        node: InstanceId,
-        until: Time,
-    ) -> Result<(), LedgerError> {
-        self.commit("record a cool-down", |ledger| ledger.record_cooldown(cluster, node, until))
-    }
-
-    fn read_switch(&self, cluster: &ClusterName) -> Result<Switch, LedgerError> {
-        self.read("read the switch", |ledger| ledger.read_switch(cluster))
-    }
-
-    fn freeze_cleared(&self, cluster: &ClusterName, since: Time) -> Result<bool, LedgerError> {
-        self.read("read the freeze", |ledger| ledger.freeze_cleared(cluster, since))
     }
 }

@@ -2,18 +2,16 @@
 //! The checks must notice each of them.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use async_trait::async_trait;
 use trimtab_core::audit::Cleared;
 use trimtab_core::history::{Charge, History};
-use trimtab_core::ids::{ActionId, ClusterName, InstanceId, LedgerId, RequestId, TickId};
-use trimtab_core::units::{NodeCount, Span, Time};
+use trimtab_core::ids::ClusterName;
+use trimtab_core::units::{Span, Time};
 use trimtab_daemon::ports::{
-    Cordon, CordonOrder, Decision, DeleteOutcome, Ledger, LedgerError, Observation, Ports,
-    ReadError, RequestRecord, Switch, Transition,
+    Ledger, LedgerDecorator, LedgerError, Ports, RequestRecord, Transition,
 };
+use trimtab_tests::altered::{Drops, Unreleasing};
 
 use super::run::Wiring;
 
@@ -43,52 +41,13 @@ impl Wiring for Plant {
             && let Some(writers) = &mut ports.writers
             && let Some(cordon) = writers.cordon.take()
         {
-            writers.cordon =
-                Some(Arc::new(Unreleasing { cordon, drops, dropped: AtomicBool::new(false) }));
+            writers.cordon = Some(Arc::new(Unreleasing::new(cordon, drops)));
         }
         ports
     }
 
     fn ledger(&self, _: u32, ledger: Arc<dyn Ledger>) -> Arc<dyn Ledger> {
         Arc::new(Forgetful { ledger, plant: *self, behind: Mutex::default() })
-    }
-}
-
-/// Which releases are dropped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Drops {
-    All,
-    First,
-}
-
-struct Unreleasing {
-    cordon: Arc<dyn Cordon>,
-    drops: Drops,
-    dropped: AtomicBool,
-}
-
-#[async_trait]
-impl Cordon for Unreleasing {
-    async fn cordon(
-        &self,
-        cluster: &ClusterName,
-        ledger: &LedgerId,
-        orders: &[CordonOrder],
-    ) -> Result<(), ReadError> {
-        self.cordon.cordon(cluster, ledger, orders).await
-    }
-
-    async fn release(
-        &self,
-        cluster: &ClusterName,
-        ledger: &LedgerId,
-        orders: &[CordonOrder],
-    ) -> Result<(), ReadError> {
-        let was_dropped = self.dropped.swap(true, Ordering::Relaxed);
-        if self.drops == Drops::All || !was_dropped {
-            return Ok(());
-        }
-        self.cordon.release(cluster, ledger, orders).await
     }
 }
 
@@ -111,19 +70,21 @@ impl Forgetful {
         self.behind.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the ledger after writing everything.
-    fn caught_up(&self) -> Result<&dyn Ledger, LedgerError> {
+    /// Writes what is behind.
+    fn catch_up(&self) -> Result<(), LedgerError> {
         while let Some(late) = self.behind().pop_front() {
             let request = RequestRecord { request: &late.request, charges: &late.charges };
             self.ledger.record_transitions(&late.cluster, &late.transitions, Some(request))?;
         }
-        Ok(&*self.ledger)
+        Ok(())
     }
 }
 
-impl Ledger for Forgetful {
-    fn id(&self) -> LedgerId {
-        self.ledger.id()
+impl LedgerDecorator for Forgetful {
+    type Inner = dyn Ledger;
+
+    fn inner(&self) -> &Self::Inner {
+        &*self.ledger
     }
 
     fn load(
@@ -141,20 +102,13 @@ impl Ledger for Forgetful {
         Ok(history)
     }
 
-    fn reserve_actions(&self, count: NodeCount) -> Result<ActionId, LedgerError> {
-        self.caught_up()?.reserve_actions(count)
-    }
-
-    fn reserve_request(&self) -> Result<RequestId, LedgerError> {
-        self.caught_up()?.reserve_request()
-    }
-
-    fn record_observation(&self, observation: &Observation<'_>) -> Result<TickId, LedgerError> {
-        self.caught_up()?.record_observation(observation)
-    }
-
-    fn record_decision(&self, decision: &Decision<'_>) -> Result<(), LedgerError> {
-        self.caught_up()?.record_decision(decision)
+    fn writing<T>(
+        &self,
+        _what: &'static str,
+        write: impl FnOnce(&Self::Inner) -> Result<T, LedgerError>,
+    ) -> Result<T, LedgerError> {
+        self.catch_up()?;
+        write(&*self.ledger)
     }
 
     fn record_transitions(
@@ -173,34 +127,10 @@ impl Ledger for Forgetful {
                 });
                 Ok(())
             }
-            Some(_) | None => self.caught_up()?.record_transitions(cluster, transitions, request),
+            Some(_) | None => {
+                self.catch_up()?;
+                self.ledger.record_transitions(cluster, transitions, request)
+            }
         }
-    }
-
-    fn record_outcome(
-        &self,
-        request: RequestId,
-        at: Time,
-        outcome: &DeleteOutcome,
-        transitions: &[Transition],
-    ) -> Result<(), LedgerError> {
-        self.caught_up()?.record_outcome(request, at, outcome, transitions)
-    }
-
-    fn record_cooldown(
-        &self,
-        cluster: &ClusterName,
-        node: InstanceId,
-        until: Time,
-    ) -> Result<(), LedgerError> {
-        self.caught_up()?.record_cooldown(cluster, node, until)
-    }
-
-    fn read_switch(&self, cluster: &ClusterName) -> Result<Switch, LedgerError> {
-        self.ledger.read_switch(cluster)
-    }
-
-    fn freeze_cleared(&self, cluster: &ClusterName, since: Time) -> Result<bool, LedgerError> {
-        self.ledger.freeze_cleared(cluster, since)
     }
 }

@@ -7,16 +7,16 @@ use trimtab_core::units::Span;
 use trimtab_daemon::ports::{CordonOrder, Ledger, Ports};
 use trimtab_simulator::World;
 use trimtab_simulator::faults::{FaultKind, Target};
+use trimtab_tests::altered::AlteredCluster;
 use trimtab_tests::oracle::play::Tampering;
 use trimtab_tests::oracle::worlds::plain;
 
-use super::meddling::{AfterCordon, Forgetful, Rosy, Unheard};
+use super::meddling::{AfterCordon, Forgetful, Unheard};
 use super::planted::{idle, run};
 
 /// Runs `meddle` right before each of the daemon's reads of the cluster.
 fn before_reads(mut ports: Ports, meddle: impl Fn() + Send + Sync + 'static) -> Ports {
-    let meddle = Box::new(meddle);
-    ports.cluster = Arc::new(Rosy { cluster: ports.cluster, lies: false, meddle });
+    ports.cluster = Arc::new(AlteredCluster::new(ports.cluster).before_describe(meddle));
     ports
 }
 

@@ -6,19 +6,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use trimtab_core::audit::{ClearedBatch, ClearedGroup};
-use trimtab_core::history::History;
-use trimtab_core::ids::{ActionId, ClusterName, InstanceId, LedgerId, RequestId, TickId};
-use trimtab_core::snapshot::{
-    ClusterDescription, ClusterStatus, InstanceStatus, NodeListing, Workload,
-};
+use trimtab_core::ids::{ClusterName, LedgerId};
+use trimtab_core::snapshot::{ClusterStatus, Workload};
 use trimtab_core::units::{NodeCount, Span, Time};
 use trimtab_daemon::ports::{
     Clock, ClusterRead, ClusterWrite, Cordon, CordonOrder, Decision, DeleteOutcome, Lease, Ledger,
-    LedgerError, NodeDetails, Observation, ReadError, RequestRecord, Switch, Switches, Transition,
+    LedgerDecorator, LedgerError, ReadError, RequestRecord, Switch, Switches, Transition,
     WorkloadRead,
 };
 use trimtab_simulator::World;
 use trimtab_simulator::truth::Caller;
+use trimtab_tests::altered::AlteredCluster;
 
 /// A switch that is always on, and a lease that is always held.
 pub(super) struct AlwaysOn;
@@ -48,47 +46,15 @@ impl Clock for OneClock {
     }
 }
 
-/// A cluster that always reports InService, and changes the world at every look.
-pub(super) struct Rosy {
-    pub(super) cluster: Arc<dyn ClusterRead>,
-    pub(super) lies: bool,
-    pub(super) meddle: Box<dyn Fn() + Send + Sync>,
-}
-
-#[async_trait]
-impl ClusterRead for Rosy {
-    async fn describe(&self, cluster: &ClusterName) -> Result<ClusterDescription, ReadError> {
-        (self.meddle)();
-        let mut read = self.cluster.describe(cluster).await?;
-        if self.lies {
-            read.state.status = ClusterStatus::InService;
-            read.state.software_update = false;
-            for group in read.groups.values_mut() {
-                group.calm = true;
-            }
+/// A cluster that always reports itself in service and its groups calm.
+pub(super) fn rosy(cluster: Arc<dyn ClusterRead>) -> AlteredCluster {
+    AlteredCluster::new(cluster).describing(|read| {
+        read.state.status = ClusterStatus::InService;
+        read.state.software_update = false;
+        for group in read.groups.values_mut() {
+            group.calm = true;
         }
-        Ok(read)
-    }
-
-    async fn list_nodes(&self, cluster: &ClusterName) -> Result<NodeListing, ReadError> {
-        self.cluster.list_nodes(cluster).await
-    }
-
-    async fn describe_node(
-        &self,
-        cluster: &ClusterName,
-        node: InstanceId,
-    ) -> Result<Option<InstanceStatus>, ReadError> {
-        self.cluster.describe_node(cluster, node).await
-    }
-
-    async fn details(
-        &self,
-        cluster: &ClusterName,
-        nodes: &[InstanceId],
-    ) -> Result<BTreeMap<InstanceId, NodeDetails>, ReadError> {
-        self.cluster.details(cluster, nodes).await
-    }
+    })
 }
 
 /// A scheduler client that repeats its last answer as new when a read fails.
@@ -116,24 +82,14 @@ impl WorkloadRead for Cached {
     }
 }
 
-/// What a cordon port does wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Habit {
-    /// Removes all older cordons at every cordon.
-    ReleasesAll,
-    /// Never removes a cordon.
-    KeepsAll,
-}
-
-/// A cordon port with a bug.
-pub(super) struct Cordoner {
+/// A cordon port that takes all older cordons off at every cordon.
+pub(super) struct ReleasesOlder {
     pub(super) cordon: Arc<dyn Cordon>,
-    pub(super) habit: Habit,
     pub(super) asked: Mutex<Vec<CordonOrder>>,
 }
 
 #[async_trait]
-impl Cordon for Cordoner {
+impl Cordon for ReleasesOlder {
     async fn cordon(
         &self,
         cluster: &ClusterName,
@@ -146,7 +102,7 @@ impl Cordon for Cordoner {
             asked.extend_from_slice(orders);
             older
         };
-        if self.habit == Habit::ReleasesAll && !older.is_empty() {
+        if !older.is_empty() {
             self.cordon.release(cluster, ledger, &older).await?;
         }
         self.cordon.cordon(cluster, ledger, orders).await
@@ -158,10 +114,7 @@ impl Cordon for Cordoner {
         ledger: &LedgerId,
         orders: &[CordonOrder],
     ) -> Result<(), ReadError> {
-        match self.habit {
-            Habit::KeepsAll => Ok(()),
-            Habit::ReleasesAll => self.cordon.release(cluster, ledger, orders).await,
-        }
+        self.cordon.release(cluster, ledger, orders).await
     }
 }
 
@@ -253,30 +206,11 @@ pub(super) struct Forgetful {
     pub(super) fails: Arc<AtomicBool>,
 }
 
-impl Ledger for Forgetful {
-    fn id(&self) -> LedgerId {
-        self.ledger.id()
-    }
+impl LedgerDecorator for Forgetful {
+    type Inner = dyn Ledger;
 
-    fn load(
-        &self,
-        cluster: &ClusterName,
-        now: Time,
-        max_gap: Span,
-    ) -> Result<History, LedgerError> {
-        self.ledger.load(cluster, now, max_gap)
-    }
-
-    fn reserve_actions(&self, count: NodeCount) -> Result<ActionId, LedgerError> {
-        self.ledger.reserve_actions(count)
-    }
-
-    fn reserve_request(&self) -> Result<RequestId, LedgerError> {
-        self.ledger.reserve_request()
-    }
-
-    fn record_observation(&self, observation: &Observation<'_>) -> Result<TickId, LedgerError> {
-        self.ledger.record_observation(observation)
+    fn inner(&self) -> &Self::Inner {
+        &*self.ledger
     }
 
     fn record_decision(&self, decision: &Decision<'_>) -> Result<(), LedgerError> {
@@ -296,29 +230,6 @@ impl Ledger for Forgetful {
         }
         let request = request.filter(|_| self.omits != Some(Omits::Requests));
         self.ledger.record_transitions(cluster, transitions, request)
-    }
-
-    fn record_outcome(
-        &self,
-        request: RequestId,
-        at: Time,
-        outcome: &DeleteOutcome,
-        transitions: &[Transition],
-    ) -> Result<(), LedgerError> {
-        self.ledger.record_outcome(request, at, outcome, transitions)
-    }
-
-    fn record_cooldown(
-        &self,
-        cluster: &ClusterName,
-        node: InstanceId,
-        until: Time,
-    ) -> Result<(), LedgerError> {
-        self.ledger.record_cooldown(cluster, node, until)
-    }
-
-    fn read_switch(&self, cluster: &ClusterName) -> Result<Switch, LedgerError> {
-        self.ledger.read_switch(cluster)
     }
 
     fn freeze_cleared(&self, cluster: &ClusterName, since: Time) -> Result<bool, LedgerError> {

@@ -12,7 +12,7 @@ use trimtab_core::ids::InstanceId;
 use trimtab_core::policy::{Amount, Budgets, ClusterPolicy, MassChangeLimit, TimerChoice};
 use trimtab_core::snapshot::cordon_reason;
 use trimtab_core::units::{NodeCount, Share, Span, Time};
-use trimtab_daemon::ports::{Ledger, Ports};
+use trimtab_daemon::ports::{Cordon, Ledger, Ports};
 use trimtab_simulator::World;
 use trimtab_simulator::faults::FaultKind;
 use trimtab_simulator::gauntlet::KillWhen;
@@ -20,12 +20,13 @@ use trimtab_simulator::log::{Call, LogEntry, WorldEvent};
 use trimtab_simulator::ports::PortOptions;
 use trimtab_simulator::spec::{FaultSpec, GroupSpec};
 use trimtab_simulator::truth::Caller;
+use trimtab_tests::altered::{Drops, Unreleasing};
 use trimtab_tests::oracle::play::{Played, Tampering, play_with};
 use trimtab_tests::oracle::worlds::{Case, plain};
 use trimtab_tests::oracle::{CHECKS, Mode, Oracle, Rule};
 
 use super::meddling::{
-    AlwaysOn, ByCount, Cached, Cordoner, Forgetful, Habit, Omits, OneClock, Rosy, counts,
+    AlwaysOn, ByCount, Cached, Forgetful, Omits, OneClock, ReleasesOlder, counts, rosy,
 };
 
 pub(super) fn run(case: &Case, tampering: &Tampering<'_>) -> Played {
@@ -316,19 +317,24 @@ fn s16_a_cluster_that_is_not_in_service_is_noticed() {
     }
     case.spec.regrow = None;
     check_ports(Rule::S16, &case, &|_, mut ports| {
-        let rosy = Rosy { cluster: ports.cluster, lies: true, meddle: Box::new(|| {}) };
-        ports.cluster = Arc::new(rosy);
+        ports.cluster = Arc::new(rosy(ports.cluster));
         ports
     });
 }
 
-fn with_cordoner(habit: Habit, mut ports: Ports) -> Ports {
+fn with_cordon(mut ports: Ports, alter: fn(Arc<dyn Cordon>) -> Arc<dyn Cordon>) -> Ports {
     if let Some(writers) = &mut ports.writers {
-        writers.cordon = writers.cordon.take().map(|cordon| {
-            Arc::new(Cordoner { cordon, habit, asked: Mutex::new(vec![]) }) as Arc<_>
-        });
+        writers.cordon = writers.cordon.take().map(alter);
     }
     ports
+}
+
+fn releases_older(cordon: Arc<dyn Cordon>) -> Arc<dyn Cordon> {
+    Arc::new(ReleasesOlder { cordon, asked: Mutex::new(vec![]) })
+}
+
+fn never_releases(cordon: Arc<dyn Cordon>) -> Arc<dyn Cordon> {
+    Arc::new(Unreleasing::new(cordon, Drops::All))
 }
 
 #[test]
@@ -336,7 +342,7 @@ fn s17_a_cordon_taken_off_a_node_that_is_being_deleted_is_noticed() {
     let mut case = idle(3, 8);
     case.spec.delete_delay.min = Span::mins(40);
     case.spec.delete_delay.max = Span::mins(60);
-    check_ports(Rule::S17, &case, &|_, ports| with_cordoner(Habit::ReleasesAll, ports));
+    check_ports(Rule::S17, &case, &|_, ports| with_cordon(ports, releases_older));
 }
 
 #[test]
@@ -372,7 +378,7 @@ fn l2_a_cordon_that_stays_is_noticed() {
     // Every deletion is refused, so every node must be released.
     let kind = FaultKind::ThrottledWrites;
     case.spec.faults.push(FaultSpec { at: Span::secs(1), lasts: Span::hours(24), kind });
-    check_ports(Rule::L2, &case, &|_, ports| with_cordoner(Habit::KeepsAll, ports));
+    check_ports(Rule::L2, &case, &|_, ports| with_cordon(ports, never_releases));
 }
 
 #[test]
@@ -381,7 +387,7 @@ fn l3_a_cordon_that_outlasts_a_kill_is_noticed() {
     // The daemon is killed while the first cordons settle.
     let kind = FaultKind::DaemonKill { after: 0, when: KillWhen::Before };
     case.spec.faults.push(FaultSpec { at: Span::mins(26), lasts: Span::ZERO, kind });
-    check_ports(Rule::L3, &case, &|_, ports| with_cordoner(Habit::KeepsAll, ports));
+    check_ports(Rule::L3, &case, &|_, ports| with_cordon(ports, never_releases));
 }
 
 fn each(policy: &mut ClusterPolicy, change: impl Fn(&mut trimtab_core::policy::GroupPolicy)) {

@@ -19,6 +19,7 @@ mod cluster;
 mod error;
 mod gate;
 mod ledger;
+mod ledger_decorator;
 mod notification;
 mod permission;
 mod prices;
@@ -34,6 +35,7 @@ pub use self::gate::{Gate, Inquiry, InquiryState, Question, QuestionedNode};
 pub use self::ledger::{
     Decision, Ledger, LedgerError, Observation, RequestRecord, SwitchEntry, Transition,
 };
+pub use self::ledger_decorator::LedgerDecorator;
 pub use self::notification::{Notification, Notifier};
 pub use self::permission::{Lease, Switch, Switches};
 pub use self::prices::Prices;

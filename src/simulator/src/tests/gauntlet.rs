@@ -3,13 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use trimtab_core::history::History;
-use trimtab_core::ids::{ActionId, ClusterName, InstanceId, LedgerId, RequestId, TickId};
+use trimtab_core::ids::ActionId;
 use trimtab_core::snapshot::cordon_reason;
 use trimtab_core::units::{NodeCount, Span, Time};
+use trimtab_daemon::ledger::SqliteLedger;
 use trimtab_daemon::ports::{
-    CordonOrder, Decision, DeleteOutcome, InquiryState, Ledger, LedgerError, Observation, Question,
-    QuestionedNode, RequestRecord, Ring, Switch, Transition,
+    CordonOrder, InquiryState, Ledger, LedgerDecorator, LedgerError, Question, QuestionedNode, Ring,
 };
 
 use super::{cluster, job, ledger, now, order, poll, scheduler_node, world};
@@ -126,65 +125,37 @@ fn a_fork_goes_its_own_way() {
     assert_eq!(other.truth().groups.values().map(|g| g.live).sum::<NodeCount>(), NodeCount(4));
 }
 
-/// A ledger that only counts its writes.
-#[derive(Default)]
-struct Tally(AtomicU64);
+/// A ledger that counts its writes.
+struct Tally {
+    ledger: SqliteLedger,
+    writes: AtomicU64,
+}
 
 impl Tally {
-    fn commits(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+    fn new() -> Arc<Self> {
+        let ledger = SqliteLedger::in_memory(Time(0)).expect("a ledger in memory");
+        Arc::new(Self { ledger, writes: AtomicU64::new(0) })
     }
 
-    fn commit<T>(&self, answer: T) -> Result<T, LedgerError> {
-        self.0.fetch_add(1, Ordering::Relaxed);
-        Ok(answer)
+    fn writes(&self) -> u64 {
+        self.writes.load(Ordering::Relaxed)
     }
 }
 
-impl Ledger for Tally {
-    fn id(&self) -> LedgerId {
-        ledger()
+impl LedgerDecorator for Tally {
+    type Inner = SqliteLedger;
+
+    fn inner(&self) -> &SqliteLedger {
+        &self.ledger
     }
-    fn load(&self, _: &ClusterName, _: Time, _: Span) -> Result<History, LedgerError> {
-        Ok(History::default())
-    }
-    fn reserve_actions(&self, _: NodeCount) -> Result<ActionId, LedgerError> {
-        self.commit(ActionId(1))
-    }
-    fn reserve_request(&self) -> Result<RequestId, LedgerError> {
-        self.commit(RequestId(1))
-    }
-    fn record_observation(&self, _: &Observation<'_>) -> Result<TickId, LedgerError> {
-        self.commit(TickId(1))
-    }
-    fn record_decision(&self, _: &Decision<'_>) -> Result<(), LedgerError> {
-        self.commit(())
-    }
-    fn record_transitions(
+
+    fn writing<T>(
         &self,
-        _: &ClusterName,
-        _: &[Transition],
-        _: Option<RequestRecord<'_>>,
-    ) -> Result<(), LedgerError> {
-        self.commit(())
-    }
-    fn record_outcome(
-        &self,
-        _: RequestId,
-        _: Time,
-        _: &DeleteOutcome,
-        _: &[Transition],
-    ) -> Result<(), LedgerError> {
-        self.commit(())
-    }
-    fn record_cooldown(&self, _: &ClusterName, _: InstanceId, _: Time) -> Result<(), LedgerError> {
-        self.commit(())
-    }
-    fn read_switch(&self, _: &ClusterName) -> Result<Switch, LedgerError> {
-        Ok(Switch::On)
-    }
-    fn freeze_cleared(&self, _: &ClusterName, _: Time) -> Result<bool, LedgerError> {
-        Ok(false)
+        _what: &'static str,
+        write: impl FnOnce(&SqliteLedger) -> Result<T, LedgerError>,
+    ) -> Result<T, LedgerError> {
+        self.writes.fetch_add(1, Ordering::Relaxed);
+        write(&self.ledger)
     }
 }
 
@@ -194,19 +165,20 @@ fn every_commit_is_an_effect_and_a_dead_ledger_writes_nothing() {
         let world = world("");
         // Killed at the second effect from now.
         world.act(FaultKind::DaemonKill { after: 1, when }, Span::ZERO);
-        let ledger = CrashingLedger::new(world.clone(), Arc::new(Tally::default()));
+        let tally = Tally::new();
+        let ledger: &dyn Ledger = &CrashingLedger::new(world.clone(), Arc::clone(&tally));
         assert!(
             ledger.reserve_actions(NodeCount(2)).is_ok() && ledger.read_switch(&cluster()).is_ok()
         );
         assert!(ledger.reserve_request().is_err());
-        assert_eq!(ledger.inner().commits(), written, "{when:?}");
+        assert_eq!(tally.writes(), written, "{when:?}");
         assert!(ledger.reserve_request().is_err() && ledger.read_switch(&cluster()).is_err());
         assert!(ledger.load(&cluster(), world.now(), Span::ZERO).is_err());
-        assert_eq!((ledger.inner().commits(), world.effects()), (written, 2));
+        assert_eq!((tally.writes(), world.effects()), (written, 2));
         world.revive();
         assert!(ledger.reserve_request().is_ok());
         world.act(FaultKind::LedgerFails, Span::mins(1));
         assert!(ledger.reserve_request().is_err() && !world.is_dead());
-        assert_eq!(ledger.inner().commits(), written + 1);
+        assert_eq!(tally.writes(), written + 1);
     }
 }
