@@ -25,6 +25,40 @@ pub struct Moment {
     pub kind: MomentKind,
 }
 
+/// Observed time. It stops while there are no observations.
+pub(crate) struct Watched {
+    pub(crate) watched: Span,
+    at: Time,
+    watching: bool,
+}
+
+impl Watched {
+    pub(crate) const fn from(at: Time) -> Self {
+        Self { watched: Span::ZERO, at, watching: true }
+    }
+
+    pub(crate) fn on_to(&mut self, at: Time) {
+        if self.watching {
+            self.watched += at.since(self.at);
+        }
+        self.at = at;
+    }
+
+    /// Returns the demand of a step, or `None` when observations stop.
+    pub(crate) fn goes_on(&mut self, kind: MomentKind) -> Option<Demand> {
+        match kind {
+            MomentKind::Step(demand) => {
+                self.watching = true;
+                Some(demand)
+            }
+            MomentKind::Unwatched => {
+                self.watching = false;
+                None
+            }
+        }
+    }
+}
+
 /// A node of the packing that starts or stops being used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Turn {

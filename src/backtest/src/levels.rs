@@ -1,13 +1,12 @@
 //! Replays policies over levels in one pass over a group's demand: count timers, randomised
 //! timers and both optima.
 
-use trimtab_core::rule::learned::Demand;
 use trimtab_core::rule::levels::{IdleGap, Levels};
 use trimtab_core::rule::meter::{Meter, Spent};
-use trimtab_core::units::{NodeCount, Span, Time};
+use trimtab_core::units::{NodeCount, Span};
 
-use crate::demand::{Group, MomentKind};
-use crate::replay::Random;
+use crate::demand::{Group, Watched};
+use crate::random::Random;
 
 /// Costs of each policy on one group.
 pub(crate) struct Pass {
@@ -86,40 +85,6 @@ fn step(
         meter.rose_beyond(new);
         meter.stepped(levels);
         meter.settle(at, levels);
-    }
-}
-
-/// Observed time. It stops while there are no observations.
-pub(crate) struct Watched {
-    pub(crate) watched: Span,
-    at: Time,
-    watching: bool,
-}
-
-impl Watched {
-    pub(crate) const fn from(at: Time) -> Self {
-        Self { watched: Span::ZERO, at, watching: true }
-    }
-
-    pub(crate) fn on_to(&mut self, at: Time) {
-        if self.watching {
-            self.watched += at.since(self.at);
-        }
-        self.at = at;
-    }
-
-    /// Returns the demand of a step, or `None` when observations stop.
-    pub(crate) fn goes_on(&mut self, kind: MomentKind) -> Option<Demand> {
-        match kind {
-            MomentKind::Step(demand) => {
-                self.watching = true;
-                Some(demand)
-            }
-            MomentKind::Unwatched => {
-                self.watching = false;
-                None
-            }
-        }
     }
 }
 

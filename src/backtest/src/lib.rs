@@ -18,6 +18,7 @@ pub mod swf;
 mod learned;
 mod levels;
 mod node_timer;
+mod random;
 
 pub use demand::{Group, Moment, MomentKind};
 pub use policy::{NodeChoice, Order, Policy};

@@ -10,10 +10,9 @@ use std::collections::{BTreeMap, VecDeque};
 use trimtab_core::rule::meter::Spent;
 use trimtab_core::units::{NodeCount, Span};
 
-use crate::demand::{Group, Turn};
-use crate::levels::Watched;
+use crate::demand::{Group, Turn, Watched};
 use crate::policy::{NodeChoice, Order};
-use crate::replay::Random;
+use crate::random::Random;
 
 /// Nodes, identified by number, and their states.
 struct Nodes {
