@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use trimtab_core::units::Time;
 
-use super::open::OpenError;
+use super::error::OpenError;
 
 /// The right to be the ledger's daemon, until it is dropped.
 pub(super) struct DaemonLock {

@@ -17,6 +17,7 @@
 //! not by how long nothing did, save for one row a tick.
 
 mod decision;
+mod error;
 mod fault;
 mod lock;
 mod memory;
@@ -36,7 +37,8 @@ use trimtab_core::history::History;
 use trimtab_core::ids::{ActionId, ClusterName, InstanceId, LedgerId, RequestId, TickId};
 use trimtab_core::units::{NodeCount, Span, Time};
 
-pub use self::open::{Durability, OpenError};
+pub use self::error::OpenError;
+pub use self::open::Durability;
 pub use self::operator::LedgerOperator;
 pub use self::records::{
     ActionEvent, Cleared, Explanation, FiguresSpan, FreezeRow, HistoryRow, LedgerReader, NodeQuery,
