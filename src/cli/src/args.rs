@@ -8,8 +8,8 @@ use clap::{Args, Parser, Subcommand};
 use trimtab_core::policy::Factor;
 use trimtab_core::units::{Span, Time, UsdPerHour};
 
+use crate::duration::span;
 use crate::output::Format;
-use crate::wiring::span;
 
 /// Trims SageMaker HyperPod clusters: deletes nodes that nobody needs, never
 /// one that runs work, and can tell why.
@@ -190,10 +190,10 @@ pub(crate) struct BacktestArgs {
     #[arg(long, value_name = "POLICY", num_args = 1.., value_delimiter = ',')]
     pub(crate) policy: Vec<trimtab_backtest::Policy>,
     /// From the request for a node to a node that takes jobs
-    #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = span)]
     pub(crate) boot: Span,
     /// How long a node is billed after the delete call
-    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = span)]
     pub(crate) billed_after_delete: Span,
     /// Value of one node-hour of waiting jobs, in node-hours of price: 0 to 100
     #[arg(long, value_name = "FACTOR", default_value = "1.0", value_parser = factor)]
@@ -218,7 +218,7 @@ pub(crate) struct BacktestArgs {
     #[arg(long, value_name = "FROM-TO", value_parser = days)]
     pub(crate) days: Option<(u32, u32)>,
     /// The shortest learned timer; the daemon's is two ticks, which --config implies
-    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = span)]
     pub(crate) shortest_timer: Span,
     /// What chance starts from, for random placement and randomised timers
     #[arg(long, default_value_t = 1)]
@@ -235,10 +235,6 @@ pub(crate) enum GroupBy {
     Partition,
     /// All jobs
     All,
-}
-
-fn duration(text: &str) -> Result<Span, String> {
-    span(text).map_err(|why| why.to_string())
 }
 
 fn factor(text: &str) -> Result<Factor, String> {

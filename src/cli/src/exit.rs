@@ -1,4 +1,4 @@
-//! Exit codes: a documented enum.
+//! Exit codes: a documented enum, and the errors that have a code of their own.
 
 use std::process::ExitCode;
 
@@ -34,3 +34,19 @@ impl From<Exit> for ExitCode {
         })
     }
 }
+
+/// Something that is needed and is not there: exit code 69.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Unavailable(pub(crate) String);
+
+/// Something that we may not do: exit code 77.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Denied(pub(crate) String);
+
+/// A cluster that is not where the configuration says it is, or a program that is not
+/// what it should be: exit code 78.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Misplaced(pub(crate) String);

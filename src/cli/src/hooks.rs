@@ -15,7 +15,7 @@ use trimtab_daemon::ports::{Doorbell, Gate, Ports, Ring};
 use trimtab_hooks::{GateProgram, NodeProgram, Start};
 use trimtab_program::{Untrusted, trusted};
 
-use crate::wiring::Misplaced;
+use crate::exit::Misplaced;
 
 /// A cluster's hooks by their keys.
 fn hooks(cluster: &ClusterSettings) -> impl Iterator<Item = (&'static str, &HookSettings)> {

@@ -7,6 +7,7 @@ mod check_config;
 mod clock;
 mod demo;
 mod document;
+mod duration;
 mod events;
 mod exit;
 mod hooks;
@@ -31,10 +32,9 @@ use clap::Parser;
 use trimtab_daemon::config::Problems;
 
 use crate::args::{Cli, Command, DemoArgs, DemoScheduler};
-use crate::exit::Exit;
+use crate::exit::{Denied, Exit, Misplaced, Unavailable};
 use crate::log::{BadLevel, Log};
 use crate::output::{Format, Style, lines};
-use crate::wiring::{Denied, Misplaced, Unavailable};
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {

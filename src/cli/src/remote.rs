@@ -19,7 +19,7 @@ use trimtab_endpoint::WorldClient;
 use trimtab_slurm::{Backend, Commands, Files, Rest, Slurm};
 
 use crate::clock::SystemClock;
-use crate::wiring::{Denied, Misplaced, Unavailable};
+use crate::exit::{Denied, Misplaced, Unavailable};
 
 /// The clusters of a configuration, connected to.
 pub(crate) struct Remote {

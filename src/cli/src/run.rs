@@ -13,13 +13,14 @@ use trimtab_daemon::run::{self, Audience};
 use crate::args::{PlanArgs, RunArgs};
 use crate::clock::stop_on_signals;
 use crate::document::{PlanDocument, PlansDocument};
+use crate::duration::span;
 use crate::events;
 use crate::exit::Exit;
 use crate::log::Log;
 use crate::metrics_cost::MetricsDocument;
 use crate::output::{self, Format, Style, Tone, line, plain, right, table};
 use crate::service::Service;
-use crate::wiring::{Keep, Wired, span};
+use crate::wiring::{Keep, Wired};
 use crate::words;
 
 /// How long a simulated cluster is watched before a plan counts: longer than any timer of

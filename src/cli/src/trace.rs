@@ -15,8 +15,9 @@ use trimtab_slurm::history::{self, Extract};
 use crate::args::{TraceArgs, TraceCommand, TraceExportArgs};
 use crate::clock::SystemClock;
 use crate::exit::Exit;
+use crate::exit::{Denied, Misplaced, Unavailable};
 use crate::output::{self, Format, line, plain};
-use crate::wiring::{Denied, Misplaced, Unavailable, layers};
+use crate::wiring::layers;
 
 /// `trimtab trace`.
 pub(crate) async fn trace(args: &TraceArgs) -> anyhow::Result<Exit> {

@@ -20,9 +20,10 @@ use trimtab_daemon::ports::Clock;
 
 use crate::args::UncordonArgs;
 use crate::clock::SystemClock;
+use crate::duration::span;
 use crate::exit::Exit;
 use crate::output::{self, Format, line};
-use crate::wiring::{Keep, Wired, layers, span};
+use crate::wiring::{Keep, Wired, layers};
 
 /// Between two tries: a scheduler shows a released node within seconds.
 const TRY_AGAIN: Duration = Duration::from_secs(2);

@@ -22,22 +22,6 @@ use crate::hooks::Errands;
 use crate::pause_file::PauseFile;
 use crate::remote::{Remote, Shared};
 
-/// Something that is needed and is not there: exit code 69.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct Unavailable(pub(crate) String);
-
-/// Something that we may not do: exit code 77.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct Denied(pub(crate) String);
-
-/// A cluster that is not where the configuration says it is, or a program that is not
-/// what it should be: exit code 78.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct Misplaced(pub(crate) String);
-
 /// A configuration and the clusters that it is about.
 pub(crate) struct Wired {
     /// The configuration.
@@ -254,23 +238,4 @@ fn open(path: &Path, now: Time) -> anyhow::Result<SqliteLedger> {
             .with_context(|| format!("making the ledger's folder {}", folder.display()))?;
     }
     Ok(SqliteLedger::open(path, now, Durability::Full)?)
-}
-
-/// A span as people write it: `90s`, `20m`, `2h`, `1h 30m`.
-///
-/// # Errors
-/// When it is not one.
-pub(crate) fn span(text: &str) -> anyhow::Result<Span> {
-    let units = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)];
-    let mut sum = 0;
-    for word in text.split_whitespace() {
-        let unit = units.iter().find_map(|(unit, size)| Some((word.strip_suffix(unit)?, size)));
-        let parsed =
-            unit.and_then(|(number, size)| Some(number.parse::<u32>().ok()? as i64 * size));
-        match parsed {
-            Some(millis) => sum += millis,
-            None => bail!("`{text}` is no duration; write one like `90s`, `20m` or `1h 30m`"),
-        }
-    }
-    Ok(Span(sum))
 }

@@ -19,8 +19,8 @@ use trimtab_core::action::{ActionState, End};
 use trimtab_daemon::ledger::SqliteLedger;
 
 use crate::clock::stop_on_signals;
+use crate::exit::Unavailable;
 use crate::output::{Style, Tone, line};
-use crate::wiring::Unavailable;
 
 /// The scripts that the tests start Slurm with.
 const SCRIPTS: [(&str, &str); 3] = [
