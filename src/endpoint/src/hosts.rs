@@ -17,7 +17,7 @@ use trimtab_simulator::log::{LogEntry, WorldEvent};
 
 use crate::Error;
 use crate::cloudwatch::MetricStore;
-use crate::sagemaker::details;
+use crate::configured::configured;
 use crate::wire::Request;
 
 /// Number of events that ListClusterEvents returns at most, as users of the service
@@ -114,8 +114,8 @@ impl Hosted {
         let spec = world.spec();
         let mut memory = Memory::default();
         for group in &spec.groups {
-            let configured = details::configured(&spec, group)
-                .map_err(|why| Error::Details { group: group.name.clone(), why })?;
+            let configured = configured(&spec, group)
+                .map_err(|source| Error::Details { group: group.name.clone(), source })?;
             memory.groups.insert(group.name.clone(), configured);
         }
         if let Ok(listed) = world.control_nodes() {

@@ -17,7 +17,9 @@
 
 mod client;
 mod cloudwatch;
+mod configured;
 mod hosts;
+mod json;
 mod messages;
 mod sagemaker;
 mod server;
@@ -28,5 +30,6 @@ mod world_api;
 mod tests;
 
 pub use client::{ConnectError, WorldClient, WorldDoorbell};
+pub use configured::BadDetail;
 pub use hosts::{Change, NodeChange, Pace};
 pub use server::{Endpoint, Error, Handle, Options};

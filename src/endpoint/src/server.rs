@@ -23,6 +23,7 @@ use tokio::sync::Notify;
 use trimtab_core::ids::{ClusterName, GroupName};
 use trimtab_simulator::World;
 
+use crate::configured::BadDetail;
 use crate::hosts::{Hosts, NodeChange, Pace, Scope};
 use crate::messages::{MONOTONIC_HEADER, NOW_HEADER};
 use crate::wire::{Answer, Reply, Request};
@@ -59,8 +60,8 @@ pub enum Error {
     )]
     Seeds { one: ClusterName, other: ClusterName },
     /// A value in the `details` of a group cannot be written as JSON.
-    #[error("group {group}: invalid details: {why}")]
-    Details { group: GroupName, why: String },
+    #[error("group {group}: invalid details: {source}")]
+    Details { group: GroupName, source: BadDetail },
     #[error("cannot listen on {addr}: {source}")]
     Listen { addr: SocketAddr, source: std::io::Error },
 }

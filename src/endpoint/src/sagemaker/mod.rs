@@ -5,7 +5,7 @@
 //! affects neither scheduling nor cost (roles, scripts, tokens).
 
 mod change;
-pub(crate) mod details;
+mod details;
 mod error;
 mod page;
 mod read;

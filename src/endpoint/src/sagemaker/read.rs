@@ -11,6 +11,7 @@ use super::error::ApiError;
 use super::page::page;
 use super::{Call, Failure, Outcome, details, requests};
 use crate::hosts::{Hosted, SeenEvent, fnv};
+use crate::json::object;
 
 /// Converts a read error of the world.
 pub(super) fn failure(error: ReadError) -> Failure {
@@ -73,7 +74,7 @@ pub(super) fn list_clusters(call: &Call<'_>) -> Outcome {
         if !wanted {
             continue;
         }
-        let mut summary = details::object(json!({
+        let mut summary = object(json!({
             "ClusterArn": own.arn(),
             "ClusterName": own.name.as_str(),
             "CreationTime": details::seconds(created),
@@ -93,7 +94,7 @@ pub(super) fn list_clusters(call: &Call<'_>) -> Outcome {
         return Err(failure(why));
     }
     let page = page("ListClusters", &call.body, items, is_descending(call, true))?;
-    Ok(with_token(details::object(json!({ "ClusterSummaries": page.items })), page.next))
+    Ok(with_token(object(json!({ "ClusterSummaries": page.items })), page.next))
 }
 
 pub(super) fn describe_cluster(call: &Call<'_>) -> Outcome {
@@ -124,7 +125,7 @@ pub(super) fn list_nodes(call: &Call<'_>) -> Outcome {
         items.push((by, u64::from(node.number), summary));
     }
     let page = page("ListClusterNodes", &call.body, items, is_descending(call, false))?;
-    Ok(with_token(details::object(json!({ "ClusterNodeSummaries": page.items })), page.next))
+    Ok(with_token(object(json!({ "ClusterNodeSummaries": page.items })), page.next))
 }
 
 pub(super) fn is_continuous(own: &Hosted) -> bool {
@@ -188,11 +189,11 @@ pub(super) fn list_events(call: &Call<'_>) -> Outcome {
         }
     }
     let page = page("ListClusterEvents", &call.body, items, is_descending(call, true))?;
-    Ok(with_token(details::object(json!({ "Events": page.items })), page.next))
+    Ok(with_token(object(json!({ "Events": page.items })), page.next))
 }
 
 fn event_summary(own: &Hosted, event: &SeenEvent, kind: &str) -> Value {
-    let mut body = details::object(json!({
+    let mut body = object(json!({
         "EventId": event_id(own, event.number),
         "ClusterArn": own.arn(),
         "ClusterName": own.name.as_str(),

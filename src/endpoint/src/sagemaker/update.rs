@@ -19,7 +19,8 @@ use trimtab_simulator::truth::Caller;
 
 use super::error::ApiError;
 use super::read::{failure, is_continuous};
-use super::{Call, Failure, Outcome, details, requests};
+use super::{Call, Failure, Outcome, requests};
+use crate::configured::configured;
 use crate::hosts::Hosted;
 
 /// Members that may be sent only with their current value.
@@ -134,7 +135,8 @@ fn update_group(
         return Ok(());
     }
     let spec = new_group(own, plane, item, group.clone(), wanted, min)?;
-    let base = details::configured(&plane.spec, &spec).map_err(ApiError::validation)?;
+    let base =
+        configured(&plane.spec, &spec).map_err(|why| ApiError::validation(why.to_string()))?;
     // A new group has only the defaults that every group needs.
     let keep = ["InstanceType", "ExecutionRole", "ThreadsPerCore"];
     let base = base.into_iter().filter(|(name, _)| keep.contains(&name.as_str())).collect();
