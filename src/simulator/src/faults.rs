@@ -11,8 +11,17 @@ use serde::{Deserialize, Serialize};
 use trimtab_core::ids::{InstanceId, NodeName};
 use trimtab_core::units::Span;
 
-use crate::gauntlet::KillWhen;
-use crate::spec::text::span;
+use crate::text::span;
+
+/// Whether the daemon is killed before or after an effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KillWhen {
+    /// The effect does not happen.
+    Before,
+    /// The effect happens, but the daemon gets no answer.
+    AfterActed,
+}
 
 /// Kind of fault.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -19,7 +19,8 @@ use crate::log::WorldEvent;
 use crate::rng::{Stream, id_number};
 use crate::scheduler::SlotNo;
 use crate::spec::api::TargetFalls;
-use crate::spec::{Between, GroupSpec, WorldSpec};
+use crate::spec::{GroupSpec, WorldSpec};
+use crate::text::Between;
 use crate::truth::{Caller, RestartCause};
 use crate::world::{Inner, Scheduled};
 

@@ -11,11 +11,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
 use trimtab_core::units::Span;
 use trimtab_daemon::ports::{Ledger, LedgerDecorator, LedgerError};
 
 use crate::faults::FaultKind;
+pub use crate::faults::KillWhen;
 use crate::log::{Call, WorldEvent};
 use crate::world::{Inner, World};
 
@@ -26,16 +26,6 @@ pub struct KillPoint {
     pub effect: u64,
     /// Before the effect or after it.
     pub when: KillWhen,
-}
-
-/// Whether the daemon is killed before or after an effect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum KillWhen {
-    /// The effect does not happen.
-    Before,
-    /// The effect happens, but the daemon gets no answer.
-    AfterActed,
 }
 
 /// A fault that is applied right before a port call.

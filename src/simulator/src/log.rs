@@ -8,7 +8,7 @@ use trimtab_core::ids::{GroupName, InstanceId, JobId, NodeName};
 use trimtab_core::units::{NodeCount, Span, Time};
 use trimtab_daemon::ports::Notification;
 
-use crate::gauntlet::KillWhen;
+use crate::faults::KillWhen;
 use crate::truth::{Caller, RestartCause};
 
 /// One event with its time.

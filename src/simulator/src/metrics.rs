@@ -30,9 +30,9 @@ use trimtab_core::snapshot::{Activity, Reading};
 use trimtab_core::units::{Share, Span, Time};
 use trimtab_daemon::ports::ReadError;
 
+pub use crate::layout::MetricsLayout;
 pub use series::{
-    METRICS_KEPT, MetricsLayout, MetricsView, Point, Series, SeriesFilter, SeriesPosition,
-    SeriesRead,
+    METRICS_KEPT, MetricsView, Point, Series, SeriesFilter, SeriesPosition, SeriesRead,
 };
 
 use crate::faults::FaultKind;

@@ -11,7 +11,7 @@ use crate::gauntlet::KillPoint;
 use crate::log::WorldEvent;
 use crate::rng::Stream;
 use crate::scheduler::{JobNo, Slot, SlotNo};
-use crate::spec::Between;
+use crate::text::Between;
 use crate::world::{Inner, Scheduled};
 
 /// Duration of a random fault.

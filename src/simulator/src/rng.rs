@@ -7,7 +7,7 @@
 
 use trimtab_core::units::Span;
 
-use crate::spec::Between;
+use crate::text::Between;
 
 /// Use of a stream of random numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,7 +5,6 @@
 
 pub mod api;
 mod problems;
-pub(crate) mod text;
 
 use serde::{Deserialize, Serialize};
 use trimtab_core::ids::{ClusterName, GroupName, PartitionName};
@@ -15,10 +14,11 @@ use trimtab_core::units::{MilliGpus, NodeCount, Span, Time, UsdPerHour};
 
 pub use api::ApiSpec;
 pub use problems::{Problem, SpecError};
-pub use text::Between;
 
 use crate::faults::FaultKind;
-use crate::metrics::MetricsLayout;
+use crate::layout::MetricsLayout;
+use crate::text;
+pub use crate::text::Between;
 
 /// A world file that uses every key.
 pub const EXAMPLE: &str = include_str!("spec/example.toml");

@@ -9,7 +9,6 @@ use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::MutexGuard;
 
-use serde::{Deserialize, Serialize};
 use trimtab_core::ids::InstanceId;
 use trimtab_core::units::{Span, Time};
 use trimtab_daemon::ports::ReadError;
@@ -17,6 +16,7 @@ use trimtab_daemon::ports::ReadError;
 use super::{Accelerators, NodeLoad, PeriodNo, Subject};
 use crate::faults::{FaultKind, MetricsStatus};
 use crate::fleet::Serial;
+use crate::layout::MetricsLayout;
 use crate::rng::Stream;
 use crate::world::{Inner, World};
 
@@ -27,24 +27,6 @@ pub const METRICS_KEPT: Span = Span::hours(15 * 24);
 const MEMORY_AT_REST: u32 = 60;
 /// A processor's share of the node's load, in thousandths.
 const FULL_SHARE: u64 = 1_000;
-
-/// Publisher of a node's metrics, which decides how they are named.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum MetricsLayout {
-    /// The CloudWatch agent: namespace `CWAgent`, series for each GPU and for the host.
-    Cwagent,
-    /// Container Insights on EKS: namespace `ContainerInsights`, series for each GPU and for the
-    /// host.
-    ContainerInsights,
-    /// Container Insights on machines with Neuron devices: series for each NeuronCore.
-    Neuron,
-}
-
-impl MetricsLayout {
-    /// All layouts. Each publishes only what the machine has.
-    pub const ALL: [Self; 3] = [Self::Cwagent, Self::ContainerInsights, Self::Neuron];
-}
 
 /// What a series covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

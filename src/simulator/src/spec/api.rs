@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use trimtab_core::units::{NodeCount, Span, Time};
 
-use super::text::{self, Between};
+use crate::text::{self, Between};
 
 /// Release date of BatchDeleteClusterNodes: 2024-06-20 (00:00 UTC), by the release notes. Clusters
 /// created earlier refuse it until UpdateClusterSoftware has run once.
