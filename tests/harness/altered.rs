@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 use trimtab_core::ids::{ClusterName, InstanceId, LedgerId};
 use trimtab_core::snapshot::{ClusterDescription, InstanceStatus, NodeListing};
-use trimtab_daemon::ports::{ClusterRead, Cordon, CordonOrder, NodeDetails, ReadError};
+use trimtab_daemon::ports::{ClusterRead, Cordon, CordonOrder, NodeDetails, ReadError, WriteError};
 
 type Details = BTreeMap<InstanceId, NodeDetails>;
 
@@ -112,7 +112,7 @@ impl Cordon for Unreleasing {
         cluster: &ClusterName,
         ledger: &LedgerId,
         orders: &[CordonOrder],
-    ) -> Result<(), ReadError> {
+    ) -> Result<(), WriteError> {
         self.cordon.cordon(cluster, ledger, orders).await
     }
 
@@ -121,7 +121,7 @@ impl Cordon for Unreleasing {
         cluster: &ClusterName,
         ledger: &LedgerId,
         orders: &[CordonOrder],
-    ) -> Result<(), ReadError> {
+    ) -> Result<(), WriteError> {
         let was_dropped = self.dropped.swap(true, Ordering::Relaxed);
         if self.drops == Drops::All || !was_dropped {
             return Ok(());

@@ -11,7 +11,7 @@ use trimtab_core::ids::{ActionId, ClusterName, LedgerId};
 use trimtab_core::snapshot::{Eligible, PendingJob, Workload};
 use trimtab_core::units::NodeCount;
 use trimtab_daemon::config::RestAddress;
-use trimtab_daemon::ports::{Cordon, CordonOrder, ReadError, WorkloadRead};
+use trimtab_daemon::ports::{Cordon, CordonOrder, ReadError, WorkloadRead, WriteError};
 use trimtab_slurm::backend::NewState;
 use trimtab_slurm::{Backend, Commands, Rest, Slurm};
 use trimtab_tests::slurm::Cluster;
@@ -166,7 +166,7 @@ async fn an_unknown_node_does_not_prevent_the_drain_of_others() {
     let drain = NewState::Drain { reason: "trimtab:ab-1:7-8" };
     let all = names(&["ip-10-0-0-1", "ip-10-0-0-99", "ip-10-0-0-2"]);
     let why = rest.set(&all, drain).await.expect_err("one node is unknown");
-    assert!(matches!(why, ReadError::Refused(_)), "{why}");
+    assert!(matches!(why, WriteError::Refused(_)), "{why}");
     // The cordon retries each node in its own request.
     let slurm = over(rest);
     let ledger: LedgerId = "ab-1".parse().expect("an id");
@@ -216,7 +216,7 @@ async fn a_read_fails_without_rights_and_without_daemons() {
     let order = CordonOrder { name: "ip-10-0-0-1".parse().expect("a name"), action: ActionId(1) };
     let ledger: LedgerId = "ab-1".parse().expect("an id");
     let why = slurm.cordon(&research(), &ledger, &[order]).await.expect_err("not an operator");
-    assert!(matches!(why, ReadError::Denied(_)), "{why}");
+    assert!(matches!(why, WriteError::Denied(_)), "{why}");
     fs::write(&token, &good).expect("written");
     fs::set_permissions(&token, fs::Permissions::from_mode(0o644)).expect("set");
     let why = nodes().await.expect_err("every user can read the token");

@@ -130,9 +130,15 @@ async fn demonstrate(args: &DemoArgs) -> anyhow::Result<Exit> {
 /// One cause a line.
 #[expect(clippy::print_stderr, reason = "this is where an operator is told what went wrong")]
 fn complain(why: &anyhow::Error) {
-    eprintln!("trimtab: {}", lines(&why.to_string()));
+    let mut said = why.to_string();
+    eprintln!("trimtab: {}", lines(&said));
     for cause in why.chain().skip(1) {
-        eprintln!("  because {}", lines(&cause.to_string()));
+        let cause = cause.to_string();
+        // The texts of some errors contain their causes.
+        if !said.contains(&cause) {
+            eprintln!("  because {}", lines(&cause));
+            said = cause;
+        }
     }
 }
 

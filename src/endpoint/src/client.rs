@@ -27,7 +27,7 @@ use trimtab_core::snapshot::Workload;
 use trimtab_core::units::{Span, Time, UsdPerHour};
 use trimtab_daemon::ports::{
     Clock, Cordon, CordonOrder, Doorbell, MetricsAnswer, MetricsQuery, Prices, ReadError, Ring,
-    Utilization, WorkloadRead,
+    Utilization, WorkloadRead, WriteError,
 };
 
 use crate::messages::{
@@ -177,7 +177,7 @@ impl WorldClient {
         cluster: &ClusterName,
         ledger: &LedgerId,
         orders: &[CordonOrder],
-    ) -> Result<(), ReadError> {
+    ) -> Result<(), WriteError> {
         self.order_cordons(cluster, ledger, orders, true).await
     }
 
@@ -187,10 +187,11 @@ impl WorldClient {
         ledger: &LedgerId,
         orders: &[CordonOrder],
         pretend: bool,
-    ) -> Result<(), ReadError> {
+    ) -> Result<(), WriteError> {
         let orders = orders.iter().map(Into::into).collect();
         let orders = Orders { ledger: ledger.clone(), orders, pretend };
-        self.shared.post::<_, Done>(&format!("/_world/{cluster}/cordon"), &orders).await.map(|_| ())
+        let path = format!("/_world/{cluster}/cordon");
+        self.shared.order(&path, &orders).await
     }
 }
 
@@ -234,6 +235,12 @@ impl Shared {
     ) -> Result<T, ReadError> {
         let body = serde_json::to_vec(body).map_err(|e| unreadable(&e))?;
         self.call("POST", path, body.into()).await
+    }
+
+    /// Sends an order for the scheduler.
+    async fn order(&self, path: &str, orders: &Orders) -> Result<(), WriteError> {
+        let done = self.post::<_, Done>(path, orders).await;
+        done.map(|_| ()).map_err(WriteError::of_sent)
     }
 
     async fn call<T: DeserializeOwned>(
@@ -355,7 +362,7 @@ impl Cordon for WorldClient {
         cluster: &ClusterName,
         ledger: &LedgerId,
         orders: &[CordonOrder],
-    ) -> Result<(), ReadError> {
+    ) -> Result<(), WriteError> {
         self.order_cordons(cluster, ledger, orders, false).await
     }
 
@@ -364,11 +371,11 @@ impl Cordon for WorldClient {
         cluster: &ClusterName,
         ledger: &LedgerId,
         orders: &[CordonOrder],
-    ) -> Result<(), ReadError> {
+    ) -> Result<(), WriteError> {
         let orders = orders.iter().map(Into::into).collect();
         let orders = Orders { ledger: ledger.clone(), orders, pretend: false };
         let path = format!("/_world/{cluster}/release");
-        self.shared.post::<_, Done>(&path, &orders).await.map(|_| ())
+        self.shared.order(&path, &orders).await
     }
 }
 

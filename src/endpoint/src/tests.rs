@@ -16,7 +16,7 @@ use trimtab_core::policy::UtilizationRule;
 use trimtab_core::units::{Share, Span, Time};
 use trimtab_daemon::ports::{
     Clock, Cordon, CordonOrder, Doorbell, MetricsQuery, Prices, ReadError, Ring, Utilization,
-    WorkloadRead,
+    WorkloadRead, WriteError,
 };
 use trimtab_simulator::World;
 use trimtab_simulator::spec::WorldSpec;
@@ -227,7 +227,7 @@ fn a_request_that_the_world_loses_ends_its_connection_without_a_word() {
         let name = own.workload(&cluster()).expect("an answer").nodes[1].name.clone();
         let orders = [CordonOrder { name, action: ActionId(1) }];
         let lost = client.cordon(&cluster(), &ledger, &orders).await;
-        assert!(matches!(lost, Err(ReadError::NoAnswer(_))), "{lost:?}");
+        assert!(matches!(lost, Err(WriteError::NoAnswer(_))), "{lost:?}");
         assert_eq!(own.truth().cordons.len(), 1, "it acted all the same");
         let again = client.truth(&cluster()).await.expect("a new connection");
         assert_eq!(again["cordons"].as_array().map(Vec::len), Some(1));

@@ -20,7 +20,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use trimtab_daemon::ports::{CordonOrder, ReadError, Ring};
+use trimtab_daemon::ports::{CordonOrder, ReadError, Ring, WriteError};
 use trimtab_simulator::truth::Truth;
 
 use crate::hosts::{Hosted, Hosts};
@@ -55,6 +55,19 @@ impl From<ReadError> for Failure {
                 (403, ProblemKind::Refused, why)
             }
             ReadError::Unreadable(why) => (502, ProblemKind::Unreadable, why),
+        };
+        Self::Said { status, problem: Problem { kind, why: why.to_string() } }
+    }
+}
+
+impl From<WriteError> for Failure {
+    fn from(error: WriteError) -> Self {
+        let (status, kind, why) = match error {
+            WriteError::NotSent(why) => return why.into(),
+            WriteError::NoAnswer(_) => return Self::Silence,
+            WriteError::Throttled(by) => (429, ProblemKind::Throttled, by),
+            WriteError::Refused(why) | WriteError::Denied(why) => (403, ProblemKind::Refused, why),
+            WriteError::Unreadable(why) => (502, ProblemKind::Unreadable, why),
         };
         Self::Said { status, problem: Problem { kind, why: why.to_string() } }
     }

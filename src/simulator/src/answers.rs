@@ -9,7 +9,7 @@ use trimtab_core::snapshot::{
     Activity, ClusterDescription, InstanceStatus, NodeListing, Reading, Workload,
 };
 use trimtab_core::units::{NodeCount, Span};
-use trimtab_daemon::ports::{CordonOrder, DeleteOutcome, NodeDetails, ReadError};
+use trimtab_daemon::ports::{CordonOrder, DeleteOutcome, NodeDetails, ReadError, WriteError};
 
 use crate::truth::Caller;
 use crate::world::World;
@@ -90,7 +90,7 @@ impl World {
         cluster: &ClusterName,
         ledger: &LedgerId,
         orders: &[CordonOrder],
-    ) -> Result<(), ReadError> {
+    ) -> Result<(), WriteError> {
         self.lock().cordon(cluster, ledger, orders, false)
     }
 
@@ -103,7 +103,7 @@ impl World {
         cluster: &ClusterName,
         ledger: &LedgerId,
         orders: &[CordonOrder],
-    ) -> Result<(), ReadError> {
+    ) -> Result<(), WriteError> {
         self.lock().release(cluster, ledger, orders)
     }
 

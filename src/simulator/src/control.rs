@@ -7,7 +7,7 @@ use std::sync::Arc;
 use trimtab_core::ids::{GroupName, InstanceId, LedgerId, NodeName};
 use trimtab_core::snapshot::{ClusterState, InstanceStatus, NodeListing};
 use trimtab_core::units::{NodeCount, Time};
-use trimtab_daemon::ports::{Clock, CordonOrder, DeleteOutcome, ReadError};
+use trimtab_daemon::ports::{Clock, CordonOrder, DeleteOutcome, ReadError, WriteError};
 
 use crate::faults::FaultKind;
 use crate::fleet::{GroupNo, Phase, Serial};
@@ -259,7 +259,7 @@ impl World {
         &self,
         ledger: &LedgerId,
         orders: &[CordonOrder],
-    ) -> Result<(), ReadError> {
+    ) -> Result<(), WriteError> {
         let mut inner = self.lock();
         let cluster = inner.spec.cluster.clone();
         inner.cordon(&cluster, ledger, orders, true)

@@ -180,7 +180,7 @@ impl<L: Ledger + ?Sized> CrashingLedger<L> {
     }
 
     fn dead(what: &'static str) -> LedgerError {
-        LedgerError { path: "simulated".to_owned(), what, why: "the process was killed".to_owned() }
+        LedgerError { path: "simulated".to_owned(), what, source: "the process was killed".into() }
     }
 }
 
@@ -214,9 +214,9 @@ impl<L: Ledger + ?Sized> LedgerDecorator for CrashingLedger<L> {
                 return Err(Self::dead(what));
             }
             if inner.faults.any(|kind| *kind == FaultKind::LedgerFails) {
-                let why = "no space left on device".to_owned();
                 inner.end_effect(life);
-                return Err(LedgerError { path: "simulated".to_owned(), what, why });
+                let source = "no space left on device".into();
+                return Err(LedgerError { path: "simulated".to_owned(), what, source });
             }
             life
         };

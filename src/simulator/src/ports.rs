@@ -13,8 +13,9 @@ use trimtab_core::snapshot::{ClusterDescription, InstanceStatus, NodeListing, Wo
 use trimtab_core::units::{Span, Time, UsdPerHour};
 use trimtab_daemon::ports::{
     Clock, ClusterRead, ClusterWrite, Cordon, CordonOrder, DeleteOutcome, Gate, Inquiry,
-    InquiryState, Lease, MetricsAnswer, MetricsQuery, NodeDetails, Notification, Notifier, Ports,
-    Prices, Question, ReadError, Refusal, Switch, Switches, Utilization, WorkloadRead, Writers,
+    InquiryState, Lease, LeaseError, MetricsAnswer, MetricsQuery, NodeDetails, Notification,
+    Notifier, Ports, Prices, Question, ReadError, Refusal, Switch, Switches, Utilization,
+    WorkloadRead, WriteError, Writers,
 };
 
 use crate::faults::FaultKind;
@@ -222,7 +223,7 @@ impl Cordon for SimulatedPorts {
         cluster: &ClusterName,
         ledger: &LedgerId,
         orders: &[CordonOrder],
-    ) -> Result<(), ReadError> {
+    ) -> Result<(), WriteError> {
         let pretend = self.options.cordon_disabled;
         self.act(Call::Cordon, |inner| inner.cordon(cluster, ledger, orders, pretend)).await
     }
@@ -232,7 +233,7 @@ impl Cordon for SimulatedPorts {
         cluster: &ClusterName,
         ledger: &LedgerId,
         orders: &[CordonOrder],
-    ) -> Result<(), ReadError> {
+    ) -> Result<(), WriteError> {
         self.act(Call::Release, |inner| inner.release(cluster, ledger, orders)).await
     }
 }
@@ -297,13 +298,13 @@ impl Switches for SimulatedPorts {
 }
 
 impl Lease for SimulatedPorts {
-    fn hold(&self) -> Result<u64, ReadError> {
+    fn hold(&self) -> Result<u64, LeaseError> {
         let mut inner = self.world.lock();
         if !inner.begin_call(Call::Lease) {
-            return Err(ReadError::NoAnswer("a process that was killed".into()));
+            return Err(LeaseError::Lost("the process was killed".into()));
         }
         if inner.faults.any(|kind| *kind == FaultKind::LeaseLost) {
-            return Err(ReadError::Refused("another process holds it".into()));
+            return Err(LeaseError::Lost("another process holds it".into()));
         }
         Ok(LEASE_GENERATION)
     }

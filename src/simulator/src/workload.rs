@@ -8,7 +8,7 @@ use trimtab_core::snapshot::{
     Claim, Eligible, PendingJob, SchedulerFacts, SchedulerNode, Workload, cordon_reason,
 };
 use trimtab_core::units::Time;
-use trimtab_daemon::ports::{CordonOrder, ReadError};
+use trimtab_daemon::ports::{CordonOrder, ReadError, WriteError};
 
 use crate::faults::FaultKind;
 use crate::log::WorldEvent;
@@ -115,23 +115,23 @@ impl Inner {
     }
 
     /// Checks whether a request reaches the scheduler.
-    fn admit_order(&self, cluster: &ClusterName) -> Result<(), ReadError> {
+    fn admit_order(&self, cluster: &ClusterName) -> Result<(), WriteError> {
         if *cluster != self.spec.cluster {
-            return Err(ReadError::Refused(format!("no cluster {cluster}").into()));
+            return Err(WriteError::Refused(format!("no cluster {cluster}").into()));
         }
         let lost = |kind: &FaultKind| {
             *kind == FaultKind::SchedulerSilent || *kind == FaultKind::WriteTimesOutBeforeActing
         };
         if self.faults.any(lost) {
-            return Err(ReadError::NoAnswer("the scheduler".into()));
+            return Err(WriteError::NoAnswer("the scheduler".into()));
         }
         Ok(())
     }
 
     /// Checks whether the scheduler's answer reaches the daemon.
-    fn answer_order(&self) -> Result<(), ReadError> {
+    fn answer_order(&self) -> Result<(), WriteError> {
         match self.faults.any(|kind| *kind == FaultKind::WriteTimesOutAfterActing) {
-            true => Err(ReadError::NoAnswer("the scheduler, after it acted".into())),
+            true => Err(WriteError::NoAnswer("the scheduler, after it acted".into())),
             false => Ok(()),
         }
     }
@@ -142,7 +142,7 @@ impl Inner {
         ledger: &LedgerId,
         orders: &[CordonOrder],
         pretend: bool,
-    ) -> Result<(), ReadError> {
+    ) -> Result<(), WriteError> {
         self.admit_order(cluster)?;
         for order in orders {
             let found = self.scheduler.find(&order.name);
@@ -165,7 +165,7 @@ impl Inner {
         cluster: &ClusterName,
         ledger: &LedgerId,
         orders: &[CordonOrder],
-    ) -> Result<(), ReadError> {
+    ) -> Result<(), WriteError> {
         self.admit_order(cluster)?;
         for order in orders {
             let reason = cordon_reason(ledger, order.action);

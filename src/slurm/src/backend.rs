@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use trimtab_core::ids::NodeName;
 use trimtab_core::snapshot::{ControllerHost, PendingJob};
-use trimtab_daemon::ports::ReadError;
+use trimtab_daemon::ports::{ReadError, WriteError};
 
 use crate::jobs::ActiveJob;
 use crate::nodes::Node;
@@ -27,7 +27,7 @@ pub trait Backend: Send + Sync {
     async fn configuration(&self) -> Result<Configuration, ReadError>;
 
     /// Sets the state of these nodes, in one request where Slurm allows it.
-    async fn set(&self, nodes: &[NodeName], state: NewState<'_>) -> Result<(), ReadError>;
+    async fn set(&self, nodes: &[NodeName], state: NewState<'_>) -> Result<(), WriteError>;
 }
 
 /// Jobs that have not ended.

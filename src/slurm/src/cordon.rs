@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use trimtab_core::ids::{ClusterName, LedgerId, NodeName};
 use trimtab_core::snapshot::{ActionSpan, Condition, CordonStatus, cordon_reason};
-use trimtab_daemon::ports::{Cordon, CordonOrder, ReadError};
+use trimtab_daemon::ports::{Cordon, CordonOrder, ReadError, WriteError};
 
 use crate::backend::NewState;
 use crate::nodes::Node;
@@ -52,12 +52,12 @@ impl Slurm {
         orders: &[&CordonOrder],
         state: NewState<'_>,
         is_right: impl Fn(&CordonOrder, &Node) -> bool,
-    ) -> Result<(), ReadError> {
+    ) -> Result<(), WriteError> {
         if orders.is_empty() {
             return Ok(());
         }
         let all = self.backend.set(&names(orders), state).await;
-        if orders.len() == 1 || !matches!(all, Err(ReadError::Refused(_))) {
+        if orders.len() == 1 || !matches!(all, Err(WriteError::Refused(_))) {
             return all;
         }
         let mut failed = None;
@@ -82,7 +82,7 @@ impl Cordon for Slurm {
         _cluster: &ClusterName,
         ledger: &LedgerId,
         orders: &[CordonOrder],
-    ) -> Result<(), ReadError> {
+    ) -> Result<(), WriteError> {
         // Rights and `PrivateData` may have changed since they were last read.
         self.ask_configuration().await?;
         // A node that is already drained or down keeps its reason.
@@ -102,7 +102,7 @@ impl Cordon for Slurm {
         _cluster: &ClusterName,
         ledger: &LedgerId,
         orders: &[CordonOrder],
-    ) -> Result<(), ReadError> {
+    ) -> Result<(), WriteError> {
         let is_ours = |order: &CordonOrder, node: &Node| {
             let reason = node.drained.as_deref();
             reason
@@ -183,7 +183,7 @@ mod tests {
             Ok(Configuration { controllers: vec![], refuses_large_jobs: false, hidden })
         }
 
-        async fn set(&self, nodes: &[NodeName], state: NewState<'_>) -> Result<(), ReadError> {
+        async fn set(&self, nodes: &[NodeName], state: NewState<'_>) -> Result<(), WriteError> {
             let names: Vec<&str> = nodes.iter().map(NodeName::as_str).collect();
             self.orders.lock().expect("the lock is not poisoned").push(names.join(","));
             let mut reasons = self.reasons.lock().expect("the lock is not poisoned");
@@ -195,11 +195,11 @@ mod tests {
                 return Ok(());
             }
             reasons.insert("b".parse().expect("a name"), "bad fan".to_owned());
-            Err(ReadError::Refused("Invalid node name specified".into()))
+            Err(WriteError::Refused("Invalid node name specified".into()))
         }
     }
 
-    async fn cordoned(slurm: Strict) -> (Result<(), ReadError>, Vec<String>, Vec<String>) {
+    async fn cordoned(slurm: Strict) -> (Result<(), WriteError>, Vec<String>, Vec<String>) {
         let slurm = Arc::new(slurm);
         let order = |(name, action): (&str, u64)| CordonOrder {
             name: name.parse().expect("a name"),

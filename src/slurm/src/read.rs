@@ -167,6 +167,7 @@ pub(crate) fn join(
 #[cfg(test)]
 mod tests {
     use trimtab_core::snapshot::Condition;
+    use trimtab_daemon::ports::WriteError;
 
     use super::*;
     use crate::backend::NewState;
@@ -219,7 +220,7 @@ mod tests {
             Ok(Configuration { controllers: vec![], refuses_large_jobs: false, hidden })
         }
 
-        async fn set(&self, _: &[NodeName], _: NewState<'_>) -> Result<(), ReadError> {
+        async fn set(&self, _: &[NodeName], _: NewState<'_>) -> Result<(), WriteError> {
             Ok(())
         }
     }

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use trimtab_core::ids::NodeName;
-use trimtab_daemon::ports::ReadError;
+use trimtab_daemon::ports::{ReadError, WriteError};
 
 use crate::backend::{Backend, Configuration, Jobs, NewState};
 use crate::command::{Commands, Program};
@@ -45,10 +45,10 @@ impl Backend for Commands {
         self.ask(Program::Scontrol, &configuration::ARGUMENTS, configuration::parse).await
     }
 
-    async fn set(&self, nodes: &[NodeName], state: NewState<'_>) -> Result<(), ReadError> {
+    async fn set(&self, nodes: &[NodeName], state: NewState<'_>) -> Result<(), WriteError> {
         let arguments = update(nodes, state);
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        self.run(Program::Scontrol, &arguments).await.map(drop)
+        self.run(Program::Scontrol, &arguments).await.map(drop).map_err(WriteError::of_sent)
     }
 }
 

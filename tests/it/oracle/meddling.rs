@@ -10,9 +10,9 @@ use trimtab_core::ids::{ClusterName, LedgerId};
 use trimtab_core::snapshot::{ClusterStatus, Workload};
 use trimtab_core::units::{NodeCount, Span, Time};
 use trimtab_daemon::ports::{
-    Clock, ClusterRead, ClusterWrite, Cordon, CordonOrder, Decision, DeleteOutcome, Lease, Ledger,
-    LedgerDecorator, LedgerError, ReadError, RequestRecord, Switch, Switches, Transition,
-    WorkloadRead,
+    Clock, ClusterRead, ClusterWrite, Cordon, CordonOrder, Decision, DeleteOutcome, Lease,
+    LeaseError, Ledger, LedgerDecorator, LedgerError, ReadError, RequestRecord, Switch, Switches,
+    Transition, WorkloadRead, WriteError,
 };
 use trimtab_simulator::World;
 use trimtab_simulator::truth::Caller;
@@ -28,7 +28,7 @@ impl Switches for AlwaysOn {
 }
 
 impl Lease for AlwaysOn {
-    fn hold(&self) -> Result<u64, ReadError> {
+    fn hold(&self) -> Result<u64, LeaseError> {
         Ok(1)
     }
 }
@@ -95,7 +95,7 @@ impl Cordon for ReleasesOlder {
         cluster: &ClusterName,
         ledger: &LedgerId,
         orders: &[CordonOrder],
-    ) -> Result<(), ReadError> {
+    ) -> Result<(), WriteError> {
         let older = {
             let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
             let older = asked.clone();
@@ -113,7 +113,7 @@ impl Cordon for ReleasesOlder {
         cluster: &ClusterName,
         ledger: &LedgerId,
         orders: &[CordonOrder],
-    ) -> Result<(), ReadError> {
+    ) -> Result<(), WriteError> {
         self.cordon.release(cluster, ledger, orders).await
     }
 }
@@ -134,7 +134,7 @@ impl Cordon for AfterCordon {
         cluster: &ClusterName,
         ledger: &LedgerId,
         orders: &[CordonOrder],
-    ) -> Result<(), ReadError> {
+    ) -> Result<(), WriteError> {
         let done = self.cordon.cordon(cluster, ledger, orders).await;
         (self.meddle)(orders);
         done
@@ -145,7 +145,7 @@ impl Cordon for AfterCordon {
         cluster: &ClusterName,
         ledger: &LedgerId,
         orders: &[CordonOrder],
-    ) -> Result<(), ReadError> {
+    ) -> Result<(), WriteError> {
         self.cordon.release(cluster, ledger, orders).await
     }
 }
@@ -225,8 +225,8 @@ impl LedgerDecorator for Forgetful {
         request: Option<RequestRecord<'_>>,
     ) -> Result<(), LedgerError> {
         if self.fails.swap(false, Ordering::Relaxed) {
-            let (path, why) = ("planted".to_owned(), "no space left on device".to_owned());
-            return Err(LedgerError { path, what: "writing steps of actions", why });
+            let (path, source) = ("planted".to_owned(), "no space left on device".into());
+            return Err(LedgerError { path, what: "writing steps of actions", source });
         }
         let request = request.filter(|_| self.omits != Some(Omits::Requests));
         self.ledger.record_transitions(cluster, transitions, request)

@@ -18,8 +18,8 @@ use trimtab_core::snapshot::{
 };
 use trimtab_core::units::{NodeCount, Span, Time};
 use trimtab_daemon::ports::{
-    Clock, ClusterRead, ClusterWrite, DeleteOutcome, Lease, NodeDetails, Notification, Notifier,
-    Ports, ReadError, Switch, Switches, Writers,
+    Clock, ClusterRead, ClusterWrite, DeleteOutcome, Lease, LeaseError, NodeDetails, Notification,
+    Notifier, Ports, ReadError, Switch, Switches, Writers,
 };
 use trimtab_slurm::{Commands, Slurm};
 use trimtab_tests::random::Random;
@@ -365,7 +365,7 @@ impl Switches for Race {
 }
 
 impl Lease for Race {
-    fn hold(&self) -> Result<u64, ReadError> {
+    fn hold(&self) -> Result<u64, LeaseError> {
         Ok(1)
     }
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use trimtab_core::ids::{ClusterName, LedgerId, NodeName};
 use trimtab_core::snapshot::{Workload, cordon_reason};
-use trimtab_daemon::ports::{Cordon, CordonOrder, ReadError, WorkloadRead};
+use trimtab_daemon::ports::{Cordon, CordonOrder, ReadError, WorkloadRead, WriteError};
 use trimtab_tests::slurm::Cluster;
 
 use super::board::{Fault, Race};
@@ -233,7 +233,7 @@ impl Cordon for Race {
         cluster: &ClusterName,
         ledger: &LedgerId,
         orders: &[CordonOrder],
-    ) -> Result<(), ReadError> {
+    ) -> Result<(), WriteError> {
         let Some(first) = orders.first() else { return Ok(()) };
         self.moment(Moment::BeforeCordon, &first.name);
         let asked = if self.has_cordon {
@@ -253,7 +253,7 @@ impl Cordon for Race {
         cluster: &ClusterName,
         ledger: &LedgerId,
         orders: &[CordonOrder],
-    ) -> Result<(), ReadError> {
+    ) -> Result<(), WriteError> {
         if self.has_cordon {
             return self.slurm.release(cluster, ledger, orders).await;
         }

@@ -60,7 +60,7 @@ const ADVICE: [(ErrorCode, &str); 9] = [
 impl Fault {
     /// The same as the port knows it.
     pub(super) fn at(self, path: &str, what: &'static str) -> LedgerError {
-        LedgerError { path: path.to_owned(), what, why: self.to_string() }
+        LedgerError { path: path.to_owned(), what, source: self.into() }
     }
 
     /// SQLite's own code, if it was SQLite.
@@ -90,6 +90,15 @@ impl fmt::Display for Fault {
                  restore a backup"
             ),
             Self::Refused(why) => f.write_str(why),
+        }
+    }
+}
+
+impl std::error::Error for Fault {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Sqlite(why) => Some(why),
+            Self::Row { .. } | Self::Refused(_) => None,
         }
     }
 }

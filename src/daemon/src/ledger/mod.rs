@@ -49,7 +49,7 @@ use self::decision::{Counter, Written};
 use self::memory::Memory;
 use self::open::{Database, IdSource};
 use crate::ports::{
-    Decision, DeleteOutcome, Lease, Ledger, LedgerError, Observation, ReadError, RequestRecord,
+    Decision, DeleteOutcome, Lease, LeaseError, Ledger, LedgerError, Observation, RequestRecord,
     Switch, Transition,
 };
 
@@ -59,12 +59,12 @@ pub struct OneMachineLease {
 }
 
 impl Lease for OneMachineLease {
-    fn hold(&self) -> Result<u64, ReadError> {
+    fn hold(&self) -> Result<u64, LeaseError> {
         match self.db.is_held() {
             // The lock is taken once in a process's life: there is one generation.
             Ok(true) => Ok(1),
-            Ok(false) => Err(ReadError::Refused("the ledger's lock file was replaced".into())),
-            Err(why) => Err(ReadError::Unreadable(format!("the ledger's lock file: {why}").into())),
+            Ok(false) => Err(LeaseError::Lost("the ledger's lock file was replaced".into())),
+            Err(source) => Err(LeaseError::Unreadable { what: "the ledger's lock file", source }),
         }
     }
 }

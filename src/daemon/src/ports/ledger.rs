@@ -75,14 +75,15 @@ pub trait Ledger: Send + Sync {
 /// Why the ledger could not do something. Nothing may change in the world
 /// when an intent could not be written.
 #[derive(Debug, thiserror::Error)]
-#[error("ledger {path}: {what}: {why}")]
+#[error("ledger {path}: {what}: {source}")]
 pub struct LedgerError {
     /// The ledger's file.
     pub path: String,
     /// What was being done.
     pub what: &'static str,
-    /// What went wrong.
-    pub why: String,
+    /// What went wrong. Its text is a part of this error's text, because status lines and
+    /// log fields have room for one line only.
+    pub source: Box<dyn std::error::Error + Send + Sync>,
 }
 
 /// What one tick saw, committed before anything is planned from it.

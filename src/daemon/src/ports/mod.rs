@@ -6,8 +6,8 @@
 //! - [`cluster`](ClusterRead), [`scheduler`](WorkloadRead) and [`utilization`](Utilization)
 //!   are read at every tick. Reads fail with [`ReadError`].
 //! - [`Writers`] are the two ports that change something: [`ClusterWrite`] deletes
-//!   nodes and [`Cordon`] keeps new jobs off them. Observe mode has none. A request
-//!   ends in one of three ways (done, refused, no answer), and the third is never
+//!   nodes and [`Cordon`] keeps new jobs off them. Observe mode has none. Cordons fail
+//!   with [`WriteError`]. A delete request ends in one of three ways (done, refused, no answer), and the third is never
 //!   mistaken for one of the others.
 //! - [`Switches`], [`Lease`] and [`Gate`] can each keep the driver from acting.
 //! - [`Clock`] and [`Doorbell`] are the only sources of time.
@@ -30,7 +30,7 @@ use std::sync::Arc;
 
 pub use self::clock::{Clock, Doorbell, Ring};
 pub use self::cluster::{ClusterRead, ClusterWrite, DeleteOutcome, NodeDetails, Refusal};
-pub use self::error::ReadError;
+pub use self::error::{LeaseError, ReadError, WriteError};
 pub use self::gate::{Gate, Inquiry, InquiryState, Question, QuestionedNode};
 pub use self::ledger::{
     Decision, Ledger, LedgerError, Observation, RequestRecord, SwitchEntry, Transition,

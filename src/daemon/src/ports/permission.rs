@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use trimtab_core::ids::ClusterName;
 
-use super::ReadError;
+use super::{LeaseError, ReadError};
 
 /// Whether an operator lets us act.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,5 +33,5 @@ pub trait Lease: Send + Sync {
     ///
     /// # Errors
     /// Why not.
-    fn hold(&self) -> Result<u64, ReadError>;
+    fn hold(&self) -> Result<u64, LeaseError>;
 }

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use trimtab_core::ids::{ActionId, ClusterName, LedgerId, NodeName};
 use trimtab_core::snapshot::Workload;
 
-use super::ReadError;
+use super::{ReadError, WriteError};
 
 /// Reads the scheduler: nodes, claims, cordons, queue.
 #[async_trait]
@@ -32,7 +32,7 @@ pub trait Cordon: Send + Sync {
         cluster: &ClusterName,
         ledger: &LedgerId,
         orders: &[CordonOrder],
-    ) -> Result<(), ReadError>;
+    ) -> Result<(), WriteError>;
 
     /// Takes exactly these cordons off; a node whose reason is another one, or
     /// none, is left as it is.
@@ -41,5 +41,5 @@ pub trait Cordon: Send + Sync {
         cluster: &ClusterName,
         ledger: &LedgerId,
         orders: &[CordonOrder],
-    ) -> Result<(), ReadError>;
+    ) -> Result<(), WriteError>;
 }

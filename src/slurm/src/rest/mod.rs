@@ -19,7 +19,7 @@ use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use trimtab_core::ids::NodeName;
 use trimtab_daemon::config::RestAddress;
-use trimtab_daemon::ports::ReadError;
+use trimtab_daemon::ports::{ReadError, WriteError};
 
 use crate::backend::{Backend, Configuration, Hidden, Jobs, NewState};
 use crate::nodes::Node;
@@ -226,10 +226,11 @@ impl Backend for Rest {
         Ok(Configuration { controllers, refuses_large_jobs: true, hidden: Hidden::Untold })
     }
 
-    async fn set(&self, nodes: &[NodeName], state: NewState<'_>) -> Result<(), ReadError> {
+    async fn set(&self, nodes: &[NodeName], state: NewState<'_>) -> Result<(), WriteError> {
         let body = serde_json::to_vec(&update(nodes, state));
         let body = body.map_err(|why| self.unreadable("nodes/", &why))?;
-        self.ask(Method::POST, "nodes/", body, Head::WANTED).await.map(drop)
+        let set = self.ask(Method::POST, "nodes/", body, Head::WANTED).await;
+        set.map(drop).map_err(WriteError::of_sent)
     }
 }
 

@@ -46,8 +46,8 @@ impl Fake {
     async fn answering<T>(
         &self,
         replies: &[String],
-        call: impl Future<Output = Result<T, ReadError>>,
-    ) -> (Result<T, ReadError>, Vec<String>) {
+        call: impl Future<Output = T>,
+    ) -> (T, Vec<String>) {
         let serve = async {
             let mut requests = vec![];
             for reply in replies {
@@ -369,7 +369,7 @@ async fn all_that_can_be_sent_is_a_drain_with_a_reason_and_an_undrain() {
     );
     let gone = reply(500, "application/json", &gone);
     let (set, _) = fake.answering(&[gone], fake.rest.set(&nodes, NewState::Undrain)).await;
-    assert!(matches!(set, Err(ReadError::Refused(_))), "{set:?}");
+    assert!(matches!(set, Err(WriteError::Refused(_))), "{set:?}");
 }
 
 #[tokio::test]
