@@ -75,24 +75,38 @@ impl fmt::Display for JoinDoubt {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeNaming(Arc<str>);
 
+/// Why a text cannot name the instances of a group.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadNaming {
+    /// It contains a brace that does not belong to one of [`NodeNaming::PLACES`].
+    #[error("nothing can be put in for `{0}`")]
+    NoSuchPlace(String),
+    /// It contains characters that no node name may have.
+    #[error("`{0}` cannot be part of a node's name")]
+    NotInNames(String),
+    /// It gives all instances of a group the same name.
+    #[error("every node of a group would have the same name")]
+    AllAlike,
+}
+
 impl NodeNaming {
     /// What can be put in.
     pub const PLACES: [&'static str; 4] = ["{group}", "{instance_id}", "{dns}", "{ip}"];
 
-    fn judge(text: &str) -> Result<(), String> {
+    fn judge(text: &str) -> Result<(), BadNaming> {
         let mut rest = text.to_owned();
         for place in Self::PLACES {
             rest = rest.replace(place, "");
         }
         if let Some(at) = rest.find(['{', '}']) {
-            return Err(format!("nothing can be put in for `{}`", &rest[at..]));
+            return Err(BadNaming::NoSuchPlace(rest[at..].to_owned()));
         }
         if !rest.is_empty() && rest.parse::<NodeName>().is_err() {
-            return Err(format!("`{rest}` cannot be part of a node's name"));
+            return Err(BadNaming::NotInNames(rest));
         }
         let tells_apart = Self::PLACES[1..].iter().any(|place| text.contains(place));
         if !tells_apart {
-            return Err("every node of a group would have the same name".to_owned());
+            return Err(BadNaming::AllAlike);
         }
         Ok(())
     }
@@ -112,12 +126,12 @@ impl NodeNaming {
 }
 
 impl FromStr for NodeNaming {
-    type Err = String;
+    type Err = BadNaming;
 
     /// # Errors
     /// What is wrong with it: it does not tell instances apart, or names a place that
     /// there is not.
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, BadNaming> {
         Self::judge(text).map(|()| Self(text.into()))
     }
 }
@@ -377,7 +391,8 @@ mod tests {
             ("{n}-{ip}", "nothing can be put in for `{n}-`"),
             ("a b{ip}", "`a b` cannot be part of a node's name"),
         ] {
-            assert_eq!(text.parse::<NodeNaming>(), Err(said.to_owned()));
+            let read = text.parse::<NodeNaming>().map_err(|why| why.to_string());
+            assert_eq!(read, Err(said.to_owned()));
         }
     }
 }

@@ -298,18 +298,18 @@ impl Hosts {
     ///
     /// # Errors
     /// If no cluster or several clusters match; the message lists the names or ids.
-    pub(crate) fn by_path(&self, name_or_id: &str) -> Result<&Hosted, String> {
+    pub(crate) fn by_path(&self, name_or_id: &str) -> Result<&Hosted, NotOne> {
         let named = |own: &&Hosted| own.name.as_str() == name_or_id || own.id == name_or_id;
         let found: Vec<&Hosted> = self.hosted.iter().filter(named).collect();
         match found[..] {
             [one] => Ok(one),
             [] => {
                 let all: Vec<&str> = self.hosted.iter().map(|own| own.name.as_str()).collect();
-                Err(format!("no cluster `{name_or_id}` here: use one of {}", all.join(", ")))
+                Err(NotOne::Unknown { asked: name_or_id.to_owned(), known: all.join(", ") })
             }
             _ => {
                 let ids: Vec<&str> = found.iter().map(|own| own.id.as_str()).collect();
-                Err(format!("several clusters `{name_or_id}`: use an id, {}", ids.join(", ")))
+                Err(NotOne::Several { asked: name_or_id.to_owned(), ids: ids.join(", ") })
             }
         }
     }
@@ -357,6 +357,17 @@ impl Hosts {
         }
         all
     }
+}
+
+/// A name or id in a path of `/_world` that does not select one cluster.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NotOne {
+    /// No cluster has this name or id.
+    #[error("no cluster `{asked}` here: use one of {known}")]
+    Unknown { asked: String, known: String },
+    /// Several clusters have this name.
+    #[error("several clusters `{asked}`: use an id, {ids}")]
+    Several { asked: String, ids: String },
 }
 
 /// A cluster id of twelve lower-case letters and digits, derived from `text`.

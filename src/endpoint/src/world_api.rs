@@ -106,7 +106,7 @@ fn perform(hosts: &Hosts, request: &Request) -> Result<Value, Failure> {
         return Ok(json!({ "clusters": all.collect::<Vec<Value>>(), "speed": speed(hosts) }));
     }
     let (cluster, what) = rest.split_once('/').unwrap_or((rest, ""));
-    let own = hosts.by_path(cluster).map_err(|why| Failure::new(404, why))?;
+    let own = hosts.by_path(cluster).map_err(|why| Failure::new(404, why.to_string()))?;
     match (request.method.as_str(), what) {
         ("GET", "clock") => written(&clock(hosts, own)),
         ("POST", "advance") => advance(hosts, own, read(request)?),

@@ -398,16 +398,19 @@ impl fmt::Display for Target {
     }
 }
 
-impl FromStr for Target {
-    type Err = String;
+/// A text that is not a [`Target`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "invalid node `{0}`: write any, any-idle, any-busy, any-cordoned, #3, a node name or an \
+     instance id"
+)]
+pub struct BadTarget(String);
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || {
-            format!(
-                "invalid node `{text}`: write any, any-idle, any-busy, any-cordoned, #3, a node \
-                 name or an instance id"
-            )
-        };
+impl FromStr for Target {
+    type Err = BadTarget;
+
+    fn from_str(text: &str) -> Result<Self, BadTarget> {
+        let wrong = || BadTarget(text.to_owned());
         match text {
             "any" => Ok(Self::Any),
             "any-idle" => Ok(Self::AnyIdle),

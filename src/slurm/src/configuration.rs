@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use trimtab_core::snapshot::ControllerHost;
 
 use crate::backend::{Configuration, Hidden};
+use crate::malformed::Malformed;
 
 /// Arguments of the command.
 pub const ARGUMENTS: [&str; 2] = ["show", "config"];
@@ -14,7 +15,7 @@ pub const ARGUMENTS: [&str; 2] = ["show", "config"];
 ///
 /// # Errors
 /// When a required key is missing or appears twice.
-pub fn parse(text: &str) -> Result<Configuration, String> {
+pub fn parse(text: &str) -> Result<Configuration, Malformed> {
     let mut values: BTreeMap<&str, &str> = BTreeMap::new();
     // Sections with free text (parameters of plugins) come after the keys that are needed.
     for line in text.lines() {
@@ -24,7 +25,7 @@ pub fn parse(text: &str) -> Result<Configuration, String> {
         };
         let key = key.trim_end();
         if is_needed(key) && values.insert(key, value.trim()).is_some() {
-            return Err(format!("the configuration contains {key} twice"));
+            return Err(format!("the configuration contains {key} twice").into());
         }
     }
     let value = |key: &str| {
@@ -33,7 +34,7 @@ pub fn parse(text: &str) -> Result<Configuration, String> {
     let hosts = values.iter().filter(|(key, _)| key.starts_with("SlurmctldHost["));
     let controllers: Vec<ControllerHost> = hosts.map(|(_, host)| controller(host)).collect();
     if controllers.is_empty() {
-        return Err("the configuration has no SlurmctldHost".to_owned());
+        return Err("the configuration has no SlurmctldHost".into());
     }
     Ok(Configuration {
         controllers,
@@ -118,10 +119,10 @@ mod tests {
             ("EnforcePartLimits", "the configuration has no EnforcePartLimits"),
             ("PrivateData", "the configuration has no PrivateData"),
         ] {
-            assert_eq!(parse(&good.replace(gone, "Something")), Err(said.to_owned()));
+            assert_eq!(parse(&good.replace(gone, "Something")), Err(said.into()));
         }
         let twice = format!("{good}\nPrivateData = none\n");
-        assert_eq!(parse(&twice), Err("the configuration contains PrivateData twice".to_owned()));
+        assert_eq!(parse(&twice), Err("the configuration contains PrivateData twice".into()));
         assert!(parse("").is_err());
     }
 }

@@ -18,6 +18,7 @@ use trimtab_core::units::{MilliGpus, NodeCount, Span, Time};
 use trimtab_daemon::ports::ReadError;
 
 use crate::command::{Commands, Program};
+use crate::malformed::Malformed;
 use crate::time;
 
 /// The ASCII unit separator. No name in Slurm can contain it.
@@ -77,7 +78,7 @@ pub async fn read(commands: &Commands, from: Time, to: Time) -> Result<History, 
         let arguments = arguments(at, until);
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         let text = commands.run(Program::Sacct, &arguments).await?;
-        let unreadable = |why| ReadError::Unreadable(format!("sacct: {why}").into());
+        let unreadable = |why: Malformed| ReadError::Unreadable(format!("sacct: {why}").into());
         history.add(&text).map_err(unreadable)?;
         at = until;
     }
@@ -100,7 +101,7 @@ impl History {
     ///
     /// # Errors
     /// At the first line that is not in the requested format.
-    pub fn add(&mut self, text: &str) -> Result<(), String> {
+    pub fn add(&mut self, text: &str) -> Result<(), Malformed> {
         for line in text.lines().filter(|line| !line.is_empty()) {
             self.add_line(line).map_err(|what| odd(line, &what))?;
         }
@@ -301,7 +302,7 @@ mod tests {
             ("node=1", "node=100001", "more than 100000"),
         ] {
             let text = good.replacen(from, to, 1).replace('|', "\u{1f}");
-            let wrong = History::default().add(&text).expect_err(&text);
+            let wrong = History::default().add(&text).expect_err(&text).to_string();
             assert!(wrong.contains(said), "{wrong}");
         }
     }

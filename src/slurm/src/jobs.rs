@@ -12,6 +12,7 @@ use trimtab_core::ids::{JobId, NodeName, PartitionName};
 use trimtab_core::snapshot::{Claim, Eligible, PendingJob};
 use trimtab_core::units::{MilliGpus, NodeCount, Time};
 
+use crate::malformed::Malformed;
 use crate::{hostlist, tasks, time};
 
 /// The ASCII unit separator.
@@ -53,7 +54,7 @@ pub struct ActiveJob {
 ///
 /// # Errors
 /// At the first line that is not in the requested format.
-pub fn parse_active(text: &str) -> Result<Vec<ActiveJob>, String> {
+pub fn parse_active(text: &str) -> Result<Vec<ActiveJob>, Malformed> {
     let mut jobs = vec![];
     for line in below_titles::<3>(text)? {
         let [id, state, nodes] = fields(line)?;
@@ -84,7 +85,7 @@ pub(crate) fn claim(state: &str, id: JobId) -> Claim {
 ///
 /// # Errors
 /// At the first line that is not in the requested format.
-pub fn parse_pending(text: &str, active: &[ActiveJob]) -> Result<Vec<PendingJob>, String> {
+pub fn parse_pending(text: &str, active: &[ActiveJob]) -> Result<Vec<PendingJob>, Malformed> {
     let mut running: BTreeMap<&str, u32> = BTreeMap::new();
     for job in active {
         if let Some((array, _)) = job.id.as_str().split_once('_') {

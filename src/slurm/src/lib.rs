@@ -24,6 +24,7 @@ pub mod nodes;
 pub mod reservations;
 pub mod rest;
 
+mod malformed;
 mod read;
 mod tasks;
 mod text;
@@ -32,5 +33,6 @@ mod time;
 pub use backend::Backend;
 pub use command::Commands;
 pub use files::Files;
+pub use malformed::Malformed;
 pub use read::Slurm;
 pub use rest::Rest;

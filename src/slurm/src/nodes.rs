@@ -18,6 +18,7 @@ use std::sync::Arc;
 use trimtab_core::ids::NodeName;
 use trimtab_core::snapshot::{Claim, Condition};
 
+use crate::malformed::Malformed;
 use crate::time;
 
 /// Arguments of the command. Without `-a`, the output leaves out nodes of hidden partitions and
@@ -47,9 +48,9 @@ pub struct Node {
 ///
 /// # Errors
 /// At the first line that is not in Slurm's format.
-pub fn parse(text: &str) -> Result<Vec<Node>, String> {
+pub fn parse(text: &str) -> Result<Vec<Node>, Malformed> {
     if !text.is_empty() && !text.ends_with('\n') {
-        return Err("the output ends in the middle of a line".to_owned());
+        return Err("the output ends in the middle of a line".into());
     }
     let mut nodes: Vec<Node> = vec![];
     for line in text.lines().filter(|line| !line.trim().is_empty()) {
@@ -373,16 +374,18 @@ mod tests {
                 "`a/b` is not a node name (letters, digits, `.`, `_`, `-`)",
             ),
         ] {
-            assert_eq!(parse(&format!("{text}\n")).expect_err(text), said);
+            assert_eq!(parse(&format!("{text}\n")), Err(said.into()));
         }
         assert_eq!(parse(""), Ok(vec![]), "no node at all, which the snapshot does not believe");
         assert!(parse("No nodes in the system\n").is_err());
         let cut_off = line("IDLE", 0, "").trim_end().to_owned();
-        assert!(parse(&cut_off).expect_err("cut off").contains("in the middle of a line"));
+        let why = parse(&cut_off).expect_err("cut off").to_string();
+        assert!(why.contains("in the middle of a line"), "{why}");
         let texts = " Comment=x State=IDLE Reason=y CPUAlloc=0 Extra=State=IDLE";
         assert!(parse(&line("ALLOCATED", 8, texts)).expect("a node")[0].is_allocated);
         let forged = line("ALLOCATED", 8, "").replace("Gres=gpu:8", "Gres=gpu State=IDLE");
-        assert!(parse(&forged).expect_err("two states").contains("State= twice"));
+        let why = parse(&forged).expect_err("two states").to_string();
+        assert!(why.contains("State= twice"), "{why}");
     }
 
     #[test]

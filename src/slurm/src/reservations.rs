@@ -4,6 +4,7 @@
 use trimtab_core::ids::NodeName;
 use trimtab_core::units::Time;
 
+use crate::malformed::Malformed;
 use crate::{hostlist, time};
 
 /// Arguments of the command.
@@ -20,14 +21,14 @@ pub struct Reservation {
 ///
 /// # Errors
 /// At the first line that is not in Slurm's format.
-pub fn parse(text: &str) -> Result<Vec<Reservation>, String> {
+pub fn parse(text: &str) -> Result<Vec<Reservation>, Malformed> {
     // Slurm prints a line even when there are no reservations.
     if text.trim().is_empty() || !text.ends_with('\n') {
-        return Err("the output is empty or cut off".to_owned());
+        return Err("the output is empty or cut off".into());
     }
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let lines = lines.filter(|line| *line != "No reservations in the system");
-    lines.map(parse_line).collect()
+    Ok(lines.map(parse_line).collect::<Result<_, String>>()?)
 }
 
 fn parse_line(line: &str) -> Result<Reservation, String> {

@@ -6,6 +6,7 @@ use trimtab_daemon::ports::{ReadError, WriteError};
 
 use crate::backend::{Backend, Configuration, Jobs, NewState};
 use crate::command::{Commands, Program};
+use crate::malformed::Malformed;
 use crate::nodes::Node;
 use crate::reservations::Reservation;
 use crate::{configuration, jobs, nodes, reservations};
@@ -15,10 +16,11 @@ impl Commands {
         &self,
         program: Program,
         args: &[&str],
-        parse: impl FnOnce(&str) -> Result<T, String>,
+        parse: impl FnOnce(&str) -> Result<T, Malformed>,
     ) -> Result<T, ReadError> {
         let text = self.run(program, args).await?;
-        let unreadable = |why| ReadError::Unreadable(format!("{}: {why}", program.file()).into());
+        let unreadable =
+            |why: Malformed| ReadError::Unreadable(format!("{}: {why}", program.file()).into());
         parse(&text).map_err(unreadable)
     }
 }
@@ -36,7 +38,7 @@ impl Backend for Commands {
     async fn jobs(&self) -> Result<Jobs, ReadError> {
         let waiting = self.run(Program::Squeue, &jobs::PENDING).await?;
         let active = self.ask(Program::Squeue, &jobs::ACTIVE, jobs::parse_active).await?;
-        let unreadable = |why| ReadError::Unreadable(format!("squeue: {why}").into());
+        let unreadable = |why: Malformed| ReadError::Unreadable(format!("squeue: {why}").into());
         let pending = jobs::parse_pending(&waiting, &active).map_err(unreadable)?;
         Ok(Jobs { active, pending })
     }

@@ -10,7 +10,7 @@ use std::str::FromStr;
 
 use serde_json::json;
 use trimtab_core::ids::{ClusterName, GroupName, InstanceId, ParseIdError, PartitionName};
-use trimtab_core::join::NodeNaming;
+use trimtab_core::join::{BadNaming, NodeNaming};
 use trimtab_core::policy::{
     Amount, Capacity, EvidenceSource, Factor, GroupCalls, NodeLocalData, Prefer, TimerChoice,
 };
@@ -377,8 +377,9 @@ impl Scalar for NodeNaming {
         let text = text(value, "how a node is called", "\"{group}-{ip}\"")?;
         let instead = "write how nodes are called in Slurm, with {dns}, {ip}, {instance_id} or \
                        {group} where they differ";
-        text.parse()
-            .map_err(|what: String| Refusal::new(format!("is no rule for names: {what}"), instead))
+        text.parse().map_err(|what: BadNaming| {
+            Refusal::new(format!("is no rule for names: {what}"), instead)
+        })
     }
 
     fn schema() -> serde_json::Value {
