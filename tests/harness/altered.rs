@@ -11,12 +11,15 @@ use trimtab_daemon::ports::{ClusterRead, Cordon, CordonOrder, NodeDetails, ReadE
 
 type Details = BTreeMap<InstanceId, NodeDetails>;
 
+/// Changes the details that were read of these nodes.
+type DetailsChange = Box<dyn Fn(&[InstanceId], Details) -> Details + Send + Sync>;
+
 /// A cluster of which some answers are changed.
 pub struct AlteredCluster {
     inner: Arc<dyn ClusterRead>,
     before_describe: Box<dyn Fn() + Send + Sync>,
     describe: Box<dyn Fn(&mut ClusterDescription) + Send + Sync>,
-    details: Box<dyn Fn(&[InstanceId], Details) -> Details + Send + Sync>,
+    details: DetailsChange,
 }
 
 impl AlteredCluster {

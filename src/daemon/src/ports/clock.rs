@@ -1,34 +1,34 @@
-//! Time: the clocks, and the doorbell that the loop sleeps on.
+//! The clocks, and the doorbell that the loop waits on.
 
 use async_trait::async_trait;
 use trimtab_core::units::{Span, Time};
 
 /// The two clocks of a machine.
 pub trait Clock: Send + Sync {
-    /// The wall clock: for windows, stamps and the ledger.
+    /// The wall clock, for windows, timestamps and the ledger.
     fn now(&self) -> Time;
 
-    /// A clock that never steps: for durations only.
+    /// A clock that never steps, for durations only.
     fn monotonic(&self) -> Span;
 }
 
 /// Why the loop woke up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ring {
-    /// The schedule says so.
+    /// A scheduled tick is due.
     Schedule,
-    /// An open action's deadline has come.
+    /// The deadline of an open action has passed.
     Deadline,
-    /// Neither rang for too long.
+    /// There was no tick for too long.
     Backstop,
-    /// The program is to stop.
+    /// The program must stop.
     Stop,
 }
 
-/// What the loop sleeps on.
+/// Wakes the loop.
 #[async_trait]
 pub trait Doorbell: Send {
-    /// Sleeps until the schedule, this deadline or a stop.
+    /// Waits for the next scheduled tick, this deadline or a stop.
     async fn next(&mut self, deadline: Option<Time>) -> Ring;
 }
 

@@ -17,34 +17,33 @@ use super::ReadError;
 /// Reads clusters, groups and nodes.
 #[async_trait]
 pub trait ClusterRead: Send + Sync {
-    /// The cluster and its groups (DescribeCluster).
+    /// Returns the cluster and its groups (DescribeCluster).
     async fn describe(&self, cluster: &ClusterName) -> Result<ClusterDescription, ReadError>;
 
-    /// The same, asked right before a call for a whole group. It must be a call
-    /// that begins now: an implementation that keeps answers for a while, or
-    /// shares one that is under way, must not do so here.
+    /// Returns the cluster and its groups right before a request for a whole group. The
+    /// implementation must send a new request: it must not return a kept answer, or wait for
+    /// a request that is already under way.
     async fn recount(&self, cluster: &ClusterName) -> Result<ClusterDescription, ReadError> {
         self.describe(cluster).await
     }
 
-    /// All nodes, all pages (ListClusterNodes).
+    /// Returns all nodes, from all pages (ListClusterNodes).
     async fn list_nodes(&self, cluster: &ClusterName) -> Result<NodeListing, ReadError>;
 
-    /// One node by its id (DescribeClusterNode); `None` if there is none.
+    /// Returns the status of one node (DescribeClusterNode), or `None` if there is no such node.
     async fn describe_node(
         &self,
         cluster: &ClusterName,
         node: InstanceId,
     ) -> Result<Option<InstanceStatus>, ReadError>;
 
-    /// What only each node's own description shows (DescribeClusterNode, one
-    /// call a node). It never changes in an instance's life, so an
-    /// implementation keeps what it was told for as long as it lives, and asking
-    /// again for the same instance costs no call. A node that is missing in the
-    /// answer could not be read this time.
+    /// Returns what only the description of each node shows (DescribeClusterNode, one request
+    /// per node). Details never change during the life of an instance, so an implementation
+    /// keeps them, and a second call for the same instance sends no request. A node whose
+    /// details could not be read is missing in the answer.
     ///
     /// # Errors
-    /// When none of them could be read.
+    /// When the details of no node could be read.
     async fn details(
         &self,
         cluster: &ClusterName,
@@ -52,61 +51,60 @@ pub trait ClusterRead: Send + Sync {
     ) -> Result<BTreeMap<InstanceId, NodeDetails>, ReadError>;
 }
 
-/// What only a node's own description shows.
+/// What only the description of a node shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NodeDetails {
-    /// How it is paid for; `None` where the API shows none.
+    /// Capacity type; `None` where the API shows none.
     pub capacity: Option<Capacity>,
-    /// Its address in the customer's network.
+    /// Address in the customer's network.
     pub ip: Option<IpAddr>,
 }
 
 /// How a delete request ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DeleteOutcome {
-    /// HTTP 200: a word on every node. A node without one counts as unanswered.
+    /// HTTP 200 with a result for each node. A node without a result counts as unanswered.
     Answered {
         /// Nodes that are being deleted.
         accepted: Vec<InstanceId>,
         /// Nodes that are not, with the API's code.
         failed: Vec<(InstanceId, Arc<str>)>,
     },
-    /// The whole request was refused, for sure without having acted.
+    /// The API refused the whole request and certainly deleted nothing.
     Refused {
-        /// Which kind of refusal it is, as far as the answer proves it.
+        /// Kind of refusal, as far as the answer proves it.
         cause: Refusal,
-        /// What the API said.
+        /// Message of the API.
         why: Arc<str>,
     },
-    /// No answer, or one that leaves open whether it acted.
+    /// No answer, or an answer that does not prove that nothing was deleted.
     NoAnswer {
-        /// What happened instead.
+        /// What happened instead of an answer.
         why: Arc<str>,
     },
 }
 
 impl DeleteOutcome {
-    /// Nothing left: the look behind the request is too old by now.
+    /// The outcome of a request that was not sent, because its look is older than allowed.
     pub fn too_late() -> Self {
         let why = "not sent: the look behind it had grown too old".into();
         Self::Refused { cause: Refusal::NotSent, why }
     }
 }
 
-/// Deletes nodes. The only way to end a node's life in this program.
+/// Deletes nodes. No other port can.
 #[async_trait]
 pub trait ClusterWrite: Send + Sync {
-    /// Sends the request (BatchDeleteClusterNodes) once, without retry. The look behind it
-    /// is good for `within` from now: after that nothing may leave any more.
+    /// Sends the request (BatchDeleteClusterNodes) once, without retry. The request must leave
+    /// within `within` from now; after that its look is too old and nothing may be sent.
     async fn delete_nodes(&self, request: &ClearedBatch, within: Span) -> DeleteOutcome;
 
-    /// Sets the group to the cleared count (UpdateCluster) once, without retry, `within` as for named nodes.
-    /// Every other member of the group is sent as it is; where that cannot be
-    /// done for sure, nothing is sent and the call is refused as
-    /// [`Refusal::Unknown`], so that an operator is told.
+    /// Sets the group to the cleared count (UpdateCluster) once, without retry. `within` is as
+    /// for [`delete_nodes`](Self::delete_nodes). Every other member of the group is sent
+    /// unchanged. If that is not certain, nothing is sent and the outcome is
+    /// [`Refusal::Unknown`], which notifies the operator.
     ///
-    /// The API accepts a count and picks the nodes by itself, so an answer that
-    /// accepts is `Answered` with every node of the group accepted, and none
-    /// failed: each of them may go.
+    /// The API accepts a count and chooses the nodes by itself. So an accepted request is
+    /// `Answered` with every node of the group accepted: each of them may be deleted.
     async fn shrink_group(&self, cleared: &ClearedGroup, within: Span) -> DeleteOutcome;
 }

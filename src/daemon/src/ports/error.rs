@@ -1,51 +1,50 @@
-//! Why a port could not read, write or say whether trimtab may act.
+//! Errors of reads, of cordons and of the lease.
 
 use std::io;
 use std::sync::Arc;
 
-/// Why something could not be read.
+/// Why a read failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
-    /// The service asked us to slow down.
+    /// The service asked trimtab to slow down.
     #[error("throttled by {0}")]
     Throttled(Arc<str>),
     /// No answer in time.
     #[error("no answer from {0}")]
     NoAnswer(Arc<str>),
-    /// The service said no.
+    /// The service refused the read.
     #[error("refused: {0}")]
     Refused(Arc<str>),
-    /// The service says that we may not.
+    /// trimtab has no permission.
     #[error("denied: {0}")]
     Denied(Arc<str>),
-    /// It is not where the configuration says it is.
+    /// The cluster is not in the configured account or region.
     #[error("{0}")]
     Elsewhere(Arc<str>),
-    /// The answer made no sense.
+    /// The answer is incomplete or malformed.
     #[error("unreadable answer: {0}")]
     Unreadable(Arc<str>),
 }
 
-/// Why a cordon could not be put on or taken off.
+/// Why a node could not be cordoned or uncordoned.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WriteError {
     /// The read that comes before the write failed, so the write was not sent.
     #[error(transparent)]
     NotSent(#[from] ReadError),
-    /// The service asked us to slow down. A later try may succeed.
+    /// The service asked trimtab to slow down. A later write may succeed.
     #[error("throttled by {0}")]
     Throttled(Arc<str>),
-    /// The service refused the write. Of a write for several nodes, it may have carried out
-    /// a part.
+    /// The service refused the write. It may have changed some of several nodes.
     #[error("refused: {0}")]
     Refused(Arc<str>),
-    /// This account may not write. Only an operator can change that.
+    /// trimtab has no permission. Only an operator can change that.
     #[error("denied: {0}")]
     Denied(Arc<str>),
     /// No answer in time. The write may have been carried out.
     #[error("no answer from {0}")]
     NoAnswer(Arc<str>),
-    /// The answer made no sense. The write may have been carried out.
+    /// The answer is incomplete or malformed. The write may have been carried out.
     #[error("unreadable answer: {0}")]
     Unreadable(Arc<str>),
 }
@@ -64,13 +63,13 @@ impl WriteError {
     }
 }
 
-/// Why the lease is not ours, as far as is known.
+/// Why trimtab does not hold the lease.
 #[derive(Debug, thiserror::Error)]
 pub enum LeaseError {
     /// Another process may hold it.
     #[error("refused: {0}")]
     Lost(Arc<str>),
-    /// Whether it is ours could not be read.
+    /// The lease could not be read.
     #[error("unreadable answer: {what}: {source}")]
     Unreadable {
         /// What was read.

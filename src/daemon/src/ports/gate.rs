@@ -1,4 +1,4 @@
-//! The gate: the operator's programs that are asked before nodes are deleted.
+//! The gate: programs of the operator that can veto a deletion.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -7,64 +7,63 @@ use std::sync::Arc;
 use trimtab_core::ids::{ActionId, ClusterName, GroupName, InstanceId, LedgerId, NodeName};
 use trimtab_core::units::Time;
 
-/// Nodes of one group that somebody outside is asked about.
+/// Nodes of one group that a gate is asked about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Question {
-    /// Whose nodes they are.
+    /// Their cluster.
     pub cluster: ClusterName,
     /// Their group.
     pub group: GroupName,
-    /// Our ledger, in which the actions are.
+    /// The ledger that contains the actions.
     pub ledger: LedgerId,
-    /// When it is asked.
+    /// When the gate is asked.
     pub at: Time,
-    /// The nodes: settled, and looked at clean.
+    /// The nodes. Their settle time is over and their last look found no work.
     pub nodes: Vec<QuestionedNode>,
 }
 
-/// A node that somebody outside is asked about.
+/// A node that a gate is asked about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QuestionedNode {
     /// The node.
     pub id: InstanceId,
     /// The scheduler's name for it.
     pub name: Option<NodeName>,
-    /// Its address in the customer's network, if it was read.
+    /// Address in the customer's network, if known.
     pub ip: Option<IpAddr>,
-    /// The action that is to delete it.
+    /// The action that deletes it.
     pub action: ActionId,
 }
 
-/// How a question stands.
+/// Progress of an inquiry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum InquiryState {
-    /// There is no answer yet.
+    /// No answer yet.
     Open,
-    /// It is answered. A node that no veto names may go.
+    /// The gate has answered. A node without a veto may be deleted.
     Answered {
-        /// When the answer was there.
+        /// When the answer arrived.
         at: Time,
-        /// The nodes that may not go, and why not.
+        /// Nodes that must not be deleted, with the reason.
         vetoes: BTreeMap<InstanceId, Arc<str>>,
     },
 }
 
-/// Somebody outside who is asked before nodes are deleted, after they settled: a
-/// program that saves what is on their disks, or one that looks for people on them.
+/// A program outside trimtab that is asked before nodes are deleted, after their settle time:
+/// for example to save data from their disks, or to look for logged-in users.
 ///
-/// Nothing here waits: an answer may take many ticks.
+/// No method waits. An answer may take many ticks.
 pub trait Gate: Send + Sync {
-    /// Begins to ask whether these nodes may go. What goes wrong, at the start or
-    /// later, is an answer, too: a veto.
+    /// Starts an inquiry about whether these nodes may be deleted. A failure, at the start or
+    /// later, is a veto.
     fn ask(&self, question: Question) -> Box<dyn Inquiry>;
 }
 
-/// A question under way. To drop it is to withdraw it: what was begun for it is
-/// ended.
+/// An inquiry under way. Dropping it withdraws the question and ends the program.
 pub trait Inquiry: Send + Sync {
-    /// How it stands now. Once answered, always the same.
+    /// Returns the current state. It does not change after an answer.
     fn state(&self) -> InquiryState;
 
-    /// When it will be answered at the latest: no answer by then is a veto.
+    /// Returns the latest time of an answer. No answer by then is a veto.
     fn deadline(&self) -> Time;
 }

@@ -1,4 +1,4 @@
-//! The ledger as the driver sees it, and the rows that the driver writes to it.
+//! The ledger port, and the records that the driver writes to it.
 
 use std::collections::BTreeMap;
 
@@ -14,33 +14,34 @@ use trimtab_core::units::{NodeCount, Span, Time};
 
 use super::{DeleteOutcome, Ring, Switch};
 
-/// The durable memory: intents before acts, outcomes after, and everything
-/// that `explain`, `history` and a restart need. Every method is one
-/// transaction, durable when it returns, and synchronous.
+/// The durable memory: intents before requests, outcomes after them, and everything that
+/// `explain`, `history` and a restart need. Every method is synchronous and one transaction,
+/// which is durable when the method returns.
 pub trait Ledger: Send + Sync {
-    /// The ledger's id, part of every cordon's reason.
+    /// Returns the ledger's id. The reason of every cordon contains it.
     fn id(&self) -> LedgerId;
 
-    /// What is known of a cluster from before `now`: folded samples and
-    /// members, open actions, charges, cool-downs, a freeze. A window whose
-    /// last sample lies more than `max_gap` before `now` is ended.
+    /// Returns what is known of a cluster from before `now`: folded samples and members, open
+    /// actions, charges, cooldowns and a freeze. A window ends if its last sample is more than
+    /// `max_gap` before `now`.
     fn load(&self, cluster: &ClusterName, now: Time, max_gap: Span)
     -> Result<History, LedgerError>;
 
-    /// Ids for so many new actions: the first of a row that is never used again.
+    /// Reserves ids for `count` new actions and returns the first of consecutive ids. No id is
+    /// used twice.
     fn reserve_actions(&self, count: NodeCount) -> Result<ActionId, LedgerError>;
 
-    /// An id for a new request.
+    /// Reserves the id of a new request.
     fn reserve_request(&self) -> Result<RequestId, LedgerError>;
 
-    /// Writes what was seen, and makes the tick's row.
+    /// Writes what a tick saw, and returns the id of the tick.
     fn record_observation(&self, observation: &Observation<'_>) -> Result<TickId, LedgerError>;
 
-    /// Writes what was decided.
+    /// Writes what a tick decided.
     fn record_decision(&self, decision: &Decision<'_>) -> Result<(), LedgerError>;
 
-    /// Writes steps of open actions; with `request`, the request and its
-    /// charges in the same transaction.
+    /// Writes steps of open actions. With `request`, writes the request and its charges in the
+    /// same transaction.
     fn record_transitions(
         &self,
         cluster: &ClusterName,
@@ -57,7 +58,7 @@ pub trait Ledger: Send + Sync {
         transitions: &[Transition],
     ) -> Result<(), LedgerError>;
 
-    /// Leaves a node alone until then.
+    /// Writes that no action may begin on a node before `until`.
     fn record_cooldown(
         &self,
         cluster: &ClusterName,
@@ -65,28 +66,28 @@ pub trait Ledger: Send + Sync {
         until: Time,
     ) -> Result<(), LedgerError>;
 
-    /// The operator's switch for a cluster, as it stands now.
+    /// Returns the operator's switch for a cluster.
     fn read_switch(&self, cluster: &ClusterName) -> Result<Switch, LedgerError>;
 
-    /// Whether the freeze with this start was cleared by an operator meanwhile.
+    /// Whether an operator cleared the freeze that began at `since`.
     fn freeze_cleared(&self, cluster: &ClusterName, since: Time) -> Result<bool, LedgerError>;
 }
 
-/// Why the ledger could not do something. Nothing may change in the world
-/// when an intent could not be written.
+/// Why a read or write of the ledger failed. After a failed write of an intent, trimtab must
+/// not send its request.
 #[derive(Debug, thiserror::Error)]
 #[error("ledger {path}: {what}: {source}")]
 pub struct LedgerError {
     /// The ledger's file.
     pub path: String,
-    /// What was being done.
+    /// What failed.
     pub what: &'static str,
-    /// What went wrong. Its text is a part of this error's text, because status lines and
-    /// log fields have room for one line only.
+    /// The cause. The text of this error contains its text, because status lines and log
+    /// fields show one line.
     pub source: Box<dyn std::error::Error + Send + Sync>,
 }
 
-/// What one tick saw, committed before anything is planned from it.
+/// What one tick saw. It is committed before the planner uses it.
 #[derive(Debug, Clone, Copy)]
 pub struct Observation<'a> {
     /// The cluster.
@@ -97,32 +98,32 @@ pub struct Observation<'a> {
     pub begun_at: Time,
     /// Why the loop woke up.
     pub ring: Ring,
-    /// Why this was not a sample, if it was not.
+    /// Why this tick is not a sample; `None` if it is one.
     pub gap: Option<&'a str>,
-    /// The groups' states with this tick folded in.
+    /// States of the groups, including this tick.
     pub groups: &'a BTreeMap<GroupName, GroupState>,
     /// A freeze that begins now.
     pub freeze: Option<&'a Freeze>,
 }
 
-/// What one tick decided, committed before anything is done about it.
+/// What one tick decided. It is committed before trimtab acts on it.
 #[derive(Debug, Clone, Copy)]
 pub struct Decision<'a> {
     /// The tick it belongs to.
     pub tick: TickId,
     /// The cluster.
     pub cluster: &'a ClusterName,
-    /// When.
+    /// When it was decided.
     pub at: Time,
-    /// A word on every node.
+    /// The verdict on every node.
     pub verdicts: &'a [NodeVerdict],
-    /// The numbers behind them.
+    /// The figures of the groups.
     pub figures: &'a BTreeMap<GroupName, GroupFigures>,
     /// A freeze that begins now.
     pub freeze: Option<&'a Freeze>,
-    /// Intents: actions that begin now, in the state they begin in.
+    /// Intents: actions that begin now, in their first state.
     pub opened: &'a [OpenAction],
-    /// Steps of open actions, these new ones included.
+    /// Steps of open actions, including the new ones.
     pub transitions: &'a [Transition],
 }
 
@@ -144,18 +145,17 @@ pub struct Transition {
 pub struct RequestRecord<'a> {
     /// The request.
     pub request: &'a Cleared,
-    /// One charge for each node that goes. Nobody knows which these are in a
-    /// call for a whole group, so there the first so many of its nodes stand for
-    /// them.
+    /// One charge for each node that is deleted. A request for a whole group does not tell
+    /// which nodes these are, so the first nodes of the group are charged.
     pub charges: &'a [Charge],
 }
 
-/// What an operator's switch in the ledger says.
+/// A switch that an operator set in the ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SwitchEntry {
     /// When it was set.
     pub at: Time,
-    /// `None` for every cluster.
+    /// The cluster; `None` for all clusters.
     pub cluster: Option<ClusterName>,
     /// On or paused.
     pub switch: Switch,

@@ -42,15 +42,15 @@ pub use self::prices::Prices;
 pub use self::scheduler::{Cordon, CordonOrder, WorkloadRead};
 pub use self::utilization::{MetricsAnswer, MetricsQuery, Utilization};
 
-/// All ports of one daemon.
+/// All ports of one cluster's driver.
 pub struct Ports {
     /// Reads clusters.
     pub cluster: Arc<dyn ClusterRead>,
-    /// Reads the scheduler; `None` where there is none.
+    /// Reads the scheduler; `None` without a scheduler.
     pub workload: Option<Arc<dyn WorkloadRead>>,
-    /// Reads metrics; `None` where the policy asks for none.
+    /// Reads metrics; `None` where the policy uses none.
     pub utilization: Option<Arc<dyn Utilization>>,
-    /// Prices of groups whose policy names none; `None` where nobody knows.
+    /// Prices of groups whose policy names none; `None` where there are none.
     pub prices: Option<Arc<dyn Prices>>,
     /// The clocks.
     pub clock: Arc<dyn Clock>,
@@ -58,12 +58,12 @@ pub struct Ports {
     pub switches: Arc<dyn Switches>,
     /// The lease.
     pub lease: Arc<dyn Lease>,
-    /// Who is asked about nodes of groups whose `node_local_data` says so. Without
-    /// one, nothing of these groups is deleted.
+    /// Gate for groups whose `node_local_data` needs one. Without a gate, no node of these
+    /// groups is deleted.
     pub gate: Option<Arc<dyn Gate>>,
-    /// Who is asked about every node, last of all, if anybody is.
+    /// Gate that is asked last, about every node; `None` without an on-node check.
     pub on_node_check: Option<Arc<dyn Gate>>,
-    /// Tells people.
+    /// Notifies operators.
     pub notifier: Arc<dyn Notifier>,
     /// Changes things; `None` in observe mode.
     pub writers: Option<Writers>,
@@ -73,6 +73,6 @@ pub struct Ports {
 pub struct Writers {
     /// Deletes nodes.
     pub cluster: Arc<dyn ClusterWrite>,
-    /// Cordons nodes; `None` where there is no scheduler.
+    /// Cordons nodes; `None` without a scheduler.
     pub cordon: Option<Arc<dyn Cordon>>,
 }

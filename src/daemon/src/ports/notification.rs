@@ -8,7 +8,7 @@ use trimtab_core::history::FreezeReason;
 use trimtab_core::ids::{ActionId, ClusterName, GroupName, InstanceId, LedgerId, RequestId};
 use trimtab_core::units::{Span, Time};
 
-/// Something an operator should know.
+/// Something that an operator should know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notification {
     /// About one action.
@@ -20,38 +20,37 @@ pub enum Notification {
         /// What.
         notice: Notice,
     },
-    /// The cluster froze until an operator clears it.
+    /// The cluster is frozen until an operator clears the freeze.
     Frozen {
         /// Why.
         why: FreezeReason,
     },
-    /// A group has been frozen by its counts or a scaling for too long.
+    /// A group has been frozen for too long by its counts or by scaling.
     GroupFrozenLong {
         /// The group.
         group: GroupName,
-        /// For how long.
+        /// How long.
         for_how_long: Span,
     },
-    /// The audit refused a plan: a bug of ours.
+    /// The audit refused a plan, which is a bug in trimtab.
     PlanRefused {
         /// What it found.
         violations: Vec<String>,
     },
-    /// Cordons of another trimtab are here.
+    /// Nodes are cordoned by another trimtab.
     ForeignCordons {
         /// Its ledger.
         ledger: LedgerId,
     },
-    /// A request was refused for something that only an operator can change, or
-    /// that nobody understands.
+    /// A request was refused for a reason that only an operator can change, or that is unknown.
     Refused {
         /// The request.
         request: RequestId,
-        /// Why, how often, and until when the cluster is left alone.
+        /// The reason, the number of refusals, and how long trimtab sends no request.
         backoff: Backoff,
     },
-    /// Every id of a request was refused in an old cluster in which none was
-    /// ever accepted: by the API's documentation it has to be patched once.
+    /// Every id of a request was refused in an old cluster that never accepted one. The API's
+    /// documentation says that such a cluster must be patched once.
     ProbablyNeverPatched {
         /// The request.
         request: RequestId,
@@ -95,8 +94,8 @@ impl fmt::Display for Notification {
     }
 }
 
-/// Tells an operator. Never on the critical path: it may not fail.
+/// Sends notifications to operators. It cannot fail, so that no tick depends on it.
 pub trait Notifier: Send + Sync {
-    /// Passes a notification on.
+    /// Sends a notification.
     fn notify(&self, cluster: &ClusterName, at: Time, notification: &Notification);
 }

@@ -6,32 +6,32 @@ use trimtab_core::ids::ClusterName;
 
 use super::{LeaseError, ReadError};
 
-/// Whether an operator lets us act.
+/// Whether an operator allows trimtab to act.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Switch {
-    /// Nobody says no.
+    /// trimtab may act.
     On,
-    /// Somebody does.
+    /// An operator paused trimtab.
     Paused {
-        /// By what and why.
+        /// What paused it, and the reason.
         why: Arc<str>,
     },
 }
 
-/// Reads the pause file. The ledger's own switch is read beside it.
+/// Reads the pause file. The switch in the ledger is read by [`Ledger::read_switch`](super::Ledger::read_switch).
 pub trait Switches: Send + Sync {
-    /// Whether we may act in this cluster.
+    /// Whether trimtab may act in this cluster.
     ///
     /// # Errors
-    /// When it cannot be told; that stops, too.
+    /// When the switch cannot be read. The driver then treats the cluster as paused.
     fn read(&self, cluster: &ClusterName) -> Result<Switch, ReadError>;
 }
 
-/// Holding of the right to be the one that acts.
+/// The right to be the only process that acts.
 pub trait Lease: Send + Sync {
-    /// Whether we hold it now with enough time left, and its generation.
+    /// Returns the generation of the lease if this process holds it with enough time left.
     ///
     /// # Errors
-    /// Why not.
+    /// When this process does not hold it, or the lease cannot be read.
     fn hold(&self) -> Result<u64, LeaseError>;
 }

@@ -3,8 +3,8 @@
 use trimtab_core::ids::{ClusterName, GroupName};
 use trimtab_core::units::UsdPerHour;
 
-/// What a node costs where the policy does not say.
+/// Prices of groups whose policy names none.
 pub trait Prices: Send + Sync {
-    /// The price of a node of this group; `None` if it is not known.
+    /// Returns the price of one node of this group; `None` if it is unknown.
     fn price(&self, cluster: &ClusterName, group: &GroupName) -> Option<UsdPerHour>;
 }

@@ -1,4 +1,4 @@
-//! The scheduler: what its nodes do, and cordons on them.
+//! The scheduler: reads of its nodes and jobs, and cordons.
 
 use async_trait::async_trait;
 use trimtab_core::ids::{ActionId, ClusterName, LedgerId, NodeName};
@@ -6,27 +6,30 @@ use trimtab_core::snapshot::Workload;
 
 use super::{ReadError, WriteError};
 
-/// Reads the scheduler: nodes, claims, cordons, queue.
+/// Reads the scheduler: nodes, claims, cordons and the queue.
 #[async_trait]
 pub trait WorkloadRead: Send + Sync {
-    /// Everything about one cluster's scheduler.
+    /// Returns the state of the scheduler of one cluster.
     async fn read(&self, cluster: &ClusterName) -> Result<Workload, ReadError>;
 }
 
-/// A node to cordon or to release.
+/// A node to cordon or to uncordon.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CordonOrder {
-    /// The scheduler's name for it.
+    /// Its name in the scheduler.
     pub name: NodeName,
-    /// The action it is for, part of the reason.
+    /// The action that wants it. The reason of the cordon contains it.
     pub action: ActionId,
 }
 
-/// Keeps new jobs off nodes, and takes that back. Running jobs go on.
+/// Cordons and uncordons nodes. Running jobs continue.
 #[async_trait]
 pub trait Cordon: Send + Sync {
-    /// Drains these nodes with our reason, several in one call. A node that
-    /// somebody else has drained is left as it is.
+    /// Cordons these nodes with trimtab's reason, several in one request. A node that is
+    /// already drained is not changed.
+    ///
+    /// # Errors
+    /// When a node may not be cordoned. Some of several nodes may be cordoned all the same.
     async fn cordon(
         &self,
         cluster: &ClusterName,
@@ -34,8 +37,10 @@ pub trait Cordon: Send + Sync {
         orders: &[CordonOrder],
     ) -> Result<(), WriteError>;
 
-    /// Takes exactly these cordons off; a node whose reason is another one, or
-    /// none, is left as it is.
+    /// Removes exactly these cordons. A node with another reason, or none, is not changed.
+    ///
+    /// # Errors
+    /// When a cordon may not be removed. Some of several cordons may be removed all the same.
     async fn release(
         &self,
         cluster: &ClusterName,

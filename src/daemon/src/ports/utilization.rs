@@ -10,37 +10,37 @@ use trimtab_core::units::{Span, Time};
 
 use super::ReadError;
 
-/// A node whose metrics are asked for.
+/// A node whose metrics are read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MetricsQuery {
     /// The node.
     pub node: InstanceId,
     /// Its group.
     pub group: GroupName,
-    /// The scheduler's name for it.
+    /// Its name in the scheduler.
     pub name: Option<NodeName>,
-    /// Devices (GPUs, accelerators) it must show where a metric is of each device.
+    /// Devices (GPUs, accelerators) that must have a datapoint where a metric is per device.
     pub devices: u32,
-    /// The window and period that the group's rule wants.
+    /// Window and period of the group.
     pub rule: UtilizationRule,
 }
 
-/// What metrics say, and what asking took.
+/// Metrics of nodes, and the cost of the read.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct MetricsAnswer {
-    /// The highest utilization and memory in use of each node over its window, with the
-    /// datapoints' own stamps. A node that is missing here has no metrics.
+    /// Highest utilization and memory in use of each node over its window, with the timestamps
+    /// of the datapoints. A node without metrics is missing.
     pub activity: BTreeMap<InstanceId, Reading<Activity>>,
     /// Metrics requested, as CloudWatch bills them.
     pub metrics: u64,
-    /// Calls made, of any kind.
+    /// API requests sent, of any kind.
     pub calls: u64,
 }
 
-/// Reads what nodes' metrics say.
+/// Reads the metrics of nodes.
 #[async_trait]
 pub trait Utilization: Send + Sync {
-    /// Reads these nodes' metrics as they are at `now`, datapoints no older than
+    /// Reads the metrics of these nodes at `now`. Datapoints must not be older than
     /// `fresh_for`.
     async fn read(
         &self,
@@ -50,7 +50,7 @@ pub trait Utilization: Send + Sync {
         fresh_for: Span,
     ) -> Result<MetricsAnswer, ReadError>;
 
-    /// Metrics that asking for one node of this group requests. 0 where asking costs
-    /// nothing.
+    /// Returns the number of metrics that a read of one node of this group requests; 0 where
+    /// reads cost nothing.
     fn metrics_per_node(&self, cluster: &ClusterName, group: &GroupName, devices: u32) -> u64;
 }
