@@ -13,3 +13,4 @@ mod rule_on_ticks;
 mod search;
 mod tidy;
 mod unwritable;
+mod words;

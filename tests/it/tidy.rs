@@ -73,3 +73,57 @@ fn core_needs_only_small_dependencies() {
         .collect();
     assert_eq!(names, ["jiff", "serde", "thiserror"]);
 }
+
+/// Where text for operators is made.
+const SPEAKING: [&str; 8] = ["cli", "core", "daemon", "aws", "slurm", "hooks", "config", "program"];
+
+/// Lines that may format with `Debug`, and why.
+const DEBUGGED: [(&str, &str, &str); 2] = [
+    ("log.rs", r#"write!(Escaped(writer), "{value:?}")"#, "tracing hands every field over so"),
+    ("read.rs", r#"format!("{key:?}")"#, "a quoted key, as TOML escapes it"),
+];
+
+/// A file's text without its comments and without what is compiled for tests only.
+fn program_lines(text: &str) -> impl Iterator<Item = &str> {
+    let (program, _) = text.split_once("#[cfg(test)]\nmod tests {").unwrap_or((text, ""));
+    program.lines().map(str::trim).filter(|line| !line.starts_with("//"))
+}
+
+/// Whether a line formats something with `Debug`, or hands a log field over in that form.
+fn has_debug_output(line: &str) -> bool {
+    let is_field = |(at, _): (usize, &str)| {
+        line[at..].trim_start_matches(['=', ',', '(', ' ']).starts_with('?')
+            && line[at..]
+                .trim_start_matches(['=', ',', '(', ' ', '?'])
+                .starts_with(char::is_alphabetic)
+    };
+    [":?}", ":#?}", "debug("].iter().any(|form| line.contains(form))
+        || ["= ?", ", ?", "(?"].iter().any(|form| line.match_indices(form).any(is_field))
+        || line.starts_with('?') && line[1..].starts_with(char::is_alphabetic)
+}
+
+#[test]
+fn debug_output_never_reaches_an_operator() {
+    assert!(has_debug_output(r#"write!(f, "{status:?}")"#) && has_debug_output("why = ?why,"));
+    assert!(has_debug_output("tracing::info!(?why);") && has_debug_output("?why,"));
+    assert!(!has_debug_output("SELECT a FROM b WHERE c = ?1") && !has_debug_output("f(x)?"));
+    let (mut found, mut allowed) = (vec![], 0);
+    for name in SPEAKING {
+        let folder = root().join("src").join(name).join("src");
+        for path in if folder.exists() { rust_files(&folder) } else { vec![] } {
+            let is_test = path.iter().any(|part| part == "tests" || part == "tests.rs");
+            for line in program_lines(&read(&path)).filter(|line| has_debug_output(line)) {
+                if DEBUGGED
+                    .iter()
+                    .any(|(file, text, _)| path.ends_with(file) && line.contains(text))
+                {
+                    allowed += 1;
+                } else if !is_test {
+                    found.push(format!("{}: {line}", path.display()));
+                }
+            }
+        }
+    }
+    assert_eq!(found, Vec::<String>::new(), "give the type a Display");
+    assert_eq!(allowed, DEBUGGED.len(), "an exception that is not needed any more");
+}

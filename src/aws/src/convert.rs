@@ -148,8 +148,11 @@ fn group_name(name: Option<&str>) -> Result<GroupName, ReadError> {
 }
 
 fn count(value: Option<i32>, member: &str, group: &GroupName) -> Result<NodeCount, ReadError> {
-    let count = value.and_then(|value| u32::try_from(value).ok());
-    count.map(NodeCount).ok_or_else(|| unreadable(format!("group {group}: {member} {value:?}")))
+    let Some(value) = value else {
+        return Err(unreadable(format!("group {group}: {member} is missing")));
+    };
+    let count = u32::try_from(value).map(NodeCount);
+    count.map_err(|_| unreadable(format!("group {group}: {member} is {value}")))
 }
 
 /// Converts a role. An unknown role counts as a controller, which trimtab does not touch. Older

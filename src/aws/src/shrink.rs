@@ -136,7 +136,8 @@ fn group_of(description: &Value, shrink: Shrink<'_>) -> Result<Value, String> {
     for count in ["CurrentCount", "TargetCount"] {
         let shown = group.get(count).and_then(Value::as_u64);
         if shown != Some(u64::from(shrink.before.0)) {
-            return Err(format!("{count} is {shown:?} and {} nodes are cordoned", shrink.before));
+            let shown = shown.map_or("not shown".to_owned(), |shown| shown.to_string());
+            return Err(format!("{count} is {shown} and {} nodes are cordoned", shrink.before));
         }
     }
     if shrink.after >= shrink.before {

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use trimtab_core::action::{ActionState, Answer, End};
+use trimtab_core::action::{ActionState, End};
 use trimtab_core::history::{History, OpenAction};
 use trimtab_core::ids::{
     ActionId, ClusterName, GroupName, InstanceId, PolicyHash, RequestId, TickId,
@@ -44,7 +44,7 @@ pub(crate) fn tick(report: &TickReport, mode: Mode) {
         tick = report.tick.0,
         cluster = %plan.cluster,
         at = %report.snapshot.taken_at,
-        ring = ?report.ring,
+        ring = %report.ring,
         mode = mode_name(mode),
         policy = %plan.policy,
         nodes = plan.verdicts.len(),
@@ -224,7 +224,7 @@ impl Said {
             ActionState::Settling { .. } => (SETTLE, None, None),
             ActionState::Asking { request, .. } => ("delete", None, Some(*request)),
             ActionState::Asked { request, answer, .. } => {
-                ("outcome", Some(answer_text(answer)), Some(*request))
+                ("outcome", Some(answer.to_string()), Some(*request))
             }
             ActionState::Releasing { why, .. } => ("release", Some(why.to_string()), None),
             ActionState::Ended { end, .. } => {
@@ -236,15 +236,6 @@ impl Said {
             }
         };
         Self { decision, reason, request }
-    }
-}
-
-fn answer_text(answer: &Answer) -> String {
-    match answer {
-        Answer::Accepted => "accepted".to_owned(),
-        Answer::Failed { code } => format!("failed: {code}"),
-        Answer::Refused { why } => format!("refused: {why}"),
-        Answer::NoAnswer => "no answer".to_owned(),
     }
 }
 

@@ -127,11 +127,11 @@ fn describe(event: &ActionEvent) -> String {
             NodeSeen::Absent { .. } => "looked: not listed".to_owned(),
             NodeSeen::Replaced => "looked: another instance has its name".to_owned(),
             NodeSeen::Present { status, cordon, work, .. } => {
-                format!("looked: {status:?}, cordon {cordon:?}, work {work:?}")
+                format!("looked: {status}, {cordon}, {work}")
             }
         },
         EventKind::Cleared { request, .. } => format!("cleared for request {request}"),
-        EventKind::Answered(answer) => format!("the API answered: {answer:?}"),
+        EventKind::Answered(answer) => format!("the API answered: {answer}"),
         EventKind::GroupRequestOver(why) => format!("the call for its group is over: {why}"),
         EventKind::Veto(why) => format!("veto: {why}"),
         EventKind::Deadline => "a time limit passed".to_owned(),

@@ -181,14 +181,11 @@ fn print_doings(report: &TickReport, style: Style) -> anyhow::Result<()> {
     }
     for sent in &report.sent {
         let (group, ids) = (sent.request.group(), ids(sent.request.nodes()));
-        line(&format!(
-            "{at} {group} delete request {}: {ids}: {:?}",
-            sent.request.id(),
-            sent.outcome
-        ))?;
+        let (request, outcome) = (sent.request.id(), &sent.outcome);
+        line(&plain(&format!("{at} {group} delete request {request}: {ids}: {outcome}")))?;
     }
     for (node, end) in &report.ended {
-        line(&format!("{at} {node}: {end:?}"))?;
+        line(&plain(&format!("{at} {node}: {end}")))?;
     }
     Ok(())
 }

@@ -189,7 +189,7 @@ impl fmt::Display for ReleaseReason {
         match self {
             Self::Claimed(claim) => write!(f, "in use: {claim}"),
             Self::Active => f.write_str("its metrics show work"),
-            Self::StatusChanged(status) => write!(f, "its status became {status:?}"),
+            Self::StatusChanged(status) => write!(f, "its status became {status}"),
             Self::Vanished => f.write_str("it left the listing by itself"),
             Self::Demand => f.write_str("waiting jobs need it"),
             Self::Floor => f.write_str("the floor needs it"),

@@ -67,7 +67,7 @@ pub struct Violation {
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {:?}", self.subject, self.rule)
+        write!(f, "{}: {}", self.subject, self.rule)
     }
 }
 

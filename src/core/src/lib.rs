@@ -42,6 +42,8 @@ pub mod planner;
 
 pub mod audit;
 
+mod display;
+
 pub mod packing;
 pub mod trace;
 

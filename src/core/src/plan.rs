@@ -417,7 +417,7 @@ impl fmt::Display for KeepReason {
                     f.write_str("the scheduler was not read")
                 }
             },
-            Self::ClusterNotReady(status) => write!(f, "the cluster is {status:?}"),
+            Self::ClusterNotReady(status) => write!(f, "the cluster is {status}"),
             Self::SoftwareUpdate => f.write_str("a software update is running"),
             Self::RivalAutoscaler => {
                 f.write_str("another autoscaler is enabled (AutoScaling.Mode = Enable)")
@@ -426,7 +426,7 @@ impl fmt::Display for KeepReason {
                 f.write_str("a node of this classic cluster is, or may be, in HyperPod recovery")
             }
             Self::GroupNotNamed => f.write_str("the configuration does not name its group"),
-            Self::ControlRole(role) => write!(f, "it is a {role:?} node"),
+            Self::ControlRole(role) => write!(f, "it is a {role} node"),
             Self::GroupFrozen(GroupFreeze::CountsDisagree { listed, current }) => write!(
                 f,
                 "its group lists {listed} nodes, but CurrentCount is {current}, and trimtab's \
@@ -439,10 +439,10 @@ impl fmt::Display for KeepReason {
             Self::PriceUnknown => f.write_str("its price is unknown: set price_usd_per_hour"),
             Self::BootUnknown => f.write_str("its boot time is unknown: set boot"),
             Self::PaidAnyway(capacity) => {
-                write!(f, "{capacity:?} capacity is prepaid: a deletion saves nothing")
+                write!(f, "{capacity} capacity is prepaid: a deletion saves nothing")
             }
             Self::CapacityContradicts { declared, seen } => {
-                write!(f, "capacity is declared as {declared:?}, but SageMaker reports {seen:?}")
+                write!(f, "capacity is declared as {declared}, but SageMaker reports {seen}")
             }
             Self::ScarceCapacity => {
                 f.write_str("regain is \"scarce\", and accept_regain_risk_usd is not set")
@@ -474,7 +474,7 @@ impl fmt::Display for KeepReason {
                 | InstanceStatus::ShuttingDown
                 | InstanceStatus::SystemUpdating
                 | InstanceStatus::DeepHealthCheck
-                | InstanceStatus::Unrecognised(_) => write!(f, "it is not ready yet ({status:?})"),
+                | InstanceStatus::Unrecognised(_) => write!(f, "it is not ready yet ({status})"),
             },
             Self::Unknown(doubt) => match doubt {
                 Doubt::SchedulerLost => f.write_str("the scheduler no longer lists it"),

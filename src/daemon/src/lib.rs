@@ -19,4 +19,5 @@ pub mod observe;
 pub mod ports;
 pub mod run;
 
+mod display;
 mod steps;

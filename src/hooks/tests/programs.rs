@@ -147,7 +147,7 @@ async fn everything_but_0_in_time_is_a_veto() {
         assert_eq!(veto(&gate(line, PLENTY)).await, why);
     }
     let late = veto(&gate("sleep 600", Span::millis(300))).await;
-    assert_eq!(late, "/bin/sh takes longer than 300ms");
+    assert_eq!(late, "/bin/sh takes longer than 0.3 seconds");
 }
 
 #[tokio::test]

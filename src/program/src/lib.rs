@@ -69,7 +69,7 @@ pub enum Failure {
     #[error("cannot be started: {0}")]
     NotStarted(io::Error),
     /// It took too long, and was ended.
-    #[error("takes longer than {0:?}")]
+    #[error("takes longer than {} seconds", .0.as_secs_f64())]
     Late(Duration),
     /// The program printed too much and was killed.
     #[error("printed more than {0} bytes")]
