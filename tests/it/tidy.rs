@@ -74,6 +74,17 @@ fn core_needs_only_small_dependencies() {
     assert_eq!(names, ["jiff", "serde", "thiserror"]);
 }
 
+#[test]
+fn the_simulator_is_a_default_feature_that_can_be_left_out() {
+    let manifest = read(&root().join("src/cli/Cargo.toml"));
+    for line in [
+        "default = [\"simulator\"]",
+        "simulator = [\"dep:trimtab-endpoint\", \"dep:trimtab-simulator\"]",
+    ] {
+        assert!(manifest.lines().any(|written| written == line), "src/cli/Cargo.toml: {line}");
+    }
+}
+
 /// Where text for operators is made.
 const SPEAKING: [&str; 8] = ["cli", "core", "daemon", "aws", "slurm", "hooks", "config", "program"];
 

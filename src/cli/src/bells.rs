@@ -11,11 +11,10 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 use trimtab_core::units::{Span, Time};
 use trimtab_daemon::ports::{Clock, Doorbell, Ring};
-use trimtab_endpoint::WorldClient;
-use trimtab_simulator::World;
 
 use crate::clock::{CronDoorbell, SystemClock};
 use crate::hooks::Hearing;
+use crate::simulated::{self, WorldClient};
 use crate::wiring::{Endpoint, Wired};
 
 /// How many ticks may be missed before the backstop rings.
@@ -53,7 +52,7 @@ impl Wired {
                 }
                 // Only the offset of its clock is its own.
                 Some(world) if world.speed() == 1.0 => {
-                    Box::new(self.cron(stop, Arc::new(world.clone())).await?)
+                    Box::new(self.cron(stop, simulated::clock(world)).await?)
                 }
                 Some(world) => Box::new(Paced { world: world.clone(), every: self.tick(), stop }),
                 None => Box::new(self.cron(stop, Arc::new(SystemClock::start())).await?),
@@ -82,12 +81,8 @@ impl Wired {
     ) -> anyhow::Result<Box<dyn Doorbell>> {
         match &self.place {
             Endpoint::World(world) => {
-                let bell = RealTime {
-                    world: world.clone(),
-                    cron: self.cron(stop.clone(), Arc::new(SystemClock::start())).await?,
-                    began: (world.now(), SystemClock::start()),
-                };
-                Ok(self.hearing(Box::new(bell), stop, false))
+                let cron = self.cron(stop.clone(), Arc::new(SystemClock::start())).await?;
+                Ok(self.hearing(simulated::in_real_time(world, cron), stop, false))
             }
             Endpoint::Remote(_) => self.doorbell(stop).await,
         }
@@ -151,23 +146,5 @@ impl Doorbell for Paced {
             _ = self.stop.changed() => Ring::Stop,
             () = tokio::time::sleep(wait.clamp(SHORTEST_WAIT, LONGEST_WAIT)) => ring,
         }
-    }
-}
-
-/// A world that moves with the clock on the wall.
-struct RealTime {
-    world: World,
-    cron: CronDoorbell,
-    began: (Time, SystemClock),
-}
-
-#[async_trait]
-impl Doorbell for RealTime {
-    async fn next(&mut self, deadline: Option<Time>) -> Ring {
-        let (start, clock) = &self.began;
-        let wall = |at: Time| clock.now() + at.since(*start + clock.monotonic());
-        let ring = self.cron.next(deadline.map(wall)).await;
-        self.world.advance_to(*start + clock.monotonic());
-        if self.world.now() >= self.world.end() { Ring::Stop } else { ring }
     }
 }

@@ -7,6 +7,7 @@ use crate::args::CheckConfigArgs;
 use crate::exit::Exit;
 use crate::hooks;
 use crate::output::{self, Format, Style, Tone, line, plain, table};
+use crate::simulated;
 use crate::wiring::layers;
 
 /// Reads all layers as `run` would, and looks at the files of hooks. Changes nothing and
@@ -16,10 +17,13 @@ pub(crate) fn check_config(args: &CheckConfigArgs) -> anyhow::Result<Exit> {
     let loaded = loaded.and_then(with_files);
     match (args.output, loaded) {
         (Format::Table, loaded) => {
-            print(&loaded?, Style::of_stdout())?;
+            let loaded = loaded?;
+            simulated::check(&loaded.settings)?;
+            print(&loaded, Style::of_stdout())?;
             Ok(Exit::Ok)
         }
         (Format::Json, Ok(loaded)) => {
+            simulated::check(&loaded.settings)?;
             output::json(&Document::of(&loaded))?;
             Ok(Exit::Ok)
         }

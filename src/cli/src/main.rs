@@ -5,6 +5,7 @@ mod backtest;
 mod bells;
 mod check_config;
 mod clock;
+#[cfg(feature = "simulator")]
 mod demo;
 mod document;
 mod duration;
@@ -19,22 +20,31 @@ mod records;
 mod remote;
 mod run;
 mod service;
+#[cfg(feature = "simulator")]
 mod simulate;
+mod simulated;
 mod trace;
 mod uncordon;
 mod wiring;
 mod words;
 
+#[cfg(feature = "simulator")]
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Parser;
 use trimtab_daemon::config::Problems;
 
-use crate::args::{Cli, Command, DemoArgs, DemoScheduler};
+use crate::args::{Cli, Command};
+#[cfg(feature = "simulator")]
+use crate::args::{DemoArgs, DemoScheduler};
 use crate::exit::{Denied, Exit, Misplaced, Unavailable};
 use crate::log::{BadLevel, Log};
-use crate::output::{Format, Style, lines};
+use crate::output::lines;
+#[cfg(feature = "simulator")]
+use crate::output::{Format, Style};
+use crate::simulated::{Absent, AbsentScheduler};
+
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -82,6 +92,7 @@ fn level(command: &Command) -> &'static str {
 
 async fn perform(command: &Command, log: &Log) -> anyhow::Result<Exit> {
     match command {
+        #[cfg(feature = "simulator")]
         Command::Demo(args) => demonstrate(args).await,
         Command::Run(args) => run::run(args, log).await,
         Command::Plan(args) => run::plan(args).await,
@@ -92,11 +103,15 @@ async fn perform(command: &Command, log: &Log) -> anyhow::Result<Exit> {
         Command::CheckConfig(args) => check_config::check_config(args),
         Command::Pause(args) => records::pause(args),
         Command::Resume(args) => records::resume(args),
+        #[cfg(feature = "simulator")]
         Command::Simulate(args) => simulate::simulate(args).await,
+        #[cfg(not(feature = "simulator"))]
+        Command::Demo(_) | Command::Simulate(_) => Err(simulated::Absent.into()),
         Command::Uncordon(args) => uncordon::uncordon(args).await,
     }
 }
 
+#[cfg(feature = "simulator")]
 async fn demonstrate(args: &DemoArgs) -> anyhow::Result<Exit> {
     let json = args.output == Format::Json;
     if args.scheduler == DemoScheduler::Slurm {
@@ -143,8 +158,14 @@ fn complain(why: &anyhow::Error) {
 }
 
 fn exit_of(why: &anyhow::Error) -> Exit {
-    if why.is::<Problems>() || why.is::<BadLevel>() || why.is::<Misplaced>() {
+    if why.is::<Problems>()
+        || why.is::<BadLevel>()
+        || why.is::<Misplaced>()
+        || why.is::<AbsentScheduler>()
+    {
         Exit::Configuration
+    } else if why.is::<Absent>() {
+        Exit::Usage
     } else if why.is::<Denied>() {
         Exit::Denied
     } else if why.is::<Unavailable>() {

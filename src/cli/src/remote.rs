@@ -12,14 +12,15 @@ use trimtab_daemon::config::{
     ClusterSettings, Mode, SchedulerSettings, Settings, SlurmAccess, SlurmSettings,
 };
 use trimtab_daemon::ports::{
-    Clock, ClusterRead as _, Cordon, Lease, Notifier, Ports, Prices, ReadError, Switches,
-    Utilization, WorkloadRead, Writers,
+    Clock, ClusterRead as _, Cordon, Lease, Notifier, Ports, ReadError, Switches, Utilization,
+    WorkloadRead, Writers,
 };
-use trimtab_endpoint::WorldClient;
 use trimtab_slurm::{Backend, Commands, Files, Rest, Slurm};
 
 use crate::clock::SystemClock;
 use crate::exit::{Denied, Misplaced, Unavailable};
+use crate::simulated::{self, IS_PRESENT, WorldClient};
+
 
 /// The clusters of a configuration, connected to.
 pub(crate) struct Remote {
@@ -47,6 +48,7 @@ pub(crate) struct Shared {
 impl Remote {
     /// Makes the clients; nothing is asked yet.
     pub(crate) async fn connect(settings: &Settings) -> anyhow::Result<Self> {
+        simulated::check(settings)?;
         let mut clusters: Vec<RemoteCluster> = vec![];
         let mut worlds = BTreeMap::new();
         for settings in &settings.clusters {
@@ -118,11 +120,15 @@ impl Remote {
             && let Some(real) = self.clusters.iter().find(|one| one.world.is_none())
         {
             let name = &real.settings.policy.cluster;
-            return Err(Misplaced(format!(
-                "mode = \"enforce\": what answers for cluster {name} is not `trimtab simulate`, \
-                 and this build changes simulated clusters only"
-            ))
-            .into());
+            let why = if IS_PRESENT {
+                format!(
+                    "what answers for cluster {name} is not `trimtab simulate`, and this build \
+                     changes simulated clusters only"
+                )
+            } else {
+                format!("cluster {name} must be a simulated one, and {}", simulated::Absent)
+            };
+            return Err(Misplaced(format!("mode = \"enforce\": {why}")).into());
         }
         Ok(self.clusters.iter().map(|one| one.ports(mode, shared)).collect())
     }
@@ -132,17 +138,13 @@ impl RemoteCluster {
     fn ports(&self, mode: Mode, shared: &Shared) -> Ports {
         let workload: Option<Arc<dyn WorkloadRead>> = match &self.settings.scheduler {
             SchedulerSettings::None => None,
-            SchedulerSettings::Simulated => {
-                self.world.clone().map(|world| Arc::new(world) as Arc<dyn WorkloadRead>)
-            }
+            SchedulerSettings::Simulated => self.world.as_ref().map(simulated::workload),
             SchedulerSettings::Slurm(slurm) => Some(self.slurm(slurm)),
         };
         let cordon: Option<Arc<dyn Cordon>> = match &self.settings.scheduler {
             SchedulerSettings::None => None,
             SchedulerSettings::Slurm(slurm) => Some(self.slurm(slurm)),
-            SchedulerSettings::Simulated => {
-                self.world.clone().map(|world| Arc::new(world) as Arc<dyn Cordon>)
-            }
+            SchedulerSettings::Simulated => self.world.as_ref().map(simulated::cordon),
         };
         let writers = match mode {
             Mode::Observe => None,
@@ -151,12 +153,10 @@ impl RemoteCluster {
         let signals = &self.settings.signals;
         let utilization: Option<Arc<dyn Utilization>> = match &self.settings.utilization {
             None => None,
-            Some(_) if signals.is_empty() => {
-                self.world.clone().map(|world| Arc::new(world) as Arc<dyn Utilization>)
-            }
+            Some(_) if signals.is_empty() => self.world.as_ref().map(simulated::utilization),
             Some(_) => Some(Arc::new(Metrics::new(self.connection.clone(), signals.clone()))),
         };
-        let prices = self.world.clone().map(|world| Arc::new(world) as Arc<dyn Prices>);
+        let prices = self.world.as_ref().map(simulated::prices);
         Ports {
             cluster: self.cluster.clone(),
             workload,
@@ -176,7 +176,7 @@ impl RemoteCluster {
 impl RemoteCluster {
     fn clock(&self) -> Arc<dyn Clock> {
         match &self.world {
-            Some(world) => Arc::new(world.clone()),
+            Some(world) => simulated::clock(world),
             None => Arc::new(SystemClock::start()),
         }
     }

@@ -387,7 +387,7 @@ fn notify(words: &[Word]) {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "simulator"))]
 mod tests {
     use std::path::Path;
 

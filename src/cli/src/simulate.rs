@@ -19,7 +19,7 @@ use crate::args::SimulateArgs;
 use crate::clock::stop_on_signals;
 use crate::exit::Exit;
 use crate::output::line;
-use crate::wiring::read_spec;
+use crate::simulated::read_spec;
 
 /// The world where none is named.
 const DEFAULT_WORLD: &str = include_str!("../../../config/simulated/world.toml");

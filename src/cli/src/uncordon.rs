@@ -245,7 +245,7 @@ struct Alive<'a> {
     daemon: &'a str,
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "simulator"))]
 mod tests {
     use std::collections::BTreeMap;
     use std::path::PathBuf;

@@ -6,21 +6,18 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use trimtab_core::ids::ClusterName;
-use trimtab_core::trace::TraceJob;
 use trimtab_core::units::{Span, Time};
 use trimtab_daemon::config::{self, Layers, Loaded, LogLevel, Mode, Origin, Setting, Settings};
 use trimtab_daemon::driver::Driver;
 use trimtab_daemon::ledger::{Durability, OpenError, SqliteLedger};
 use trimtab_daemon::ports::{Ledger, Notification, Notifier, Ports, ReadError, Switch, Switches};
-use trimtab_simulator::World;
-use trimtab_simulator::ports::PortOptions;
-use trimtab_simulator::spec::WorldSpec;
 
 use crate::args::Target;
 use crate::events::Told;
 use crate::hooks::Errands;
 use crate::pause_file::PauseFile;
 use crate::remote::{Remote, Shared};
+use crate::simulated::{self, World};
 
 /// A configuration and the clusters that it is about.
 pub(crate) struct Wired {
@@ -93,12 +90,7 @@ impl Wired {
         let file = PauseFile::new(self.settings.pause_file.clone());
         let ports = match &self.place {
             Endpoint::World(world) => {
-                let observe_only = match mode {
-                    Mode::Observe => true,
-                    Mode::Enforce => false,
-                };
-                let options = PortOptions { observe_only, ..PortOptions::default() };
-                let ports = world.ports(options);
+                let ports = simulated::ports(world, mode);
                 let switches = Arc::new(Either { world: Arc::clone(&ports.switches), file });
                 let prices = Some(world.prices());
                 vec![Ports { switches, lease, prices, notifier: Arc::new(Log), ..ports }]
@@ -150,7 +142,7 @@ impl Wired {
     }
 
     /// The world of a test that named one.
-    #[cfg(test)]
+    #[cfg(all(test, feature = "simulator"))]
     pub(crate) fn world(&self) -> &World {
         match &self.place {
             Endpoint::World(world) => world,
@@ -165,7 +157,7 @@ impl Wired {
 }
 
 fn world_of(settings: &Settings, target: &Target, path: &Path) -> anyhow::Result<World> {
-    let world = read_world(path)?;
+    let world = simulated::read_world(path)?;
     let named: Vec<&ClusterName> =
         settings.clusters.iter().map(|cluster| &cluster.policy.cluster).collect();
     let cluster = &world.spec().cluster;
@@ -212,24 +204,6 @@ impl Switches for Either {
             paused @ Switch::Paused { .. } => Ok(paused),
         }
     }
-}
-
-/// Reads a world's spec and its recorded load.
-///
-/// # Errors
-/// When it cannot be read or makes no sense.
-pub(crate) fn read_spec(path: &Path) -> anyhow::Result<(WorldSpec, Vec<TraceJob>)> {
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("reading the world {}", path.display()))?;
-    let spec = WorldSpec::parse(&text, &path.display().to_string())?;
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let jobs = spec.load_trace(folder)?;
-    Ok((spec, jobs))
-}
-
-fn read_world(path: &Path) -> anyhow::Result<World> {
-    let (spec, jobs) = read_spec(path)?;
-    Ok(World::new(spec, jobs)?)
 }
 
 fn open(path: &Path, now: Time) -> anyhow::Result<SqliteLedger> {
