@@ -94,6 +94,10 @@ impl Ended {
 /// # Errors
 /// When the program cannot be started, exceeds its time limit or prints too much. The program
 /// no longer runs then.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a program gets a time limit in real time, and this sets it"
+)]
 pub async fn run(task: &Task<'_>) -> Result<Ended, Failure> {
     let mut child = start(task).map_err(Failure::NotStarted)?;
     let group = Group::of(&child);

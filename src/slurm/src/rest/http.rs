@@ -60,6 +60,10 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Line for T {}
 ///
 /// # Errors
 /// When the connection fails, the response is not HTTP, or the time limit passes.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "an adapter limits the time of its remote calls, and this is one"
+)]
 pub(super) async fn ask(address: &RestAddress, question: Question<'_>) -> Result<Answer, String> {
     timeout(TIME_MAX, exchange(address, question, None))
         .await
