@@ -20,9 +20,11 @@ use trimtab_tests::worlds::generate;
 /// Generated clusters whose plans and audits are printed.
 const CLUSTERS: u64 = 3_000;
 
-/// Simulated cluster-days whose logs and ledgers are printed: how a case is made,
-/// the first seed, seeds, days of each and faults a day.
-const RUNS: &[(fn(u64, i64, f64) -> Case, u64, u64, i64, f64)] =
+/// How a case is made, the first seed, the number of seeds, days of each and faults a day.
+type Runs = (fn(u64, i64, f64) -> Case, u64, u64, i64, f64);
+
+/// Simulated cluster-days whose logs and ledgers are printed.
+const RUNS: &[Runs] =
     &[(case, 0, 12, 3, 1.0), (case, 1_093, 6, 2, 24.0), (by_group_calls, 16, 4, 2, 12.0)];
 
 fn main() -> io::Result<()> {

@@ -2,11 +2,12 @@
 //! timers and both optima.
 
 use trimtab_core::rule::levels::{IdleGap, Levels};
+use trimtab_core::random::SplitMix64;
 use trimtab_core::rule::meter::{Meter, Spent};
 use trimtab_core::units::{NodeCount, Span};
 
 use crate::demand::{Group, Watched};
-use crate::random::Random;
+use crate::random::random_timer;
 
 /// Costs of each policy on one group.
 pub(crate) struct Pass {
@@ -22,7 +23,7 @@ pub(crate) fn pass(group: &Group, timers: &[Span], seed: u64) -> Pass {
     let billed_after = group.costing.billed_after_delete;
     let break_even = group.costing.boot_cost().break_even;
     let mut rent_or_buy = RentOrBuy {
-        random: Random::new(seed),
+        random: SplitMix64::new(seed),
         break_even,
         // A policy that boots ahead pays for no waiting.
         boot: group.costing.boot + billed_after,
@@ -90,7 +91,7 @@ fn step(
 
 /// Policies that decide at each gap.
 struct RentOrBuy {
-    random: Random,
+    random: SplitMix64,
     break_even: Span,
     boot: Span,
     randomised: Spent,
@@ -103,7 +104,7 @@ impl RentOrBuy {
         rent_or_buy(&mut self.optimum, gap.levels, gap.length, self.break_even);
         rent_or_buy(&mut self.prewarmed, gap.levels, gap.length, self.boot);
         for _ in 0..gap.levels.0 {
-            let timer = self.random.timer(self.break_even);
+            let timer = random_timer(&mut self.random, self.break_even);
             let one = NodeCount(1);
             if gap.length > timer {
                 self.randomised.add_idle(one, timer);
@@ -127,7 +128,7 @@ impl RentOrBuy {
         self.optimum.add_idle(levels, least);
         self.prewarmed.add_idle(levels, least);
         for _ in 0..levels.0 {
-            let timer = self.random.timer(self.break_even);
+            let timer = random_timer(&mut self.random, self.break_even);
             let idle = if age > timer { timer + billed_after } else { age };
             self.randomised.add_idle(NodeCount(1), idle);
         }

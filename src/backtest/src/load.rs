@@ -5,6 +5,7 @@ use std::io::Read;
 use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
+use trimtab_core::text::start;
 use trimtab_core::trace::{
     CURVE_HEADER, JOB_HEADER, NodeCurve, TraceError, TraceJob, parse_curves, parse_jobs,
 };
@@ -92,6 +93,6 @@ pub fn parse(name: &str, bytes: &[u8]) -> Result<Trace, LoadError> {
         let swf = |why| LoadError::Swf { path: path(), why };
         swf::parse(&text).map(Trace::Swf).map_err(swf)
     } else {
-        Err(LoadError::NoTrace { path: path(), found: first.chars().take(80).collect() })
+        Err(LoadError::NoTrace { path: path(), found: start(first, 80) })
     }
 }

@@ -7,18 +7,18 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use trimtab_core::random::SplitMix64;
 use trimtab_core::rule::meter::Spent;
 use trimtab_core::units::{NodeCount, Span};
 
 use crate::demand::{Group, Turn, Watched};
 use crate::policy::{NodeChoice, Order};
-use crate::random::Random;
 
 /// Nodes, identified by number, and their states.
 struct Nodes {
     timer: Span,
     placement: NodeChoice,
-    random: Random,
+    random: SplitMix64,
     /// Busy nodes, if only their count is known.
     busy: Vec<u32>,
     /// Idle nodes, longest idle first: (since, node).
@@ -36,7 +36,7 @@ pub(crate) fn follow(group: &Group, timer: Span, placement: NodeChoice, seed: u6
     let mut nodes = Nodes {
         timer,
         placement,
-        random: Random::new(seed),
+        random: SplitMix64::new(seed),
         busy: (0..needed).collect(),
         idle: (needed..up).map(|node| (Span::ZERO, node)).collect(),
         gone: (up..group.size.0).collect(),
@@ -106,7 +106,7 @@ impl Nodes {
     fn step(&mut self, at: Span, needed: NodeCount) {
         let busy = NodeCount::of(self.busy.len());
         for _ in 0..busy.saturating_sub(needed).0 {
-            let place = self.random.below(self.busy.len());
+            let place = self.random.index(self.busy.len());
             let node = self.busy.swap_remove(place);
             self.leave(at, node);
         }
@@ -128,7 +128,7 @@ impl Nodes {
                 let gone = gone.map(|(place, node)| (self.idle.len() + place, node));
                 idle.chain(gone).min_by_key(|(_, node)| **node).map(|(place, _)| place)
             }
-            Order::Random => Some(self.random.below(free)),
+            Order::Random => Some(self.random.index(free)),
             // Deleted nodes have been out of use longer than idle ones.
             Order::Spread if is_blind && !self.gone.is_empty() => Some(self.idle.len()),
             Order::Spread => Some(0),

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use trimtab_core::text::start;
 use trimtab_core::units::Span;
 
 /// Order in which the scheduler prefers nodes.
@@ -157,7 +158,7 @@ impl FromStr for Policy {
     type Err = UnknownPolicy;
 
     fn from_str(text: &str) -> Result<Self, UnknownPolicy> {
-        let unknown = || UnknownPolicy { text: text.chars().take(80).collect() };
+        let unknown = || UnknownPolicy { text: start(text, 80) };
         let named = [
             Self::Never,
             Self::BreakEven,

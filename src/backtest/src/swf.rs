@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use trimtab_core::ids::PartitionName;
+use trimtab_core::text::start;
 use trimtab_core::trace::TraceJob;
 use trimtab_core::units::{MilliGpus, NodeCount, Span};
 
@@ -141,7 +142,7 @@ impl Line<'_> {
 
     fn wrong(&self, field: usize, name: &'static str, expected: &'static str) -> SwfError {
         let text = self.fields.get(field - 1).copied().unwrap_or_default();
-        let value = text.chars().take(80).collect();
+        let value = start(text, 80);
         SwfError::Value { line: self.line, field, name, value, expected }
     }
 }

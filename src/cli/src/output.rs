@@ -7,6 +7,8 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 use serde::Serialize;
 
+pub(crate) use trimtab_core::text::plain;
+
 /// The version of everything that `--output json` prints.
 pub(crate) const SCHEMA_VERSION: u32 = 1;
 
@@ -108,12 +110,7 @@ pub(crate) fn line(text: &str) -> anyhow::Result<()> {
     }
 }
 
-/// A text that came from outside, without control characters.
-pub(crate) fn plain(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).collect()
-}
-
-/// The same for a text of several lines.
+/// A text of several lines that came from outside, without other control characters.
 pub(crate) fn lines(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control() || *c == '\n').collect()
+    text.split('\n').map(plain).collect::<Vec<_>>().join("\n")
 }

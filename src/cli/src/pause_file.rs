@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use trimtab_core::ids::ClusterName;
+use trimtab_core::text::plain;
 use trimtab_daemon::ports::{ReadError, Switch, Switches};
 
 /// Longest reason that is read from the file, in bytes.
@@ -28,7 +29,7 @@ impl Switches for PauseFile {
             Ok(content) => {
                 let content = &content[..content.len().min(REASON_LIMIT)];
                 let text = String::from_utf8_lossy(content);
-                let plain: String = text.trim().chars().filter(|c| !c.is_control()).collect();
+                let plain = plain(text.trim());
                 let path = self.path.display();
                 let why = if plain.is_empty() {
                     format!("{path} exists")

@@ -11,7 +11,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::digest::Digest;
 use crate::ids::{ClusterName, RequestId};
+use crate::text::shortened;
 use crate::units::{Span, Time};
 
 /// Why SageMaker refused a whole request, as far as the answer proves it.
@@ -156,29 +158,13 @@ pub fn after(before: Option<Backoff>, refused: &Refused, cluster: &ClusterName) 
     })
 }
 
-/// Returns the first `limit` bytes of a text at most, cut between characters, with the number of
-/// bytes that were cut.
-pub fn shortened(text: &Arc<str>, limit: usize) -> Arc<str> {
-    if text.len() <= limit {
-        return Arc::clone(text);
-    }
-    let mut end = limit;
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    format!("{}… ({} bytes more)", &text[..end], text.len() - end).into()
-}
-
 /// Returns an addition of up to one quarter of the delay, which differs by cluster and request, so
 /// that the clusters of one account do not retry at the same time. It is a hash (FNV-1a) and not
 /// random, so that a replay computes the same value.
 fn spread(delay: Span, cluster: &ClusterName, request: RequestId) -> Span {
-    let bytes = cluster.as_str().bytes().chain(request.0.to_be_bytes());
-    let hash = bytes.fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let digest = Digest::EMPTY.with(cluster.as_str().as_bytes()).with(&request.0.to_be_bytes());
     let widest = delay.0.unsigned_abs() / SPREAD;
-    Span((hash % (widest + 1)) as i64)
+    Span((digest.number() % (widest + 1)) as i64)
 }
 
 #[cfg(test)]
@@ -237,13 +223,5 @@ mod tests {
             (0..20).map(|n| until(&format!("cluster-{n}"))).collect();
         assert!(times.len() > 15, "{times:?}");
         assert_eq!(until("cluster-7"), until("cluster-7"));
-    }
-
-    #[test]
-    fn a_long_answer_is_cut_between_two_characters() {
-        let long: Arc<str> = "é".repeat(200).into();
-        let short = shortened(&long, 161);
-        assert_eq!(&*short, format!("{}… (240 bytes more)", "é".repeat(80)));
-        assert_eq!(shortened(&"short".into(), 161), "short".into());
     }
 }

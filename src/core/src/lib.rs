@@ -9,10 +9,15 @@
 //! approve a plan or clear a delete; [`action`] is one node's way out, step by
 //! step.
 //!
+//! [`digest`], [`random`] and [`text`] know nothing of nodes: everything may use them.
 //! [`trace`] and [`packing`] are the form in which recorded load is replayed,
 //! and how GPUs become nodes.
 
 #![warn(missing_docs)]
+
+pub mod digest;
+pub mod random;
+pub mod text;
 
 pub mod ids;
 pub mod join;

@@ -18,6 +18,7 @@ use crate::snapshot::{
     Claim, ClusterStatus, GroupFreeze, Identity, InstanceStatus, ListingFault, NameDoubt, Role,
     WorkloadSource,
 };
+use crate::text::plain;
 use crate::units::{NodeCount, Share, Span, Time, Usd, UsdPerHour};
 
 /// What to do about one cluster now, and why.
@@ -303,10 +304,9 @@ impl fmt::Display for WaitingJob {
         let plural = if *nodes == NodeCount(1) { "" } else { "s" };
         write!(f, "{job} ({nodes} node{plural}")?;
         if !reason.is_empty() {
-            // The text comes from the scheduler. Control characters are removed because they could
-            // move the cursor of a terminal.
-            f.write_str(", ")?;
-            reason.chars().filter(|c| !c.is_control()).try_for_each(|c| write!(f, "{c}"))?;
+            // The text comes from the scheduler. Control characters could move the cursor of a
+            // terminal.
+            write!(f, ", {}", plain(reason))?;
         }
         f.write_str(")")
     }

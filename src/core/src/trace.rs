@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 
 use crate::ids::PartitionName;
 use crate::packing::{JOB_NODES_MAX, Need, Packer};
+use crate::text::start;
 use crate::units::{MilliGpus, NodeCount, Span};
 
 /// First line of a job table.
@@ -357,7 +358,7 @@ impl<'t> Names<'t> {
 
 /// Returns the first 80 characters, so that an error stays short.
 fn excerpt(text: &str) -> String {
-    text.chars().take(80).collect()
+    start(text, 80)
 }
 
 #[cfg(test)]

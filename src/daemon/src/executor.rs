@@ -10,9 +10,10 @@ use std::sync::Arc;
 
 use trimtab_core::action::{self, ActionState, Answer, Effect, Event, EventKind, RequestScope};
 use trimtab_core::audit::Cleared;
-use trimtab_core::backoff::{self, Refused, shortened};
+use trimtab_core::backoff::{self, Refused};
 use trimtab_core::history::{Charge, History};
 use trimtab_core::ids::InstanceId;
+use trimtab_core::text::shortened;
 use trimtab_core::units::{Span, Time};
 
 use crate::ports::{

@@ -8,7 +8,7 @@ use trimtab_core::snapshot::{Provisioning, Role};
 use trimtab_simulator::spec::api::Orchestrator;
 use trimtab_simulator::spec::{GroupSpec, WorldSpec};
 
-use crate::hosts::fnv;
+use trimtab_core::digest::fnv1a;
 use crate::json::object;
 
 /// A value in `details` that JSON cannot express.
@@ -97,7 +97,7 @@ fn slurm_config(spec: &WorldSpec, group: &GroupSpec) -> Option<Value> {
 
 /// A security group and a subnet for each group, derived from its name.
 pub(crate) fn network(spec: &WorldSpec, whose: &str) -> Value {
-    let number = fnv(format!("{}/{whose}", spec.cluster).as_bytes());
+    let number = fnv1a(format!("{}/{whose}", spec.cluster).as_bytes());
     json!({
         "SecurityGroupIds": [format!("sg-{:017x}", number)],
         "Subnets": [format!("subnet-{:017x}", number.rotate_left(7))],

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 use serde_json::{Map, Value};
+use trimtab_core::digest::fnv1a;
 use trimtab_core::ids::{ClusterName, GroupName, InstanceId, NodeName};
 use trimtab_core::units::{Span, Time};
 use trimtab_simulator::World;
@@ -372,7 +373,7 @@ pub(crate) enum NotOne {
 
 /// A cluster id of twelve lower-case letters and digits, derived from `text`.
 fn cluster_id(text: &str) -> String {
-    let mut number = fnv(text.as_bytes());
+    let mut number = fnv1a(text.as_bytes());
     let mut id = String::new();
     for _ in 0..12 {
         let digit = u32::try_from(number % 36).unwrap_or(0);
@@ -380,11 +381,4 @@ fn cluster_id(text: &str) -> String {
         number = (number / 36) ^ (number % 36).rotate_right(13);
     }
     id
-}
-
-/// The 64-bit FNV-1a hash.
-pub(crate) fn fnv(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |digest, byte| {
-        (digest ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    })
 }

@@ -4,6 +4,7 @@
 use std::fmt::{self, Write};
 use std::sync::Arc;
 
+use trimtab_core::digest::Digest;
 use trimtab_core::ids::{GroupName, InstanceId, JobId, NodeName};
 use trimtab_core::units::{NodeCount, Span, Time};
 use trimtab_daemon::ports::Notification;
@@ -230,7 +231,7 @@ pub(crate) struct Log {
     text: String,
     line: String,
     keep: bool,
-    digest: u64,
+    digest: Digest,
     watched: bool,
     fresh: Vec<LogEntry>,
 }
@@ -242,8 +243,7 @@ impl Log {
             text: String::new(),
             line: String::new(),
             keep,
-            // FNV-1a's offset basis.
-            digest: 0xcbf2_9ce4_8422_2325,
+            digest: Digest::EMPTY,
             watched: false,
             fresh: vec![],
         }
@@ -253,9 +253,7 @@ impl Log {
         self.line.clear();
         // Writing to a string cannot fail.
         let _ = writeln!(self.line, "{} {event}", Since(at.since(self.start)));
-        for byte in self.line.bytes() {
-            self.digest = (self.digest ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        }
+        self.digest = self.digest.with(self.line.as_bytes());
         if self.keep {
             self.text.push_str(&self.line);
         }
@@ -269,7 +267,7 @@ impl Log {
     }
 
     pub(crate) fn digest(&self) -> u64 {
-        self.digest
+        self.digest.number()
     }
 
     pub(crate) fn watch(&mut self) {

@@ -5,6 +5,7 @@
 //! job 40 is submitted: two runs of one seed can be compared node by node. `ln` and `exp` are
 //! implemented here, with only the four operations that IEEE 754 defines exactly.
 
+use trimtab_core::random::{GOLDEN, SplitMix64, mix};
 use trimtab_core::units::Span;
 
 use crate::text::Between;
@@ -46,45 +47,30 @@ pub(crate) enum Stream {
     Devices,
 }
 
-/// A stream of numbers (SplitMix64, by Steele, Lea and Flood).
+/// A stream of numbers.
 #[derive(Debug, Clone)]
-pub(crate) struct Rng(u64);
-
-const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
-
-/// SplitMix64's finalizer: a permutation of the 64-bit numbers.
-const fn mix(number: u64) -> u64 {
-    let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    number ^ (number >> 31)
-}
+pub(crate) struct Rng(SplitMix64);
 
 impl Rng {
     /// Returns the `n`-th stream of a kind.
     pub(crate) fn new(seed: u64, stream: Stream, n: u64) -> Self {
         let kind = mix(seed.wrapping_add(GOLDEN.wrapping_mul(stream as u64 + 1)));
-        Self(mix(kind ^ mix(n.wrapping_add(GOLDEN))))
-    }
-
-    /// Returns the next number.
-    pub(crate) fn draw(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(GOLDEN);
-        mix(self.0)
+        Self(SplitMix64::new(mix(kind ^ mix(n.wrapping_add(GOLDEN)))))
     }
 
     /// Returns a number below `bound`; 0 if `bound` is 0.
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
-        ((u128::from(self.draw()) * u128::from(bound)) >> 64) as u64
+        self.0.below(bound)
     }
 
     /// Returns an index below `len`; 0 if `len` is 0.
     pub(crate) fn index(&mut self, len: usize) -> usize {
-        self.below(len as u64) as usize
+        self.0.index(len)
     }
 
     /// Returns a number in `0.0..1.0`.
     pub(crate) fn unit(&mut self) -> f64 {
-        (self.draw() >> 11) as f64 / (1u64 << 53) as f64
+        self.0.unit()
     }
 
     /// Returns a duration between `min` and `max`, both included, in milliseconds.
@@ -159,7 +145,7 @@ mod tests {
 
     #[test]
     fn streams_do_not_depend_on_one_another_and_stay_in_range() {
-        let draw = |stream, n| Rng::new(7, stream, n).draw();
+        let draw = |stream, n| Rng::new(7, stream, n).0.draw();
         assert_eq!(draw(Stream::Boot, 3), draw(Stream::Boot, 3));
         assert_ne!(draw(Stream::Boot, 3), draw(Stream::Boot, 4));
         assert_ne!(draw(Stream::Boot, 3), draw(Stream::Delete, 3));

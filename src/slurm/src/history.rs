@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use trimtab_core::ids::PartitionName;
 use trimtab_core::packing::JOB_NODES_MAX;
+use trimtab_core::text::start;
 use trimtab_core::trace::TraceJob;
 use trimtab_core::units::{MilliGpus, NodeCount, Span, Time};
 use trimtab_daemon::ports::ReadError;
@@ -196,8 +197,7 @@ fn gpus(tres: &str) -> Result<u32, String> {
 }
 
 fn odd(line: &str, what: &str) -> String {
-    let shown: String = line.replace(SEPARATOR, "|").chars().filter(|c| !c.is_control()).collect();
-    let start: String = shown.chars().take(100).collect();
+    let start = start(&line.replace(SEPARATOR, "|"), 100);
     format!("unexpected job line, {what}: `{start}`")
 }
 

@@ -7,6 +7,7 @@
 //! is an error: with a partly parsed hostlist, nodes would appear without their jobs.
 
 use trimtab_core::ids::NodeName;
+use trimtab_core::text::start;
 
 /// Limit on the nodes of one hostlist: twice the largest HyperPod cluster, and fast to expand.
 pub const NODES_MAX: usize = 20_000;
@@ -142,7 +143,7 @@ fn numbers(ranges: &str) -> Result<Vec<String>, HostlistError> {
 
 /// Returns the start of a text, so that an error message fits on a line.
 fn excerpt(text: &str) -> String {
-    text.chars().take(80).collect()
+    start(text, 80)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use trimtab_core::ids::{JobId, NodeName, PartitionName};
 use trimtab_core::snapshot::{Claim, Eligible, PendingJob};
+use trimtab_core::text::start;
 use trimtab_core::units::{MilliGpus, NodeCount, Time};
 
 use crate::malformed::Malformed;
@@ -355,7 +356,7 @@ fn fields<const N: usize>(line: &str) -> Result<[&str; N], String> {
 }
 
 fn odd(line: &str, what: &str) -> String {
-    let start: String = line.chars().filter(|c| !c.is_control()).take(60).collect();
+    let start = start(line, 60);
     format!("unexpected job line, {what}: `{start}…`")
 }
 

@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use trimtab_core::ids::NodeName;
 use trimtab_core::snapshot::{Claim, Condition};
+use trimtab_core::text::start;
 
 use crate::malformed::Malformed;
 use crate::time;
@@ -235,7 +236,7 @@ fn only<'a>(line: &'a str, key: &str) -> Result<Option<&'a str>, String> {
 }
 
 fn odd(line: &str, what: &str) -> String {
-    let start: String = line.chars().filter(|c| !c.is_control()).take(60).collect();
+    let start = start(line, 60);
     format!("unexpected node line, {what}: `{start}…`")
 }
 

@@ -2,6 +2,7 @@
 //! nodes; a future reservation does not.
 
 use trimtab_core::ids::NodeName;
+use trimtab_core::text::start;
 use trimtab_core::units::Time;
 
 use crate::malformed::Malformed;
@@ -33,7 +34,7 @@ pub fn parse(text: &str) -> Result<Vec<Reservation>, Malformed> {
 
 fn parse_line(line: &str) -> Result<Reservation, String> {
     let wrong = |what: &str| {
-        let start: String = line.chars().filter(|c| !c.is_control()).take(60).collect();
+        let start = start(line, 60);
         format!("unexpected reservation line, {what}: `{start}…`")
     };
     if !line.starts_with("ReservationName=") {

@@ -1,6 +1,8 @@
 //! Parses the tasks of a job array: `1-5%2`, `1,3-4`, `1-99:7`. Slurm cuts off longer lists
 //! after some 60 bytes: `1,3-4,7,...%3`.
 
+use trimtab_core::text::start;
+
 /// Limit on the tasks of one array that are counted: more than all nodes of the largest cluster
 /// could run at once.
 pub(crate) const TASKS_MAX: usize = 100_000;
@@ -16,7 +18,7 @@ pub(crate) fn is_cut(text: &str) -> bool {
 /// When the text is not in this format or is cut off.
 pub(crate) fn expand(text: &str) -> Result<Vec<u32>, String> {
     let wrong = || {
-        let start: String = text.chars().filter(|c| !c.is_control()).take(60).collect();
+        let start = start(text, 60);
         format!("`{start}` is not a list of tasks")
     };
     let (list, throttle) = text.split_once('%').unwrap_or((text, "0"));

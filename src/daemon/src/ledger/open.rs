@@ -10,6 +10,7 @@ use std::time::Duration;
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 use trimtab_core::ids::LedgerId;
+use trimtab_core::random::SplitMix64;
 use trimtab_core::units::Time;
 
 use super::error::OpenError;
@@ -304,7 +305,9 @@ fn make_id(conn: &Connection, source: IdSource) -> Result<LedgerId, Fault> {
             u128::from_be_bytes(bytes)
         }
         IdSource::Seed(seed) => {
-            let (high, low) = (mix(seed), mix(mix(seed)));
+            // Neighbouring seeds are spread over all bits.
+            let spread = |seed| SplitMix64::new(seed).draw();
+            let (high, low) = (spread(seed), spread(spread(seed)));
             (u128::from(high) << 64) | u128::from(low)
         }
     };
@@ -313,13 +316,4 @@ fn make_id(conn: &Connection, source: IdSource) -> Result<LedgerId, Fault> {
     let hex = format!("{bits:032x}");
     let parts = [0..8, 8..12, 12..16, 16..20, 20..32].map(|range| &hex[range]);
     parts.join("-").parse().map_err(|why| Fault::Refused(format!("{why}")))
-}
-
-/// One step of SplitMix64 (Steele, Lea and Flood 2014): spreads neighbouring
-/// seeds over all bits.
-fn mix(seed: u64) -> u64 {
-    let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }

@@ -1,6 +1,8 @@
 //! NextToken: where the next page begins. A token is valid only for the request that it was
 //! issued for.
 
+use trimtab_core::digest::fnv1a;
+
 use super::failure::{Failure, FailureKind};
 
 /// Content of a token: three numbers whose meaning depends on the operation.
@@ -8,9 +10,7 @@ pub(super) type Position = [i64; 3];
 
 /// Digest of a request (the 64-bit FNV-1a hash).
 pub(super) fn digest(asked: &str) -> u64 {
-    asked.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
+    fnv1a(asked.as_bytes())
 }
 
 pub(super) fn write(digest: u64, [a, b, c]: Position) -> String {

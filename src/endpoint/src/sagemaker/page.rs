@@ -5,9 +5,9 @@
 //! returned exactly once.
 
 use serde_json::{Map, Value};
+use trimtab_core::digest::fnv1a;
 
 use super::error::ApiError;
-use crate::hosts::fnv;
 
 /// Page size if a request has no MaxResults. Older list operations of the service document
 /// this value; the model does not define one for these operations.
@@ -78,12 +78,12 @@ fn digest(operation: &str, request: &Map<String, Value>) -> u64 {
             query.push_str(&format!("\n{name}={value}"));
         }
     }
-    fnv(query.as_bytes())
+    fnv1a(query.as_bytes())
 }
 
 fn write((sort, number, copy): &Key, query: u64) -> String {
     let plain = format!("{query:016x}/{number}/{copy}/{sort}");
-    let sum = fnv(plain.as_bytes());
+    let sum = fnv1a(plain.as_bytes());
     let mut token = format!("{sum:016x}");
     for byte in plain.bytes() {
         token.push_str(&format!("{:02x}", byte ^ (sum as u8)));
@@ -107,7 +107,7 @@ fn read(token: &str, query: u64) -> Result<Key, ApiError> {
     let mut parts = plain.splitn(4, '/');
     let mut part = || parts.next().ok_or_else(bad);
     let (of, number, copy, sort) = (part()?, part()?, part()?, part()?);
-    let fits = fnv(plain.as_bytes()) == sum && *of == format!("{query:016x}");
+    let fits = fnv1a(plain.as_bytes()) == sum && *of == format!("{query:016x}");
     let number = number.parse().map_err(|_| bad())?;
     let copy = copy.parse().map_err(|_| bad())?;
     if fits { Ok((sort.to_owned(), number, copy)) } else { Err(bad()) }

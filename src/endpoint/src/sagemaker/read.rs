@@ -1,6 +1,7 @@
 //! Operations that only read.
 
 use serde_json::{Map, Value, json};
+use trimtab_core::digest::fnv1a;
 use trimtab_core::ids::InstanceId;
 use trimtab_core::snapshot::Provisioning;
 use trimtab_core::units::Time;
@@ -10,7 +11,7 @@ use trimtab_simulator::spec::api::EventsAnswer;
 use super::error::ApiError;
 use super::page::page;
 use super::{Call, Failure, Outcome, details, requests};
-use crate::hosts::{Hosted, SeenEvent, fnv};
+use crate::hosts::{Hosted, SeenEvent};
 use crate::json::object;
 
 /// Converts a read error of the world.
@@ -212,7 +213,7 @@ fn event_summary(own: &Hosted, event: &SeenEvent, kind: &str) -> Value {
 }
 
 fn event_id(own: &Hosted, number: u64) -> String {
-    let (high, low) = (fnv(own.arn().as_bytes()), fnv(&number.to_le_bytes()));
+    let (high, low) = (fnv1a(own.arn().as_bytes()), fnv1a(&number.to_le_bytes()));
     let text = format!("{high:016x}{low:016x}");
     [&text[..8], &text[8..12], &text[12..16], &text[16..20], &text[20..]].join("-")
 }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use trimtab_core::ids::{JobId, NodeName};
 use trimtab_core::snapshot::{Condition, ControllerHost, Eligible, PendingJob};
+use trimtab_core::text::start;
 use trimtab_core::units::Time;
 
 use crate::backend::Jobs;
@@ -408,7 +409,7 @@ impl JobStates {
                 Some((array.parse::<u64>().ok()?, task.parse::<u32>().ok()?))
             });
             let (array, task) = id.ok_or_else(|| {
-                let start: String = job_id.chars().filter(|c| !c.is_control()).take(60).collect();
+                let start = start(&job_id, 60);
                 format!("`{start}` is not an array task")
             })?;
             if state.first().is_some_and(|word| word == "PENDING") {

@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use trimtab_core::text::start;
 use trimtab_daemon::config::RestAddress;
 
 use super::members::Members;
@@ -130,7 +131,7 @@ async fn receive(
     let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     let kind = kind.unwrap_or("an unnamed type");
     if !kind.starts_with("application/json") {
-        let what: String = kind.chars().filter(|c| !c.is_control()).take(60).collect();
+        let what = start(kind, 60);
         return Ok(Answer { status, body: Err(format!("the answer is {what} instead of JSON")) });
     }
     let mut body = response.into_body();

@@ -18,6 +18,7 @@ use hyper::Method;
 use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use trimtab_core::ids::NodeName;
+use trimtab_core::text::start;
 use trimtab_daemon::config::RestAddress;
 use trimtab_daemon::ports::{ReadError, WriteError};
 
@@ -191,7 +192,7 @@ impl Rest {
 /// Returns the start of a text from slurmrestd, without control characters, for an error
 /// message.
 fn shown(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(200).collect()
+    start(text, 200)
 }
 
 #[async_trait]
