@@ -1,8 +1,8 @@
 //! Replays policies over levels in one pass over a group's demand: count timers, randomised
 //! timers and both optima.
 
-use trimtab_core::rule::levels::{IdleGap, Levels};
 use trimtab_core::random::SplitMix64;
+use trimtab_core::rule::levels::{IdleGap, Levels};
 use trimtab_core::rule::meter::{Meter, Spent};
 use trimtab_core::units::{NodeCount, Span};
 

@@ -45,7 +45,6 @@ use crate::output::lines;
 use crate::output::{Format, Style};
 use crate::simulated::{Absent, AbsentScheduler};
 
-
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,

@@ -21,7 +21,6 @@ use crate::clock::SystemClock;
 use crate::exit::{Denied, Misplaced, Unavailable};
 use crate::simulated::{self, IS_PRESENT, WorldClient};
 
-
 /// The clusters of a configuration, connected to.
 pub(crate) struct Remote {
     clusters: Vec<RemoteCluster>,

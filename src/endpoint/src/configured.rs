@@ -8,8 +8,8 @@ use trimtab_core::snapshot::{Provisioning, Role};
 use trimtab_simulator::spec::api::Orchestrator;
 use trimtab_simulator::spec::{GroupSpec, WorldSpec};
 
-use trimtab_core::digest::fnv1a;
 use crate::json::object;
+use trimtab_core::digest::fnv1a;
 
 /// A value in `details` that JSON cannot express.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
