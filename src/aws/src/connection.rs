@@ -15,8 +15,8 @@ use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
+use trimtab_config::{AccountId, ClusterSettings, EndpointUrl, RoleArn};
 use trimtab_core::units::Span;
-use trimtab_daemon::config::{AccountId, ClusterSettings, EndpointUrl, RoleArn};
 
 /// Time limit for opening a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

@@ -6,9 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use trimtab_config::{CloudwatchSignal, DimensionPattern, Measure};
 use trimtab_core::snapshot::{Activity, Reading};
 use trimtab_core::units::{Share, Span, Time};
-use trimtab_daemon::config::{CloudwatchSignal, DimensionPattern, Measure};
 use trimtab_daemon::ports::MetricsQuery;
 
 /// Dimensions of a series, ordered by name. Texts are shared, because a large account has
@@ -167,8 +167,8 @@ pub(crate) fn combine(readings: &[SeriesReading], now: Time, fresh_for: Span) ->
 
 #[cfg(test)]
 mod tests {
+    use trimtab_config::FullScale;
     use trimtab_core::policy::UtilizationRule;
-    use trimtab_daemon::config::FullScale;
 
     use super::*;
 

@@ -11,7 +11,6 @@ use trimtab_backtest::load::{self, Trace};
 use trimtab_backtest::{Outcome, Policy, Replay};
 use trimtab_core::rule::{self, Costing};
 use trimtab_core::units::{MilliGpus, NodeCount, Span, Usd};
-use trimtab_daemon::config;
 use trimtab_daemon::ledger::SqliteLedger;
 
 use crate::args::{BacktestArgs, GroupBy};
@@ -81,7 +80,7 @@ fn from_traces(args: &BacktestArgs) -> anyhow::Result<Vec<(String, Replay)>> {
 /// What a daemon counted itself, one replay for each cluster, whose groups learn
 /// from one another as they did there.
 fn from_ledger(file: &Path, args: &BacktestArgs) -> anyhow::Result<Vec<(String, Replay)>> {
-    let settings = config::load_layers(&layers(file, args.state.as_deref()))?.settings;
+    let settings = trimtab_config::load_layers(&layers(file, args.state.as_deref()))?.settings;
     let reader = SqliteLedger::open_reader(&settings.state_path)?;
     let mut replays = vec![];
     for cluster in &settings.clusters {

@@ -1,7 +1,7 @@
 //! `trimtab check-config`: what is wrong, or what is in force and who said so.
 
 use serde::Serialize;
-use trimtab_daemon::config::{self, Loaded, Note, Origin, Problem, Problems, Setting};
+use trimtab_config::{Loaded, Note, Origin, Problem, Problems, Setting};
 
 use crate::args::CheckConfigArgs;
 use crate::exit::Exit;
@@ -13,7 +13,7 @@ use crate::wiring::layers;
 /// Reads all layers as `run` would, and looks at the files of hooks. Changes nothing and
 /// asks nobody.
 pub(crate) fn check_config(args: &CheckConfigArgs) -> anyhow::Result<Exit> {
-    let loaded = config::load_layers(&layers(&args.file, args.state.as_deref()));
+    let loaded = trimtab_config::load_layers(&layers(&args.file, args.state.as_deref()));
     let loaded = loaded.and_then(with_files);
     match (args.output, loaded) {
         (Format::Table, loaded) => {

@@ -14,7 +14,7 @@ use trimtab_core::ids::{
 };
 use trimtab_core::plan::Verdict;
 use trimtab_core::units::{Span, Time};
-use trimtab_daemon::config::Mode;
+use trimtab_config::Mode;
 use trimtab_daemon::driver::TickReport;
 use trimtab_daemon::ports::{
     Decision, DeleteOutcome, Ledger, LedgerDecorator, LedgerError, Observation, RequestRecord,

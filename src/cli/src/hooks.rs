@@ -7,10 +7,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio::sync::{Notify, watch};
+use trimtab_config::{ClusterSettings, HookSettings, Loaded, Mode, Note, Origin, Problem, Setting};
 use trimtab_core::units::Time;
-use trimtab_daemon::config::{
-    ClusterSettings, HookSettings, Loaded, Mode, Note, Origin, Problem, Setting,
-};
 use trimtab_daemon::ports::{Doorbell, Gate, Ports, Ring};
 use trimtab_hooks::{GateProgram, NodeProgram, Start};
 use trimtab_program::{Untrusted, trusted};

@@ -22,7 +22,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
-use trimtab_daemon::config::LogLevel;
+use trimtab_config::LogLevel;
 
 /// The environment variable that sets the level.
 const VARIABLE: &str = "TRIMTAB_LOG";

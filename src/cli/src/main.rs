@@ -33,7 +33,7 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Parser;
-use trimtab_daemon::config::Problems;
+use trimtab_config::Problems;
 
 use crate::args::{Cli, Command};
 #[cfg(feature = "simulator")]

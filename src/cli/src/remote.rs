@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use trimtab_aws::{Cluster, Connection, Metrics, Target};
-use trimtab_core::units::Time;
-use trimtab_daemon::config::{
+use trimtab_config::{
     ClusterSettings, Mode, SchedulerSettings, Settings, SlurmAccess, SlurmSettings,
 };
+use trimtab_core::units::Time;
 use trimtab_daemon::ports::{
     Clock, ClusterRead as _, Cordon, Lease, Notifier, Ports, ReadError, Switches, Utilization,
     WorkloadRead, Writers,

@@ -1,11 +1,11 @@
 //! `trimtab run` and `trimtab plan`.
 
 use tokio::sync::watch;
+use trimtab_config::Mode;
 use trimtab_core::action::End;
 use trimtab_core::ids::InstanceId;
 use trimtab_core::plan::{GroupFigures, Plan, Verdict};
 use trimtab_core::units::Span;
-use trimtab_daemon::config::Mode;
 use trimtab_daemon::driver::{Driver, Intent, TickError, TickReport};
 use trimtab_daemon::ports::{Doorbell, Ring};
 use trimtab_daemon::run::{self, Audience};

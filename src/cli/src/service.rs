@@ -391,7 +391,7 @@ fn notify(words: &[Word]) {
 mod tests {
     use std::path::Path;
 
-    use trimtab_daemon::config::Mode;
+    use trimtab_config::Mode;
     use trimtab_daemon::run;
     use trimtab_simulator::gauntlet::{KillPoint, KillWhen};
 

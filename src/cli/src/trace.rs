@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use serde::Serialize;
+use trimtab_config::{ClusterSettings, SchedulerSettings, Settings, SlurmAccess};
 use trimtab_core::trace::write_jobs;
 use trimtab_core::units::{MilliGpus, Time};
-use trimtab_daemon::config::{self, ClusterSettings, SchedulerSettings, Settings, SlurmAccess};
 use trimtab_daemon::ports::{Clock, ReadError};
 use trimtab_slurm::Commands;
 use trimtab_slurm::history::{self, Extract};
@@ -27,7 +27,7 @@ pub(crate) async fn trace(args: &TraceArgs) -> anyhow::Result<Exit> {
 }
 
 async fn export(args: &TraceExportArgs) -> anyhow::Result<Exit> {
-    let settings = config::load_layers(&layers(&args.config, None))?.settings;
+    let settings = trimtab_config::load_layers(&layers(&args.config, None))?.settings;
     let cluster = chosen(&settings, args.cluster.as_deref())?;
     let name = &cluster.policy.cluster;
     let commands = match &cluster.scheduler {

@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use serde::Serialize;
+use trimtab_config::Mode;
 use trimtab_core::history::OpenAction;
 use trimtab_core::ids::ClusterName;
-use trimtab_daemon::config::{self, Mode};
 use trimtab_daemon::driver::Driver;
 use trimtab_daemon::ledger::{Durability, OpenError, SqliteLedger};
 use trimtab_daemon::ports::Clock;
@@ -32,7 +32,7 @@ const TRY_AGAIN: Duration = Duration::from_secs(2);
 pub(crate) async fn uncordon(args: &UncordonArgs) -> anyhow::Result<Exit> {
     let limit = Duration::from_millis(span(&args.within)?.0.unsigned_abs());
     let layers = layers(&args.target.config, args.target.state.as_deref());
-    let settings = config::load_layers(&layers)?.settings;
+    let settings = trimtab_config::load_layers(&layers)?.settings;
     let ledger = &settings.state_path;
     let outcome = match left_behind(ledger)? {
         Ledger::Held { holder } => Outcome::Alive { holder },

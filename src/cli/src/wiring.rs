@@ -5,9 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
+use trimtab_config::{Layers, Loaded, LogLevel, Mode, Origin, Setting, Settings};
 use trimtab_core::ids::ClusterName;
 use trimtab_core::units::{Span, Time};
-use trimtab_daemon::config::{self, Layers, Loaded, LogLevel, Mode, Origin, Setting, Settings};
 use trimtab_daemon::driver::Driver;
 use trimtab_daemon::ledger::{Durability, OpenError, SqliteLedger};
 use trimtab_daemon::ports::{Ledger, Notification, Notifier, Ports, ReadError, Switch, Switches};
@@ -58,7 +58,7 @@ impl Wired {
     /// Problems of the configuration or of the world.
     pub(crate) async fn new(target: &Target) -> anyhow::Result<Self> {
         let layers = layers(&target.config, target.state.as_deref());
-        let Loaded { settings, effective, .. } = config::load_layers(&layers)?;
+        let Loaded { settings, effective, .. } = trimtab_config::load_layers(&layers)?;
         let said = |one: &&Setting| one.key == "log.level" && one.origin != Origin::Default;
         let log_level = effective.iter().find(said).map(|_| settings.log_level.clone());
         let place = match &target.world {

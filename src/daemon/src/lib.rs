@@ -4,13 +4,11 @@
 //! [`ports`] says what is needed from outside. [`driver`] is one cluster's
 //! daemon and its tick; [`observe`] makes the snapshot, [`look`] what it says of
 //! one node, [`executor`] carries a delete request from clearance to recorded
-//! answer. [`run`] is the loop around it, [`ledger`] the durable memory and
-//! [`config`] the operator's file.
+//! answer. [`run`] is the loop around it, [`ledger`] the durable memory.
 //!
 //! Nothing here spawns, reads a clock or sleeps by itself: that is what the
 //! ports are for, so one seed of a simulated world gives one log.
 
-pub mod config;
 pub mod driver;
 pub mod executor;
 pub mod ledger;

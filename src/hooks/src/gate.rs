@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde::Serialize;
-use trimtab_daemon::config::HookSettings;
+use trimtab_config::HookSettings;
 use trimtab_daemon::ports::{Clock, Gate, Inquiry, Question};
 
 use crate::{Runner, Start, Vetoes};

@@ -23,9 +23,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
+use trimtab_config::HookSettings;
 use trimtab_core::ids::InstanceId;
 use trimtab_core::units::{Span, Time};
-use trimtab_daemon::config::HookSettings;
 use trimtab_daemon::ports::{Clock, Inquiry, InquiryState};
 use trimtab_program::{Task, trusted};
 

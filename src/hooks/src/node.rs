@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use futures_util::StreamExt as _;
+use trimtab_config::{HookSettings, NODES_AT_ONCE};
 use trimtab_core::units::Span;
-use trimtab_daemon::config::{HookSettings, NODES_AT_ONCE};
 use trimtab_daemon::ports::{Clock, Gate, Inquiry, Question, QuestionedNode};
 
 use crate::{Runner, Start, Vetoes};

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use trimtab_config::HookSettings;
 use trimtab_core::ids::{ActionId, InstanceId};
 use trimtab_core::units::{Span, Time};
-use trimtab_daemon::config::HookSettings;
 use trimtab_daemon::ports::{Clock, Gate, Inquiry, InquiryState, Question, QuestionedNode};
 use trimtab_hooks::{GateProgram, NodeProgram, Start};
 

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use aws_sdk_cloudwatch::types::{DimensionFilter, Metric, RecentlyActive};
+use trimtab_config::{CloudwatchSignal, DimensionPattern};
 use trimtab_core::ids::InstanceId;
 use trimtab_core::units::{Span, Time};
-use trimtab_daemon::config::{CloudwatchSignal, DimensionPattern};
 use trimtab_daemon::ports::{MetricsQuery, ReadError};
 
 use super::{MOST_PAGES, Metrics, Name, name_of};

@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use tokio::sync::oneshot;
+use trimtab_config::Settings;
 use trimtab_core::ids::PartitionName;
 use trimtab_core::policy::ClusterPolicy;
 use trimtab_core::trace::TraceJob;
 use trimtab_core::units::Span;
-use trimtab_daemon::config::Settings;
 use trimtab_daemon::driver::{Driver, Intent};
 use trimtab_daemon::ledger::{Durability, SqliteLedger};
 use trimtab_daemon::ports::{Doorbell, Ring};

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, anyhow};
+use trimtab_config::Settings;
 use trimtab_core::policy::ClusterPolicy;
-use trimtab_daemon::config::{self, Settings};
 
 const POLICY: &str = include_str!("../../demo/policy.toml");
 /// The endpoint that the policy names; the demo starts its own.
@@ -13,7 +13,7 @@ const SHIPPED: &str = include_str!("../../../../config/trimtab.toml");
 
 /// The demo's policy, read as every policy is.
 pub(super) fn policy() -> anyhow::Result<ClusterPolicy> {
-    let settings = config::parse("demo/policy.toml", POLICY)?;
+    let settings = trimtab_config::parse("demo/policy.toml", POLICY)?;
     let cluster = settings.clusters.into_iter().next();
     Ok(cluster.context("the demo's policy has no cluster")?.policy)
 }
@@ -21,7 +21,7 @@ pub(super) fn policy() -> anyhow::Result<ClusterPolicy> {
 /// The same as a whole configuration whose cluster is behind this endpoint.
 pub(super) fn at(endpoint: &str) -> anyhow::Result<Settings> {
     let text = POLICY.replacen(ENDPOINT, endpoint, 1);
-    Ok(config::parse("demo/policy.toml", &text)?)
+    Ok(trimtab_config::parse("demo/policy.toml", &text)?)
 }
 
 /// Every setting of the demo that differs from the shipped config, as lines.

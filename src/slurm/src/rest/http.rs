@@ -18,7 +18,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use trimtab_core::text::start;
-use trimtab_daemon::config::RestAddress;
+use trimtab_config::RestAddress;
 
 use super::members::Members;
 

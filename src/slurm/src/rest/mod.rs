@@ -19,7 +19,7 @@ use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use trimtab_core::ids::NodeName;
 use trimtab_core::text::start;
-use trimtab_daemon::config::RestAddress;
+use trimtab_config::RestAddress;
 use trimtab_daemon::ports::{ReadError, WriteError};
 
 use crate::backend::{Backend, Configuration, Hidden, Jobs, NewState};

@@ -12,17 +12,17 @@ use trimtab_core::policy::{
 };
 use trimtab_core::units::{NodeCount, Share, Span, Usd, UsdPerHour};
 
-use super::document::{Node, Value};
 use super::presets::Preset;
-use super::read::{
-    Entry, Findings, KnownKey, List, Read, Refusal, Spot, described, entry, table, unknown,
-};
 use super::rest_address::RestAddress;
 use super::schedule::Schedule;
 use super::settings::{AccountId, EndpointUrl, LogLevel, Mode, Region, RoleArn};
 use super::signal_values::{DimensionName, Dimensions, FullScaleValue, MetricName, Namespace};
 use super::signals::Measure;
 use super::values::{AbsolutePath, InstanceType, RegainWord, SchedulerKind, SourceKind};
+use crate::language::document::{Node, Value};
+use crate::language::read::{
+    Entry, Findings, KnownKey, List, Read, Refusal, Spot, described, entry, table, unknown,
+};
 
 table! {
     /// The whole file.
@@ -325,7 +325,7 @@ table! {
 }
 
 /// Every key of the file.
-pub(super) fn surface() -> Vec<KnownKey> {
+pub(crate) fn surface() -> Vec<KnownKey> {
     let mut keys = vec![];
     ConfigFile::known_keys("", &mut keys);
     keys
@@ -333,7 +333,7 @@ pub(super) fn surface() -> Vec<KnownKey> {
 
 impl ConfigFile {
     /// Reads what can be read; the problems are in `findings`.
-    pub(super) fn from_tree(root: &Node, findings: &mut Findings) -> Option<Self> {
+    pub(crate) fn from_tree(root: &Node, findings: &mut Findings) -> Option<Self> {
         Self::read(root, Spot::root(root), findings)
     }
 }

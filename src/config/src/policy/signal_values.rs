@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use super::document::Value;
-use super::read::{Findings, Read, Refusal, Scalar, Spot};
 use super::signals::DimensionPattern;
-use super::suggest;
 use super::values::{number, text};
+use crate::language::document::Value;
+use crate::language::read::{Findings, Read, Refusal, Scalar, Spot};
+use crate::language::suggest;
 
 /// What CloudWatch allows in a name, and in a dimension's value.
 const LONGEST_NAME: usize = 255;
@@ -30,7 +30,7 @@ macro_rules! name {
      $is_valid:expr) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq)]
-        pub(super) struct $type(pub(super) String);
+        pub(crate) struct $type(pub(crate) String);
 
         impl Scalar for $type {
             fn parse(value: &Value) -> Result<Self, Refusal> {
@@ -69,7 +69,7 @@ name!(
 
 /// A value that is full use.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct FullScaleValue(pub(super) f64);
+pub(crate) struct FullScaleValue(pub(crate) f64);
 
 impl Scalar for FullScaleValue {
     fn parse(value: &Value) -> Result<Self, Refusal> {
@@ -88,11 +88,11 @@ impl Scalar for FullScaleValue {
 
 /// Dimensions by name, each with its place.
 #[derive(Debug, Clone)]
-pub(super) struct Dimensions(pub(super) BTreeMap<String, (Spot, DimensionPattern)>);
+pub(crate) struct Dimensions(pub(crate) BTreeMap<String, (Spot, DimensionPattern)>);
 
 impl Dimensions {
     /// Whether a dimension's text has this placeholder.
-    pub(super) fn use_of(&self, placeholder: &str) -> Option<&Spot> {
+    pub(crate) fn use_of(&self, placeholder: &str) -> Option<&Spot> {
         let braced = format!("{{{placeholder}}}");
         self.0.values().find_map(|(spot, pattern)| match pattern {
             DimensionPattern::Text(text) => text.contains(&braced).then_some(spot),
@@ -102,7 +102,11 @@ impl Dimensions {
 }
 
 impl Read for Dimensions {
-    fn read(node: &super::document::Node, spot: Spot, findings: &mut Findings) -> Option<Self> {
+    fn read(
+        node: &crate::language::document::Node,
+        spot: Spot,
+        findings: &mut Findings,
+    ) -> Option<Self> {
         let example = "write dimensions = { InstanceId = \"{instance_id}\", index = \"*\" }";
         let Value::Table(entries) = &node.value else {
             let Refusal { what, instead } = Refusal::kind(&node.value, "a table", example);

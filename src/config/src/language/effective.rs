@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::document::{Node, Value};
-use super::file::surface;
 use super::problem::Origin;
 use super::read::Spot;
+use crate::policy::file::surface;
 
 /// One key that is in force.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -23,7 +23,7 @@ pub struct Setting {
 
 /// All settings, in the order in which the shipped file explains them; clusters and
 /// groups in the order in which they were written.
-pub(super) fn settings(root: &Node, derived: &[(String, toml::Value)]) -> Vec<Setting> {
+pub(crate) fn settings(root: &Node, derived: &[(String, toml::Value)]) -> Vec<Setting> {
     let mut list = Listing {
         ranks: surface().into_iter().enumerate().map(|(rank, key)| (key.path, rank)).collect(),
         elements: BTreeMap::new(),

@@ -41,13 +41,13 @@ pub enum Origin {
 
 impl Origin {
     /// Whether it is a value that nobody wrote.
-    pub(super) fn is_default(&self) -> bool {
+    pub(crate) fn is_default(&self) -> bool {
         *self == Self::Default
     }
 
     /// How this place is called in a report about `from`: without the file's
     /// name where it is the same.
-    pub(super) fn seen_from(&self, from: &Self) -> String {
+    pub(crate) fn seen_from(&self, from: &Self) -> String {
         match (self, from) {
             (
                 Self::File { file, place: Some(Location { line, .. }), .. },

@@ -19,15 +19,15 @@ const SHOWN_CHARS: usize = 60;
 
 /// A value and where it was written.
 #[derive(Debug, Clone)]
-pub(super) struct Node {
-    pub(super) origin: Origin,
+pub(crate) struct Node {
+    pub(crate) origin: Origin,
     /// As written, cut to one line; of a table, its header.
-    pub(super) written: String,
-    pub(super) value: Value,
+    pub(crate) written: String,
+    pub(crate) value: Value,
 }
 
 #[derive(Debug, Clone)]
-pub(super) enum Value {
+pub(crate) enum Value {
     Text(String),
     Integer(i64),
     /// An integer of more than 64 bits.
@@ -42,21 +42,21 @@ pub(super) enum Value {
 
 /// One entry of a table.
 #[derive(Debug, Clone)]
-pub(super) struct KeyValue {
+pub(crate) struct KeyValue {
     /// Where the key was written.
-    pub(super) key: Origin,
-    pub(super) node: Node,
+    pub(crate) key: Origin,
+    pub(crate) node: Node,
 }
 
 impl Node {
     /// A text that was not written in a file.
-    pub(super) fn of_text(origin: Origin, text: String) -> Self {
+    pub(crate) fn of_text(origin: Origin, text: String) -> Self {
         let written = cut(&toml::Value::String(text.clone()).to_string());
         Self { origin, written, value: Value::Text(text) }
     }
 
     /// The value for whoever shows it or hands it on; none for what no key takes.
-    pub(super) fn to_toml(&self) -> Option<toml::Value> {
+    pub(crate) fn to_toml(&self) -> Option<toml::Value> {
         match &self.value {
             Value::Text(text) => Some(toml::Value::String(text.clone())),
             Value::Integer(number) => Some(toml::Value::Integer(*number)),
@@ -79,7 +79,7 @@ impl Node {
 ///
 /// # Errors
 /// One problem for each line that is not TOML.
-pub(super) fn read(whole: &Origin, text: &str) -> Result<Node, Vec<Problem>> {
+pub(crate) fn read(whole: &Origin, text: &str) -> Result<Node, Vec<Problem>> {
     let lines = Lines::new(whole, text);
     let (table, errors) = DeTable::parse_recoverable(text);
     if errors.is_empty() {

@@ -6,15 +6,15 @@
 
 use serde_json::{Value as Json, json};
 
-use super::check::VERSION;
 use super::document::{Node, Value};
-use super::file::ConfigFile;
 use super::read::Read;
+use crate::policy::check::VERSION;
+use crate::policy::file::ConfigFile;
 
 /// The schema, as JSON Schema draft 7, which editors for TOML understand.
 pub fn schema() -> Json {
     let mut schema = ConfigFile::schema();
-    add_defaults(&mut schema, &super::defaults());
+    add_defaults(&mut schema, &crate::defaults());
     if let Some(version) = schema.pointer_mut("/properties/config_version") {
         version["const"] = json!(VERSION);
     }

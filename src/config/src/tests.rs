@@ -2,7 +2,7 @@
 //! that are shipped.
 //!
 //! Reports are golden files in `tests/`, read like code. After a change of
-//! wording, `UPDATE_GOLDEN=1 cargo test -p trimtab-daemon config` writes them anew.
+//! wording, `UPDATE_GOLDEN=1 cargo test -p trimtab-config` writes them anew.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -13,8 +13,8 @@ use trimtab_core::policy::{
 };
 use trimtab_core::units::{MilliGpus, NodeCount, Share, Span, Usd, UsdPerHour};
 
-use super::file::surface;
 use super::*;
+use crate::policy::file::surface;
 
 mod editors;
 mod hooks;
@@ -124,7 +124,7 @@ fn repository(path: &str) -> PathBuf {
 
 /// Compares a report with `tests/NAME.txt`.
 fn check_golden(name: &str, report: &str) {
-    let path = repository("src/daemon/src/config/tests").join(format!("{name}.txt"));
+    let path = repository("src/config/src/tests").join(format!("{name}.txt"));
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(&path, format!("{report}\n")).unwrap();
     }
@@ -671,7 +671,7 @@ fn no_text_makes_the_parser_panic() {
         "\"0 0 0 31 2 *\"",
         "[{ days = [] }]",
     ];
-    let text = uncommented(include_str!("../../../../config/trimtab.toml"), true);
+    let text = uncommented(include_str!("../../../config/trimtab.toml"), true);
     let plain: Vec<&str> =
         text.lines().filter(|line| !line.starts_with('#') && !line.is_empty()).collect();
     let try_lines = |lines: Vec<&str>| drop(parse("t.toml", &lines.join("\n")));

@@ -4,17 +4,17 @@ use trimtab_core::policy::UtilizationRule;
 use trimtab_core::units::{Share, Span};
 
 use super::file::SourceTable;
-use super::read::{Findings, Spot};
 use super::values::SourceKind;
+use crate::language::read::{Findings, Spot};
 
 /// CloudWatch's usual period; shorter ones cost money.
-pub(super) const PERIOD: Span = Span::mins(1);
+pub(crate) const PERIOD: Span = Span::mins(1);
 
 /// Above half, "idle" would be said of nodes in use.
 const MOST_IDLE_BELOW: f64 = 50.0;
 
 /// A number of percent as a file has it: its text is `5 %` or `12.50 %`.
-pub(super) fn percent(share: Share) -> toml::Value {
+pub(crate) fn percent(share: Share) -> toml::Value {
     let text = share.to_string();
     let number = text.trim_end_matches([' ', '%']);
     match (number.parse::<i64>(), number.parse::<f64>()) {
@@ -25,17 +25,17 @@ pub(super) fn percent(share: Share) -> toml::Value {
 }
 
 /// A rule before it is judged.
-pub(super) struct Parts {
-    pub(super) idle_below: Option<Share>,
+pub(crate) struct Parts {
+    pub(crate) idle_below: Option<Share>,
     /// None where it follows `idle_below`.
-    pub(super) memory_below: Option<Share>,
-    pub(super) window: Option<Span>,
-    pub(super) period: Option<Span>,
+    pub(crate) memory_below: Option<Share>,
+    pub(crate) window: Option<Span>,
+    pub(crate) period: Option<Span>,
 }
 
 impl Parts {
     /// What the first entry of a group says.
-    pub(super) fn of_first(table: &SourceTable) -> Self {
+    pub(crate) fn of_first(table: &SourceTable) -> Self {
         Self {
             idle_below: table.idle_below_percent.value().copied(),
             memory_below: table.memory_below_percent.value().copied(),
@@ -45,7 +45,7 @@ impl Parts {
     }
 
     /// The rule, if nothing is missing.
-    pub(super) fn rule(&self) -> Option<UtilizationRule> {
+    pub(crate) fn rule(&self) -> Option<UtilizationRule> {
         Some(UtilizationRule {
             idle_below: self.idle_below?,
             memory_below: self.memory_below.or(self.idle_below)?,
@@ -56,15 +56,15 @@ impl Parts {
 }
 
 /// Where its parts were written.
-pub(super) struct Spots<'a> {
-    pub(super) idle_below: &'a Spot,
-    pub(super) memory_below: &'a Spot,
-    pub(super) window: &'a Spot,
-    pub(super) period: &'a Spot,
+pub(crate) struct Spots<'a> {
+    pub(crate) idle_below: &'a Spot,
+    pub(crate) memory_below: &'a Spot,
+    pub(crate) window: &'a Spot,
+    pub(crate) period: &'a Spot,
 }
 
 /// Judges what the parts say, each by itself and together.
-pub(super) fn judge(
+pub(crate) fn judge(
     parts: &Parts,
     spots: &Spots<'_>,
     kind: Option<SourceKind>,

@@ -13,55 +13,37 @@
 //! value of the tree carries its own origin, and what follows the merge does not ask
 //! how many layers there were.
 
-mod check;
-mod digest;
-mod document;
-mod effective;
-mod file;
-mod group;
-mod hooks;
-mod idle;
-mod layers;
-mod merge;
-mod presets;
-mod problem;
-mod read;
-mod rest_address;
-mod schedule;
-mod schema;
-mod settings;
-mod signal_values;
-mod signals;
-mod suggest;
+mod language;
+mod policy;
 #[cfg(test)]
 mod tests;
-mod utilization;
-mod values;
 
 use std::path::Path;
 use std::sync::Arc;
 
-pub use effective::Setting;
-pub use hooks::NODES_AT_ONCE;
-pub use layers::Layers;
-pub use problem::{Location, Note, Origin, Problem, Problems};
-pub use rest_address::RestAddress;
-pub use schedule::Schedule;
-pub use schema::schema;
-pub use settings::{
+pub use language::effective::Setting;
+pub use language::layers::Layers;
+pub use language::problem::{Location, Note, Origin, Problem, Problems};
+pub use language::schema::schema;
+pub use policy::hooks::NODES_AT_ONCE;
+pub use policy::rest_address::RestAddress;
+pub use policy::schedule::Schedule;
+pub use policy::settings::{
     AccountId, ClusterSettings, EndpointUrl, HookSettings, LogLevel, Mode, Region, RoleArn,
     SchedulerSettings, Settings, SlurmAccess, SlurmSettings, UtilizationSettings,
     UtilizationSource,
 };
-pub use signals::{CloudwatchSignal, DimensionPattern, FullScale, Measure};
+pub use policy::signals::{CloudwatchSignal, DimensionPattern, FullScale, Measure};
 
-use document::Node;
-use file::ConfigFile;
-use merge::Stack;
-use read::Findings;
+use language::document::Node;
+use language::merge::Stack;
+use language::read::Findings;
+use language::{document, effective, layers, merge};
+use policy::check;
+use policy::file::ConfigFile;
 
 /// What holds where nobody wrote anything.
-const DEFAULTS: &str = include_str!("defaults.toml");
+const DEFAULTS: &str = include_str!("policy/defaults.toml");
 
 /// A configuration and where each of its values comes from.
 #[derive(Debug, Clone, PartialEq)]

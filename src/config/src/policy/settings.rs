@@ -11,10 +11,10 @@ use trimtab_core::ids::{GroupName, ParseIdError};
 use trimtab_core::policy::{ClusterPolicy, UtilizationRule};
 use trimtab_core::units::Span;
 
-use super::problem::Note;
 use super::rest_address::RestAddress;
 use super::schedule::Schedule;
 use super::signals::CloudwatchSignal;
+use crate::language::problem::Note;
 
 /// Everything the daemon was told.
 #[derive(Debug, Clone, PartialEq)]

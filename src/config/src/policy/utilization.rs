@@ -14,17 +14,17 @@ use trimtab_core::units::{Share, Span};
 use super::check::{optional, refuse_empty, refuse_repeats};
 use super::file::{ClusterTable, GroupTable, RuleTable, SourceTable};
 use super::idle::{PERIOD, Parts, Spots, judge, percent};
-use super::read::{Entry, Findings, Given, Item, Spot};
 use super::settings::{SchedulerSettings, UtilizationSettings, UtilizationSource};
 use super::signals::{CloudwatchSignal, DimensionPattern, FullScale, Measure};
-use super::suggest;
 use super::values::{SchedulerKind, SourceKind};
+use crate::language::read::{Entry, Findings, Given, Item, Spot};
+use crate::language::suggest;
 
 /// What a metric's value at full use is where nothing says so: it is in percent.
 const FULL_SCALE: f64 = 100.0;
 
 /// The sources of a cluster's metrics.
-pub(super) struct Sources<'a> {
+pub(crate) struct Sources<'a> {
     entries: Vec<Source<'a>>,
     /// Whether there are any, readable or not.
     is_written: bool,
@@ -45,13 +45,13 @@ struct Source<'a> {
 }
 
 /// What holds for one group.
-pub(super) struct GroupMetrics {
-    pub(super) rule: UtilizationRule,
-    pub(super) signals: Vec<CloudwatchSignal>,
+pub(crate) struct GroupMetrics {
+    pub(crate) rule: UtilizationRule,
+    pub(crate) signals: Vec<CloudwatchSignal>,
 }
 
 /// Judges the entries of a cluster, each by itself and all together.
-pub(super) fn sources<'a>(
+pub(crate) fn sources<'a>(
     table: &'a ClusterTable,
     scheduler: Option<&SchedulerSettings>,
     fresh_for: Option<Span>,
@@ -290,7 +290,7 @@ impl Sources<'_> {
     }
 
     /// What the cluster as a whole is told of its metrics; nothing if it was refused.
-    pub(super) fn settings(&self) -> Option<Option<UtilizationSettings>> {
+    pub(crate) fn settings(&self) -> Option<Option<UtilizationSettings>> {
         if !self.is_written {
             return Some(None);
         }
@@ -334,7 +334,7 @@ impl Sources<'_> {
     }
 
     /// What holds for a group; the outer none where something was refused.
-    pub(super) fn of_group(
+    pub(crate) fn of_group(
         &self,
         table: &GroupTable,
         findings: &mut Findings,

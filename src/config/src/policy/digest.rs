@@ -11,7 +11,7 @@ const OFFSET_BASIS: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
 const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
 
 /// The digest; none if the value has no serialized form.
-pub(super) fn digest(value: &impl Serialize) -> Option<PolicyHash> {
+pub(crate) fn digest(value: &impl Serialize) -> Option<PolicyHash> {
     let bytes = serde_json::to_vec(value).ok()?;
     format!("{:032x}", fnv1a(&bytes)).parse().ok()
 }

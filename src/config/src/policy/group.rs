@@ -10,11 +10,11 @@ use trimtab_core::windows::{WindowError, WindowSpec};
 
 use super::check::{Cluster, optional, refuse_empty, refuse_repeats};
 use super::file::{GroupTable, WindowTable};
-use super::read::{Entry, Findings, Given, Item, List, Spot};
 use super::settings::{Mode, SchedulerSettings};
 use super::signals::CloudwatchSignal;
 use super::utilization::GroupMetrics;
 use super::values::RegainWord;
+use crate::language::read::{Entry, Findings, Given, Item, List, Spot};
 
 /// More than any HyperPod cluster has.
 const LARGEST_SIZE: NodeCount = NodeCount(100_000);
@@ -35,14 +35,14 @@ const SOME_MONDAY: Time = Time::from_secs(1_767_571_200);
 const WEEK_OF_CHANGES: usize = 16;
 
 /// One group: what may be done, and what is asked about its nodes.
-pub(super) struct Group {
-    pub(super) policy: GroupPolicy,
+pub(crate) struct Group {
+    pub(crate) policy: GroupPolicy,
     /// Empty where no metric of CloudWatch is asked for.
-    pub(super) signals: Vec<CloudwatchSignal>,
+    pub(crate) signals: Vec<CloudwatchSignal>,
 }
 
 /// Judges one group.
-pub(super) fn judge(
+pub(crate) fn judge(
     table: &GroupTable,
     cluster: &Cluster<'_>,
     findings: &mut Findings,
@@ -124,7 +124,7 @@ pub(super) fn judge(
 }
 
 /// Most nodes that one plan may take from a group.
-pub(super) fn most_at_once(policy: &GroupPolicy) -> NodeCount {
+pub(crate) fn most_at_once(policy: &GroupPolicy) -> NodeCount {
     let Budgets { per_request, per_hour, per_day, leaving } = policy.budgets;
     let above_floor = policy.size.saturating_sub(policy.min_nodes.of(policy.size));
     let share = leaving.of_rounded_down(policy.size).max(NodeCount(1));

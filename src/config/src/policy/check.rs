@@ -16,7 +16,6 @@ use super::file::{
 };
 use super::group::{self, Group};
 use super::hooks::{self, Hooks};
-use super::read::{Entry, Findings, Given, Item, List, Spot};
 use super::rest_address::RestAddress;
 use super::schedule::Schedule;
 use super::settings::{
@@ -24,9 +23,10 @@ use super::settings::{
 };
 use super::utilization::{self, Sources};
 use super::values::{AbsolutePath, SchedulerKind};
+use crate::language::read::{Entry, Findings, Given, Item, List, Spot};
 
 /// The set of keys this build knows.
-pub(super) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 1;
 
 /// Where HyperPod's images have it.
 const SLURM_CONF: &str = "/opt/slurm/etc/slurm.conf";
@@ -34,7 +34,7 @@ const SLURM_CONF: &str = "/opt/slurm/etc/slurm.conf";
 const SLURM_BIN: &str = "/opt/slurm/bin";
 
 /// Judges the whole file.
-pub(super) fn settings(file: &ConfigFile, findings: &mut Findings) -> Option<Settings> {
+pub(crate) fn settings(file: &ConfigFile, findings: &mut Findings) -> Option<Settings> {
     let version = file.config_version.required("write config_version = 1", findings);
     if version.is_some_and(|version| *version != VERSION) {
         let what = "is not a version of the file that this build knows";
@@ -76,23 +76,23 @@ pub(super) fn settings(file: &ConfigFile, findings: &mut Findings) -> Option<Set
 }
 
 /// What holds for all clusters.
-pub(super) struct Daemon<'a> {
-    pub(super) mode: Mode,
+pub(crate) struct Daemon<'a> {
+    pub(crate) mode: Mode,
     mode_spot: &'a Spot,
     /// None where the schedule was refused.
-    pub(super) tick: Option<Span>,
-    pub(super) schedule: &'a Spot,
+    pub(crate) tick: Option<Span>,
+    pub(crate) schedule: &'a Spot,
 }
 
 /// What a group has to know of its cluster.
-pub(super) struct Cluster<'a> {
-    pub(super) daemon: &'a Daemon<'a>,
+pub(crate) struct Cluster<'a> {
+    pub(crate) daemon: &'a Daemon<'a>,
     /// None where it is missing or was refused.
-    pub(super) scheduler: Option<SchedulerSettings>,
+    pub(crate) scheduler: Option<SchedulerSettings>,
     /// Where its metrics come from.
-    pub(super) sources: &'a Sources<'a>,
+    pub(crate) sources: &'a Sources<'a>,
     /// Whether it was given a gate.
-    pub(super) has_gate: bool,
+    pub(crate) has_gate: bool,
 }
 
 fn cluster(
@@ -198,7 +198,7 @@ fn refuse_enforcing_beyond_this_machine(
 }
 
 /// The value, or that there is none; nothing if it was refused.
-pub(super) fn optional<T: Clone>(entry: &Entry<T>) -> Option<Option<T>> {
+pub(crate) fn optional<T: Clone>(entry: &Entry<T>) -> Option<Option<T>> {
     match &entry.given {
         Given::Value(value) => Some(Some(value.clone())),
         Given::Absent => Some(None),
@@ -207,7 +207,7 @@ pub(super) fn optional<T: Clone>(entry: &Entry<T>) -> Option<Option<T>> {
 }
 
 /// Refuses a list that was written and has nothing in it.
-pub(super) fn refuse_empty<T>(entry: &Entry<List<T>>, instead: &str, findings: &mut Findings) {
+pub(crate) fn refuse_empty<T>(entry: &Entry<List<T>>, instead: &str, findings: &mut Findings) {
     if let Some(List { items, whole: true }) = entry.value()
         && items.is_empty()
     {
@@ -216,7 +216,7 @@ pub(super) fn refuse_empty<T>(entry: &Entry<List<T>>, instead: &str, findings: &
 }
 
 /// Refuses a value that a list has twice.
-pub(super) fn refuse_repeats<T: Ord>(entry: &Entry<List<T>>, findings: &mut Findings) {
+pub(crate) fn refuse_repeats<T: Ord>(entry: &Entry<List<T>>, findings: &mut Findings) {
     let items = entry.items();
     for (number, Item { spot, value }) in items.iter().enumerate() {
         if let Some(first) = items.iter().take(number).find(|item| item.value == *value) {

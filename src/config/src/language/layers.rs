@@ -64,19 +64,19 @@ impl Layers {
 }
 
 /// The files that could be read, in order, and what else was given.
-pub(super) struct Read {
+pub(crate) struct Read {
     /// The name of each file, for reports.
-    pub(super) names: Vec<Arc<str>>,
+    pub(crate) names: Vec<Arc<str>>,
     /// Those that are TOML.
-    pub(super) files: Vec<Node>,
+    pub(crate) files: Vec<Node>,
     /// Whether that is all of them.
-    pub(super) whole: bool,
-    pub(super) environment: Vec<Overlay>,
-    pub(super) flags: Vec<Overlay>,
+    pub(crate) whole: bool,
+    pub(crate) environment: Vec<Overlay>,
+    pub(crate) flags: Vec<Overlay>,
 }
 
 /// Reads every layer; what is wrong with any of them is in `findings`.
-pub(super) fn read(layers: &Layers, findings: &mut Findings) -> Read {
+pub(crate) fn read(layers: &Layers, findings: &mut Findings) -> Read {
     let mut read = Read {
         names: vec![],
         files: vec![],
@@ -113,7 +113,7 @@ pub(super) fn read(layers: &Layers, findings: &mut Findings) -> Read {
 }
 
 /// A problem of a layer as a whole.
-pub(super) fn of_whole(origin: &Origin, what: &str) -> Problem {
+pub(crate) fn of_whole(origin: &Origin, what: &str) -> Problem {
     Problem {
         origin: origin.clone(),
         key: String::new(),
@@ -252,8 +252,8 @@ fn is_same_word(a: &str, b: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::file::surface;
     use super::*;
+    use crate::policy::file::surface;
 
     #[test]
     fn every_variable_sets_a_key_there_is_and_is_named_after_it() {

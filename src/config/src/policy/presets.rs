@@ -9,7 +9,7 @@ use super::signals::{CloudwatchSignal, DimensionPattern, FullScale, Measure};
 
 /// Under which names an agent publishes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Preset {
+pub(crate) enum Preset {
     /// The CloudWatch agent with its NVIDIA plugin.
     CwagentNvidia,
     /// The CloudWatch agent's CPU and memory.
@@ -104,7 +104,7 @@ impl Preset {
     }
 
     /// Its signals, in this namespace instead of the agent's own.
-    pub(super) fn signals(self, namespace: Option<&str>) -> Vec<CloudwatchSignal> {
+    pub(crate) fn signals(self, namespace: Option<&str>) -> Vec<CloudwatchSignal> {
         let namespace = namespace.unwrap_or(self.namespace());
         let signal = |row: Row| {
             let Row { metric, measure, full_scale_metric, dimensions, device } = row;

@@ -4,7 +4,7 @@
 const LONGEST_WORD: usize = 64;
 
 /// The nearest of `known`, if near enough: a third of the letters may be wrong.
-pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word: Vec<char> = word.to_lowercase().replace('-', "_").chars().collect();
     if word.len() > LONGEST_WORD {
         return None;

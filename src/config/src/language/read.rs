@@ -14,36 +14,36 @@ use super::problem::{Note, Origin, Problem};
 use super::suggest;
 
 /// How the table at the root is called.
-pub(super) const TOP: &str = "the top of the file";
+pub(crate) const TOP: &str = "the top of the file";
 
 /// Names in a path longer than this are replaced by their number.
 const LABEL_CHARS: usize = 63;
 
 /// What was found so far.
 #[derive(Debug, Default)]
-pub(super) struct Findings {
-    pub(super) problems: Vec<Problem>,
-    pub(super) notes: Vec<Note>,
+pub(crate) struct Findings {
+    pub(crate) problems: Vec<Problem>,
+    pub(crate) notes: Vec<Note>,
     /// Values in force that nobody wrote and no layer has, since they depend on
     /// others: path and value.
-    pub(super) derived: Vec<(String, toml::Value)>,
+    pub(crate) derived: Vec<(String, toml::Value)>,
 }
 
 /// A key and its place, whether or not it has a value.
 #[derive(Debug, Clone)]
-pub(super) struct Spot {
-    pub(super) origin: Origin,
+pub(crate) struct Spot {
+    pub(crate) origin: Origin,
     /// `cluster[research].group[workers].size`.
-    pub(super) path: String,
+    pub(crate) path: String,
     written: Option<String>,
 }
 
 impl Spot {
-    pub(super) fn root(node: &Node) -> Self {
+    pub(crate) fn root(node: &Node) -> Self {
         Self { origin: node.origin.clone(), path: String::new(), written: None }
     }
 
-    pub(super) fn child(&self, key: &str, origin: &Origin, node: Option<&Node>) -> Self {
+    pub(crate) fn child(&self, key: &str, origin: &Origin, node: Option<&Node>) -> Self {
         let name = key_as_written(key);
         let path = if self.path.is_empty() { name } else { format!("{}.{name}", self.path) };
         let written = node.filter(|node| !matches!(node.value, Value::Table(_)));
@@ -51,13 +51,13 @@ impl Spot {
         Self { origin: origin.clone(), path, written }
     }
 
-    pub(super) fn item(&self, number: usize, node: &Node) -> Self {
+    pub(crate) fn item(&self, number: usize, node: &Node) -> Self {
         let path = format!("{}[{}]", self.path, label(number, node));
         let written = (!matches!(node.value, Value::Table(_))).then(|| node.written.clone());
         Self { origin: node.origin.clone(), path, written }
     }
 
-    pub(super) fn problem(&self, what: impl Into<String>, instead: impl Into<String>) -> Problem {
+    pub(crate) fn problem(&self, what: impl Into<String>, instead: impl Into<String>) -> Problem {
         Problem {
             origin: self.origin.clone(),
             key: self.path.clone(),
@@ -67,12 +67,12 @@ impl Spot {
         }
     }
 
-    pub(super) fn note(&self, text: impl Into<String>) -> Note {
+    pub(crate) fn note(&self, text: impl Into<String>) -> Note {
         Note { origin: self.origin.clone(), key: self.path.clone(), text: text.into() }
     }
 
     /// The place, to point at from another one: `line 12`.
-    pub(super) fn seen_from(&self, from: &Self) -> String {
+    pub(crate) fn seen_from(&self, from: &Self) -> String {
         self.origin.seen_from(&from.origin)
     }
 }
@@ -90,7 +90,7 @@ fn label(number: usize, node: &Node) -> String {
 }
 
 /// Whether a path shows this name of a table in a list.
-pub(super) fn is_label(name: &str) -> bool {
+pub(crate) fn is_label(name: &str) -> bool {
     is_plain(name) && name.len() <= LABEL_CHARS
 }
 
@@ -99,21 +99,21 @@ fn is_plain(name: &str) -> bool {
 }
 
 /// Quoted and escaped unless it is a bare key, as TOML has it.
-pub(super) fn key_as_written(key: &str) -> String {
+pub(crate) fn key_as_written(key: &str) -> String {
     if is_plain(key) { key.to_owned() } else { format!("{key:?}") }
 }
 
 /// What is known of one key.
 #[derive(Debug, Clone)]
-pub(super) struct Entry<T> {
-    pub(super) spot: Spot,
-    pub(super) given: Given<T>,
+pub(crate) struct Entry<T> {
+    pub(crate) spot: Spot,
+    pub(crate) given: Given<T>,
     /// Whether its value is one that nobody wrote.
     is_default: bool,
 }
 
 #[derive(Debug, Clone)]
-pub(super) enum Given<T> {
+pub(crate) enum Given<T> {
     Absent,
     /// Written, but of no use; the problem is reported already.
     Refused,
@@ -121,12 +121,12 @@ pub(super) enum Given<T> {
 }
 
 impl<T> Entry<T> {
-    pub(super) fn absent(table: &Spot, key: &str) -> Self {
+    pub(crate) fn absent(table: &Spot, key: &str) -> Self {
         let spot = table.child(key, &table.origin, None);
         Self { spot, given: Given::Absent, is_default: false }
     }
 
-    pub(super) fn value(&self) -> Option<&T> {
+    pub(crate) fn value(&self) -> Option<&T> {
         match &self.given {
             Given::Value(value) => Some(value),
             Given::Absent | Given::Refused => None,
@@ -134,7 +134,7 @@ impl<T> Entry<T> {
     }
 
     /// Whether somebody wrote it, whatever it says.
-    pub(super) fn is_written(&self) -> bool {
+    pub(crate) fn is_written(&self) -> bool {
         match self.given {
             Given::Value(_) | Given::Refused => !self.is_default,
             Given::Absent => false,
@@ -142,20 +142,20 @@ impl<T> Entry<T> {
     }
 
     /// Notes the value in force of a key that is not written.
-    pub(super) fn derive(&self, value: impl Into<toml::Value>, findings: &mut Findings) {
+    pub(crate) fn derive(&self, value: impl Into<toml::Value>, findings: &mut Findings) {
         if !self.is_written() {
             findings.derived.push((self.spot.path.clone(), value.into()));
         }
     }
 
     /// Forgets its value: what was meant for this key is a problem already.
-    pub(super) fn refuse(&mut self) {
+    pub(crate) fn refuse(&mut self) {
         self.given = Given::Refused;
         self.is_default = false;
     }
 
     /// Says that it is missing, if it is.
-    pub(super) fn required(&self, instead: &str, findings: &mut Findings) -> Option<&T> {
+    pub(crate) fn required(&self, instead: &str, findings: &mut Findings) -> Option<&T> {
         if matches!(self.given, Given::Absent) {
             findings.problems.push(self.spot.problem("is missing, and has no default", instead));
         }
@@ -165,7 +165,7 @@ impl<T> Entry<T> {
 
 impl<T: Clone> Entry<T> {
     /// The value, or this default; none if it was refused.
-    pub(super) fn or(&self, default: T) -> Option<T> {
+    pub(crate) fn or(&self, default: T) -> Option<T> {
         match &self.given {
             Given::Value(value) => Some(value.clone()),
             Given::Absent => Some(default),
@@ -176,7 +176,7 @@ impl<T: Clone> Entry<T> {
 
 impl<T: PartialOrd + Copy + fmt::Display> Entry<T> {
     /// The value, if it lies in the range; says so if not.
-    pub(super) fn within(
+    pub(crate) fn within(
         &self,
         (least, most): (T, T),
         why: &str,
@@ -197,39 +197,39 @@ impl<T: PartialOrd + Copy + fmt::Display> Entry<T> {
 
 /// A list's readable items.
 #[derive(Debug, Clone)]
-pub(super) struct List<T> {
-    pub(super) items: Vec<Item<T>>,
+pub(crate) struct List<T> {
+    pub(crate) items: Vec<Item<T>>,
     /// Whether all of its items were readable.
-    pub(super) whole: bool,
+    pub(crate) whole: bool,
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct Item<T> {
-    pub(super) spot: Spot,
-    pub(super) value: T,
+pub(crate) struct Item<T> {
+    pub(crate) spot: Spot,
+    pub(crate) value: T,
 }
 
 impl<T> Entry<List<T>> {
     /// The items; none if the key is absent.
-    pub(super) fn items(&self) -> &[Item<T>] {
+    pub(crate) fn items(&self) -> &[Item<T>] {
         self.value().map_or(&[], |list| &list.items)
     }
 }
 
 /// Why a value was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Refusal {
-    pub(super) what: String,
-    pub(super) instead: String,
+pub(crate) struct Refusal {
+    pub(crate) what: String,
+    pub(crate) instead: String,
 }
 
 impl Refusal {
-    pub(super) fn new(what: impl Into<String>, instead: impl Into<String>) -> Self {
+    pub(crate) fn new(what: impl Into<String>, instead: impl Into<String>) -> Self {
         Self { what: what.into(), instead: instead.into() }
     }
 
     /// For a value of the wrong kind.
-    pub(super) fn kind(value: &Value, wanted: &str, instead: impl Into<String>) -> Self {
+    pub(crate) fn kind(value: &Value, wanted: &str, instead: impl Into<String>) -> Self {
         Self::new(format!("is {}, not {wanted}", kind(value)), instead)
     }
 }
@@ -248,7 +248,7 @@ fn kind(value: &Value) -> &'static str {
 }
 
 /// A value that stands for itself.
-pub(super) trait Scalar: Sized {
+pub(crate) trait Scalar: Sized {
     fn parse(value: &Value) -> Result<Self, Refusal>;
 
     /// What an editor may be told of it, as JSON Schema: never stricter than `parse`.
@@ -256,7 +256,7 @@ pub(super) trait Scalar: Sized {
 }
 
 /// Anything that can stand behind a key.
-pub(super) trait Read: Sized {
+pub(crate) trait Read: Sized {
     /// `None` once the problems are reported.
     fn read(node: &Node, spot: Spot, findings: &mut Findings) -> Option<Self>;
 
@@ -269,12 +269,12 @@ pub(super) trait Read: Sized {
 
 /// One key of the whole surface.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct KnownKey {
+pub(crate) struct KnownKey {
     /// The table it belongs in, as a header.
-    pub(super) table: &'static str,
-    pub(super) key: &'static str,
+    pub(crate) table: &'static str,
+    pub(crate) key: &'static str,
     /// From the root, without list numbers: `cluster.group.size`.
-    pub(super) path: String,
+    pub(crate) path: String,
 }
 
 impl<T: Scalar> Read for T {
@@ -337,7 +337,7 @@ impl<T: Read> Read for List<T> {
 }
 
 /// A schema with its key's description.
-pub(super) fn described<T: Read>(text: &str) -> serde_json::Value {
+pub(crate) fn described<T: Read>(text: &str) -> serde_json::Value {
     let mut schema = T::schema();
     if let Some(schema) = schema.as_object_mut() {
         schema.insert("description".to_owned(), json!(text.trim()));
@@ -346,7 +346,7 @@ pub(super) fn described<T: Read>(text: &str) -> serde_json::Value {
 }
 
 /// Reads one known key of a table.
-pub(super) fn entry<T: Read>(
+pub(crate) fn entry<T: Read>(
     table: &Spot,
     key: &str,
     written: &KeyValue,
@@ -367,14 +367,14 @@ pub(super) fn entry<T: Read>(
 }
 
 /// What may have been meant by an unknown key.
-pub(super) struct Guess {
+pub(crate) struct Guess {
     /// A key of the same table.
-    pub(super) near: Option<&'static str>,
-    pub(super) problem: Problem,
+    pub(crate) near: Option<&'static str>,
+    pub(crate) problem: Problem,
 }
 
 /// A key that no version of the file had, with what was probably meant.
-pub(super) fn unknown(
+pub(crate) fn unknown(
     table: &Spot,
     (title, keys): (&str, &[&'static str]),
     key: &str,
@@ -427,17 +427,17 @@ macro_rules! table {
     }) => {
         $(#[$doc])*
         #[derive(Debug, Clone)]
-        pub(super) struct $name {
+        pub(crate) struct $name {
             /// The table itself.
-            pub(super) spot: Spot,
-            $($(#[doc = $key_doc])+ pub(super) $key: Entry<$kind>,)+
+            pub(crate) spot: Spot,
+            $($(#[doc = $key_doc])+ pub(crate) $key: Entry<$kind>,)+
         }
 
         impl $name {
             const KEYS: &'static [&'static str] = &[$(stringify!($key)),+];
 
             /// The table without any key.
-            pub(super) fn absent(spot: &Spot) -> Self {
+            pub(crate) fn absent(spot: &Spot) -> Self {
                 Self {
                     $($key: Entry::absent(spot, stringify!($key)),)+
                     spot: spot.clone(),
@@ -515,4 +515,4 @@ macro_rules! table {
         }
     };
 }
-pub(super) use table;
+pub(crate) use table;

@@ -11,8 +11,8 @@ use trimtab_core::units::Span;
 use super::check::refuse_empty;
 use super::file::{ClusterTable, GateTable, GroupTable, OnNodeCheckTable};
 use super::group::{self, Group};
-use super::read::{Entry, Findings, Given, Item, List, Spot};
 use super::settings::HookSettings;
+use crate::language::read::{Entry, Findings, Given, Item, List, Spot};
 
 /// On-node checks that run at the same time: as many rounds of them as the nodes of a
 /// request take have to fit into the time that a settled node may wait.
@@ -29,13 +29,13 @@ const PLACES: [&str; 3] = ["{node}", "{ip}", "{instance_id}"];
 
 /// The gate and the on-node check of a cluster, each if there is one; nothing where one
 /// was refused.
-pub(super) struct Hooks {
-    pub(super) gate: Option<HookSettings>,
-    pub(super) on_node_check: Option<HookSettings>,
+pub(crate) struct Hooks {
+    pub(crate) gate: Option<HookSettings>,
+    pub(crate) on_node_check: Option<HookSettings>,
 }
 
 /// Judges what was written of both.
-pub(super) fn hooks(table: &ClusterTable, findings: &mut Findings) -> Option<Hooks> {
+pub(crate) fn hooks(table: &ClusterTable, findings: &mut Findings) -> Option<Hooks> {
     let gate = gate(table, findings);
     let on_node_check = on_node_check(&table.on_node_check, findings);
     Some(Hooks { gate: gate?, on_node_check: on_node_check? })
@@ -144,7 +144,7 @@ fn limit(
 /// Whether both fit into the time that a settled node may wait: a node is released
 /// when that is over, whatever the gate is doing. And whether the check of a whole request
 /// is over before what it saw first has grown old.
-pub(super) fn must_fit<'a>(
+pub(crate) fn must_fit<'a>(
     table: &ClusterTable,
     hooks: &Hooks,
     timing: Timing,

@@ -18,10 +18,10 @@
 
 use std::collections::BTreeMap;
 
-use super::check;
 use super::document::{KeyValue, Node, Value};
 use super::problem::{Note, Origin, Problem};
 use super::read::{Findings, is_label};
+use crate::policy::check;
 
 /// The key that everything hangs under; also the prefix of environment variables.
 const ROOT: &str = "trimtab";
@@ -44,29 +44,29 @@ type Path = Vec<String>;
 
 /// A text value of a single key, from a variable or an option.
 #[derive(Debug, Clone)]
-pub(super) struct Overlay {
+pub(crate) struct Overlay {
     /// The key's path.
-    pub(super) path: &'static [&'static str],
+    pub(crate) path: &'static [&'static str],
     /// Where it was given.
-    pub(super) origin: Origin,
+    pub(crate) origin: Origin,
     /// What was given.
-    pub(super) text: String,
+    pub(crate) text: String,
 }
 
 /// Everything that is laid over each other, lowest first.
-pub(super) struct Stack<'a> {
+pub(crate) struct Stack<'a> {
     /// The values that hold where nobody wrote any.
-    pub(super) defaults: &'a Node,
+    pub(crate) defaults: &'a Node,
     /// The files in the order they were read; the first one's origin is the root's.
-    pub(super) files: &'a [Node],
+    pub(crate) files: &'a [Node],
     /// What variables say.
-    pub(super) environment: &'a [Overlay],
+    pub(crate) environment: &'a [Overlay],
     /// What options of the command line say.
-    pub(super) flags: &'a [Overlay],
+    pub(crate) flags: &'a [Overlay],
 }
 
 /// Merges the layers. Problems and notes of the merge itself are in `findings`.
-pub(super) fn merge(stack: &Stack<'_>, findings: &mut Findings) -> Option<Node> {
+pub(crate) fn merge(stack: &Stack<'_>, findings: &mut Findings) -> Option<Node> {
     let root = stack.files.first()?;
     let mut merge =
         Merge { values: vec![], written: BTreeMap::new(), tables: BTreeMap::new(), findings };
@@ -119,7 +119,7 @@ pub(super) fn merge(stack: &Stack<'_>, findings: &mut Findings) -> Option<Node> 
 }
 
 /// A file of `conf.d` without the keys that are about itself.
-pub(super) fn without_own_keys(root: &Node) -> Node {
+pub(crate) fn without_own_keys(root: &Node) -> Node {
     let mut root = root.clone();
     if let Value::Table(entries) = &mut root.value {
         entries.remove(OVERRIDES);

@@ -16,14 +16,14 @@ use trimtab_core::policy::{
 };
 use trimtab_core::units::{NodeCount, Share, Span, Usd, UsdPerHour};
 
-use super::document::Value;
 use super::presets::Preset;
-use super::read::{Refusal, Scalar};
 use super::rest_address::RestAddress;
 use super::schedule::Schedule;
 use super::settings::{AccountId, EndpointUrl, LogLevel, Mode, Region, RoleArn};
 use super::signals::Measure;
-use super::suggest;
+use crate::language::document::Value;
+use crate::language::read::{Refusal, Scalar};
+use crate::language::suggest;
 
 /// No duration of this program is longer; it keeps sums far from overflow.
 const LONGEST_DAYS: i64 = 366;
@@ -38,7 +38,7 @@ const UNITS: [(&str, i64); 4] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_0
 const DURATION_PATTERN: &str = "^([0-9]+d( ?[0-9]+h)?( ?[0-9]+m)?( ?[0-9]+s)?\
     |[0-9]+h( ?[0-9]+m)?( ?[0-9]+s)?|[0-9]+m( ?[0-9]+s)?|[0-9]+s)$";
 
-pub(super) fn text<'a>(value: &'a Value, wanted: &str, example: &str) -> Result<&'a str, Refusal> {
+pub(crate) fn text<'a>(value: &'a Value, wanted: &str, example: &str) -> Result<&'a str, Refusal> {
     match value {
         Value::Text(text) => Ok(text),
         Value::Integer(_)
@@ -177,7 +177,7 @@ fn has_more_digits_than(number: f64, parts: f64) -> bool {
 }
 
 /// A finite number, whole or not.
-pub(super) fn number(value: &Value, example: &str) -> Result<f64, Refusal> {
+pub(crate) fn number(value: &Value, example: &str) -> Result<f64, Refusal> {
     let instead = format!("write a number, such as {example}");
     match value {
         // Above 2^53 it is inexact, and out of every range here anyway.
@@ -354,7 +354,7 @@ impl Scalar for Schedule {
 
 /// A path that means the same file for the daemon and every command.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct AbsolutePath(pub(super) PathBuf);
+pub(crate) struct AbsolutePath(pub(crate) PathBuf);
 
 impl Scalar for AbsolutePath {
     fn parse(value: &Value) -> Result<Self, Refusal> {
@@ -437,12 +437,12 @@ parsed! {
 
 /// An instance type of SageMaker.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct InstanceType(String);
+pub(crate) struct InstanceType(String);
 
 impl InstanceType {
     /// Whether it belongs to a family that cannot be counted on to come back:
     /// p4, p5, p6 and trn are sold out for weeks at a time.
-    pub(super) fn is_scarce(&self) -> bool {
+    pub(crate) fn is_scarce(&self) -> bool {
         ["ml.p4", "ml.p5", "ml.p6", "ml.trn"].iter().any(|family| self.0.starts_with(family))
     }
 }
@@ -474,14 +474,14 @@ impl fmt::Display for InstanceType {
 /// How the file says that capacity can be had again; the accepted risk is a
 /// key of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum RegainWord {
+pub(crate) enum RegainWord {
     Plentiful,
     Scarce,
 }
 
 /// What kind of scheduler the file names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum SchedulerKind {
+pub(crate) enum SchedulerKind {
     Slurm,
     Kubernetes,
     Simulated,
@@ -490,7 +490,7 @@ pub(super) enum SchedulerKind {
 
 /// What kind of metrics source the file names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum SourceKind {
+pub(crate) enum SourceKind {
     Cloudwatch,
     Simulated,
 }

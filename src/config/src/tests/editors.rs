@@ -18,10 +18,7 @@ fn the_shipped_schema_is_the_one_of_this_build() {
     }
     let text = std::fs::read_to_string(&path).unwrap_or_default();
     let shipped: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-    assert_eq!(
-        shipped, schema,
-        "write it anew: UPDATE_GOLDEN=1 cargo test -p trimtab-daemon config"
-    );
+    assert_eq!(shipped, schema, "write it anew: UPDATE_GOLDEN=1 cargo test -p trimtab-config");
 }
 
 #[test]
@@ -53,7 +50,7 @@ fn every_key_is_described_and_what_has_no_default_is_required() {
 /// is not installed.
 fn judged(texts: &BTreeMap<String, String>) -> Option<BTreeMap<String, Vec<String>>> {
     let python = repository("target/components/venv/bin/python");
-    let script = repository("src/daemon/src/config/tests/validate.py");
+    let script = repository("src/config/src/tests/validate.py");
     let input = serde_json::json!({ "schema": repository(SCHEMA), "texts": texts });
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("input.json");
