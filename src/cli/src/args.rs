@@ -110,7 +110,7 @@ pub(crate) struct RunArgs {
     /// Watch for so long before the plan counts [default: 2h where time is simulated, one
     /// look elsewhere]
     #[arg(long, value_name = "DURATION")]
-    pub(crate) warm_up: Option<String>,
+    pub(crate) warm_up: Option<Span>,
     /// With a world: let it move with the clock on the wall instead of at once
     #[arg(long, conflicts_with = "once")]
     pub(crate) real_time: bool,
@@ -134,7 +134,7 @@ pub(crate) struct PlanArgs {
     /// Watch for so long before the plan [default: 2h where time is simulated; elsewhere one
     /// look, on top of what the daemon's ledger knows]
     #[arg(long, value_name = "DURATION")]
-    pub(crate) warm_up: Option<String>,
+    pub(crate) warm_up: Option<Span>,
     /// Only groups and nodes about which there is something to do
     #[arg(long)]
     pub(crate) brief: bool,
@@ -190,10 +190,10 @@ pub(crate) struct BacktestArgs {
     #[arg(long, value_name = "POLICY", num_args = 1.., value_delimiter = ',')]
     pub(crate) policy: Vec<trimtab_backtest::Policy>,
     /// From the request for a node to a node that takes jobs
-    #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = span)]
+    #[arg(long, value_name = "DURATION", default_value = "15m")]
     pub(crate) boot: Span,
     /// How long a node is billed after the delete call
-    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = span)]
+    #[arg(long, value_name = "DURATION", default_value = "0s")]
     pub(crate) billed_after_delete: Span,
     /// Value of one node-hour of waiting jobs, in node-hours of price: 0 to 100
     #[arg(long, value_name = "FACTOR", default_value = "1.0", value_parser = factor)]
@@ -218,7 +218,7 @@ pub(crate) struct BacktestArgs {
     #[arg(long, value_name = "FROM-TO", value_parser = days)]
     pub(crate) days: Option<(u32, u32)>,
     /// The shortest learned timer; the daemon's is two ticks, which --config implies
-    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = span)]
+    #[arg(long, value_name = "DURATION", default_value = "0s")]
     pub(crate) shortest_timer: Span,
     /// What chance starts from, for random placement and randomised timers
     #[arg(long, default_value_t = 1)]
@@ -407,7 +407,7 @@ pub(crate) struct UncordonArgs {
     pub(crate) target: Target,
     /// Give up after so long; less than the unit's TimeoutStopSec=
     #[arg(long, value_name = "DURATION", default_value = "60s")]
-    pub(crate) within: String,
+    pub(crate) within: Span,
     /// How the outcome is printed
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub(crate) output: Format,
@@ -416,6 +416,23 @@ pub(crate) struct UncordonArgs {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_warm_up_is_written_as_durations_of_the_configuration_are() {
+        let warm_up = |text: &str| {
+            let args = ["trimtab", "plan", "--config", "t.toml", "--warm-up", text];
+            match Cli::try_parse_from(args).map(|cli| cli.command) {
+                Ok(Command::Plan(plan)) => Ok(plan.warm_up),
+                Ok(other) => panic!("{other:?}"),
+                Err(why) => Err(why.to_string()),
+            }
+        };
+        for text in ["1h30m", "1h 30m"] {
+            assert_eq!(warm_up(text), Ok(Some(Span::mins(90))), "{text}");
+        }
+        let why = warm_up("").expect_err("an empty text");
+        assert!(why.contains("write a number with a unit, such as \"90s\""), "{why}");
+    }
 
     #[test]
     fn an_instant_is_a_day_or_says_its_zone() {

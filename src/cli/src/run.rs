@@ -35,7 +35,7 @@ pub(crate) async fn plan(args: &PlanArgs) -> anyhow::Result<Exit> {
     let mut drivers = wired.drivers(Mode::Observe, Keep::Nothing).await?;
     // Whoever waits for a plan may interrupt it at once: there is nothing to release.
     let (_running, stop) = watch::channel(false);
-    let reports = warm_up(&wired, &mut drivers, args.warm_up.as_deref(), stop).await?;
+    let reports = warm_up(&wired, &mut drivers, args.warm_up, stop).await?;
     let tick = wired.tick();
     match args.output {
         Format::Json => {
@@ -59,11 +59,11 @@ pub(crate) async fn plan(args: &PlanArgs) -> anyhow::Result<Exit> {
 async fn warm_up(
     wired: &Wired,
     drivers: &mut [Driver],
-    long: Option<&str>,
+    long: Option<Span>,
     stop: watch::Receiver<bool>,
 ) -> anyhow::Result<Vec<TickReport>> {
     let long = match (long, wired.is_lock_step()) {
-        (Some(text), _) => span(text)?,
+        (Some(long), _) => long,
         (None, true) => SIMULATED_WARM_UP,
         (None, false) => Span::ZERO,
     };
@@ -103,7 +103,7 @@ pub(crate) async fn run(args: &RunArgs, log: &Log) -> anyhow::Result<Exit> {
     }
     let stop = stop_on_signals()?;
     if args.once {
-        warm_up(&wired, &mut drivers, args.warm_up.as_deref(), stop.clone()).await?;
+        warm_up(&wired, &mut drivers, args.warm_up, stop.clone()).await?;
         let mut doorbell = wired.doorbell(stop).await?;
         run::run_once(&mut drivers, &mut *doorbell, &mut reporter).await?;
         if args.output == Format::Table {

@@ -30,7 +30,7 @@ const TRY_AGAIN: Duration = Duration::from_secs(2);
 
 /// `trimtab uncordon`.
 pub(crate) async fn uncordon(args: &UncordonArgs) -> anyhow::Result<Exit> {
-    let limit = Duration::from_millis(span(&args.within)?.0.unsigned_abs());
+    let limit = Duration::from_millis(args.within.0.unsigned_abs());
     let layers = layers(&args.target.config, args.target.state.as_deref());
     let settings = trimtab_config::load_layers(&layers)?.settings;
     let ledger = &settings.state_path;
@@ -333,7 +333,11 @@ mod tests {
             let Target { config, world, state } = &self.target;
             let target =
                 Target { config: config.clone(), world: world.clone(), state: state.clone() };
-            UncordonArgs { target, within: within.to_owned(), output: Format::Table }
+            UncordonArgs {
+                target,
+                within: within.parse().expect("a duration"),
+                output: Format::Table,
+            }
         }
     }
 
@@ -389,7 +393,7 @@ mod tests {
         assert!(tried.is_err(), "it waited no longer");
         let left = LeftBehind::of(&place.open());
         assert!(!left.unasked.is_empty());
-        let why = Some("it was not confirmed within 60s".to_owned());
+        let why = Some("it was not confirmed within 1m".to_owned());
         let outcome = Outcome::Done(Report::of(&left, left.clone(), why));
         assert_eq!(outcome.exit(), Exit::Failed);
         // Nothing keeps the next try from succeeding.

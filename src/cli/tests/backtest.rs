@@ -151,7 +151,11 @@ fn what_cannot_be_replayed_is_said_with_file_line_and_what_to_write() {
             64,
             "invalid policy `count-10`: write never",
         ),
-        (&["--trace", &small, "--boot", "15"], 64, "`15` is no duration; write one like"),
+        (
+            &["--trace", &small, "--boot", "15"],
+            64,
+            "invalid duration \"15\": write a number with a unit",
+        ),
         (&["--trace", &small, "--price", "0"], 64, "above 0 and up to 10000, such as 3.06"),
         (&["--trace", &small, "--delay-value", "-1"], 64, "unexpected argument"),
         (&[], 64, "--trace"),

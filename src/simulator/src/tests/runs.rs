@@ -222,7 +222,7 @@ fn all_problems_of_a_file_are_told_with_their_lines() {
     let e = wrong("seed = 1\n\nlag = 3\n");
     assert!(e.starts_with("w.toml:3: unknown field `lag`"), "{e}");
     let e = wrong("\nduration = \"5\"");
-    assert!(e.starts_with("w.toml:2: ") && e.contains("duration with units"), "{e}");
+    assert!(e.starts_with("w.toml:2: ") && e.contains("write a number with a unit"), "{e}");
     let e = wrong("[[fault]]\nat = \"1m\"\nfor = \"1m\"\nkind = \"gremlins\"");
     assert!(e.starts_with("w.toml:4: unknown variant `gremlins`"), "{e}");
     let fault = |kind: &str| {
