@@ -5,38 +5,14 @@ const LONGEST_WORD: usize = 64;
 
 /// The nearest of `known`, if near enough: a third of the letters may be wrong.
 pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let word: Vec<char> = word.to_lowercase().replace('-', "_").chars().collect();
+    let word = word.to_lowercase().replace('-', "_");
     if word.len() > LONGEST_WORD {
         return None;
     }
-    let scored = known.into_iter().map(|candidate| {
-        let letters: Vec<char> = candidate.replace('-', "_").chars().collect();
-        (edits(&word, &letters), candidate)
-    });
+    let edits = |candidate: &str| strsim::osa_distance(&word, &candidate.replace('-', "_"));
+    let scored = known.into_iter().map(|candidate| (edits(candidate), candidate));
     let (distance, candidate) = scored.min_by_key(|(distance, _)| *distance)?;
     (distance <= (word.len() / 3).max(1)).then_some(candidate)
-}
-
-/// Edits between two words: a letter more, less or another one, or two
-/// neighbours that changed places.
-fn edits(a: &[char], b: &[char]) -> usize {
-    // Three rows of the table are enough: the one before the last is where a
-    // change of places comes from.
-    let mut before_last: Vec<usize> = vec![0; b.len() + 1];
-    let mut last: Vec<usize> = (0..=b.len()).collect();
-    for (i, letter) in a.iter().enumerate() {
-        let mut row = vec![i + 1];
-        for (j, other) in b.iter().enumerate() {
-            let mut best = (last[j] + usize::from(letter != other)).min(last[j + 1] + 1);
-            best = best.min(row[j] + 1);
-            if i > 0 && j > 0 && *letter == b[j - 1] && a[i - 1] == *other {
-                best = best.min(before_last[j - 1] + 1);
-            }
-            row.push(best);
-        }
-        before_last = std::mem::replace(&mut last, row);
-    }
-    last[b.len()]
 }
 
 #[cfg(test)]
