@@ -19,12 +19,11 @@ mod policy;
 mod tests;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 pub use language::effective::Setting;
 pub use language::layers::Layers;
 pub use language::problem::{Location, Note, Origin, Problem, Problems};
-pub use language::schema::schema;
 pub use policy::hooks::NODES_AT_ONCE;
 pub use policy::rest_address::RestAddress;
 pub use policy::schedule::Schedule;
@@ -36,14 +35,12 @@ pub use policy::settings::{
 pub use policy::signals::{CloudwatchSignal, DimensionPattern, FullScale, Measure};
 
 use language::document::Node;
+use language::entry::Findings;
 use language::merge::Stack;
-use language::read::Findings;
+use language::read::Read as _;
 use language::{document, effective, layers, merge};
 use policy::check;
-use policy::file::ConfigFile;
-
-/// What holds where nobody wrote anything.
-const DEFAULTS: &str = include_str!("policy/defaults.toml");
+use policy::file::{ConfigFile, VARIABLES, VERSION, surface};
 
 /// A configuration and where each of its values comes from.
 #[derive(Debug, Clone, PartialEq)]
@@ -87,17 +84,23 @@ pub fn load(path: &Path) -> Result<Settings, Problems> {
 /// Everything that is wrong with them, or why they cannot be read.
 pub fn load_layers(layers: &Layers) -> Result<Loaded, Problems> {
     let mut findings = Findings::default();
-    let read = layers::read(layers, &mut findings);
+    let read = layers::read(layers, &VARIABLES, &mut findings);
     judge(&read, findings)
 }
 
-/// What the built-in defaults are, as a tree.
-///
-/// # Panics
-/// Where they are not TOML, which a test would have found.
-fn defaults() -> Node {
-    document::read(&Origin::Default, DEFAULTS).expect("the built-in defaults are TOML")
+/// A JSON schema of the file, for editors that complete and check as one types.
+pub fn schema() -> serde_json::Value {
+    let description = "What trimtab may do, to which clusters, and when.";
+    let mut schema = language::schema::schema::<ConfigFile>("trimtab.toml", description, &DEFAULTS);
+    if let Some(version) = schema.pointer_mut("/properties/config_version") {
+        version["const"] = serde_json::json!(VERSION);
+    }
+    schema
 }
+
+/// The built-in defaults: those of a list of tables are under the list's key.
+static DEFAULTS: LazyLock<Node> =
+    LazyLock::new(|| ConfigFile::defaults().expect("some keys have a default"));
 
 fn judge(layers: &layers::Read, mut findings: Findings) -> Result<Loaded, Problems> {
     let merged = if layers.whole {
@@ -119,7 +122,7 @@ fn judge(layers: &layers::Read, mut findings: Findings) -> Result<Loaded, Proble
             notes.dedup();
             Ok(Loaded {
                 settings: Settings { notes, ..settings },
-                effective: effective::settings(&root, &derived),
+                effective: effective::settings(&root, &derived, surface()),
                 files: layers.names.iter().map(ToString::to_string).collect(),
             })
         }
@@ -133,9 +136,8 @@ fn judge(layers: &layers::Read, mut findings: Findings) -> Result<Loaded, Proble
 }
 
 fn merge_all(layers: &layers::Read, findings: &mut Findings) -> Option<Node> {
-    let defaults = defaults();
     let stack = Stack {
-        defaults: &defaults,
+        defaults: &DEFAULTS,
         files: &layers.files,
         environment: &layers.environment,
         flags: &layers.flags,

@@ -55,6 +55,32 @@ impl Node {
         Self { origin, written, value: Value::Text(text) }
     }
 
+    /// A default value, from its TOML.
+    ///
+    /// # Panics
+    /// When that is not TOML, which the first use of any default would show.
+    pub(crate) fn default_of(text: &str) -> Self {
+        let root = read(&Origin::Default, &format!("default = {text}")).map(|root| root.value);
+        match root {
+            Ok(Value::Table(mut entries)) => entries.remove("default").map(|default| default.node),
+            Ok(_) | Err(_) => None,
+        }
+        .expect("a default is TOML")
+    }
+
+    /// A table of default values; none without any.
+    pub(crate) fn default_table(keys: Vec<(&str, Self)>) -> Option<Self> {
+        let entries: BTreeMap<_, _> = keys
+            .into_iter()
+            .map(|(key, node)| (key.to_owned(), KeyValue { key: Origin::Default, node }))
+            .collect();
+        (!entries.is_empty()).then(|| Self {
+            origin: Origin::Default,
+            written: String::new(),
+            value: Value::Table(entries),
+        })
+    }
+
     /// The value for whoever shows it or hands it on; none for what no key takes.
     pub(crate) fn to_toml(&self) -> Option<toml::Value> {
         match &self.value {

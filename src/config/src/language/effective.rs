@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::document::{Node, Value};
+use super::entry::Spot;
 use super::problem::Origin;
-use super::read::Spot;
-use crate::policy::file::surface;
+use super::read::KnownKey;
 
 /// One key that is in force.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -21,11 +21,15 @@ pub struct Setting {
     pub origin: Origin,
 }
 
-/// All settings, in the order in which the shipped file explains them; clusters and
-/// groups in the order in which they were written.
-pub(crate) fn settings(root: &Node, derived: &[(String, toml::Value)]) -> Vec<Setting> {
+/// All settings, in the order in which `keys` are declared; tables of a list in the order
+/// in which they were written.
+pub(crate) fn settings(
+    root: &Node,
+    derived: &[(String, toml::Value)],
+    keys: Vec<KnownKey>,
+) -> Vec<Setting> {
     let mut list = Listing {
-        ranks: surface().into_iter().enumerate().map(|(rank, key)| (key.path, rank)).collect(),
+        ranks: keys.into_iter().enumerate().map(|(rank, key)| (key.path, rank)).collect(),
         elements: BTreeMap::new(),
         settings: vec![],
     };

@@ -3,8 +3,7 @@
 //!
 //! Files may say anything, once: the same key in two files is a problem that names
 //! both places, unless the later file begins with `overrides = true`. Variables can
-//! set a short list of texts and nothing that protects a node: whoever starts the
-//! daemon from another shell must not change a floor by it.
+//! set the keys that the caller names and no other.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -13,9 +12,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::document::{self, Node};
+use super::entry::Findings;
 use super::merge::Overlay;
 use super::problem::{Note, Origin, Problem};
-use super::read::Findings;
 use super::suggest;
 
 /// A file of more bytes is not a configuration: a hundred groups with every
@@ -34,15 +33,8 @@ const PREFIX: &str = "TRIMTAB__";
 /// The variable that says what any command logs; it is there before a file is read.
 const LOG: &str = "TRIMTAB_LOG";
 
-/// What variables can set, and the path of each: where things are on this machine,
-/// when to look, and how much to log. All of them are texts, so no value of a variable
-/// is ever guessed to be a number; none of them is a floor, a budget or the mode.
-const VARIABLES: [(&str, &[&str]); 4] = [
-    ("TRIMTAB__SCHEDULE", &["schedule"]),
-    ("TRIMTAB__PAUSE_FILE", &["pause_file"]),
-    ("TRIMTAB__STATE__PATH", &["state", "path"]),
-    ("TRIMTAB__LOG__LEVEL", &["log", "level"]),
-];
+/// A variable that sets a key, and the path of that key.
+pub(crate) type Variable = (&'static str, &'static [&'static str]);
 
 /// Where a configuration comes from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -76,12 +68,12 @@ pub(crate) struct Read {
 }
 
 /// Reads every layer; what is wrong with any of them is in `findings`.
-pub(crate) fn read(layers: &Layers, findings: &mut Findings) -> Read {
+pub(crate) fn read(layers: &Layers, variables: &[Variable], findings: &mut Findings) -> Read {
     let mut read = Read {
         names: vec![],
         files: vec![],
         whole: true,
-        environment: environment(&layers.environment, findings),
+        environment: environment(&layers.environment, variables, findings),
         flags: vec![],
     };
     let mut paths = vec![layers.file.clone()];
@@ -193,16 +185,20 @@ fn folder(file: &Path, findings: &mut Findings) -> Vec<PathBuf> {
 
 /// The variables that are ours. Exact names only: the merge folds their case, so that
 /// of two spellings either one could win.
-fn environment(variables: &[(OsString, OsString)], findings: &mut Findings) -> Vec<Overlay> {
-    let known = VARIABLES.map(|(name, _)| name);
-    let lower = known.map(str::to_lowercase);
+fn environment(
+    given: &[(OsString, OsString)],
+    variables: &[Variable],
+    findings: &mut Findings,
+) -> Vec<Overlay> {
+    let known: Vec<&str> = variables.iter().map(|(name, _)| *name).collect();
+    let lower: Vec<String> = known.iter().map(|name| name.to_lowercase()).collect();
     let mut overlays = vec![];
-    let mut variables: Vec<_> = variables.iter().collect();
-    variables.sort();
-    for (name, value) in variables {
+    let mut given: Vec<_> = given.iter().collect();
+    given.sort();
+    for (name, value) in given {
         let name = name.to_string_lossy();
         let origin = Origin::Environment { variable: name.as_ref().into() };
-        if let Some((_, path)) = VARIABLES.iter().find(|(known, _)| *known == name) {
+        if let Some((_, path)) = variables.iter().find(|(known, _)| *known == name) {
             match value.to_str() {
                 Some(text) => {
                     let text = text.to_owned();
@@ -248,19 +244,4 @@ fn environment(variables: &[(OsString, OsString)], findings: &mut Findings) -> V
 fn is_same_word(a: &str, b: &str) -> bool {
     let letters = |word: &str| word.chars().filter(|c| *c != '_').collect::<String>();
     letters(a) == letters(b)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::policy::file::surface;
-
-    #[test]
-    fn every_variable_sets_a_key_there_is_and_is_named_after_it() {
-        let keys = surface();
-        for (name, path) in VARIABLES {
-            assert!(keys.iter().any(|key| key.path == path.join(".")), "{name}");
-            assert_eq!(name, format!("{PREFIX}{}", path.join("__").to_uppercase()));
-        }
-    }
 }

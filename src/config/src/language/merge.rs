@@ -19,9 +19,9 @@
 use std::collections::BTreeMap;
 
 use super::document::{KeyValue, Node, Value};
+use super::entry::{Findings, is_label};
 use super::problem::{Note, Origin, Problem};
-use super::read::{Findings, is_label};
-use crate::policy::check;
+use crate::policy::file::VERSION;
 
 /// The key that everything hangs under; also the prefix of environment variables.
 const ROOT: &str = "trimtab";
@@ -209,7 +209,7 @@ impl Merge<'_> {
     }
 
     fn refuse_other_version(&mut self, version: &KeyValue) {
-        if !matches!(version.node.value, Value::Integer(n) if n == i64::from(check::VERSION)) {
+        if !matches!(version.node.value, Value::Integer(n) if n == i64::from(VERSION)) {
             let what = "is not a version of the file that this build knows";
             self.problem(version, &[CONFIG_VERSION.to_owned()], what, "write 1");
         }
@@ -535,7 +535,7 @@ fn shown(at: &[String]) -> String {
             if !text.is_empty() {
                 text.push('.');
             }
-            text.push_str(&super::read::key_as_written(key));
+            text.push_str(&super::entry::key_as_written(key));
         }
     }
     text

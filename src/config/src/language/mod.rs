@@ -5,6 +5,7 @@
 
 pub(crate) mod document;
 pub(crate) mod effective;
+pub(crate) mod entry;
 pub(crate) mod layers;
 pub(crate) mod merge;
 pub(crate) mod problem;

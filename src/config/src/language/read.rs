@@ -2,219 +2,20 @@
 //!
 //! [`table!`] declares a table once; its fields, its reader, the check for
 //! unknown keys and the list of known ones all come from that declaration.
-//! Reading never stops at the first problem: a value that was refused is
-//! [`Given::Refused`], so that nothing downstream calls it missing.
+//! Reading never stops at the first problem.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use serde_json::json;
 
 use super::document::{KeyValue, Node, Value};
-use super::problem::{Note, Origin, Problem};
+use super::entry::{Entry, Findings, Given, Item, List, Spot};
+use super::problem::Problem;
 use super::suggest;
 
 /// How the table at the root is called.
 pub(crate) const TOP: &str = "the top of the file";
-
-/// Names in a path longer than this are replaced by their number.
-const LABEL_CHARS: usize = 63;
-
-/// What was found so far.
-#[derive(Debug, Default)]
-pub(crate) struct Findings {
-    pub(crate) problems: Vec<Problem>,
-    pub(crate) notes: Vec<Note>,
-    /// Values in force that nobody wrote and no layer has, since they depend on
-    /// others: path and value.
-    pub(crate) derived: Vec<(String, toml::Value)>,
-}
-
-/// A key and its place, whether or not it has a value.
-#[derive(Debug, Clone)]
-pub(crate) struct Spot {
-    pub(crate) origin: Origin,
-    /// `cluster[research].group[workers].size`.
-    pub(crate) path: String,
-    written: Option<String>,
-}
-
-impl Spot {
-    pub(crate) fn root(node: &Node) -> Self {
-        Self { origin: node.origin.clone(), path: String::new(), written: None }
-    }
-
-    pub(crate) fn child(&self, key: &str, origin: &Origin, node: Option<&Node>) -> Self {
-        let name = key_as_written(key);
-        let path = if self.path.is_empty() { name } else { format!("{}.{name}", self.path) };
-        let written = node.filter(|node| !matches!(node.value, Value::Table(_)));
-        let written = written.map(|node| node.written.clone());
-        Self { origin: origin.clone(), path, written }
-    }
-
-    pub(crate) fn item(&self, number: usize, node: &Node) -> Self {
-        let path = format!("{}[{}]", self.path, label(number, node));
-        let written = (!matches!(node.value, Value::Table(_))).then(|| node.written.clone());
-        Self { origin: node.origin.clone(), path, written }
-    }
-
-    pub(crate) fn problem(&self, what: impl Into<String>, instead: impl Into<String>) -> Problem {
-        Problem {
-            origin: self.origin.clone(),
-            key: self.path.clone(),
-            value: self.written.clone(),
-            what: what.into(),
-            instead: instead.into(),
-        }
-    }
-
-    pub(crate) fn note(&self, text: impl Into<String>) -> Note {
-        Note { origin: self.origin.clone(), key: self.path.clone(), text: text.into() }
-    }
-
-    /// The place, to point at from another one: `line 12`.
-    pub(crate) fn seen_from(&self, from: &Self) -> String {
-        self.origin.seen_from(&from.origin)
-    }
-}
-
-/// A table in a list goes by its name where it has a plain one.
-fn label(number: usize, node: &Node) -> String {
-    if let Value::Table(entries) = &node.value
-        && let Some(KeyValue { node: Node { value: Value::Text(name), .. }, .. }) =
-            entries.get("name")
-        && is_label(name)
-    {
-        return name.clone();
-    }
-    format!("#{}", number + 1)
-}
-
-/// Whether a path shows this name of a table in a list.
-pub(crate) fn is_label(name: &str) -> bool {
-    is_plain(name) && name.len() <= LABEL_CHARS
-}
-
-fn is_plain(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
-}
-
-/// Quoted and escaped unless it is a bare key, as TOML has it.
-pub(crate) fn key_as_written(key: &str) -> String {
-    if is_plain(key) { key.to_owned() } else { format!("{key:?}") }
-}
-
-/// What is known of one key.
-#[derive(Debug, Clone)]
-pub(crate) struct Entry<T> {
-    pub(crate) spot: Spot,
-    pub(crate) given: Given<T>,
-    /// Whether its value is one that nobody wrote.
-    is_default: bool,
-}
-
-#[derive(Debug, Clone)]
-pub(crate) enum Given<T> {
-    Absent,
-    /// Written, but of no use; the problem is reported already.
-    Refused,
-    Value(T),
-}
-
-impl<T> Entry<T> {
-    pub(crate) fn absent(table: &Spot, key: &str) -> Self {
-        let spot = table.child(key, &table.origin, None);
-        Self { spot, given: Given::Absent, is_default: false }
-    }
-
-    pub(crate) fn value(&self) -> Option<&T> {
-        match &self.given {
-            Given::Value(value) => Some(value),
-            Given::Absent | Given::Refused => None,
-        }
-    }
-
-    /// Whether somebody wrote it, whatever it says.
-    pub(crate) fn is_written(&self) -> bool {
-        match self.given {
-            Given::Value(_) | Given::Refused => !self.is_default,
-            Given::Absent => false,
-        }
-    }
-
-    /// Notes the value in force of a key that is not written.
-    pub(crate) fn derive(&self, value: impl Into<toml::Value>, findings: &mut Findings) {
-        if !self.is_written() {
-            findings.derived.push((self.spot.path.clone(), value.into()));
-        }
-    }
-
-    /// Forgets its value: what was meant for this key is a problem already.
-    pub(crate) fn refuse(&mut self) {
-        self.given = Given::Refused;
-        self.is_default = false;
-    }
-
-    /// Says that it is missing, if it is.
-    pub(crate) fn required(&self, instead: &str, findings: &mut Findings) -> Option<&T> {
-        if matches!(self.given, Given::Absent) {
-            findings.problems.push(self.spot.problem("is missing, and has no default", instead));
-        }
-        self.value()
-    }
-}
-
-impl<T: Clone> Entry<T> {
-    /// The value, or this default; none if it was refused.
-    pub(crate) fn or(&self, default: T) -> Option<T> {
-        match &self.given {
-            Given::Value(value) => Some(value.clone()),
-            Given::Absent => Some(default),
-            Given::Refused => None,
-        }
-    }
-}
-
-impl<T: PartialOrd + Copy + fmt::Display> Entry<T> {
-    /// The value, if it lies in the range; says so if not.
-    pub(crate) fn within(
-        &self,
-        (least, most): (T, T),
-        why: &str,
-        findings: &mut Findings,
-    ) -> Option<T> {
-        let value = *self.value()?;
-        let wrong = if value < least {
-            format!("is less than {least}: {why}")
-        } else if value > most {
-            format!("is more than {most}: {why}")
-        } else {
-            return Some(value);
-        };
-        findings.problems.push(self.spot.problem(wrong, format!("write {least} to {most}")));
-        None
-    }
-}
-
-/// A list's readable items.
-#[derive(Debug, Clone)]
-pub(crate) struct List<T> {
-    pub(crate) items: Vec<Item<T>>,
-    /// Whether all of its items were readable.
-    pub(crate) whole: bool,
-}
-
-#[derive(Debug, Clone)]
-pub(crate) struct Item<T> {
-    pub(crate) spot: Spot,
-    pub(crate) value: T,
-}
-
-impl<T> Entry<List<T>> {
-    /// The items; none if the key is absent.
-    pub(crate) fn items(&self) -> &[Item<T>] {
-        self.value().map_or(&[], |list| &list.items)
-    }
-}
 
 /// Why a value was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -259,6 +60,11 @@ pub(crate) trait Scalar: Sized {
 pub(crate) trait Read: Sized {
     /// `None` once the problems are reported.
     fn read(node: &Node, spot: Spot, findings: &mut Findings) -> Option<Self>;
+
+    /// The default values of the keys inside; of a list of tables, those of each table.
+    fn defaults() -> Option<Node> {
+        None
+    }
 
     /// The keys inside, for whoever lists them all.
     fn known_keys(_at: &str, _into: &mut Vec<KnownKey>) {}
@@ -324,6 +130,10 @@ impl<T: Read> Read for List<T> {
         Some(Self { items, whole })
     }
 
+    fn defaults() -> Option<Node> {
+        T::defaults()
+    }
+
     fn known_keys(at: &str, into: &mut Vec<KnownKey>) {
         T::known_keys(at, into);
     }
@@ -343,6 +153,11 @@ pub(crate) fn described<T: Read>(text: &str) -> serde_json::Value {
         schema.insert("description".to_owned(), json!(text.trim()));
     }
     schema
+}
+
+/// What a description says of the values that are allowed.
+pub(crate) fn limits<T: fmt::Display>(range: &RangeInclusive<T>) -> String {
+    format!(" Allowed: {} to {}.", range.start(), range.end())
 }
 
 /// Reads one known key of a table.
@@ -419,11 +234,38 @@ fn hint(key: &str) -> Option<&'static str> {
     }
 }
 
-/// Declares a table: a struct with an [`Entry`] for each key. The comment of a key is
-/// its description in the schema; `= required` says there that it has no default.
+/// Declares a table: a struct with an [`Entry`] for each key. One row is all there is to
+/// say of a key:
+///
+/// ```text
+/// /// What it is; an editor shows this.
+/// settle: Span = "30s" where (Span::secs(5)..=Span::mins(10), "why these limits"),
+/// ```
+///
+/// `= …` is the default, as TOML. `=> required` says that there is none and that the key
+/// must be written. A table `for` a struct of the same fields makes one of its values.
 macro_rules! table {
+    ($(#[$doc:meta])* $name:ident for $target:ident, $title:literal {
+        $($(#[doc = $key_doc:literal])+ $key:ident: $kind:ty
+            $(=> $required:ident)? $(= $default:tt)? $(where ($range:expr, $why:literal))?,)+
+    }) => {
+        table! {
+            $(#[$doc])* $name, $title {
+                $($(#[doc = $key_doc])+ $key: $kind
+                    $(=> $required)? $(= $default)? $(where ($range, $why))?,)+
+            }
+        }
+
+        impl $name {
+            /// The values over those of `base`, if none was refused.
+            pub(crate) fn over(&self, base: $target) -> Option<$target> {
+                Some($target { $($key: self.$key.value().copied()?,)+ ..base })
+            }
+        }
+    };
     ($(#[$doc:meta])* $name:ident, $title:literal {
-        $($(#[doc = $key_doc:literal])+ $key:ident: $kind:ty $(= $required:ident)?,)+
+        $($(#[doc = $key_doc:literal])+ $key:ident: $kind:ty
+            $(=> $required:ident)? $(= $default:tt)? $(where ($range:expr, $why:literal))?,)+
     }) => {
         $(#[$doc])*
         #[derive(Debug, Clone)]
@@ -458,7 +300,8 @@ macro_rules! table {
                 for (key, written) in entries {
                     match key.as_str() {
                         $(stringify!($key) => {
-                            table.$key = entry(&table.spot, key, written, findings);
+                            let entry: Entry<$kind> = entry(&table.spot, key, written, findings);
+                            table.$key = entry$(.limited(&$range, $why, findings))?;
                         })+
                         _ => {
                             let here = ($title, Self::KEYS);
@@ -478,6 +321,16 @@ macro_rules! table {
                     }
                 }
                 Some(table)
+            }
+
+            fn defaults() -> Option<Node> {
+                let mut keys = vec![];
+                $(
+                    let inside = <$kind as Read>::defaults();
+                    $(let inside = inside.or(Some(Node::default_of(stringify!($default))));)?
+                    keys.extend(inside.map(|inside| (stringify!($key), inside)));
+                )+
+                Node::default_table(keys)
             }
 
             fn known_keys(at: &str, into: &mut Vec<KnownKey>) {
@@ -502,7 +355,9 @@ macro_rules! table {
                     $($({ let $required = stringify!($key); $required },)?)+
                 ];
                 $(
-                    let property = described::<$kind>(concat!($($key_doc),+));
+                    let text = concat!($($key_doc),+).to_owned();
+                    $(let text = text + &limits(&$range);)?
+                    let property = described::<$kind>(&text);
                     properties.insert(stringify!($key).to_owned(), property);
                 )+
                 serde_json::json!({

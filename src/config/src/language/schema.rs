@@ -8,28 +8,22 @@ use serde_json::{Value as Json, json};
 
 use super::document::{Node, Value};
 use super::read::Read;
-use crate::policy::check::VERSION;
-use crate::policy::file::ConfigFile;
 
-/// The schema, as JSON Schema draft 7, which editors for TOML understand.
-pub fn schema() -> Json {
-    let mut schema = ConfigFile::schema();
-    add_defaults(&mut schema, &crate::defaults());
-    if let Some(version) = schema.pointer_mut("/properties/config_version") {
-        version["const"] = json!(VERSION);
-    }
+/// The schema of a file as JSON Schema draft 7, which editors for TOML understand.
+pub(crate) fn schema<T: Read>(title: &str, description: &str, defaults: &Node) -> Json {
+    let mut schema = T::schema();
+    add_defaults(&mut schema, defaults);
     if let Some(members) = schema.as_object_mut() {
         members.insert("$schema".into(), json!("http://json-schema.org/draft-07/schema#"));
-        members.insert("title".into(), json!("trimtab.toml"));
-        let text = "What trimtab may do, to which clusters, and when.";
-        members.insert("description".into(), json!(text));
+        members.insert("title".into(), json!(title));
+        members.insert("description".into(), json!(description));
     }
     schema
 }
 
 /// Writes the defaults of a table's keys into its schema.
 fn add_defaults(schema: &mut Json, defaults: &Node) {
-    // The built-in tables of clusters and groups are under each element of a list.
+    // A built-in table lies under each element of a list.
     let table = match schema.get("items") {
         Some(_) => schema.get_mut("items"),
         None => Some(schema),

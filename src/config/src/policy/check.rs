@@ -4,34 +4,22 @@
 //! checks that need it silent, so that one mistake is one problem.
 
 use std::collections::BTreeMap;
-use std::fmt::Display;
 
 use trimtab_core::ids::{GroupName, PolicyHash};
-use trimtab_core::policy::{ClusterPolicy, EvidenceSource, MassChangeLimit, Timing};
-use trimtab_core::units::{NodeCount, Share, Span};
+use trimtab_core::policy::{ClusterPolicy, MassChangeLimit};
+use trimtab_core::units::{NodeCount, Share};
 
+use super::context::{Cluster, Daemon};
 use super::digest::digest;
-use super::file::{
-    ClusterTable, ConfigFile, GroupTable, MassChangeTable, SchedulerTable, TimingTable,
-};
+use super::file::{ClusterTable, ConfigFile, GroupTable, MassChangeTable, VERSION};
 use super::group::{self, Group};
 use super::hooks::{self, Hooks};
-use super::rest_address::RestAddress;
 use super::schedule::Schedule;
-use super::settings::{
-    ClusterSettings, Mode, SchedulerSettings, Settings, SlurmAccess, SlurmSettings,
-};
-use super::utilization::{self, Sources};
-use super::values::{AbsolutePath, SchedulerKind};
-use crate::language::read::{Entry, Findings, Given, Item, List, Spot};
-
-/// The set of keys this build knows.
-pub(crate) const VERSION: u32 = 1;
-
-/// Where HyperPod's images have it.
-const SLURM_CONF: &str = "/opt/slurm/etc/slurm.conf";
-/// Where HyperPod's images have Slurm's commands.
-const SLURM_BIN: &str = "/opt/slurm/bin";
+use super::scheduler::{evidence_source, scheduler};
+use super::settings::{ClusterSettings, Mode, Settings};
+use super::timing::timing;
+use super::utilization;
+use crate::language::entry::{Entry, Findings, Given, Item, refuse_duplicates};
 
 /// Judges the whole file.
 pub(crate) fn settings(file: &ConfigFile, findings: &mut Findings) -> Option<Settings> {
@@ -47,7 +35,7 @@ pub(crate) fn settings(file: &ConfigFile, findings: &mut Findings) -> Option<Set
     let log_level = file.log.value().and_then(|log| log.level.value()).cloned();
     let instead = "write a [[cluster]] table with its name, region, account_id and scheduler";
     let clusters = file.cluster.required(instead, findings);
-    refuse_empty(&file.cluster, instead, findings);
+    file.cluster.refuse_empty(instead, findings);
     let clusters = clusters.map_or(&[][..], |clusters| &clusters.items);
     let names = clusters.iter().map(|cluster| &cluster.value.name);
     refuse_duplicates(names, "another cluster, and everything is kept by cluster name", findings);
@@ -73,26 +61,6 @@ pub(crate) fn settings(file: &ConfigFile, findings: &mut Findings) -> Option<Set
         clusters: clusters.into_iter().collect::<Option<_>>()?,
         notes: vec![],
     })
-}
-
-/// What holds for all clusters.
-pub(crate) struct Daemon<'a> {
-    pub(crate) mode: Mode,
-    mode_spot: &'a Spot,
-    /// None where the schedule was refused.
-    pub(crate) tick: Option<Span>,
-    pub(crate) schedule: &'a Spot,
-}
-
-/// What a group has to know of its cluster.
-pub(crate) struct Cluster<'a> {
-    pub(crate) daemon: &'a Daemon<'a>,
-    /// None where it is missing or was refused.
-    pub(crate) scheduler: Option<SchedulerSettings>,
-    /// Where its metrics come from.
-    pub(crate) sources: &'a Sources<'a>,
-    /// Whether it was given a gate.
-    pub(crate) has_gate: bool,
 }
 
 fn cluster(
@@ -124,7 +92,7 @@ fn cluster(
 
     let instead = "write a [[cluster.group]] for each group that may be touched; no other ever is";
     table.group.required(instead, findings);
-    refuse_empty(&table.group, instead, findings);
+    table.group.refuse_empty(instead, findings);
     let names = table.group.items().iter().map(|group| &group.value.name);
     refuse_duplicates(names, "another group of this cluster", findings);
     let has_gate = !matches!(table.gate.given, Given::Absent);
@@ -150,7 +118,7 @@ fn cluster(
         mass_change: mass_change?,
         timing: timing?,
         node_name: match table.scheduler.value() {
-            Some(scheduler) => optional(&scheduler.node_name)?,
+            Some(scheduler) => scheduler.node_name.optional()?,
             None => None,
         },
         hash: "0".parse::<PolicyHash>().ok()?,
@@ -161,8 +129,8 @@ fn cluster(
         policy,
         region: region?.clone(),
         account_id: account?.clone(),
-        role_arn: optional(&table.role_arn)?,
-        endpoint_url: optional(&table.endpoint_url)?,
+        role_arn: table.role_arn.optional()?,
+        endpoint_url: table.endpoint_url.optional()?,
         signals: signals.into_iter().filter(|(_, signals)| !signals.is_empty()).collect(),
         scheduler: scheduler?,
         utilization: sources.settings()?,
@@ -195,188 +163,6 @@ fn refuse_enforcing_beyond_this_machine(
     let instead = "go on with mode = \"observe\", or write the endpoint of `trimtab simulate`, such \
                    as endpoint_url = \"http://127.0.0.1:4010\"";
     findings.problems.push(spot.problem(what, instead));
-}
-
-/// The value, or that there is none; nothing if it was refused.
-pub(crate) fn optional<T: Clone>(entry: &Entry<T>) -> Option<Option<T>> {
-    match &entry.given {
-        Given::Value(value) => Some(Some(value.clone())),
-        Given::Absent => Some(None),
-        Given::Refused => None,
-    }
-}
-
-/// Refuses a list that was written and has nothing in it.
-pub(crate) fn refuse_empty<T>(entry: &Entry<List<T>>, instead: &str, findings: &mut Findings) {
-    if let Some(List { items, whole: true }) = entry.value()
-        && items.is_empty()
-    {
-        findings.problems.push(entry.spot.problem("is empty, so it does nothing", instead));
-    }
-}
-
-/// Refuses a value that a list has twice.
-pub(crate) fn refuse_repeats<T: Ord>(entry: &Entry<List<T>>, findings: &mut Findings) {
-    let items = entry.items();
-    for (number, Item { spot, value }) in items.iter().enumerate() {
-        if let Some(first) = items.iter().take(number).find(|item| item.value == *value) {
-            let what = format!("is there twice, first on {}", first.spot.seen_from(spot));
-            findings.problems.push(spot.problem(what, "write it once"));
-        }
-    }
-}
-
-/// Refuses a name that was given before.
-fn refuse_duplicates<'a, T: Ord + Display + 'a>(
-    names: impl Iterator<Item = &'a Entry<T>>,
-    whose: &str,
-    findings: &mut Findings,
-) {
-    let mut first: BTreeMap<&T, &Spot> = BTreeMap::new();
-    for entry in names {
-        let Some(name) = entry.value() else { continue };
-        match first.get(name) {
-            Some(other) => {
-                let what = format!("is the name of {whose} ({})", other.seen_from(&entry.spot));
-                let instead = "write each name once; put the keys of both into one table";
-                findings.problems.push(entry.spot.problem(what, instead));
-            }
-            None => {
-                first.insert(name, &entry.spot);
-            }
-        }
-    }
-}
-
-fn scheduler(table: &ClusterTable, findings: &mut Findings) -> Option<SchedulerSettings> {
-    let instead = "write scheduler = { kind = \"slurm\" }, or { kind = \"none\" } where nothing \
-                   schedules jobs";
-    let scheduler = table.scheduler.required(instead, findings)?;
-    let kind = &scheduler.kind;
-    let kind_given = *kind.required("write kind = \"slurm\" or \"none\"", findings)?;
-    if kind_given != SchedulerKind::Slurm {
-        let SchedulerTable {
-            spot: _,
-            kind: _,
-            conf,
-            bin_dir,
-            rest_url,
-            token_file,
-            sees_all_jobs,
-            node_name,
-            resource_config,
-            provisioning_parameters,
-        } = scheduler;
-        let slurms_own = [
-            (&conf.spot, conf.is_written(), "Slurm's configuration file"),
-            (&bin_dir.spot, bin_dir.is_written(), "where Slurm's commands are"),
-            (&rest_url.spot, rest_url.is_written(), "where slurmrestd is"),
-            (&token_file.spot, token_file.is_written(), "a token for slurmrestd"),
-            (&sees_all_jobs.spot, sees_all_jobs.is_written(), "about Slurm's jobs"),
-            (&node_name.spot, node_name.is_written(), "how nodes are called in Slurm"),
-            (&resource_config.spot, resource_config.is_written(), "how nodes are called in Slurm"),
-            (
-                &provisioning_parameters.spot,
-                provisioning_parameters.is_written(),
-                "what groups are for in Slurm",
-            ),
-        ];
-        for (spot, _, what) in slurms_own.into_iter().filter(|(_, is_written, _)| *is_written) {
-            let what = format!("is {what}, and the kind is not \"slurm\"");
-            findings.problems.push(spot.problem(what, "leave it out"));
-        }
-    }
-    match kind_given {
-        SchedulerKind::Slurm => {
-            let path = |entry: &Entry<AbsolutePath>| optional(entry).map(|path| path.map(|p| p.0));
-            Some(SchedulerSettings::Slurm(SlurmSettings {
-                access: slurm_access(scheduler, findings)?,
-                sees_all_jobs: optional(&scheduler.sees_all_jobs)?.unwrap_or(false),
-                resource_config: path(&scheduler.resource_config)?,
-                provisioning_parameters: path(&scheduler.provisioning_parameters)?,
-            }))
-        }
-        SchedulerKind::None => Some(SchedulerSettings::None),
-        SchedulerKind::Simulated => {
-            if let Some(endpoint) = table.endpoint_url.value()
-                && !endpoint.is_loopback()
-            {
-                let what = format!(
-                    "is a simulated scheduler, and endpoint_url = \"{endpoint}\" is not on this \
-                     machine: a simulation knows nothing of the jobs of a real cluster"
-                );
-                let instead = "write the scheduler the cluster has";
-                findings.problems.push(kind.spot.problem(what, instead));
-                return None;
-            }
-            Some(SchedulerSettings::Simulated)
-        }
-        SchedulerKind::Kubernetes => {
-            let what = "is not supported yet";
-            let instead = "leave the cluster out; \"none\" is not a way around it, since pods \
-                           that were not looked for would be lost";
-            findings.problems.push(kind.spot.problem(what, instead));
-            None
-        }
-    }
-}
-
-/// Slurm's commands, unless slurmrestd is named.
-fn slurm_access(scheduler: &SchedulerTable, findings: &mut Findings) -> Option<SlurmAccess> {
-    let SchedulerTable { conf, bin_dir, rest_url, token_file, .. } = scheduler;
-    if !rest_url.is_written() && !token_file.is_written() {
-        conf.derive(SLURM_CONF, findings);
-        bin_dir.derive(SLURM_BIN, findings);
-        let conf = conf.or(AbsolutePath(SLURM_CONF.into()));
-        let bin_dir = bin_dir.or(AbsolutePath(SLURM_BIN.into()))?;
-        return Some(SlurmAccess::Commands { conf: conf?.0, bin_dir: bin_dir.0 });
-    }
-    for one in [conf, bin_dir].into_iter().filter(|one| one.is_written()) {
-        let what = "is for Slurm's commands, and rest_url or token_file says to ask slurmrestd";
-        let instead = "write conf and bin_dir, or rest_url and token_file";
-        findings.problems.push(one.spot.problem(what, instead));
-    }
-    let instead = "write rest_url = \"unix:/run/slurmrestd/slurmrestd.socket\", or leave \
-                   token_file out to run Slurm's commands";
-    let address = rest_url.required(instead, findings)?.clone();
-    // By a socket slurmrestd can know who asks.
-    if !matches!(address, RestAddress::Socket(_)) {
-        let instead = "write token_file = \"/etc/trimtab/slurm.jwt\", a file with what \
-                       `scontrol token` prints that only trimtab's user may use";
-        token_file.required(instead, findings)?;
-    }
-    let token_file = optional(token_file)?.map(|path| path.0);
-    Some(SlurmAccess::Rest { address, token_file })
-}
-
-fn evidence_source(
-    entry: &Entry<EvidenceSource>,
-    scheduler: Option<&SchedulerSettings>,
-    findings: &mut Findings,
-) -> Option<EvidenceSource> {
-    let no_scheduler = *scheduler? == SchedulerSettings::None;
-    let wrong = match (no_scheduler, optional(entry)?) {
-        (false, None | Some(EvidenceSource::Scheduler)) => {
-            entry.derive("scheduler", findings);
-            return Some(EvidenceSource::Scheduler);
-        }
-        (true, Some(EvidenceSource::MetricsOnly)) => return Some(EvidenceSource::MetricsOnly),
-        (true, None) => {
-            "is missing, and with scheduler kind \"none\" a job can be lost that metrics do not \
-             show: that is for an operator to accept in writing"
-        }
-        (true, Some(EvidenceSource::Scheduler)) => "asks a scheduler, and its kind is \"none\"",
-        (false, Some(EvidenceSource::MetricsOnly)) => {
-            "would pass over the scheduler, which knows of jobs that metrics do not show"
-        }
-    };
-    let instead = if no_scheduler {
-        "write evidence = \"metrics-only\" to accept it"
-    } else {
-        "leave it out"
-    };
-    findings.problems.push(entry.spot.problem(wrong, instead));
-    None
 }
 
 fn mass_change(entry: &Entry<MassChangeTable>, findings: &mut Findings) -> Option<MassChangeLimit> {
@@ -414,111 +200,6 @@ fn note_mass_changes(
             )));
         }
     }
-}
-
-fn timing(
-    entry: &Entry<TimingTable>,
-    daemon: &Daemon<'_>,
-    findings: &mut Findings,
-) -> Option<Timing> {
-    let table = entry.value()?;
-    let days = |days: i64| Span::hours(24 * days);
-    let f = findings;
-    let settle = table.settle.within(
-        (Span::secs(5), Span::mins(10)),
-        "it is the time a scheduler takes to act on a drain",
-        f,
-    );
-    let cordon_timeout = table.cordon_timeout.within(
-        (Span::mins(1), days(1)),
-        "it is how long a cordon may take to show",
-        f,
-    );
-    let settling_timeout = table.settling_timeout.within(
-        (Span::mins(1), days(1)),
-        "it is how long a cordoned node may wait for its look",
-        f,
-    );
-    let max_look_age = table.max_look_age.within(
-        (Span::secs(5), Span::mins(5)),
-        "it is how old the look may be on which a node is deleted",
-        f,
-    );
-    let confirm_running = table.confirm_running.within(
-        (Span::mins(15), days(1)),
-        "a node whose deletion got no answer may still be going",
-        f,
-    );
-    let deletion_overdue = table.deletion_overdue.within(
-        (Span::mins(5), days(7)),
-        "it is when a deletion under way is reported",
-        f,
-    );
-    let cooldown = table.cooldown.within(
-        (Span::mins(1), days(7)),
-        "it is how long a node that was released is left alone",
-        f,
-    );
-    let max_missed_ticks = table.max_missed_ticks.within(
-        (1, 10),
-        "time that nobody watched does not count as idle",
-        f,
-    );
-    let fresh_for = table.fresh_for.within(
-        (Span::secs(10), Span::hours(1)),
-        "it is how old a reading may be",
-        f,
-    );
-    let clock_tolerance = table.clock_tolerance.within(
-        (Span::secs(1), Span::mins(10)),
-        "it is how far two clocks may differ",
-        f,
-    );
-    let looked_at = [
-        (&table.cordon_timeout, "cordon_timeout", cordon_timeout),
-        (
-            &table.settling_timeout,
-            "settling_timeout less settle",
-            settling_timeout.zip(settle).map(|(timeout, settle)| timeout - settle),
-        ),
-    ];
-    for (entry, name, time) in looked_at {
-        let (Some(time), Some(tick)) = (time, daemon.tick) else { continue };
-        if time > tick {
-            continue;
-        }
-        let spot = if entry.is_written() { &entry.spot } else { daemon.schedule };
-        let what = format!(
-            "makes timing.{name}, {time}, no longer than a tick, {tick} (schedule, {}): a cordon \
-             would be given up before anybody looks at it",
-            daemon.schedule.seen_from(spot)
-        );
-        f.problems.push(spot.problem(what, "tick more often, or allow more time"));
-    }
-    if let (Some(tolerance), Some(settle)) = (clock_tolerance, settle)
-        && tolerance >= settle
-    {
-        let written = [&table.clock_tolerance, &table.settle].into_iter().find(|e| e.is_written());
-        let spot = written.map_or(&entry.spot, |entry| &entry.spot);
-        let what = format!(
-            "makes timing.clock_tolerance, {tolerance}, no shorter than timing.settle, {settle}: \
-             a step of the clock could pass for the settle time"
-        );
-        f.problems.push(spot.problem(what, "allow a smaller step, or a longer settle time"));
-    }
-    Some(Timing {
-        tick: daemon.tick?,
-        max_missed_ticks: max_missed_ticks?,
-        settle: settle?,
-        cordon_timeout: cordon_timeout?,
-        settling_timeout: settling_timeout?,
-        max_look_age: max_look_age?,
-        confirm_running: confirm_running?,
-        deletion_overdue: deletion_overdue?,
-        cooldown: cooldown?,
-        fresh_for: fresh_for?,
-        clock_tolerance: clock_tolerance?,
-    })
 }
 
 /// All groups, or none if one of them has a problem or no name.

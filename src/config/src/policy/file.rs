@@ -9,6 +9,7 @@ use trimtab_core::ids::{ClusterName, GroupName, InstanceId, PartitionName};
 use trimtab_core::join::NodeNaming;
 use trimtab_core::policy::{
     Amount, Capacity, EvidenceSource, Factor, GroupCalls, NodeLocalData, Prefer, TimerChoice,
+    Timing,
 };
 use trimtab_core::units::{NodeCount, Share, Span, Usd, UsdPerHour};
 
@@ -20,29 +21,48 @@ use super::signal_values::{DimensionName, Dimensions, FullScaleValue, MetricName
 use super::signals::Measure;
 use super::values::{AbsolutePath, InstanceType, RegainWord, SchedulerKind, SourceKind};
 use crate::language::document::{Node, Value};
-use crate::language::read::{
-    Entry, Findings, KnownKey, List, Read, Refusal, Spot, described, entry, table, unknown,
-};
+use crate::language::entry::{Entry, Findings, List, Spot};
+use crate::language::layers::Variable;
+use crate::language::read::{KnownKey, Read, Refusal, described, entry, limits, table, unknown};
+
+const DAY: Span = Span::hours(24);
+
+/// More nodes than any HyperPod cluster has.
+pub(crate) const LARGEST_SIZE: NodeCount = NodeCount(100_000);
+
+/// The set of keys this build knows.
+pub(crate) const VERSION: u32 = 1;
+
+/// What variables can set, and the path of each: where things are on this machine,
+/// when to tick, and how much to log. All of them are texts, so no value of a variable
+/// has to be converted. None of them is a floor, a budget or the mode: starting trimtab
+/// from another shell must not remove a protection.
+pub(crate) const VARIABLES: [Variable; 4] = [
+    ("TRIMTAB__SCHEDULE", &["schedule"]),
+    ("TRIMTAB__PAUSE_FILE", &["pause_file"]),
+    ("TRIMTAB__STATE__PATH", &["state", "path"]),
+    ("TRIMTAB__LOG__LEVEL", &["log", "level"]),
+];
 
 table! {
     /// The whole file.
     ConfigFile, "the top of the file" {
         /// Which set of keys this is.
-        config_version: u32 = required,
+        config_version: u32 => required,
         /// Whether anything may be changed: "observe" plans and explains, "enforce" carries
         /// plans out.
-        mode: Mode,
-        /// When to look: six cron fields (second, minute, hour, day of the month, month, day
+        mode: Mode = "observe",
+        /// When to tick: six cron fields (second, minute, hour, day of the month, month, day
         /// of the week), in UTC.
-        schedule: Schedule,
+        schedule: Schedule = "0 */2 * * * *",
         /// While this file exists, nothing is begun.
-        pause_file: AbsolutePath,
+        pause_file: AbsolutePath = "/etc/trimtab/PAUSE",
         /// Where the ledger is.
         state: StateTable,
         /// What is logged.
         log: LogTable,
         /// One for each cluster; no name twice.
-        cluster: List<ClusterTable> = required,
+        cluster: List<ClusterTable> => required,
     }
 }
 
@@ -50,7 +70,7 @@ table! {
     /// Where the ledger is.
     StateTable, "[state]" {
         /// The ledger, an SQLite file.
-        path: AbsolutePath,
+        path: AbsolutePath = "/var/lib/trimtab/trimtab.db",
     }
 }
 
@@ -59,7 +79,7 @@ table! {
     LogTable, "[log]" {
         /// A level (error, warn, info, debug, trace), or levels of single modules:
         /// "info,trimtab_daemon=debug".
-        level: LogLevel,
+        level: LogLevel = "info",
     }
 }
 
@@ -67,18 +87,18 @@ table! {
     /// One cluster.
     ClusterTable, "[[cluster]]" {
         /// Its name in SageMaker.
-        name: ClusterName = required,
+        name: ClusterName => required,
         /// The region it is in.
-        region: Region = required,
+        region: Region => required,
         /// The account it is in, 12 digits; compared with AWS's answer at every start.
-        account_id: AccountId = required,
+        account_id: AccountId => required,
         /// A role of that account to assume first.
         role_arn: RoleArn,
         /// Where to send requests instead of to AWS: scheme, host and port; plain http on
         /// this machine only.
         endpoint_url: EndpointUrl,
         /// Who runs the cluster's jobs.
-        scheduler: SchedulerTable = required,
+        scheduler: SchedulerTable => required,
         /// Whose word it is that a node is idle; with scheduler kind "none" it must be
         /// "metrics-only".
         evidence: EvidenceSource,
@@ -90,13 +110,13 @@ table! {
         /// A program that looks at each node itself, last of all before it is deleted.
         on_node_check: OnNodeCheckTable,
         /// Fewest live nodes of all groups together.
-        min_nodes: NodeCount,
+        min_nodes: NodeCount = 0,
         /// When a change is too large to be believed.
         mass_change: MassChangeTable,
         /// How long things may take.
         timing: TimingTable,
         /// One for each group that may be touched; no other ever is.
-        group: List<GroupTable> = required,
+        group: List<GroupTable> => required,
     }
 }
 
@@ -104,7 +124,7 @@ table! {
     /// Who runs the cluster's jobs.
     SchedulerTable, "scheduler = { … }" {
         /// "slurm", "simulated" (the world behind `trimtab simulate`), or "none".
-        kind: SchedulerKind = required,
+        kind: SchedulerKind => required,
         /// Slurm's configuration file, for its commands.
         conf: AbsolutePath,
         /// Where Slurm's commands are.
@@ -132,7 +152,7 @@ table! {
     /// A source of utilization metrics, and what counts as idle.
     SourceTable, "utilization = [{ … }]" {
         /// Where the metrics come from.
-        kind: SourceKind = required,
+        kind: SourceKind => required,
         /// Metrics of a known layout.
         preset: Preset,
         /// CloudWatch's namespace; with a preset, another one than its own.
@@ -169,9 +189,11 @@ table! {
     GateTable, "gate = { … }" {
         /// Its whole path and its arguments; no shell reads them. The nodes come as JSON on
         /// its standard input.
-        command: List<String> = required,
-        /// How long it may take, 1s to 12h; "20m" without it.
-        time_limit: Span,
+        command: List<String> => required,
+        /// How long it may take; "20m" without it.
+        time_limit: Span where (
+            Span::secs(1)..=Span::hours(12), "it is how long nodes are held back for an answer"
+        ),
     }
 }
 
@@ -180,9 +202,11 @@ table! {
     OnNodeCheckTable, "on_node_check = { … }" {
         /// Its whole path and its arguments; no shell reads them. {node}, {ip} and
         /// {instance_id} are replaced in the arguments.
-        command: List<String> = required,
-        /// How long it may take for one node, 1s to 5m; "20s" without it.
-        time_limit: Span,
+        command: List<String> => required,
+        /// How long it may take for one node; "20s" without it.
+        time_limit: Span where (
+            Span::secs(1)..=Span::mins(5), "it is how long nodes are held back for an answer"
+        ),
     }
 }
 
@@ -190,36 +214,58 @@ table! {
     /// When a change is too large to be believed.
     MassChangeTable, "mass_change = { … }" {
         /// More nodes than this that change at once freeze the cluster.
-        nodes: NodeCount,
+        nodes: NodeCount = 50,
         /// A larger share of the listed nodes than this, in percent, freezes it, too.
-        percent: Share,
+        percent: Share = 50,
     }
 }
 
 table! {
     /// How long things may take.
-    TimingTable, "[cluster.timing]" {
-        /// From the moment our cordon is seen until a look may count: 5s to 10m.
-        settle: Span,
-        /// How long a cordon may take to show: longer than a tick, at most 1d.
-        cordon_timeout: Span,
-        /// How long a cordoned node may wait for a clean look: at most 1d.
-        settling_timeout: Span,
-        /// How old a look may be when the delete call is sent on it: 5s to 5m.
-        max_look_age: Span,
+    TimingTable for Timing, "[cluster.timing]" {
+        /// From the moment our cordon is seen until a look may count.
+        settle: Span = "30s" where (
+            Span::secs(5)..=Span::mins(10),
+            "it is the time a scheduler takes to act on a drain"
+        ),
+        /// How long a cordon may take to show; longer than a tick.
+        cordon_timeout: Span = "10m" where (
+            Span::mins(1)..=DAY, "it is how long a cordon may take to show"
+        ),
+        /// How long a cordoned node may wait for a clean look.
+        settling_timeout: Span = "30m" where (
+            Span::mins(1)..=DAY, "it is how long a cordoned node may wait for its look"
+        ),
+        /// How old a look may be when the delete request is sent on it.
+        max_look_age: Span = "30s" where (
+            Span::secs(5)..=Span::mins(5), "it is how old the look may be on which a node is deleted"
+        ),
         /// How long a node whose deletion got no answer must be Running before it may be
-        /// released: 15m to 1d.
-        confirm_running: Span,
-        /// A deletion that takes longer is reported: 5m to 7d.
-        deletion_overdue: Span,
-        /// How long a node that was released is left alone: 1m to 7d.
-        cooldown: Span,
-        /// A longer gap between two looks starts the idle windows anew: 1 to 10 ticks.
-        max_missed_ticks: u32,
-        /// How old a reading may be: 10s to 1h.
-        fresh_for: Span,
-        /// A wall clock that steps by more voids what was watched: 1s to 10m.
-        clock_tolerance: Span,
+        /// released.
+        confirm_running: Span = "15m" where (
+            Span::mins(15)..=DAY, "a node whose deletion got no answer may still be going"
+        ),
+        /// A deletion that takes longer is reported.
+        deletion_overdue: Span = "1h" where (
+            Span::mins(5)..=Span::hours(7 * 24), "it is when a deletion under way is reported"
+        ),
+        /// How long a node that was released is left alone.
+        cooldown: Span = "30m" where (
+            Span::mins(1)..=Span::hours(7 * 24),
+            "it is how long a node that was released is left alone"
+        ),
+        /// A longer gap between two looks, in ticks, starts the idle windows anew.
+        max_missed_ticks: u32 = 3 where (
+            1..=10, "time that trimtab did not watch does not count as idle"
+        ),
+        /// How old a reading may be.
+        fresh_for: Span = "5m" where (
+            Span::secs(10)..=Span::hours(1), "it is how old a reading may be"
+        ),
+        /// A wall clock that steps by more voids what was watched.
+        clock_tolerance: Span = "10s" where (
+            Span::secs(1)..=Span::mins(10), "it is how far two clocks may differ"
+        ),
     }
 }
 
@@ -227,30 +273,34 @@ table! {
     /// One instance group.
     GroupTable, "[[cluster.group]]" {
         /// Its name in SageMaker.
-        name: GroupName = required,
+        name: GroupName => required,
         /// Its instance type; it chooses the default of `regain`.
         instance_type: InstanceType,
         /// The nodes of the whole group: what 100 % means.
-        size: NodeCount = required,
+        size: NodeCount => required where (
+            NodeCount(1)..=LARGEST_SIZE, "it is the nodes of the whole group"
+        ),
         /// Fewest live nodes at any time: a number, or a share of `size` ("25%").
-        min_nodes: Amount = required,
+        min_nodes: Amount => required,
         /// Idle headroom kept on top of that.
-        min_idle_nodes: NodeCount,
+        min_idle_nodes: NodeCount = 0,
         /// Times of the week with a higher floor.
         keep_windows: List<WindowTable>,
-        /// How far ahead a floor holds already.
-        lookahead: Span,
+        /// How far ahead a floor holds already: trimtab cannot add nodes when it begins.
+        lookahead: Span = "24h" where (
+            Span::ZERO..=Span::hours(14 * 24), "it is how far ahead a floor holds already"
+        ),
         /// Most nodes in one request, at most 99; the hour's budget without it, but 10 at
         /// most.
         max_delete_per_request: NodeCount,
         /// Most nodes in any 60 minutes.
-        max_delete_per_hour: NodeCount = required,
+        max_delete_per_hour: NodeCount => required,
         /// Most nodes in any 24 hours; four times the hour's without it.
         max_delete_per_day: NodeCount,
         /// Most nodes on their way out at the same time, in percent of `size`.
-        max_leaving_percent: Share,
+        max_leaving_percent: Share = 25,
         /// How the nodes are paid for.
-        capacity: Capacity = required,
+        capacity: Capacity => required,
         /// Whether a deleted node can be had again.
         regain: RegainWord,
         /// For scarce nodes: what it costs, in dollars a deletion, that one may not come back.
@@ -258,37 +308,46 @@ table! {
         /// Price of one node in dollars an hour.
         price_usd_per_hour: UsdPerHour,
         /// From the request for a node to a node that takes jobs.
-        boot: Span,
+        boot: Span where (Span::secs(1)..=DAY, "it is the time to a node that takes jobs"),
         /// How long a node is billed after the delete call.
-        billed_after_delete: Span,
+        billed_after_delete: Span = "0s" where (
+            Span::ZERO..=DAY, "it is how long a deleted node is billed"
+        ),
         /// Value of one node-hour of waiting jobs, in node-hours of price: 0 to 100.
-        delay_value: Factor,
+        delay_value: Factor = 1.0,
         /// Expected cost of a boot that fails, in dollars.
-        boot_failure_cost_usd: Usd,
+        boot_failure_cost_usd: Usd = 0,
         /// How long nodes must be surplus before they go: "learned", "break-even" or a duration.
-        idle_timer: TimerChoice,
+        idle_timer: TimerChoice = "learned",
         /// Nodes are kept for jobs that become eligible within this time.
-        queue_lookahead: Span,
+        queue_lookahead: Span = "30m" where (
+            Span::ZERO..=DAY, "trimtab reads the queue no further ahead"
+        ),
         /// A younger node is kept.
-        min_age: Span,
+        min_age: Span = "10m" where (
+            Span::ZERO..=Span::hours(30 * 24), "a node would hardly ever be old enough"
+        ),
         /// A node that was busy less than this ago is kept.
-        post_job_grace: Span,
+        post_job_grace: Span = "2m" where (
+            Span::ZERO..=DAY, "no work lasts that long between two attempts"
+        ),
         /// Which of two equal nodes goes first.
-        prefer: Prefer,
+        prefer: Prefer = "oldest",
         /// What is on the nodes' own disks.
         node_local_data: NodeLocalData,
-        /// GPUs, or other devices that metrics tell apart, of one node; 0 for a CPU group.
-        gpus_per_node: u32,
+        /// GPUs, or other devices that metrics tell apart, of one node; 0 for a CPU group. The
+        /// default, 1, counts a waiting job on too many nodes rather than on none.
+        gpus_per_node: u32 = 1 where (0..=64, "no node has so many"),
         /// The scheduler's partitions whose waiting jobs this group serves; empty for all.
-        partitions: List<PartitionName>,
+        partitions: List<PartitionName> = [],
         /// Nodes of the largest job the group is to run, which stay; required where Slurm
         /// refuses jobs that are larger than a partition is now (EnforcePartLimits).
         max_job_nodes: NodeCount,
         /// Nodes that are never touched, by instance id.
-        protected: List<InstanceId>,
+        protected: List<InstanceId> = [],
         /// Whether the group may be shrunk by count, once all of its nodes are cordoned and
         /// looked at clean.
-        group_calls: GroupCalls,
+        group_calls: GroupCalls = "never",
         /// Where the group's utilization rule differs from the cluster's.
         utilization: RuleTable,
     }
@@ -298,15 +357,15 @@ table! {
     /// A time of the week with a higher floor.
     WindowTable, "keep_windows = [{ … }]" {
         /// "mon-fri", "sat,sun" or "daily".
-        days: String = required,
+        days: String => required,
         /// Local time it opens, "08:00".
-        from: String = required,
+        from: String => required,
         /// Local time it closes, up to "24:00"; at or before `from` it is the next day's.
-        to: String = required,
+        to: String => required,
         /// The IANA name of its time zone, "America/New_York".
-        zone: String = required,
+        zone: String => required,
         /// What is kept in it: a number of nodes, or a share of `size`.
-        min_nodes: Amount = required,
+        min_nodes: Amount => required,
     }
 }
 
@@ -335,5 +394,19 @@ impl ConfigFile {
     /// Reads what can be read; the problems are in `findings`.
     pub(crate) fn from_tree(root: &Node, findings: &mut Findings) -> Option<Self> {
         Self::read(root, Spot::root(root), findings)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_variable_sets_a_key_there_is_and_is_named_after_it() {
+        let keys = surface();
+        for (name, path) in VARIABLES {
+            assert!(keys.iter().any(|key| key.path == path.join(".")), "{name}");
+            assert_eq!(name, format!("TRIMTAB__{}", path.join("__").to_uppercase()));
+        }
     }
 }

@@ -1,23 +1,20 @@
 //! What values say together: one instance group.
 
 use trimtab_core::policy::{
-    Amount, Budgets, Capacity, GroupCalls, GroupPolicy, KeepWindow, NodeLocalData,
-    REQUEST_NODE_LIMIT, Regain, TimerChoice,
+    Budgets, Capacity, GroupCalls, GroupPolicy, NodeLocalData, REQUEST_NODE_LIMIT, Regain,
+    TimerChoice,
 };
 use trimtab_core::rule::{GroupState, boot_cost};
-use trimtab_core::units::{MilliGpus, NodeCount, Share, Span, Time, UsdPerHour};
-use trimtab_core::windows::{WindowError, WindowSpec};
+use trimtab_core::units::{MilliGpus, NodeCount, Share, Span, UsdPerHour};
 
-use super::check::{Cluster, optional, refuse_empty, refuse_repeats};
-use super::file::{GroupTable, WindowTable};
+use super::context::Cluster;
+use super::file::{GroupTable, LARGEST_SIZE};
+use super::floors::{Floors, floors};
 use super::settings::{Mode, SchedulerSettings};
 use super::signals::CloudwatchSignal;
 use super::utilization::GroupMetrics;
 use super::values::RegainWord;
-use crate::language::read::{Entry, Findings, Given, Item, List, Spot};
-
-/// More than any HyperPod cluster has.
-const LARGEST_SIZE: NodeCount = NodeCount(100_000);
+use crate::language::entry::{Entry, Findings, Given};
 
 /// Few enough that a wrong policy is noticed before it has cost much; the hour's
 /// budget where that is less.
@@ -26,13 +23,6 @@ const MAX_DELETE_PER_REQUEST: NodeCount = NodeCount(10);
 /// The default of a day in hours of full budget: a quiet weekend day may use
 /// four of them, a policy gone wrong has four hours' worth to be noticed in.
 const HOURS_A_DAY: u32 = 4;
-
-/// Monday 2026-01-05, 00:00 UTC: a window is looked at from here on, a time of
-/// the year in which hardly any zone changes its clocks.
-const SOME_MONDAY: Time = Time::from_secs(1_767_571_200);
-
-/// Openings and closings looked at: two a day for more than a week.
-const WEEK_OF_CHANGES: usize = 16;
 
 /// One group: what may be done, and what is asked about its nodes.
 pub(crate) struct Group {
@@ -47,7 +37,8 @@ pub(crate) fn judge(
     cluster: &Cluster<'_>,
     findings: &mut Findings,
 ) -> Option<Group> {
-    let size = size(&table.size, findings);
+    let instead = "write the nodes the group has when it is whole";
+    let size = table.size.required(instead, findings).copied();
     let floors = floors(table, size, findings);
     let budgets = budgets(table, cluster.daemon.mode, findings);
     let instead = "write \"on-demand\", \"spot\", \"training-plan\" or \"reserved\"";
@@ -56,36 +47,12 @@ pub(crate) fn judge(
     let price = price(&table.price_usd_per_hour, capacity, findings);
     declared(table, capacity, regain, cluster, findings);
 
-    let day = Span::hours(24);
-    let boot = match table.boot.value() {
-        Some(_) => table
-            .boot
-            .within((Span::secs(1), day), "it is the time to a node that takes jobs", findings)
-            .map(Some),
-        None => optional(&table.boot),
-    };
-    let billed_after_delete = table.billed_after_delete.within(
-        (Span::ZERO, day),
-        "it is how long a deleted node is billed",
-        findings,
-    );
     let timer = timer(&table.idle_timer, cluster.daemon.tick, findings);
-    let queue_lookahead = table.queue_lookahead.within(
-        (Span::ZERO, day),
-        "further ahead a queue tells nothing",
-        findings,
-    );
-    let why = "a node would hardly ever be old enough";
-    let min_age = table.min_age.within((Span::ZERO, Span::hours(720)), why, findings);
-    let why = "no work lasts that long between two attempts";
-    let post_job_grace = table.post_job_grace.within((Span::ZERO, day), why, findings);
-    let why = "no node has so many";
-    let gpus = table.gpus_per_node.within((0, 64), why, findings);
     queue_keys(table, cluster, findings);
     group_calls(table, size, findings);
     let metrics = cluster.sources.of_group(table, findings);
-    refuse_repeats(&table.partitions, findings);
-    refuse_repeats(&table.protected, findings);
+    table.partitions.refuse_repeats(findings);
+    table.protected.refuse_repeats(findings);
 
     let Floors { min_nodes, min_idle_nodes, keep_windows, lookahead } = floors?;
     let (utilization, signals) = match metrics? {
@@ -102,22 +69,22 @@ pub(crate) fn judge(
         capacity: capacity?,
         regain: regain?,
         price: price?,
-        boot: boot?,
-        billed_after_delete: billed_after_delete?,
+        boot: table.boot.optional()?,
+        billed_after_delete: *table.billed_after_delete.value()?,
         delay_value: *table.delay_value.value()?,
         boot_failure_cost: *table.boot_failure_cost_usd.value()?,
         timer: timer?,
-        queue_lookahead: queue_lookahead?,
-        min_age: min_age?,
-        post_job_grace: post_job_grace?,
+        queue_lookahead: *table.queue_lookahead.value()?,
+        min_age: *table.min_age.value()?,
+        post_job_grace: *table.post_job_grace.value()?,
         prefer: *table.prefer.value()?,
-        node_local_data: optional(&table.node_local_data)?,
-        gpus_per_node: MilliGpus::whole(gpus?),
-        partitions: values(&table.partitions)?,
-        max_job_nodes: optional(&table.max_job_nodes)?,
+        node_local_data: table.node_local_data.optional()?,
+        gpus_per_node: MilliGpus::whole(*table.gpus_per_node.value()?),
+        partitions: table.partitions.values()?,
+        max_job_nodes: table.max_job_nodes.optional()?,
         utilization,
         group_calls: *table.group_calls.value()?,
-        protected: values(&table.protected)?,
+        protected: table.protected.values()?,
     };
     break_even(table, &policy, cluster, findings);
     Some(Group { policy, signals })
@@ -129,22 +96,6 @@ pub(crate) fn most_at_once(policy: &GroupPolicy) -> NodeCount {
     let above_floor = policy.size.saturating_sub(policy.min_nodes.of(policy.size));
     let share = leaving.of_rounded_down(policy.size).max(NodeCount(1));
     [per_request, per_hour, per_day, above_floor].into_iter().fold(share, Ord::min)
-}
-
-fn values<T: Clone>(entry: &Entry<List<T>>) -> Option<Vec<T>> {
-    let list = optional(entry)?;
-    Some(list.map_or_else(Vec::new, |l| l.items.into_iter().map(|item| item.value).collect()))
-}
-
-fn size(entry: &Entry<NodeCount>, findings: &mut Findings) -> Option<NodeCount> {
-    let size = *entry.required("write the nodes the group has when it is whole", findings)?;
-    if (NodeCount(1)..=LARGEST_SIZE).contains(&size) {
-        return Some(size);
-    }
-    let what = format!("is not between 1 and {LARGEST_SIZE}");
-    let instead = "write the nodes the group has when it is whole: what 100 % means";
-    findings.problems.push(entry.spot.problem(what, instead));
-    None
 }
 
 /// A group that always keeps a node is never at zero.
@@ -170,206 +121,6 @@ fn group_calls(table: &GroupTable, size: Option<NodeCount>, findings: &mut Findi
             findings.problems.push(spot.problem(what, instead));
         }
     }
-}
-
-/// What has to stay.
-struct Floors {
-    min_nodes: Amount,
-    min_idle_nodes: NodeCount,
-    keep_windows: Vec<KeepWindow>,
-    lookahead: Span,
-}
-
-fn floors(table: &GroupTable, size: Option<NodeCount>, findings: &mut Findings) -> Option<Floors> {
-    let instead = "write the fewest nodes to keep, such as 4 or \"25%\"; 0 only if all may go";
-    let min_nodes = table.min_nodes.required(instead, findings).copied();
-    let min_idle_nodes = table.min_idle_nodes.value().copied();
-    if let (Some(size), Some(min_nodes)) = (size, min_nodes) {
-        base_floor(table, size, min_nodes, min_idle_nodes, findings);
-    }
-    let lookahead = table.lookahead.within(
-        (Span::ZERO, Span::hours(14 * 24)),
-        "it is how far ahead a floor holds already",
-        findings,
-    );
-    let windows = windows(table, size, min_nodes, lookahead, findings);
-    Some(Floors {
-        min_nodes: min_nodes?,
-        min_idle_nodes: min_idle_nodes?,
-        keep_windows: windows?,
-        lookahead: lookahead?,
-    })
-}
-
-fn base_floor(
-    table: &GroupTable,
-    size: NodeCount,
-    min_nodes: Amount,
-    min_idle_nodes: Option<NodeCount>,
-    findings: &mut Findings,
-) {
-    let floor = min_nodes.of(size);
-    let size_at = |from: &Spot| format!("size = {size} ({})", table.size.spot.seen_from(from));
-    if floor > size {
-        let size_at = size_at(&table.min_nodes.spot);
-        let what = format!("is more than {size_at}, so the group could never be trimmed");
-        let instead = format!("write 0 to {size}, or a share of the size such as \"25%\"");
-        findings.problems.push(table.min_nodes.spot.problem(what, instead));
-        return;
-    }
-    let job = optional(&table.max_job_nodes).flatten();
-    if let Some(job) = job.filter(|job| *job > size) {
-        let spot = &table.max_job_nodes.spot;
-        let what = format!("is {job} nodes, more than {}", size_at(spot));
-        let instead = format!("write the nodes of the largest job, 1 to {size}");
-        findings.problems.push(spot.problem(what, instead));
-        return;
-    }
-    let floor = floor.max(job.unwrap_or_default());
-    let Some(headroom) = min_idle_nodes else { return };
-    if floor + headroom > size {
-        let size_at = size_at(&table.min_idle_nodes.spot);
-        let what = format!(
-            "and min_nodes or max_job_nodes, {floor} nodes, are more than {size_at} together, so \
-             the group could never be trimmed"
-        );
-        let instead = format!("write 0 to {}", size.saturating_sub(floor));
-        findings.problems.push(table.min_idle_nodes.spot.problem(what, instead));
-    } else if floor + headroom == size {
-        findings.notes.push(table.spot.note(format!(
-            "what has to stay and min_idle_nodes come to its whole size, {size}, so nothing is deleted \
-             unless it outgrows that"
-        )));
-    }
-}
-
-fn windows(
-    table: &GroupTable,
-    size: Option<NodeCount>,
-    min_nodes: Option<Amount>,
-    lookahead: Option<Span>,
-    findings: &mut Findings,
-) -> Option<Vec<KeepWindow>> {
-    refuse_empty(&table.keep_windows, "leave it out", findings);
-    let items = table.keep_windows.items();
-    let windows: Vec<_> = items
-        .iter()
-        .map(|Item { spot, value: written }| {
-            let window = window(written, spot, findings)?;
-            if let Some(size) = size {
-                let base = min_nodes.map(|base| base.of(size));
-                window_floor(&window, written, size, base, findings);
-            }
-            if let Some(lookahead) = lookahead {
-                note_closed_times(&window, spot, lookahead, findings);
-            }
-            Some(window)
-        })
-        .collect();
-    optional(&table.keep_windows)?;
-    windows.into_iter().collect()
-}
-
-/// The window, once nothing is wrong with any of its keys.
-fn window(written: &WindowTable, spot: &Spot, findings: &mut Findings) -> Option<KeepWindow> {
-    let WindowTable { spot: _, days, from, to, zone, min_nodes } = written;
-    let days_given = days.required("write days = \"mon-fri\"", findings).cloned();
-    let from_given = from.required("write from = \"08:00\"", findings).cloned();
-    let to_given = to.required("write to = \"19:00\"", findings).cloned();
-    let instead = "write the IANA name of its zone, zone = \"America/New_York\"";
-    let zone_given = zone.required(instead, findings).cloned();
-    let min_given =
-        min_nodes.required("write what is kept in it, min_nodes = 16", findings).copied();
-    // What is missing or wrong gets a value that fits, so that all of the keys
-    // are looked at; the window is then not used.
-    let mut whole = days_given.is_some()
-        && from_given.is_some()
-        && to_given.is_some()
-        && zone_given.is_some()
-        && min_given.is_some();
-    let mut spec = WindowSpec {
-        days: days_given.unwrap_or_else(|| "daily".to_owned()),
-        from: from_given.unwrap_or_else(|| "00:00".to_owned()),
-        to: to_given.unwrap_or_else(|| "24:00".to_owned()),
-        zone: zone_given.unwrap_or_else(|| "UTC".to_owned()),
-        min_nodes: min_given.unwrap_or(Amount::Nodes(NodeCount(1))),
-    };
-    // Each turn mends one of four keys.
-    for _ in 0..=4 {
-        match KeepWindow::parse(&spec) {
-            Ok(window) => return whole.then_some(window),
-            Err(WindowError::Value { key, expected, .. }) => {
-                whole = false;
-                let (entry, mended, value) = match key {
-                    "days" => (days, &mut spec.days, "daily"),
-                    "from" => (from, &mut spec.from, "00:00"),
-                    "to" => (to, &mut spec.to, "24:00"),
-                    _ => (zone, &mut spec.zone, "UTC"),
-                };
-                value.clone_into(mended);
-                findings.problems.push(entry.spot.problem(format!("is not {expected}"), ""));
-            }
-            Err(why @ (WindowError::NeverOpen { .. } | WindowError::KeepsNothing)) => {
-                if whole {
-                    findings.problems.push(spot.problem(why.to_string(), ""));
-                }
-                return None;
-            }
-        }
-    }
-    None
-}
-
-fn window_floor(
-    window: &KeepWindow,
-    written: &WindowTable,
-    size: NodeCount,
-    base: Option<NodeCount>,
-    findings: &mut Findings,
-) {
-    let (floor, spot) = (window.min_nodes.of(size), &written.min_nodes.spot);
-    if floor > size {
-        let what = format!("is more than the group's size, {size}");
-        let instead = format!("write up to {size}, or a share of the size such as \"50%\"");
-        findings.problems.push(spot.problem(what, instead));
-    } else if let Some(base) = base.filter(|base| floor <= *base) {
-        let what = format!(
-            "is not more than the group's min_nodes, {base} nodes, so the window would do nothing"
-        );
-        findings.problems.push(spot.problem(what, "write more, or leave the window out"));
-    }
-}
-
-/// A floor holds for `lookahead` before its window opens, which can be most
-/// of the time that the window is closed, or all of it.
-fn note_closed_times(window: &KeepWindow, spot: &Spot, lookahead: Span, findings: &mut Findings) {
-    let mut at = SOME_MONDAY;
-    let mut closed: Vec<Span> = vec![];
-    let mut closed_since = None;
-    for _ in 0..WEEK_OF_CHANGES {
-        let Some(change) = window.next_change(at) else { break };
-        if window.is_open(change) {
-            closed.extend(closed_since.map(|since| change.since(since)));
-        }
-        closed_since = (!window.is_open(change)).then_some(change);
-        at = change;
-    }
-    let (shortest, longest) = (closed.iter().min(), closed.iter().max());
-    let text = match (shortest, longest) {
-        (Some(_), Some(longest)) if *longest <= lookahead => format!(
-            "is closed for {longest} at most, and lookahead = {lookahead} holds its floor before \
-             it opens: it is in force at all times, and min_nodes never is"
-        ),
-        (Some(shortest), Some(longest)) if *shortest <= lookahead => format!(
-            "is closed for {shortest} to {longest} at a time, and lookahead = {lookahead} holds \
-             its floor that long before it opens: through the shorter breaks it stays in force"
-        ),
-        (Some(_), Some(_)) => return,
-        (None, _) | (_, None) => {
-            "is open at all times, so min_nodes of the group never applies".to_owned()
-        }
-    };
-    findings.notes.push(spot.note(text));
 }
 
 fn budgets(table: &GroupTable, mode: Mode, findings: &mut Findings) -> Option<Budgets> {
@@ -440,7 +191,7 @@ fn budgets(table: &GroupTable, mode: Mode, findings: &mut Findings) -> Option<Bu
 }
 
 fn regain(table: &GroupTable, findings: &mut Findings) -> Option<Regain> {
-    let instance_type = optional(&table.instance_type)?;
+    let instance_type = table.instance_type.optional()?;
     let by_type = match &instance_type {
         Some(instance_type) if instance_type.is_scarce() => RegainWord::Scarce,
         Some(_) | None => RegainWord::Plentiful,
@@ -456,7 +207,7 @@ fn regain(table: &GroupTable, findings: &mut Findings) -> Option<Regain> {
         RegainWord::Plentiful => "plentiful",
     };
     table.regain.derive(word, findings);
-    let risk = optional(&table.accept_regain_risk_usd);
+    let risk = table.accept_regain_risk_usd.optional();
     match table.regain.or(by_type)? {
         RegainWord::Scarce => Some(Regain::Scarce { accepted_risk: risk? }),
         RegainWord::Plentiful => {
@@ -475,7 +226,7 @@ fn price(
     capacity: Option<Capacity>,
     findings: &mut Findings,
 ) -> Option<Option<UsdPerHour>> {
-    let price = optional(entry)?;
+    let price = entry.optional()?;
     if price == Some(UsdPerHour::ZERO) && capacity.is_none_or(Capacity::is_metered) {
         let what = "is nothing for a node that is billed by time, so nothing would ever be deleted";
         let instead = "write its price; what is paid for anyway is capacity = \"reserved\" or \

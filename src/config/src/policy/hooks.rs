@@ -8,11 +8,10 @@ use std::path::Path;
 use trimtab_core::policy::{NodeLocalData, Timing};
 use trimtab_core::units::Span;
 
-use super::check::refuse_empty;
 use super::file::{ClusterTable, GateTable, GroupTable, OnNodeCheckTable};
 use super::group::{self, Group};
 use super::settings::HookSettings;
-use crate::language::read::{Entry, Findings, Given, Item, List, Spot};
+use crate::language::entry::{Entry, Findings, Given, Item, List, Spot};
 
 /// On-node checks that run at the same time: as many rounds of them as the nodes of a
 /// request take have to fit into the time that a settled node may wait.
@@ -66,8 +65,7 @@ fn gate(table: &ClusterTable, findings: &mut Findings) -> Option<Option<HookSett
             findings.problems.push(spot.problem(what, instead));
         }
     }
-    let range = (Span::secs(1), Span::hours(12));
-    let time_limit = limit(time_limit, GATE_TIME_LIMIT, Span::mins(20), range, findings);
+    let time_limit = limit(time_limit, GATE_TIME_LIMIT, Span::mins(20), findings);
     Some(Some(HookSettings { command: arguments?, time_limit: time_limit? }))
 }
 
@@ -89,8 +87,7 @@ fn on_node_check(
         let instead = "write {node}, {ip} or {instance_id} where it is to stand in the arguments";
         findings.problems.push(command.spot.problem(what, instead));
     }
-    let range = (Span::secs(1), Span::mins(5));
-    let time_limit = limit(time_limit, CHECK_TIME_LIMIT, Span::secs(20), range, findings);
+    let time_limit = limit(time_limit, CHECK_TIME_LIMIT, Span::secs(20), findings);
     Some(Some(HookSettings { command: arguments?, time_limit: time_limit? }))
 }
 
@@ -99,7 +96,7 @@ fn arguments(entry: &Entry<List<String>>, findings: &mut Findings) -> Option<Vec
     let instead = "write the program's whole path and its arguments, each a text: \
                    command = [\"/usr/local/sbin/backup\", \"--verbose\"]";
     entry.required(instead, findings);
-    refuse_empty(entry, instead, findings);
+    entry.refuse_empty(instead, findings);
     let List { items, whole } = entry.value()?;
     let program = items.first()?;
     if !Path::new(&program.value).is_absolute() {
@@ -128,17 +125,10 @@ fn limit(
     entry: &Entry<Span>,
     default_text: &str,
     default: Span,
-    range: (Span, Span),
     findings: &mut Findings,
 ) -> Option<Span> {
     entry.derive(default_text, findings);
-    match entry.given {
-        Given::Absent => Some(default),
-        Given::Refused => None,
-        Given::Value(_) => {
-            entry.within(range, "it is how long nodes are held back for an answer", findings)
-        }
-    }
+    entry.or(default)
 }
 
 /// Whether both fit into the time that a settled node may wait: a node is released

@@ -5,7 +5,7 @@ use trimtab_core::units::{Share, Span};
 
 use super::file::SourceTable;
 use super::values::SourceKind;
-use crate::language::read::{Findings, Spot};
+use crate::language::entry::{Findings, Spot};
 
 /// CloudWatch's usual period; shorter ones cost money.
 pub(crate) const PERIOD: Span = Span::mins(1);

@@ -8,7 +8,8 @@ use serde_json::json;
 use super::signals::DimensionPattern;
 use super::values::{number, text};
 use crate::language::document::Value;
-use crate::language::read::{Findings, Read, Refusal, Scalar, Spot};
+use crate::language::entry::{Findings, Spot};
+use crate::language::read::{Read, Refusal, Scalar};
 use crate::language::suggest;
 
 /// What CloudWatch allows in a name, and in a dimension's value.

@@ -11,17 +11,14 @@ use trimtab_core::ids::GroupName;
 use trimtab_core::policy::UtilizationRule;
 use trimtab_core::units::{Share, Span};
 
-use super::check::{optional, refuse_empty, refuse_repeats};
+use super::cloudwatch::{cloudwatch, free_form};
 use super::file::{ClusterTable, GroupTable, RuleTable, SourceTable};
 use super::idle::{PERIOD, Parts, Spots, judge, percent};
 use super::settings::{SchedulerSettings, UtilizationSettings, UtilizationSource};
-use super::signals::{CloudwatchSignal, DimensionPattern, FullScale, Measure};
+use super::signals::{CloudwatchSignal, Measure};
 use super::values::{SchedulerKind, SourceKind};
-use crate::language::read::{Entry, Findings, Given, Item, Spot};
+use crate::language::entry::{Entry, Findings, Given, Item, Spot};
 use crate::language::suggest;
-
-/// What a metric's value at full use is where nothing says so: it is in percent.
-const FULL_SCALE: f64 = 100.0;
 
 /// The sources of a cluster's metrics.
 pub(crate) struct Sources<'a> {
@@ -57,7 +54,7 @@ pub(crate) fn sources<'a>(
     fresh_for: Option<Span>,
     findings: &mut Findings,
 ) -> Sources<'a> {
-    refuse_empty(&table.utilization, "leave it out", findings);
+    table.utilization.refuse_empty("leave it out", findings);
     let alone = scheduler.map(|scheduler| *scheduler == SchedulerSettings::None);
     if alone == Some(true) && !table.utilization.is_written() {
         let what = "is missing, and with scheduler kind \"none\" nothing else shows work";
@@ -98,8 +95,8 @@ fn source<'a>(
     findings: &mut Findings,
 ) -> Source<'a> {
     let kind = table.kind.required("write kind = \"cloudwatch\"", findings).copied();
-    refuse_empty(&table.groups, "leave it out: the entry is then for all groups", findings);
-    refuse_repeats(&table.groups, findings);
+    table.groups.refuse_empty("leave it out: the entry is then for all groups", findings);
+    table.groups.refuse_repeats(findings);
     let signals = match kind {
         Some(SourceKind::Cloudwatch) => cloudwatch(spot, table, alone, findings),
         Some(SourceKind::Simulated) => {
@@ -120,122 +117,6 @@ fn source<'a>(
         None => None,
     };
     Source { spot, table, kind, signals }
-}
-
-/// The keys that spell a metric out, but for its namespace.
-fn free_form(table: &SourceTable) -> [(&Spot, bool); 6] {
-    [
-        (&table.metric.spot, table.metric.is_written()),
-        (&table.measure.spot, table.measure.is_written()),
-        (&table.dimensions.spot, table.dimensions.is_written()),
-        (&table.device.spot, table.device.is_written()),
-        (&table.full_scale.spot, table.full_scale.is_written()),
-        (&table.full_scale_metric.spot, table.full_scale_metric.is_written()),
-    ]
-}
-
-fn cloudwatch(
-    spot: &Spot,
-    table: &SourceTable,
-    alone: Option<bool>,
-    findings: &mut Findings,
-) -> Option<Vec<CloudwatchSignal>> {
-    if let Some(preset) = optional(&table.preset)? {
-        for (spot, is_written) in free_form(table) {
-            if is_written {
-                let what = format!("is said by the preset ({})", table.preset.spot.seen_from(spot));
-                let instead = "leave it out, or leave the preset out and spell the metric out";
-                findings.problems.push(spot.problem(what, instead));
-            }
-        }
-        let namespace = optional(&table.namespace)?;
-        return Some(preset.signals(namespace.as_ref().map(|namespace| namespace.0.as_str())));
-    }
-    let spelled = table.namespace.is_written() || free_form(table).iter().any(|(_, w)| *w);
-    if !spelled {
-        let what = "names no metric";
-        let instead = "write preset = \"cwagent-nvidia\", or namespace, metric, measure and \
-                       dimensions of a metric of your own";
-        findings.problems.push(spot.problem(what, instead));
-        return None;
-    }
-    let namespace = table.namespace.required("write namespace = \"CWAgent\"", findings);
-    let metric = table.metric.required("write the metric's name", findings);
-    let measure = table.measure.required("write \"utilization\" or \"memory\"", findings);
-    let instead = "write dimensions = { InstanceId = \"{instance_id}\" }";
-    let dimensions = table.dimensions.required(instead, findings);
-    let device = device(table, findings);
-    let full_scale = full_scale(table, findings);
-    let mut whole = true;
-    if let Some(dimensions) = dimensions {
-        let node = dimensions.use_of("node");
-        if let (Some(spot), Some(true)) = (node, alone) {
-            let what = "is the scheduler's name of a node, and with scheduler kind \"none\" \
-                        nobody knows it";
-            findings.problems.push(spot.problem(what, "write \"{instance_id}\""));
-            whole = false;
-        } else if node.is_none() && dimensions.use_of("instance_id").is_none() {
-            let what = "does not tell one node from another";
-            let instead = "write the dimension that names the node, such as InstanceId = \
-                           \"{instance_id}\"";
-            findings.problems.push(table.dimensions.spot.problem(what, instead));
-            whole = false;
-        }
-    }
-    let signal = CloudwatchSignal {
-        namespace: namespace?.0.clone(),
-        metric: metric?.0.clone(),
-        measure: *measure?,
-        full_scale: full_scale?,
-        dimensions: dimensions?
-            .0
-            .iter()
-            .map(|(name, (_, pattern))| (name.clone(), pattern.clone()))
-            .collect(),
-        device: device?,
-    };
-    whole.then(|| vec![signal])
-}
-
-fn device(table: &SourceTable, findings: &mut Findings) -> Option<Option<String>> {
-    let Some(device) = optional(&table.device)? else { return Some(None) };
-    let dimensions = table.dimensions.value()?;
-    let what = match dimensions.0.get(&device.0) {
-        Some((_, DimensionPattern::Any)) => return Some(Some(device.0)),
-        Some((_, DimensionPattern::Text(_))) => {
-            "is a dimension with one text, so it tells no device from another"
-        }
-        None => "is none of the dimensions",
-    };
-    let instead = format!("write {} = \"*\" in dimensions, or leave device out", device.0);
-    findings.problems.push(table.device.spot.problem(what, instead));
-    None
-}
-
-fn full_scale(table: &SourceTable, findings: &mut Findings) -> Option<FullScale> {
-    match (optional(&table.full_scale)?, optional(&table.full_scale_metric)?) {
-        (Some(_), Some(_)) => {
-            let spot = &table.full_scale_metric.spot;
-            let other = table.full_scale.spot.seen_from(spot);
-            let what = format!("says what full use is, and so does full_scale ({other})");
-            findings.problems.push(spot.problem(what, "keep one of them"));
-            None
-        }
-        (None, Some(metric)) => {
-            if table.metric.value() == Some(&metric) {
-                let what = "is the metric itself, which would always be at full use";
-                let instead = "write the metric that says how much there is";
-                findings.problems.push(table.full_scale_metric.spot.problem(what, instead));
-                return None;
-            }
-            Some(FullScale::Metric(metric.0))
-        }
-        (Some(value), None) => Some(FullScale::Value(value.0)),
-        (None, None) => {
-            table.full_scale.derive(FULL_SCALE, findings);
-            Some(FullScale::Value(FULL_SCALE))
-        }
-    }
 }
 
 fn refuse_unknown_groups(table: &ClusterTable, findings: &mut Findings) {
@@ -368,7 +249,7 @@ impl Sources<'_> {
         let signals = self.signals(table, name, &entries, findings);
         let parts = self.own_rule(table, first, findings);
         let rule = parts?.rule()?;
-        (agreed && optional(own).is_some()).then_some(())?;
+        (agreed && own.optional().is_some()).then_some(())?;
         Some(Some(GroupMetrics { rule, signals: signals? }))
     }
 
@@ -380,7 +261,7 @@ impl Sources<'_> {
         findings: &mut Findings,
     ) -> Option<Parts> {
         let common = Parts::of_first(first.table);
-        let Some(own) = optional(&table.utilization)? else { return Some(common) };
+        let Some(own) = table.utilization.optional()? else { return Some(common) };
         let RuleTable { spot, idle_below_percent, memory_below_percent, window, period } = own;
         let is_empty = !idle_below_percent.is_written()
             && !memory_below_percent.is_written()
@@ -390,12 +271,12 @@ impl Sources<'_> {
             let what = "changes nothing of the cluster's rule";
             findings.problems.push(spot.problem(what, "write what differs, or leave it out"));
         }
-        let either = |own: &Entry<Share>, common| optional(own).map(|own| own.or(common));
+        let either = |own: &Entry<Share>, common| own.optional().map(|own| own.or(common));
         let parts = Parts {
             idle_below: either(&idle_below_percent, common.idle_below)?,
             memory_below: either(&memory_below_percent, common.memory_below)?,
-            window: optional(&window)?.or(common.window),
-            period: optional(&period)?.or(common.period),
+            window: window.optional()?.or(common.window),
+            period: period.optional()?.or(common.period),
         };
         let spots = Spots {
             idle_below: &idle_below_percent.spot,

@@ -1,0 +1,215 @@
+//! What values say together: which nodes of a group have to stay, and when.
+
+use trimtab_core::policy::{Amount, KeepWindow};
+use trimtab_core::units::{NodeCount, Span, Time};
+use trimtab_core::windows::{WindowError, WindowSpec};
+
+use super::file::{GroupTable, WindowTable};
+use crate::language::entry::{Findings, Item, Spot};
+
+/// Monday 2026-01-05, 00:00 UTC: a window is looked at from here on, a time of
+/// the year in which hardly any zone changes its clocks.
+const SOME_MONDAY: Time = Time::from_secs(1_767_571_200);
+
+/// Openings and closings looked at: two a day for more than a week.
+const WEEK_OF_CHANGES: usize = 16;
+
+/// What has to stay.
+pub(crate) struct Floors {
+    pub(crate) min_nodes: Amount,
+    pub(crate) min_idle_nodes: NodeCount,
+    pub(crate) keep_windows: Vec<KeepWindow>,
+    pub(crate) lookahead: Span,
+}
+
+pub(crate) fn floors(
+    table: &GroupTable,
+    size: Option<NodeCount>,
+    findings: &mut Findings,
+) -> Option<Floors> {
+    let instead = "write the fewest nodes to keep, such as 4 or \"25%\"; 0 only if all may go";
+    let min_nodes = table.min_nodes.required(instead, findings).copied();
+    let min_idle_nodes = table.min_idle_nodes.value().copied();
+    if let (Some(size), Some(min_nodes)) = (size, min_nodes) {
+        base_floor(table, size, min_nodes, min_idle_nodes, findings);
+    }
+    let lookahead = table.lookahead.value().copied();
+    let windows = windows(table, size, min_nodes, lookahead, findings);
+    Some(Floors {
+        min_nodes: min_nodes?,
+        min_idle_nodes: min_idle_nodes?,
+        keep_windows: windows?,
+        lookahead: lookahead?,
+    })
+}
+
+fn base_floor(
+    table: &GroupTable,
+    size: NodeCount,
+    min_nodes: Amount,
+    min_idle_nodes: Option<NodeCount>,
+    findings: &mut Findings,
+) {
+    let floor = min_nodes.of(size);
+    let size_at = |from: &Spot| format!("size = {size} ({})", table.size.spot.seen_from(from));
+    if floor > size {
+        let size_at = size_at(&table.min_nodes.spot);
+        let what = format!("is more than {size_at}, so the group could never be trimmed");
+        let instead = format!("write 0 to {size}, or a share of the size such as \"25%\"");
+        findings.problems.push(table.min_nodes.spot.problem(what, instead));
+        return;
+    }
+    let job = table.max_job_nodes.optional().flatten();
+    if let Some(job) = job.filter(|job| *job > size) {
+        let spot = &table.max_job_nodes.spot;
+        let what = format!("is {job} nodes, more than {}", size_at(spot));
+        let instead = format!("write the nodes of the largest job, 1 to {size}");
+        findings.problems.push(spot.problem(what, instead));
+        return;
+    }
+    let floor = floor.max(job.unwrap_or_default());
+    let Some(headroom) = min_idle_nodes else { return };
+    if floor + headroom > size {
+        let size_at = size_at(&table.min_idle_nodes.spot);
+        let what = format!(
+            "and min_nodes or max_job_nodes, {floor} nodes, are more than {size_at} together, so \
+             the group could never be trimmed"
+        );
+        let instead = format!("write 0 to {}", size.saturating_sub(floor));
+        findings.problems.push(table.min_idle_nodes.spot.problem(what, instead));
+    } else if floor + headroom == size {
+        findings.notes.push(table.spot.note(format!(
+            "what has to stay and min_idle_nodes come to its whole size, {size}, so nothing is deleted \
+             unless it outgrows that"
+        )));
+    }
+}
+
+fn windows(
+    table: &GroupTable,
+    size: Option<NodeCount>,
+    min_nodes: Option<Amount>,
+    lookahead: Option<Span>,
+    findings: &mut Findings,
+) -> Option<Vec<KeepWindow>> {
+    table.keep_windows.refuse_empty("leave it out", findings);
+    let items = table.keep_windows.items();
+    let windows: Vec<_> = items
+        .iter()
+        .map(|Item { spot, value: written }| {
+            let window = window(written, spot, findings)?;
+            if let Some(size) = size {
+                let base = min_nodes.map(|base| base.of(size));
+                window_floor(&window, written, size, base, findings);
+            }
+            if let Some(lookahead) = lookahead {
+                note_closed_times(&window, spot, lookahead, findings);
+            }
+            Some(window)
+        })
+        .collect();
+    table.keep_windows.optional()?;
+    windows.into_iter().collect()
+}
+
+/// The window, once nothing is wrong with any of its keys.
+fn window(written: &WindowTable, spot: &Spot, findings: &mut Findings) -> Option<KeepWindow> {
+    let WindowTable { spot: _, days, from, to, zone, min_nodes } = written;
+    let days_given = days.required("write days = \"mon-fri\"", findings).cloned();
+    let from_given = from.required("write from = \"08:00\"", findings).cloned();
+    let to_given = to.required("write to = \"19:00\"", findings).cloned();
+    let instead = "write the IANA name of its zone, zone = \"America/New_York\"";
+    let zone_given = zone.required(instead, findings).cloned();
+    let min_given =
+        min_nodes.required("write what is kept in it, min_nodes = 16", findings).copied();
+    // What is missing or wrong gets a value that fits, so that all of the keys
+    // are looked at; the window is then not used.
+    let mut whole = days_given.is_some()
+        && from_given.is_some()
+        && to_given.is_some()
+        && zone_given.is_some()
+        && min_given.is_some();
+    let mut spec = WindowSpec {
+        days: days_given.unwrap_or_else(|| "daily".to_owned()),
+        from: from_given.unwrap_or_else(|| "00:00".to_owned()),
+        to: to_given.unwrap_or_else(|| "24:00".to_owned()),
+        zone: zone_given.unwrap_or_else(|| "UTC".to_owned()),
+        min_nodes: min_given.unwrap_or(Amount::Nodes(NodeCount(1))),
+    };
+    // Each turn mends one of four keys.
+    for _ in 0..=4 {
+        match KeepWindow::parse(&spec) {
+            Ok(window) => return whole.then_some(window),
+            Err(WindowError::Value { key, expected, .. }) => {
+                whole = false;
+                let (entry, mended, value) = match key {
+                    "days" => (days, &mut spec.days, "daily"),
+                    "from" => (from, &mut spec.from, "00:00"),
+                    "to" => (to, &mut spec.to, "24:00"),
+                    _ => (zone, &mut spec.zone, "UTC"),
+                };
+                value.clone_into(mended);
+                findings.problems.push(entry.spot.problem(format!("is not {expected}"), ""));
+            }
+            Err(why @ (WindowError::NeverOpen { .. } | WindowError::KeepsNothing)) => {
+                if whole {
+                    findings.problems.push(spot.problem(why.to_string(), ""));
+                }
+                return None;
+            }
+        }
+    }
+    None
+}
+
+fn window_floor(
+    window: &KeepWindow,
+    written: &WindowTable,
+    size: NodeCount,
+    base: Option<NodeCount>,
+    findings: &mut Findings,
+) {
+    let (floor, spot) = (window.min_nodes.of(size), &written.min_nodes.spot);
+    if floor > size {
+        let what = format!("is more than the group's size, {size}");
+        let instead = format!("write up to {size}, or a share of the size such as \"50%\"");
+        findings.problems.push(spot.problem(what, instead));
+    } else if let Some(base) = base.filter(|base| floor <= *base) {
+        let what = format!(
+            "is not more than the group's min_nodes, {base} nodes, so the window would do nothing"
+        );
+        findings.problems.push(spot.problem(what, "write more, or leave the window out"));
+    }
+}
+
+/// A floor holds for `lookahead` before its window opens, which can be most
+/// of the time that the window is closed, or all of it.
+fn note_closed_times(window: &KeepWindow, spot: &Spot, lookahead: Span, findings: &mut Findings) {
+    let mut at = SOME_MONDAY;
+    let mut closed: Vec<Span> = vec![];
+    let mut closed_since = None;
+    for _ in 0..WEEK_OF_CHANGES {
+        let Some(change) = window.next_change(at) else { break };
+        if window.is_open(change) {
+            closed.extend(closed_since.map(|since| change.since(since)));
+        }
+        closed_since = (!window.is_open(change)).then_some(change);
+        at = change;
+    }
+    let (shortest, longest) = (closed.iter().min(), closed.iter().max());
+    let text = match (shortest, longest) {
+        (Some(_), Some(longest)) if *longest <= lookahead => format!(
+            "is closed for {longest} at most, and lookahead = {lookahead} holds its floor before \
+             it opens: it is in force at all times, and min_nodes never is"
+        ),
+        (Some(shortest), Some(longest)) if *shortest <= lookahead => format!(
+            "is closed for {shortest} to {longest} at a time, and lookahead = {lookahead} holds \
+             its floor that long before it opens: through the shorter breaks it stays in force"
+        ),
+        (Some(_), Some(_)) => return,
+        (None, _) | (_, None) => {
+            "is open at all times, so min_nodes of the group never applies".to_owned()
+        }
+    };
+    findings.notes.push(spot.note(text));
+}
