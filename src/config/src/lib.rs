@@ -40,7 +40,7 @@ use language::merge::Stack;
 use language::read::Read as _;
 use language::{document, effective, layers, merge};
 use policy::check;
-use policy::file::{ConfigFile, VARIABLES, VERSION, surface};
+use policy::file::{ConfigFile, NAMED_LISTS, VARIABLES, VERSION, surface};
 
 /// A configuration and where each of its values comes from.
 #[derive(Debug, Clone, PartialEq)]
@@ -141,6 +141,8 @@ fn merge_all(layers: &layers::Read, findings: &mut Findings) -> Option<Node> {
         files: &layers.files,
         environment: &layers.environment,
         flags: &layers.flags,
+        named_lists: &NAMED_LISTS,
+        version: VERSION,
     };
     merge::merge(&stack, findings)
 }

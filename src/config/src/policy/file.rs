@@ -33,6 +33,9 @@ pub(crate) const LARGEST_SIZE: NodeCount = NodeCount(100_000);
 /// The set of keys this build knows.
 pub(crate) const VERSION: u32 = 1;
 
+/// Lists whose tables are told apart by their `name`.
+pub(crate) const NAMED_LISTS: [&[&str]; 2] = [&["cluster"], &["cluster", "group"]];
+
 /// What variables can set, and the path of each: where things are on this machine,
 /// when to tick, and how much to log. All of them are texts, so no value of a variable
 /// has to be converted. None of them is a floor, a budget or the mode: starting trimtab
