@@ -355,7 +355,7 @@ fn a_setting_that_would_do_nothing_is_refused() {
         ),
         (with(ENFORCED, "node_local_data", "\"gate\""), "the cluster has none"),
         (with(ENFORCED, "mass_change", "{ nodes = 0 }"), "freeze"),
-        (with(ENFORCED, "schedule", "\"0 0 * * * *\""), "given up before anybody"),
+        (with(ENFORCED, "schedule", "\"0 0 * * * *\""), "time out before the next look"),
         (with(ENFORCED, "settle", "\"1s\""), "is less than 5s"),
         (with(ENFORCED, "evidence", "\"metrics-only\""), "pass over the scheduler"),
         (with(ENFORCED, "scheduler", "{ kind = \"kubernetes\" }"), "not supported yet"),
@@ -370,7 +370,10 @@ fn a_setting_that_would_do_nothing_is_refused() {
         (ENFORCED.replace("window = \"20m\"", "window = \"20m\", period = \"3m\""), "too old"),
         (format!("{ENFORCED}utilization = {{}}\n"), "changes nothing"),
         (format!("{SMALL}utilization = {{ window = \"1h\" }}\n"), "there is none"),
-        (format!("{SMALL}queue_lookahead = \"1h\"\n").replace("simulated", "none"), "nobody knows"),
+        (
+            format!("{SMALL}queue_lookahead = \"1h\"\n").replace("simulated", "none"),
+            "trimtab sees none",
+        ),
         (SMALL.replace("simulated", "none"), "accept in writing"),
         (SMALL.replace("simulated", "none"), "nothing else shows work"),
     ] {

@@ -81,6 +81,18 @@ impl Node {
         })
     }
 
+    /// The entries of a table; none for another value.
+    pub(crate) fn entries(&self) -> Option<&BTreeMap<String, KeyValue>> {
+        if let Value::Table(entries) = &self.value { Some(entries) } else { None }
+    }
+
+    /// The same list or table without content.
+    pub(crate) fn emptied(&self) -> Self {
+        let is_list = matches!(self.value, Value::List(_));
+        let value = if is_list { Value::List(vec![]) } else { Value::Table(BTreeMap::new()) };
+        Self { value, origin: self.origin.clone(), written: self.written.clone() }
+    }
+
     /// The value for whoever shows it or hands it on; none for what no key takes.
     pub(crate) fn to_toml(&self) -> Option<toml::Value> {
         match &self.value {

@@ -225,7 +225,7 @@ fn environment(
                 origin,
                 key: String::new(),
                 value: None,
-                what: "is not a setting that a variable can change: whoever starts trimtab \
+                what: "is not a setting that a variable can change: starting trimtab \
                        from another shell must not move a floor, a budget or the mode"
                     .to_owned(),
                 instead,

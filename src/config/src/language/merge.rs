@@ -80,7 +80,7 @@ pub(crate) fn merge(stack: &Stack<'_>, findings: &mut Findings) -> Option<Node> 
         .enumerate()
         .map(|(number, file)| merge.file(file, number, &mut files))
         .collect();
-    let defaults = Layer(merge.defaults(table(stack.defaults)?, Some(&files), &mut vec![]));
+    let defaults = Layer(merge.defaults(stack.defaults.entries()?, Some(&files), &mut vec![]));
     // A key whose file is wrong about what it is stays wrong: the problem is the file's.
     let fits = |overlay: &&Overlay| could_hold(&files, overlay.path);
     let environment: Vec<_> = stack.environment.iter().filter(fits).collect();
@@ -136,19 +136,6 @@ pub(crate) fn without_own_keys(root: &Node) -> Node {
         entries.remove(CONFIG_VERSION);
     }
     root
-}
-
-fn table(node: &Node) -> Option<&BTreeMap<String, KeyValue>> {
-    match &node.value {
-        Value::Table(entries) => Some(entries),
-        Value::Text(_)
-        | Value::Integer(_)
-        | Value::HugeInteger
-        | Value::Float(_)
-        | Value::Boolean(_)
-        | Value::Datetime
-        | Value::List(_) => None,
-    }
 }
 
 /// What the files read so far say at one path.
@@ -210,7 +197,7 @@ struct Merge<'s, 'f> {
 impl Merge<'_, '_> {
     /// Adds a file to what the files before it say; the layer has what is not refused.
     fn file(&mut self, root: &Node, number: usize, files: &mut Parts) -> Layer {
-        let Some(entries) = table(root) else { return Layer(Map::new()) };
+        let Some(entries) = root.entries() else { return Layer(Map::new()) };
         let mut entries = entries.clone();
         let mut overrides = None;
         if number > 0 {
@@ -266,18 +253,7 @@ impl Merge<'_, '_> {
                     self.refuse_mixture(written, at, &other);
                 }
                 (Some(below), _) => {
-                    let empty = match written.node.value {
-                        Value::List(_) => Value::List(vec![]),
-                        Value::Table(_)
-                        | Value::Text(_)
-                        | Value::Integer(_)
-                        | Value::HugeInteger
-                        | Value::Float(_)
-                        | Value::Boolean(_)
-                        | Value::Datetime => Value::Table(BTreeMap::new()),
-                    };
-                    let node = Node { value: empty, ..written.node.clone() };
-                    let shell = KeyValue { key: written.key.clone(), node };
+                    let shell = KeyValue { key: written.key.clone(), node: written.node.emptied() };
                     let part = known
                         .entry(key.clone())
                         .or_insert_with(|| Part::Table(shell, BTreeMap::new()));
@@ -313,31 +289,22 @@ impl Merge<'_, '_> {
         at: &[String],
         file: usize,
     ) -> Option<BTreeMap<String, KeyValue>> {
-        match &written.node.value {
-            Value::List(items) if self.is_named_list(at) && !items.is_empty() => {
-                let mut below = BTreeMap::new();
-                for (number, item) in items.iter().enumerate() {
-                    let mut key = format!("#{file}.{}", number + 1);
-                    if let Some(KeyValue { node: Node { value: Value::Text(name), .. }, .. }) =
-                        table(item)?.get("name")
-                        && !below.contains_key(&format!("={name}"))
-                    {
-                        key = format!("={name}");
-                    }
-                    below.insert(key, KeyValue { key: item.origin.clone(), node: item.clone() });
-                }
-                Some(below)
-            }
-            Value::Table(entries) if !self.is_named_list(at) => Some(entries.clone()),
-            Value::List(_)
-            | Value::Table(_)
-            | Value::Text(_)
-            | Value::Integer(_)
-            | Value::HugeInteger
-            | Value::Float(_)
-            | Value::Boolean(_)
-            | Value::Datetime => None,
+        if !self.is_named_list(at) {
+            return written.node.entries().cloned();
         }
+        let Value::List(items) = &written.node.value else { return None };
+        let mut below = BTreeMap::new();
+        for (number, item) in items.iter().enumerate() {
+            let mut key = format!("#{file}.{}", number + 1);
+            if let Some(KeyValue { node: Node { value: Value::Text(name), .. }, .. }) =
+                item.entries()?.get("name")
+                && !below.contains_key(&format!("={name}"))
+            {
+                key = format!("={name}");
+            }
+            below.insert(key, KeyValue { key: item.origin.clone(), node: item.clone() });
+        }
+        (!below.is_empty()).then_some(below)
     }
 
     fn value(&mut self, written: &KeyValue, origin: String) -> Merged {
@@ -360,7 +327,7 @@ impl Merge<'_, '_> {
                 Some(Part::Table(_, parts)) => Some(parts),
                 Some(Part::Value(_)) | None => None,
             };
-            match table(&default.node) {
+            match default.node.entries() {
                 Some(inner) if self.is_named_list(at) => {
                     let mut items = Map::new();
                     for (item, part) in parts.into_iter().flatten() {

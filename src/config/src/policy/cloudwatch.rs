@@ -56,7 +56,7 @@ pub(crate) fn cloudwatch(
         let node = dimensions.use_of("node");
         if let (Some(spot), Some(true)) = (node, alone) {
             let what = "is the scheduler's name of a node, and with scheduler kind \"none\" \
-                        nobody knows it";
+                        trimtab does not know it";
             findings.problems.push(spot.problem(what, "write \"{instance_id}\""));
             whole = false;
         } else if node.is_none() && dimensions.use_of("instance_id").is_none() {

@@ -369,7 +369,7 @@ fn queue_keys(table: &GroupTable, cluster: &Cluster<'_>, findings: &mut Findings
     ];
     for (spot, is_written) in needless {
         if is_written {
-            let what = "is about waiting jobs, and with scheduler kind \"none\" nobody knows them";
+            let what = "is about waiting jobs, and with scheduler kind \"none\" trimtab sees none";
             findings.problems.push(spot.problem(what, "leave it out"));
         }
     }

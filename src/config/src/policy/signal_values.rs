@@ -164,7 +164,7 @@ fn pattern(value: &Value) -> Result<DimensionPattern, Refusal> {
     while let Some(brace) = rest.find(['{', '}']) {
         let inside = rest.get(brace..).and_then(|from| from.strip_prefix('{'));
         let Some((name, after)) = inside.and_then(|inside| inside.split_once('}')) else {
-            return Err(Refusal::new("has a brace without its other one", format!("write {all}")));
+            return Err(Refusal::new("has an unmatched brace", format!("write {all}")));
         };
         if !PLACEHOLDERS.contains(&name) {
             let instead = match suggest::nearest(name, PLACEHOLDERS) {

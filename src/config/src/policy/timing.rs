@@ -31,7 +31,7 @@ pub(crate) fn timing(
         let spot = if entry.is_written() { &entry.spot } else { daemon.schedule };
         let what = format!(
             "makes timing.{name}, {time}, no longer than a tick, {tick} (schedule, {}): a cordon \
-             would be given up before anybody looks at it",
+             would time out before the next look",
             daemon.schedule.seen_from(spot)
         );
         findings.problems.push(spot.problem(what, "tick more often, or allow more time"));

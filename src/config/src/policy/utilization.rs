@@ -385,7 +385,7 @@ fn refuse_uncounted_devices(
     let entry = &table.gpus_per_node;
     let what = if !entry.is_written() {
         format!(
-            "is not written, and {} is a metric of each device: nobody would notice that one is \
+            "is not written, and {} is a metric of each device: trimtab cannot notice that one is \
              missing",
             signal.metric
         )

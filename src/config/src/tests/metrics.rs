@@ -195,7 +195,7 @@ fn a_group_without_an_entry_has_no_rule_and_no_signals() {
 }
 
 #[test]
-fn memory_follows_utilization_until_somebody_says_otherwise() {
+fn memory_follows_utilization_unless_the_file_says_otherwise() {
     let share = |percent| Share::try_from_percent(percent).unwrap();
     let rule = |first: &str, own: &str| {
         let own =
@@ -241,13 +241,13 @@ fn what_makes_no_rule_or_asks_for_nothing_is_refused() {
         (cluster(&spelled(&format!("{busy}, dimensions = {{ I = \"*\" }}"))), "tell one node"),
         (cluster(&spelled(&format!("{busy}, dimensions = {{ I = \"{{instanceid}}\" }}"))), "{instance_id}?"),
         (cluster(&spelled(&format!("{busy}, dimensions = {{ I = \"{{x}}\" }}"))), "nothing fills in"),
-        (cluster(&spelled(&format!("{busy}, dimensions = {{ I = \"{{node\" }}"))), "without its other"),
-        (cluster(&spelled(&format!("{busy}, dimensions = {{ I = \"node}}\" }}"))), "without its other"),
+        (cluster(&spelled(&format!("{busy}, dimensions = {{ I = \"{{node\" }}"))), "unmatched brace"),
+        (cluster(&spelled(&format!("{busy}, dimensions = {{ I = \"node}}\" }}"))), "unmatched brace"),
         (cluster(&spelled(&format!("{busy}, dimensions = {{ I = \"i-*\" }}"))), "only by itself"),
         (cluster(&spelled(&format!("{busy}, dimensions = {{ I = 7 }}"))), "a dimension's text"),
         (cluster(&spelled(&format!("{busy}, dimensions = {{ \":I\" = \"*\" }}"))), "a dimension's name"),
         (cluster(&spelled(&format!("{busy}, dimensions = \"I\""))), "not a table"),
-        (alone(&spelled(&format!("{busy}, dimensions = {{ H = \"{{node}}\" }}"))), "nobody knows it"),
+        (alone(&spelled(&format!("{busy}, dimensions = {{ H = \"{{node}}\" }}"))), "trimtab does not know it"),
         // Its scale and devices.
         (cluster(&spelled(&format!("{busy}, {node}, device = \"gpu\""))), "none of the dimensions"),
         (cluster(&spelled(&format!("{busy}, {node}, device = \"I\""))), "tells no device"),
