@@ -137,7 +137,7 @@ fn statuses_are_words() {
 
 #[test]
 fn ends_and_answers_are_words() {
-    every!(Answer; Accepted, Failed { code: "code".into() }, Refused { source: "why".into() },
+    every!(Answer; Accepted, Failed { code: "code".into() }, Refused { why: "why".into() },
         NoAnswer);
     every!(End; Gone, Released(ReleaseReason::Floor), CordonLost, Replaced);
     every!(ReleaseReason; Claimed(Claim::Reserved), Active,
@@ -146,18 +146,18 @@ fn ends_and_answers_are_words() {
         NotPicked);
     every!(DeleteOutcome;
         Answered { accepted: vec![node()], failed: vec![(node(), "code".into())] },
-        Refused { cause: Refusal::NotSent, source: "why".into() },
-        NoAnswer { source: "why".into() });
+        Refused { cause: Refusal::NotSent, why: "why".into() },
+        NoAnswer { why: "why".into() });
     every!(Refusal; Conflict, Throttled, Denied, ExpiredCredentials, NotFound, NotSent, Unknown);
     every!(ReadError; Throttled("aws".into()), NoAnswer("aws".into()), Refused("why".into()),
         Denied("why".into()), Elsewhere("why".into()), Unreadable("why".into()));
-    every!(TickError; Ledger(lost_ledger()), NoLease { source: "why".into() });
+    every!(TickError; Ledger(lost_ledger()), NoLease { why: "why".into() });
 }
 
 #[test]
 fn reasons_are_words() {
     every!(KeepReason;
-        Stopped(Stop::Paused { source: "why".into() }),
+        Stopped(Stop::Paused { why: "why".into() }),
         Frozen(Freeze { at: Time(0), why: freeze_reason() }),
         BackedOff(backoff()),
         ClusterUnread,
@@ -199,8 +199,8 @@ fn reasons_are_words() {
         Leaving { state: "asked".into() }, Release(ReleaseReason::Demand));
     every!(Bound; Surplus, Floor, ClusterFloor, RequestBudget, HourBudget, DayBudget,
         LeavingBudget, Candidates, WholeGroup);
-    every!(Stop; Paused { source: "why".into() }, SwitchUnreadable { source: "why".into() },
-        NoLease { source: "why".into() }, ForeignCordons { ledger: ledger() });
+    every!(Stop; Paused { why: "why".into() }, SwitchUnreadable { why: "why".into() },
+        NoLease { why: "why".into() }, ForeignCordons { ledger: ledger() });
     every!(Rule; Current, ClusterCalm, GroupCalm, WorthIt, SameNode, Evidence, LeftAlone, Surplus,
         Floor, Budget, MassChange, Demand, Revocable, Gate, BackedOff, WholeGroup, Counts);
     let violation = Violation { subject: node().to_string(), rule: Rule::SameNode };
@@ -211,7 +211,7 @@ fn reasons_are_words() {
 fn parts_of_reasons_are_words() {
     every!(Claim; Running(job()), Completing(job()), Suspended(job()), Configuring(job()),
         Planned, Reserved, Unrecognised("odd".into()));
-    every!(ListingFault; Failed { source: "why".into() }, PagesMissing, Duplicate { id: node() },
+    every!(ListingFault; Failed { why: "why".into() }, PagesMissing, Duplicate { id: node() },
         GroupNotDescribed { group: "gpu".parse().expect("a group") },
         Empty { counted: NodeCount(3) });
     every!(NameDoubt; Either(join_doubt()), Shared { name: name("a") });
@@ -225,7 +225,7 @@ fn parts_of_reasons_are_words() {
         Running, Pending, Failure, ShuttingDown, SystemUpdating, DeepHealthCheck,
         Unrecognised("odd".into()));
     every!(WorkloadSource, |value| KeepReason::WorkloadUnread(value).to_string();
-        NotConfigured, Complete, Failed { source: "why".into() }, Empty);
+        NotConfigured, Complete, Failed { why: "why".into() }, Empty);
     every!(GroupFreeze, |value| KeepReason::GroupFrozen(value).to_string();
         CountsDisagree { listed: NodeCount(1), current: NodeCount(2) },
         Scaling { current: NodeCount(1), target: NodeCount(2) });

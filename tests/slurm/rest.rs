@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use trimtab_config::RestAddress;
 use trimtab_core::ids::{ActionId, ClusterName, LedgerId};
 use trimtab_core::snapshot::{Eligible, PendingJob, Workload};
 use trimtab_core::units::NodeCount;
-use trimtab_config::RestAddress;
 use trimtab_daemon::ports::{Cordon, CordonOrder, ReadError, WorkloadRead, WriteError};
 use trimtab_slurm::backend::NewState;
 use trimtab_slurm::{Backend, Commands, Rest, Slurm};

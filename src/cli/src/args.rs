@@ -8,7 +8,6 @@ use clap::{Args, Parser, Subcommand};
 use trimtab_core::policy::Factor;
 use trimtab_core::units::{Span, Time, UsdPerHour};
 
-use crate::duration::span;
 use crate::output::Format;
 
 /// Trims SageMaker HyperPod clusters: deletes nodes that nobody needs, never

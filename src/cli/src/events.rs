@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use trimtab_config::Mode;
 use trimtab_core::action::{ActionState, End};
 use trimtab_core::history::{History, OpenAction};
 use trimtab_core::ids::{
@@ -14,7 +15,6 @@ use trimtab_core::ids::{
 };
 use trimtab_core::plan::Verdict;
 use trimtab_core::units::{Span, Time};
-use trimtab_config::Mode;
 use trimtab_daemon::driver::TickReport;
 use trimtab_daemon::ports::{
     Decision, DeleteOutcome, Ledger, LedgerDecorator, LedgerError, Observation, RequestRecord,

@@ -8,7 +8,6 @@ mod clock;
 #[cfg(feature = "simulator")]
 mod demo;
 mod document;
-mod duration;
 mod events;
 mod exit;
 mod hooks;

@@ -13,7 +13,6 @@ use trimtab_daemon::run::{self, Audience};
 use crate::args::{PlanArgs, RunArgs};
 use crate::clock::stop_on_signals;
 use crate::document::{PlanDocument, PlansDocument};
-use crate::duration::span;
 use crate::events;
 use crate::exit::Exit;
 use crate::log::Log;

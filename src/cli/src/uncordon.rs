@@ -20,7 +20,6 @@ use trimtab_daemon::ports::Clock;
 
 use crate::args::UncordonArgs;
 use crate::clock::SystemClock;
-use crate::duration::span;
 use crate::exit::Exit;
 use crate::output::{self, Format, line};
 use crate::wiring::{Keep, Wired, layers};

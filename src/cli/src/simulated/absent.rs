@@ -4,9 +4,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use trimtab_config::Mode;
 use trimtab_core::ids::ClusterName;
 use trimtab_core::units::{Span, Time};
-use trimtab_daemon::config::Mode;
 use trimtab_daemon::ports::{
     Clock, Cordon, Doorbell, Ports, Prices, ReadError, Utilization, WorkloadRead,
 };

@@ -13,7 +13,7 @@ pub(crate) use absent::*;
 #[cfg(feature = "simulator")]
 pub(crate) use present::*;
 
-use trimtab_daemon::config::{SchedulerSettings, Settings};
+use trimtab_config::{SchedulerSettings, Settings};
 
 /// Something was asked for that this build does not have: exit code 64.
 #[derive(Debug, thiserror::Error)]

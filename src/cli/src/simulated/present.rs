@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use async_trait::async_trait;
+use trimtab_config::Mode;
 use trimtab_core::trace::TraceJob;
 use trimtab_core::units::Time;
-use trimtab_daemon::config::Mode;
 use trimtab_daemon::ports::{
     Clock, Cordon, Doorbell, Ports, Prices, Ring, Utilization, WorkloadRead,
 };

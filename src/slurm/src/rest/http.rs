@@ -17,8 +17,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
-use trimtab_core::text::start;
 use trimtab_config::RestAddress;
+use trimtab_core::text::start;
 
 use super::members::Members;
 

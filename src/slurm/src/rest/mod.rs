@@ -17,9 +17,9 @@ use async_trait::async_trait;
 use hyper::Method;
 use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
+use trimtab_config::RestAddress;
 use trimtab_core::ids::NodeName;
 use trimtab_core::text::start;
-use trimtab_config::RestAddress;
 use trimtab_daemon::ports::{ReadError, WriteError};
 
 use crate::backend::{Backend, Configuration, Hidden, Jobs, NewState};
