@@ -14,7 +14,7 @@ use trimtab_core::history::History;
 use trimtab_core::ids::{GroupName, InstanceId};
 use trimtab_core::planner;
 use trimtab_core::policy::{Budgets, GroupPolicy};
-use trimtab_core::snapshot::{Claim, Condition, InstanceStatus, Provisioning, Reading};
+use trimtab_core::reads::{Claim, Condition, InstanceStatus, Provisioning, Reading};
 use trimtab_core::units::{NodeCount, Share, Span};
 use trimtab_core::windows::{KeepWindow, WindowSpec};
 use trimtab_tests::worlds::{
@@ -100,7 +100,7 @@ fn world(nodes: u64) -> World {
                 known: true,
                 activity: Reading::Absent,
                 health: 100,
-                capacity: trimtab_core::snapshot::NodeCapacity::NotShown,
+                capacity: trimtab_core::reads::NodeCapacity::NotShown,
             });
         }
     }

@@ -15,8 +15,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use trimtab_core::ids::{ClusterName, InstanceId};
-use trimtab_core::join::{self, Joined};
-use trimtab_core::snapshot::{InstanceStatus, ListedNode, NodeCapacity};
+use trimtab_core::join;
+use trimtab_core::reads::{InstanceStatus, Joined, ListedNode, NodeCapacity};
 use trimtab_core::units::{Span, Time};
 use trimtab_daemon::ports::{Clock, WorkloadRead as _};
 use trimtab_slurm::{Commands, Slurm};

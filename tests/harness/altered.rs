@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use trimtab_core::ids::{ClusterName, InstanceId, LedgerId};
-use trimtab_core::snapshot::{ClusterDescription, InstanceStatus, NodeListing};
+use trimtab_core::reads::{ClusterDescription, InstanceStatus, NodeListing};
 use trimtab_daemon::ports::{ClusterRead, Cordon, CordonOrder, NodeDetails, ReadError, WriteError};
 
 type Details = BTreeMap<InstanceId, NodeDetails>;

@@ -7,7 +7,8 @@ use trimtab_core::history::{History, OpenAction};
 use trimtab_core::ids::ActionId;
 use trimtab_core::plan::{Mark, Plan};
 use trimtab_core::policy::ClusterPolicy;
-use trimtab_core::snapshot::{Claim, Condition, InstanceStatus, Reading, Snapshot};
+use trimtab_core::reads::{Claim, Condition, InstanceStatus, Reading};
+use trimtab_core::snapshot::Snapshot;
 use trimtab_core::units::{NodeCount, Time};
 
 use crate::random::Random;

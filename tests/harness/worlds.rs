@@ -7,16 +7,16 @@ use trimtab_core::assemble::{Reads, assemble};
 use trimtab_core::census;
 use trimtab_core::history::History;
 use trimtab_core::ids::{GroupName, InstanceId, LedgerId, NodeName, PartitionName};
-use trimtab_core::join::Joined;
 use trimtab_core::policy::{
-    Amount, Budgets, Capacity, ClusterPolicy, EvidenceSource, Factor, GroupCalls, GroupPolicy,
+    Amount, Budgets, ClusterPolicy, EvidenceSource, Factor, GroupCalls, GroupPolicy,
     MassChangeLimit, NodeLocalData, Prefer, Regain, TimerChoice, Timing, UtilizationRule,
 };
-use trimtab_core::snapshot::{
-    Activity, Claim, ClusterDescription, ClusterState, ClusterStatus, Condition, Eligible,
-    GroupDescription, InstanceStatus, ListedNode, NodeCapacity, NodeListing, PendingJob,
-    Provisioning, Reading, Role, SchedulerFacts, SchedulerNode, Snapshot, Workload,
+use trimtab_core::reads::{
+    Activity, Capacity, Claim, ClusterDescription, ClusterState, ClusterStatus, Condition,
+    Eligible, GroupDescription, InstanceStatus, Joined, ListedNode, NodeCapacity, NodeListing,
+    PendingJob, Provisioning, Reading, Role, SchedulerFacts, SchedulerNode, Workload,
 };
+use trimtab_core::snapshot::Snapshot;
 use trimtab_core::units::{MilliGpus, NodeCount, Share, Span, Time, Usd, UsdPerHour};
 use trimtab_core::windows::{KeepWindow, WindowSpec};
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use trimtab_core::ids::InstanceId;
 use trimtab_core::plan::{Doubt, KeepReason, Verdict};
-use trimtab_core::policy::Capacity;
+use trimtab_core::reads::Capacity;
 use trimtab_core::units::NodeCount;
 use trimtab_daemon::ports::{NodeDetails, Ports};
 use trimtab_simulator::World;

@@ -9,8 +9,9 @@ use trimtab_core::history::{Charge, Freeze, FreezeReason, History, MassTurn, Sto
 use trimtab_core::ids::{ActionId, InstanceId};
 use trimtab_core::plan::{Mark, Plan, Release};
 use trimtab_core::planner::plan;
-use trimtab_core::policy::{Amount, Capacity, ClusterPolicy};
-use trimtab_core::snapshot::{Claim, Reading, Snapshot};
+use trimtab_core::policy::{Amount, ClusterPolicy};
+use trimtab_core::reads::{Capacity, Claim, Reading};
+use trimtab_core::snapshot::Snapshot;
 use trimtab_core::units::{NodeCount, Share, Span, Time};
 use trimtab_tests::properties::{PROPERTIES, Planner, open, plan_of};
 use trimtab_tests::random::Random;
@@ -225,7 +226,7 @@ fn the_audit_refuses_every_kind_of_broken_plan() {
         (Rule::GroupCalm, |c| {
             let group = c.first().group;
             if let Some(view) = c.snapshot.groups.get_mut(&group) {
-                view.description.role = trimtab_core::snapshot::Role::Controller;
+                view.description.role = trimtab_core::reads::Role::Controller;
             }
         }),
         (Rule::GroupCalm, |c| {
@@ -319,7 +320,7 @@ fn settled(world: &World) -> Case {
         case.with_node(mark.node, |node| {
             if let Reading::Fresh { value, .. } = &mut node.scheduler {
                 value.cordon =
-                    trimtab_core::snapshot::CordonStatus::Ours { actions: ActionId(id).into() };
+                    trimtab_core::cordon::CordonStatus::Ours { actions: ActionId(id).into() };
             }
         });
         case.history.actions.insert(mark.node, action);
@@ -369,7 +370,7 @@ fn only_cordoned_clean_and_settled_nodes_of_one_group_are_cleared() {
             assert!(without(&|c| c.with_node(node, |n| n.scheduler = Reading::Absent)));
             assert!(without(&|c| c.with_node(node, |n| n.protected = true)));
             assert!(without(&|c| c.with_node(node, |n| {
-                n.status = trimtab_core::snapshot::InstanceStatus::ShuttingDown;
+                n.status = trimtab_core::reads::InstanceStatus::ShuttingDown;
             })));
             assert!(without(&|c| c.with_node(node, |n| {
                 if let Reading::Fresh { value, .. } = &mut n.scheduler {
@@ -378,7 +379,7 @@ fn only_cordoned_clean_and_settled_nodes_of_one_group_are_cleared() {
             })));
             assert!(without(&|c| c.with_node(node, |n| {
                 if let Reading::Fresh { value, .. } = &mut n.scheduler {
-                    value.cordon = trimtab_core::snapshot::CordonStatus::Clear;
+                    value.cordon = trimtab_core::cordon::CordonStatus::Clear;
                 }
             })));
             assert!(without(&|c| c.policy.hash = name("newer")));

@@ -10,17 +10,17 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use trimtab_core::action::{
-    ActionState, Answer, Effect, End, Event, EventKind, Look, NodeSeen, OwnCordon, ReleaseReason,
-    RequestScope, Terms, Work, step,
+    ActionState, Answer, Effect, End, Event, EventKind, Evidence, Look, NodeSeen, OwnCordon,
+    ReleaseReason, RequestScope, Terms, Work, step,
 };
 use trimtab_core::group_call;
 use trimtab_core::history::{History, OpenAction};
 use trimtab_core::ids::{ActionId, GroupName, InstanceId, RequestId};
-use trimtab_core::plan::Evidence;
-use trimtab_core::snapshot::{
-    Claim, ClusterState, ClusterStatus, GroupDescription, GroupView, Identity, InstanceStatus,
-    Listing, NodeCapacity, NodeView, Provisioning, Reading, Role, Snapshot, WorkloadSource,
+use trimtab_core::reads::{
+    Claim, ClusterState, ClusterStatus, GroupDescription, InstanceStatus, NodeCapacity,
+    Provisioning, Reading, Role,
 };
+use trimtab_core::snapshot::{GroupView, Identity, Listing, NodeView, Snapshot, WorkloadSource};
 use trimtab_core::units::{NodeCount, Span, Time, Usd, UsdPerHour};
 use trimtab_tests::scale;
 use trimtab_tests::worlds::name;

@@ -41,12 +41,51 @@ fn the_audit_imports_nothing_of_the_planner() {
     let text = read(&root().join("src/core/src/audit.rs"));
     let parts = rust_files(&root().join("src/core/src/audit"));
     let text = parts.iter().fold(text, |text, part| text + &read(part));
-    let data = ["action", "history", "ids", "plan", "policy", "snapshot", "units"];
+    let data =
+        ["action", "cordon", "history", "ids", "plan", "policy", "reads", "snapshot", "units"];
     let found = imports(&text);
     assert!(found.len() >= data.len(), "the test no longer sees the imports: {found:?}");
     for module in found {
-        assert!(data.contains(&module.as_str()), "audit.rs uses crate::{module}");
+        assert!(data.contains(&module.as_str()), "the audit uses crate::{module}");
     }
+}
+
+/// A module of core with its parts, without tests.
+fn module_text(name: &str) -> String {
+    let folder = root().join("src/core/src");
+    let mut files = vec![folder.join(format!("{name}.rs"))];
+    if folder.join(name).is_dir() {
+        files.extend(rust_files(&folder.join(name)));
+    }
+    files.retain(|path| {
+        !path.ends_with("tests.rs") && !path.components().any(|c| c.as_os_str() == "tests")
+    });
+    let code = |path: &PathBuf| {
+        let text = read(path);
+        text.split("#[cfg(test)]").next().unwrap_or_default().to_owned()
+    };
+    files.iter().map(code).collect()
+}
+
+#[test]
+fn core_modules_import_only_modules_above_them() {
+    let lib = read(&root().join("src/core/src/lib.rs"));
+    let (list, _) = lib.split_once("#[cfg(test)]").expect("tests stand last");
+    let mut above: Vec<&str> = vec![];
+    for block in list.split("\n\n") {
+        let modules: Vec<&str> = block
+            .lines()
+            .filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'))
+            .collect();
+        for name in &modules {
+            for import in imports(&module_text(name)) {
+                let is_above = above.contains(&import.as_str()) || import == *name;
+                assert!(is_above, "core::{name} uses core::{import}, which lib.rs lists below it");
+            }
+        }
+        above.extend(modules);
+    }
+    assert!(above.len() > 20, "the test no longer sees the modules: {above:?}");
 }
 
 #[test]

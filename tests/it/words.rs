@@ -1,18 +1,16 @@
 //! What operators read has no look of the code: every variant of every status, reason,
 //! answer and notice is rendered here.
 
-use trimtab_core::action::{Answer, End, Notice, OwnCordon, ReleaseReason, Work};
+use trimtab_core::action::{Answer, End, Evidence, Notice, OwnCordon, ReleaseReason, Work};
 use trimtab_core::audit::{Rule, Violation};
 use trimtab_core::backoff::{Backoff, Refusal};
 use trimtab_core::history::{Freeze, FreezeReason, MassTurn, Stop};
 use trimtab_core::ids::{ActionId, InstanceId, JobId, LedgerId, NodeName, RequestId};
-use trimtab_core::join::{JoinDoubt, JoinKey};
-use trimtab_core::plan::{Bound, Doubt, Evidence, Impairment, KeepReason, Usage, Verdict};
-use trimtab_core::policy::Capacity;
-use trimtab_core::snapshot::{
-    Claim, ClusterStatus, GroupFreeze, InstanceStatus, ListingFault, NameDoubt, Role,
-    WorkloadSource,
+use trimtab_core::plan::{Bound, Doubt, Impairment, KeepReason, Usage, Verdict};
+use trimtab_core::reads::{
+    Capacity, Claim, ClusterStatus, InstanceStatus, JoinDoubt, JoinKey, Role,
 };
+use trimtab_core::snapshot::{GroupFreeze, ListingFault, NameDoubt, WorkloadSource};
 use trimtab_core::units::{NodeCount, Share, Span, Time, Usd, UsdPerHour};
 use trimtab_daemon::driver::TickError;
 use trimtab_daemon::ports::{DeleteOutcome, LedgerError, Notification, ReadError, Ring};

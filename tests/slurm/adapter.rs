@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use trimtab_core::ids::{ActionId, ClusterName, LedgerId};
-use trimtab_core::snapshot::{Condition, Eligible, PendingJob, SchedulerNode, Workload};
+use trimtab_core::reads::{Condition, Eligible, PendingJob, SchedulerNode, Workload};
 use trimtab_core::units::{NodeCount, Span, Time};
 use trimtab_daemon::ports::{Clock, Cordon, CordonOrder, ReadError, WorkloadRead};
 use trimtab_slurm::{Commands, Slurm};
@@ -155,7 +155,7 @@ async fn jobs_claim_their_nodes_and_waiting_ones_ask_for_some(cluster: &Cluster,
     );
     let workload = until(slurm, "all is quiet", |workload| {
         let on_jobs = |node: &SchedulerNode| {
-            node.claims.iter().any(|claim| *claim != trimtab_core::snapshot::Claim::Reserved)
+            node.claims.iter().any(|claim| *claim != trimtab_core::reads::Claim::Reserved)
         };
         workload.pending.is_empty() && !workload.nodes.iter().any(on_jobs)
     })

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use trimtab_config::RestAddress;
 use trimtab_core::ids::{ActionId, ClusterName, LedgerId};
-use trimtab_core::snapshot::{Eligible, PendingJob, Workload};
+use trimtab_core::reads::{Eligible, PendingJob, Workload};
 use trimtab_core::units::NodeCount;
 use trimtab_daemon::ports::{Cordon, CordonOrder, ReadError, WorkloadRead, WriteError};
 use trimtab_slurm::backend::NewState;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use trimtab_core::ids::{ActionId, ClusterName, LedgerId};
-use trimtab_core::snapshot::Workload;
+use trimtab_core::reads::Workload;
 use trimtab_daemon::ports::{Cordon, CordonOrder, WorkloadRead};
 use trimtab_slurm::Slurm;
 use trimtab_tests::slurm::{Cluster, SKIPPED};

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use aws_sdk_sagemaker::types::{ClusterNodeDetails, ClusterSortBy, SortOrder};
 use futures_util::StreamExt as _;
 use trimtab_core::ids::{ClusterName, InstanceId};
-use trimtab_core::snapshot::{ClusterDescription, InstanceStatus, NodeListing};
+use trimtab_core::reads::{ClusterDescription, InstanceStatus, NodeListing};
 use trimtab_daemon::ports::{ClusterRead, NodeDetails, ReadError};
 
 use crate::connection::Connection;

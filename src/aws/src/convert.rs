@@ -12,11 +12,9 @@ use aws_sdk_sagemaker::types::{
 };
 use aws_smithy_types::DateTime;
 use trimtab_core::ids::{GroupName, NodeName};
-use trimtab_core::join::Joined;
-use trimtab_core::policy::Capacity;
-use trimtab_core::snapshot::{
-    ClusterDescription, ClusterState, ClusterStatus, GroupDescription, InstanceStatus, ListedNode,
-    NodeCapacity, Provisioning, Role,
+use trimtab_core::reads::{
+    Capacity, ClusterDescription, ClusterState, ClusterStatus, GroupDescription, InstanceStatus,
+    Joined, ListedNode, NodeCapacity, Provisioning, Role,
 };
 use trimtab_core::units::{NodeCount, Time};
 use trimtab_daemon::ports::{NodeDetails, ReadError};

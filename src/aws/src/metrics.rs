@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use trimtab_config::{CloudwatchSignal, FullScale};
 use trimtab_core::ids::{ClusterName, GroupName, InstanceId};
-use trimtab_core::snapshot::Reading;
+use trimtab_core::reads::Reading;
 use trimtab_core::units::{Span, Time};
 use trimtab_daemon::ports::{MetricsAnswer, MetricsQuery, ReadError, Utilization};
 

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use trimtab_config::{CloudwatchSignal, DimensionPattern, Measure};
-use trimtab_core::snapshot::{Activity, Reading};
+use trimtab_core::reads::{Activity, Reading};
 use trimtab_core::units::{Share, Span, Time};
 use trimtab_daemon::ports::MetricsQuery;
 

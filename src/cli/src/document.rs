@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use trimtab_core::plan::{Evidence, GroupFigures, Mark, NodeVerdict, Release, Verdict, WaitingJob};
+use trimtab_core::action::Evidence;
+use trimtab_core::plan::{GroupFigures, Mark, NodeVerdict, Release, Verdict, WaitingJob};
 use trimtab_core::rule::Counts;
 use trimtab_core::rule::learned::{SoFar, TimerInForce};
 use trimtab_core::units::Span;

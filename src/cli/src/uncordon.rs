@@ -249,8 +249,8 @@ mod tests {
     use std::collections::BTreeMap;
     use std::path::PathBuf;
 
+    use trimtab_core::cordon::CordonStatus;
     use trimtab_core::ids::{ActionId, NodeName};
-    use trimtab_core::snapshot::CordonStatus;
     use trimtab_daemon::driver::Intent;
     use trimtab_daemon::ports::{Doorbell, Ring};
     use trimtab_simulator::World;

@@ -8,9 +8,10 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use trimtab_core::policy::{
-    Amount, Budgets, Capacity, EvidenceSource, Factor, GroupCalls, GroupPolicy, MassChangeLimit,
+    Amount, Budgets, EvidenceSource, Factor, GroupCalls, GroupPolicy, MassChangeLimit,
     NodeLocalData, Prefer, Regain, TimerChoice, Timing, UtilizationRule,
 };
+use trimtab_core::reads::Capacity;
 use trimtab_core::units::{MilliGpus, NodeCount, Share, Span, Usd, UsdPerHour};
 
 use super::*;

@@ -35,8 +35,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::RequestId;
 use crate::policy::Timing;
-use crate::snapshot::{Claim, InstanceStatus};
-use crate::units::{NodeCount, Span, Time};
+use crate::reads::{Claim, InstanceStatus};
+use crate::units::{NodeCount, Span, Time, Usd, UsdPerHour};
 
 /// A node is gone once two complete listings at least this far apart, and all
 /// between them, lack it: one look can be a lagging or a changing page (F6).
@@ -373,6 +373,26 @@ impl Terms {
             Answer::NoAnswer | Answer::Accepted => self.confirm_running,
         }
     }
+}
+
+/// Why a node was marked, in numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// Start of the time in which every sample showed the node idle.
+    pub idle_since: Time,
+    /// Nodes of the group that were surplus throughout τ.
+    pub surplus: NodeCount,
+    /// Idle timer τ in force.
+    pub tau: Span,
+    /// Price of one node-hour, which the deletion saves.
+    pub price: UsdPerHour,
+    /// Boot cost β: what it costs to bring one node back, in dollars.
+    pub boot_cost: Usd,
+    /// Number of nodes that a whole-group request keeps. All nodes of the group are marked for it,
+    /// because HyperPod selects which ones go. `None` for a node that is deleted by its id or
+    /// together with its whole group.
+    #[serde(default)]
+    pub remainder: Option<NodeCount>,
 }
 
 impl ActionState {

@@ -5,14 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::action::ActionState;
+use crate::cordon::{CordonStatus, SeenCordon};
 use crate::history::History;
 use crate::ids::{GroupName, InstanceId, LedgerId, NodeName};
-use crate::join::Joined;
 use crate::policy::ClusterPolicy;
+use crate::reads::{
+    Activity, ClusterDescription, ControllerHost, GroupDescription, InstanceStatus, Joined,
+    ListedNode, NodeListing, Reading, Role, SchedulerFacts, SchedulerNode, Workload,
+};
 use crate::snapshot::{
-    Activity, ClusterDescription, ControllerHost, CordonStatus, GroupDescription, GroupFreeze,
-    GroupView, InstanceStatus, ListedNode, Listing, ListingFault, NameDoubt, NodeListing, NodeView,
-    Reading, Role, SchedulerFacts, SchedulerNode, SchedulerStatus, SeenCordon, Snapshot, Workload,
+    GroupFreeze, GroupView, Listing, ListingFault, NameDoubt, NodeView, SchedulerStatus, Snapshot,
     WorkloadSource,
 };
 use crate::units::{NodeCount, Time};
@@ -294,7 +296,7 @@ fn group_freeze(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::snapshot::NodeCapacity;
+    use crate::reads::NodeCapacity;
 
     fn listed(number: u128, group: &str) -> ListedNode {
         ListedNode {

@@ -7,18 +7,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::cordon::CordonStatus;
 use crate::demand::{self, Queue};
 use crate::floors;
 use crate::history::{FreezeReason, History, MassTurn};
 use crate::ids::{GroupName, InstanceId};
 use crate::plan::{Doubt, Impairment, KeepReason, Usage};
 use crate::policy::{ClusterPolicy, EvidenceSource, GroupPolicy, UtilizationRule};
+use crate::reads::{Activity, Condition, InstanceStatus, Reading, Role};
 use crate::rule::learned::{self, Learner};
 use crate::rule::{self, Class, Counts, Member, Sample, boot_cost};
-use crate::snapshot::{
-    Activity, Condition, CordonStatus, GroupView, InstanceStatus, Listing, NodeView, Reading, Role,
-    Snapshot, WorkloadSource,
-};
+use crate::snapshot::{GroupView, Listing, NodeView, Snapshot, WorkloadSource};
 use crate::units::{NodeCount, Span, Time};
 
 /// Longest time between two samples that are still compared for a mass change, even if the window

@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use crate::packing::{self, Need};
 use crate::policy::GroupPolicy;
-use crate::snapshot::{Eligible, GroupView, PendingJob};
+use crate::reads::{Eligible, PendingJob};
+use crate::snapshot::GroupView;
 use crate::units::{MilliGpus, NodeCount, Span, Time};
 
 /// The queue as one group sees it.

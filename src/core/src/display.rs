@@ -7,8 +7,7 @@ use std::fmt;
 
 use crate::action::{Answer, End, OwnCordon, Work};
 use crate::audit::Rule;
-use crate::policy::Capacity;
-use crate::snapshot::{ClusterStatus, InstanceStatus, Role};
+use crate::reads::{Capacity, ClusterStatus, InstanceStatus, Role};
 
 impl fmt::Display for ClusterStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -2,15 +2,14 @@
 //! The order of the checks is the order in which an operator would ask.
 
 use crate::census::{activity_objection, classify};
+use crate::cordon::CordonStatus;
 use crate::history::History;
 use crate::ids::GroupName;
 use crate::plan::{Doubt, KeepReason};
 use crate::policy::{ClusterPolicy, EvidenceSource, GroupPolicy, Regain};
+use crate::reads::{ClusterStatus, NodeCapacity, Provisioning, Reading, Role};
 use crate::rule::{Class, Member};
-use crate::snapshot::{
-    ClusterStatus, CordonStatus, GroupView, Listing, NodeCapacity, NodeView, Provisioning, Reading,
-    Role, Snapshot, WorkloadSource,
-};
+use crate::snapshot::{GroupView, Listing, NodeView, Snapshot, WorkloadSource};
 use crate::units::Time;
 
 /// Returns why no node of the cluster may be chosen, if there is a reason.

@@ -1,10 +1,22 @@
 //! Values with safe defaults for this crate's tests.
 
+use std::collections::BTreeMap;
+
+use crate::action::{ActionState, Evidence, Terms};
+use crate::history::OpenAction;
+use crate::ids::{ActionId, InstanceId};
 use crate::policy::{
-    Amount, Budgets, Capacity, Factor, GroupCalls, GroupPolicy, NodeLocalData, Prefer, Regain,
-    TimerChoice,
+    Amount, Budgets, Factor, GroupCalls, GroupPolicy, NodeLocalData, Prefer, Regain, TimerChoice,
+    Timing,
 };
-use crate::units::{MilliGpus, NodeCount, Share, Span, Usd, UsdPerHour};
+use crate::reads::{
+    Capacity, ClusterState, ClusterStatus, GroupDescription, InstanceStatus, NodeCapacity,
+    Provisioning, Reading, Role,
+};
+use crate::snapshot::{
+    GroupView, Identity, Listing, NodeView, SchedulerStatus, Snapshot, WorkloadSource,
+};
+use crate::units::{MilliGpus, NodeCount, Share, Span, Time, Usd, UsdPerHour};
 
 /// A group of ten nodes at two dollars an hour that may be trimmed to nothing.
 pub(crate) fn group() -> GroupPolicy {
@@ -39,5 +51,79 @@ pub(crate) fn group() -> GroupPolicy {
         utilization: None,
         group_calls: GroupCalls::Never,
         protected: vec![],
+    }
+}
+
+pub(crate) const AT: Time = Time::from_secs(1_800_000_000);
+
+/// An open action of one cordonable node, in this state.
+pub(crate) fn action(state: ActionState) -> OpenAction {
+    let identity = Identity { launched: Time(0), name: Some("n1".parse().expect("a name")) };
+    OpenAction {
+        id: ActionId(7),
+        group: "workers".parse().expect("a name"),
+        node: InstanceId::from_number(1),
+        identity,
+        marked_at: AT,
+        state,
+        terms: Terms::new(&Timing::default(), true, Span::secs(30)),
+        evidence: Evidence {
+            idle_since: AT,
+            surplus: NodeCount(1),
+            tau: Span::mins(20),
+            price: UsdPerHour(3_060_000),
+            boot_cost: Usd(1_020_000),
+            remainder: None,
+        },
+        policy: "cafe".parse().expect("a digest"),
+    }
+}
+
+/// The action's node is listed and Running, and the scheduler says this of it.
+pub(crate) fn snapshot(action: &OpenAction, scheduler: Reading<SchedulerStatus>) -> Snapshot {
+    let node = NodeView {
+        id: action.node,
+        launched: action.identity.launched,
+        status: InstanceStatus::Running,
+        name: action.identity.name.clone(),
+        join_doubt: None,
+        image: None,
+        health: 100,
+        protected: false,
+        capacity: NodeCapacity::NotShown,
+        scheduler,
+        activity: Reading::Absent,
+        described_running: true,
+    };
+    let description = GroupDescription {
+        role: Role::Worker,
+        current: NodeCount(1),
+        target: NodeCount(1),
+        calm: true,
+        capacity: None,
+    };
+    let view = GroupView {
+        description,
+        freeze: None,
+        nodes: vec![node],
+        pending: Some(vec![]),
+        offers: None,
+    };
+    Snapshot {
+        cluster: "research".parse().expect("a name"),
+        begun_at: AT,
+        taken_at: AT,
+        state: Some(ClusterState {
+            status: ClusterStatus::InService,
+            provisioning: Provisioning::Continuous,
+            rival_autoscaler: false,
+            software_update: false,
+            created: None,
+        }),
+        listing: Listing::Complete,
+        workload: WorkloadSource::Complete,
+        groups: BTreeMap::from([(action.group.clone(), view)]),
+        cordons: vec![],
+        refuses_large_jobs: false,
     }
 }

@@ -25,9 +25,8 @@ use std::collections::BTreeMap;
 use crate::action::{ActionState, Answer, ReleaseReason, RequestScope};
 use crate::history::{History, OpenAction};
 use crate::ids::{GroupName, InstanceId, RequestId};
-use crate::snapshot::{
-    ClusterStatus, GroupView, InstanceStatus, Listing, NodeView, Role, Snapshot,
-};
+use crate::reads::{ClusterStatus, InstanceStatus, Role};
+use crate::snapshot::{GroupView, Listing, NodeView, Snapshot};
 use crate::units::{NodeCount, Time};
 
 /// Open actions of one whole-group request.

@@ -7,10 +7,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::action::{ActionState, Terms};
+use crate::action::{ActionState, Evidence, Terms};
 use crate::backoff::Backoff;
 use crate::ids::{ActionId, GroupName, InstanceId, LedgerId, PolicyHash};
-use crate::plan::Evidence;
 use crate::rule::GroupState;
 use crate::snapshot::Identity;
 use crate::units::{NodeCount, Span, Time};

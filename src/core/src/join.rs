@@ -15,60 +15,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::NodeName;
-use crate::snapshot::{ListedNode, SchedulerNode, Workload};
-
-/// What an instance is known by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum JoinKey {
-    /// The name that `node_name` gives it.
-    Rule,
-    /// What the resource configuration records of it.
-    Record,
-    /// The first label of its private DNS name.
-    DnsName,
-    /// Its address.
-    Address,
-}
-
-impl fmt::Display for JoinKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Rule => "`node_name`",
-            Self::Record => "the resource configuration",
-            Self::DnsName => "its private DNS name",
-            Self::Address => "its address",
-        })
-    }
-}
-
-/// What is known of an instance's name in the scheduler.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Joined {
-    /// Nobody has looked: its DNS name is all there is.
-    #[default]
-    ByDnsName,
-    /// It is this node.
-    As(NodeName),
-    /// It could be either of two.
-    Doubtful(JoinDoubt),
-}
-
-/// Two marks of one instance that point to two nodes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct JoinDoubt {
-    /// A mark, and the node it points to.
-    pub one: (JoinKey, NodeName),
-    /// Another, and its node.
-    pub other: (JoinKey, NodeName),
-}
-
-impl fmt::Display for JoinDoubt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (by, node) = &self.one;
-        let (other_by, other) = &self.other;
-        write!(f, "it is {node} by {by} and {other} by {other_by}")
-    }
-}
+use crate::reads::{JoinDoubt, JoinKey, Joined, ListedNode, SchedulerNode, Workload};
 
 /// How an operator says that instances are called in the scheduler: a text in which
 /// `{group}`, `{instance_id}`, `{dns}` (first label) and `{ip}` (with dashes) are put in.
@@ -269,9 +216,7 @@ pub fn join(listed: &mut [ListedNode], workload: &Workload, naming: Option<&Node
 mod tests {
     use super::*;
     use crate::ids::InstanceId;
-    use crate::snapshot::{
-        Condition, InstanceStatus, NodeCapacity, RecordedInstance, SchedulerFacts,
-    };
+    use crate::reads::{Condition, InstanceStatus, NodeCapacity, RecordedInstance, SchedulerFacts};
     use crate::units::Time;
 
     fn name(text: &str) -> NodeName {

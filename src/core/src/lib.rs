@@ -1,9 +1,11 @@
 //! What trimtab decides. Pure: no clock, no I/O, no async, no logging; time
 //! comes in as a value, and the same input gives the same output to the byte.
 //!
-//! The story of one tick, in the order of the modules:
-//! [`assemble`] turns what was read into a [`snapshot`]; [`census`] counts it
-//! and [`rule`] folds the count; [`planner`] says how many nodes of each group
+//! The modules stand in the order of their imports: each imports only modules of
+//! the blocks above its own. The story of one tick: [`assemble`] turns what was
+//! read ([`reads`]) into a [`snapshot`]; [`census`] counts it and [`rule`] folds
+//! the count; [`look`] says what it shows of a node on its way out, and [`steps`]
+//! takes the node's action on by that; [`planner`] says how many nodes of each group
 //! may go and which, with a reason for every node ([`plan`]); [`audit`]
 //! re-derives every bound from the data alone and is the only one who can
 //! approve a plan or clear a delete; [`action`] is one node's way out, step by
@@ -20,28 +22,41 @@ pub mod random;
 pub mod text;
 
 pub mod ids;
-pub mod join;
 pub mod units;
 
+pub mod cordon;
+pub mod reads;
 pub mod windows;
 
-pub mod policy;
+pub mod join;
 pub mod snapshot;
+
+pub mod policy;
 
 pub mod action;
 pub mod backoff;
-pub mod history;
-pub mod plan;
 pub mod rule;
+
+pub mod history;
+
+pub mod plan;
 
 pub mod assemble;
 pub mod budgets;
-pub mod census;
-pub mod demand;
-pub mod eligibility;
 pub mod floors;
 pub mod group_call;
+pub mod packing;
+pub mod prefilter;
 pub mod ranking;
+pub mod steps;
+pub mod sweep;
+
+pub mod demand;
+
+pub mod census;
+
+pub mod eligibility;
+pub mod look;
 
 pub mod planner;
 
@@ -49,7 +64,6 @@ pub mod audit;
 
 mod display;
 
-pub mod packing;
 pub mod trace;
 
 #[cfg(test)]

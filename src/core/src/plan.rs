@@ -7,19 +7,16 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::action::ReleaseReason;
+use crate::action::{Evidence, ReleaseReason};
 use crate::backoff::Backoff;
 use crate::history::{Freeze, FreezeReason, Stop};
 use crate::ids::{ActionId, ClusterName, GroupName, InstanceId, JobId, NodeName, PolicyHash};
-use crate::policy::Capacity;
+use crate::reads::{Capacity, Claim, ClusterStatus, InstanceStatus, Role};
 use crate::rule::learned::{Fit, TimerInForce};
 use crate::rule::{BootCost, Counts};
-use crate::snapshot::{
-    Claim, ClusterStatus, GroupFreeze, Identity, InstanceStatus, ListingFault, NameDoubt, Role,
-    WorkloadSource,
-};
+use crate::snapshot::{GroupFreeze, Identity, ListingFault, NameDoubt, WorkloadSource};
 use crate::text::plain;
-use crate::units::{NodeCount, Share, Span, Time, Usd, UsdPerHour};
+use crate::units::{NodeCount, Share, Span, Time};
 
 /// What to do about one cluster now, and why.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -53,26 +50,6 @@ pub struct Mark {
     pub identity: Identity,
     /// Reason for the mark.
     pub evidence: Evidence,
-}
-
-/// Why a node was marked, in numbers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Evidence {
-    /// Start of the time in which every sample showed the node idle.
-    pub idle_since: Time,
-    /// Nodes of the group that were surplus throughout τ.
-    pub surplus: NodeCount,
-    /// Idle timer τ in force.
-    pub tau: Span,
-    /// Price of one node-hour, which the deletion saves.
-    pub price: UsdPerHour,
-    /// Boot cost β: what it costs to bring one node back, in dollars.
-    pub boot_cost: Usd,
-    /// Number of nodes that a whole-group request keeps. All nodes of the group are marked for it,
-    /// because HyperPod selects which ones go. `None` for a node that is deleted by its id or
-    /// together with its whole group.
-    #[serde(default)]
-    pub remainder: Option<NodeCount>,
 }
 
 /// The decision to release one open action.

@@ -7,7 +7,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::action::{ActionState, ReleaseReason};
+use crate::action::{ActionState, Evidence, ReleaseReason};
 use crate::budgets::{self, RequestLimit};
 use crate::demand::{self, Queue};
 use crate::eligibility::{cluster_objection, group_objection, node_objection};
@@ -15,14 +15,14 @@ use crate::floors;
 use crate::history::{FreezeReason, History, MassTurn, OpenAction};
 use crate::ids::GroupName;
 use crate::plan::{
-    Bound, Evidence, GroupFigures, KeepReason, Mark, NodeVerdict, Plan, Release, Verdict,
-    WaitingJob,
+    Bound, GroupFigures, KeepReason, Mark, NodeVerdict, Plan, Release, Verdict, WaitingJob,
 };
 use crate::policy::{ClusterPolicy, GroupCalls, GroupPolicy, REQUEST_NODE_LIMIT, TimerChoice};
 use crate::ranking::Rank;
+use crate::reads::PendingJob;
 use crate::rule::learned::Learner;
 use crate::rule::{BootCost, GroupState, SampleRun, Timer, boot_cost};
-use crate::snapshot::{GroupView, NodeView, PendingJob, Snapshot};
+use crate::snapshot::{GroupView, NodeView, Snapshot};
 use crate::units::{NodeCount, Span, Time, UsdPerHour};
 
 /// Plans one cluster.

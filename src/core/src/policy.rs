@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{ClusterName, GroupName, InstanceId, PartitionName, PolicyHash};
 use crate::join::NodeNaming;
+use crate::reads::Capacity;
 use crate::units::{MilliGpus, NodeCount, Share, Span, Time, Usd, UsdPerHour};
 pub use crate::windows::{Amount, KeepWindow};
 
@@ -126,30 +127,6 @@ impl Default for Timing {
             cooldown: Span::mins(30),
             fresh_for: Span::mins(5),
             clock_tolerance: Span::secs(10),
-        }
-    }
-}
-
-/// How the capacity of a group is paid for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Capacity {
-    /// On demand: billing stops when the node is deleted.
-    OnDemand,
-    /// Spot: billed at the spot price until the node is deleted.
-    Spot,
-    /// Training plan: prepaid, so a deletion saves nothing.
-    TrainingPlan,
-    /// Reserved capacity: billed whether the node runs or not.
-    Reserved,
-}
-
-impl Capacity {
-    /// Whether a deletion saves money. If not, T* is infinite and no node is deleted to save
-    /// money.
-    pub const fn is_metered(self) -> bool {
-        match self {
-            Self::OnDemand | Self::Spot => true,
-            Self::TrainingPlan | Self::Reserved => false,
         }
     }
 }

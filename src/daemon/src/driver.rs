@@ -15,24 +15,27 @@ use trimtab_core::action::{
 };
 use trimtab_core::audit::{self, ApprovedPlan, Violation};
 use trimtab_core::census::{self, SampleGap};
+use trimtab_core::cordon::CordonStatus;
 use trimtab_core::group_call;
 use trimtab_core::history::{Freeze, Gone, History, OpenAction, Stop};
 use trimtab_core::ids::{ActionId, GroupName, InstanceId, LedgerId, TickId};
+use trimtab_core::look::look;
 use trimtab_core::plan::{Mark, Plan};
 use trimtab_core::planner;
 use trimtab_core::policy::{ClusterPolicy, EvidenceSource};
+use trimtab_core::reads::InstanceStatus;
 use trimtab_core::rule::learned::SoFar;
-use trimtab_core::snapshot::{CordonStatus, InstanceStatus, Snapshot};
+use trimtab_core::snapshot::Snapshot;
+use trimtab_core::steps::{NodeEvent, Steps, take_steps, wants_cooldown};
+use trimtab_core::sweep;
 use trimtab_core::units::{NodeCount, Span, Time};
 
 use self::inquiries::Inquiries;
 use crate::executor::Sent;
-use crate::look::{self, look};
 use crate::observe::{KnownDetails, MetricsUse, Observed, ReadScope, observe};
 use crate::ports::{
     CordonOrder, Decision, Ledger, LedgerError, Notification, Observation, Ports, Ring, Switch,
 };
-use crate::steps::{NodeEvent, Steps, take_steps, wants_cooldown};
 
 mod inquiries;
 mod requests;
@@ -511,7 +514,7 @@ impl Driver {
 
     /// Takes off cordons of ours that nothing accounts for (S17).
     async fn sweep(&self, snapshot: &Snapshot) {
-        self.release_cordons(&look::stray_cordons(snapshot, &self.history)).await;
+        self.release_cordons(&sweep::stray_cordons(snapshot, &self.history)).await;
     }
 
     /// Commits what was decided, then cordons what was marked and releases

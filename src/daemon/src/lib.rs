@@ -2,9 +2,9 @@
 //! intent down, acts, writes the outcome down.
 //!
 //! [`ports`] says what is needed from outside. [`driver`] is one cluster's
-//! daemon and its tick; [`observe`] makes the snapshot, [`look`] what it says of
-//! one node, [`executor`] carries a delete request from clearance to recorded
-//! answer. [`run`] is the loop around it, [`ledger`] the durable memory.
+//! daemon and its tick; [`observe`] makes the snapshot, and [`executor`] carries a
+//! delete request from clearance to recorded answer. [`run`] is the loop around
+//! it, [`ledger`] the durable memory.
 //!
 //! Nothing here spawns, reads a clock or sleeps by itself: that is what the
 //! ports are for, so one seed of a simulated world gives one log.
@@ -12,10 +12,8 @@
 pub mod driver;
 pub mod executor;
 pub mod ledger;
-pub mod look;
 pub mod observe;
 pub mod ports;
 pub mod run;
 
 mod display;
-mod steps;

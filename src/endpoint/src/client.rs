@@ -23,7 +23,7 @@ use serde::de::DeserializeOwned;
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 use trimtab_core::ids::{ClusterName, GroupName, LedgerId};
-use trimtab_core::snapshot::Workload;
+use trimtab_core::reads::Workload;
 use trimtab_core::units::{Span, Time, UsdPerHour};
 use trimtab_daemon::ports::{
     Clock, Cordon, CordonOrder, Doorbell, MetricsAnswer, MetricsQuery, Prices, ReadError, Ring,

@@ -3,8 +3,7 @@
 
 use serde_json::{Map, Value, json};
 use toml::value::Datetime;
-use trimtab_core::policy::Capacity;
-use trimtab_core::snapshot::{Provisioning, Role};
+use trimtab_core::reads::{Capacity, Provisioning, Role};
 use trimtab_simulator::spec::api::Orchestrator;
 use trimtab_simulator::spec::{GroupSpec, WorldSpec};
 

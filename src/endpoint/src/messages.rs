@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use trimtab_core::ids::{ActionId, GroupName, InstanceId, LedgerId, NodeName};
-use trimtab_core::snapshot::{Activity, Reading};
+use trimtab_core::reads::{Activity, Reading};
 use trimtab_core::units::{Span, Time, UsdPerHour};
 use trimtab_daemon::ports::{CordonOrder, Ring};
 

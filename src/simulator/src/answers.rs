@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use trimtab_core::ids::{ClusterName, GroupName, InstanceId, LedgerId};
-use trimtab_core::snapshot::{
+use trimtab_core::reads::{
     Activity, ClusterDescription, InstanceStatus, NodeListing, Reading, Workload,
 };
 use trimtab_core::units::{NodeCount, Span};

@@ -6,11 +6,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use trimtab_core::ids::{ClusterName, GroupName, InstanceId};
-use trimtab_core::join::Joined;
-use trimtab_core::policy::{Capacity, REQUEST_NODE_LIMIT};
-use trimtab_core::snapshot::{
-    ClusterDescription, ClusterState, ClusterStatus, GroupDescription, InstanceStatus, ListedNode,
-    NodeCapacity, NodeListing, Provisioning, Role,
+use trimtab_core::policy::REQUEST_NODE_LIMIT;
+use trimtab_core::reads::{
+    Capacity, ClusterDescription, ClusterState, ClusterStatus, GroupDescription, InstanceStatus,
+    Joined, ListedNode, NodeCapacity, NodeListing, Provisioning, Role,
 };
 use trimtab_core::units::{NodeCount, Span};
 use trimtab_daemon::ports::{DeleteOutcome, NodeDetails, ReadError, Refusal};

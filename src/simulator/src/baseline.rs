@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use trimtab_core::ids::{GroupName, InstanceId, NodeName};
 use trimtab_core::policy::REQUEST_NODE_LIMIT;
-use trimtab_core::snapshot::{Condition, InstanceStatus, ListedNode, SchedulerNode};
+use trimtab_core::reads::{Condition, InstanceStatus, ListedNode, SchedulerNode};
 use trimtab_core::trace::TraceJob;
 use trimtab_core::units::{NodeCount, Span, Time};
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use trimtab_core::ids::{GroupName, InstanceId, LedgerId, NodeName};
-use trimtab_core::snapshot::{ClusterState, InstanceStatus, NodeListing};
+use trimtab_core::reads::{ClusterState, InstanceStatus, NodeListing};
 use trimtab_core::units::{NodeCount, Time};
 use trimtab_daemon::ports::{Clock, CordonOrder, DeleteOutcome, ReadError, WriteError};
 
@@ -311,7 +311,7 @@ impl Inner {
     }
 
     fn with_particulars(&self, listing: NodeListing) -> ControlNodes {
-        let node = |listed: trimtab_core::snapshot::ListedNode| {
+        let node = |listed: trimtab_core::reads::ListedNode| {
             let (serial, _) = self.fleet.find(listed.id)?;
             Some(self.particulars(serial, listed.status))
         };

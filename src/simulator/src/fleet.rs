@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use trimtab_core::ids::{InstanceId, NodeName};
-use trimtab_core::snapshot::{InstanceStatus, Role};
+use trimtab_core::reads::{InstanceStatus, Role};
 use trimtab_core::units::{NodeCount, Span, Time};
 
 use crate::log::WorldEvent;

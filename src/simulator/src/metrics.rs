@@ -26,7 +26,7 @@ mod series;
 use std::collections::BTreeMap;
 
 use trimtab_core::ids::{ClusterName, InstanceId};
-use trimtab_core::snapshot::{Activity, Reading};
+use trimtab_core::reads::{Activity, Reading};
 use trimtab_core::units::{Share, Span, Time};
 use trimtab_daemon::ports::ReadError;
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use trimtab_core::snapshot::Workload;
+use trimtab_core::reads::Workload;
 use trimtab_core::units::{Span, Time};
 
 use crate::faults::{FaultKind, Target};

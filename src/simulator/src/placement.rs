@@ -6,7 +6,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use trimtab_core::ids::{JobId, NodeName};
-use trimtab_core::snapshot::Condition;
+use trimtab_core::reads::Condition;
 use trimtab_core::units::{MilliGpus, NodeCount, Span, Time};
 
 use crate::demand::Order;

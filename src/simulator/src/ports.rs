@@ -9,7 +9,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use trimtab_core::audit::{ClearedBatch, ClearedGroup};
 use trimtab_core::ids::{ClusterName, GroupName, InstanceId, LedgerId};
-use trimtab_core::snapshot::{ClusterDescription, InstanceStatus, NodeListing, Workload};
+use trimtab_core::reads::{ClusterDescription, InstanceStatus, NodeListing, Workload};
 use trimtab_core::units::{Span, Time, UsdPerHour};
 use trimtab_daemon::ports::{
     Clock, ClusterRead, ClusterWrite, Cordon, CordonOrder, DeleteOutcome, Gate, Inquiry,

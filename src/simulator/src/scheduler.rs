@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use trimtab_core::ids::{JobId, NodeName, PartitionName};
-use trimtab_core::snapshot::{Condition, Role};
+use trimtab_core::reads::{Condition, Role};
 use trimtab_core::units::{MilliGpus, NodeCount, Span, Time};
 
 use crate::demand::Order;

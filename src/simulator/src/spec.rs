@@ -8,8 +8,7 @@ mod problems;
 
 use serde::{Deserialize, Serialize};
 use trimtab_core::ids::{ClusterName, GroupName, PartitionName};
-use trimtab_core::policy::Capacity;
-use trimtab_core::snapshot::{Provisioning, Role};
+use trimtab_core::reads::{Capacity, Provisioning, Role};
 use trimtab_core::units::{MilliGpus, NodeCount, Span, Time, UsdPerHour};
 
 pub use api::ApiSpec;

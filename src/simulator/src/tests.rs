@@ -11,10 +11,11 @@ use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
+use trimtab_core::cordon::cordon_reason;
 use trimtab_core::ids::{ActionId, ClusterName, InstanceId, JobId, LedgerId};
-use trimtab_core::snapshot::{
+use trimtab_core::reads::{
     Claim, ClusterStatus, Condition, Eligible, GroupDescription, InstanceStatus, Provisioning,
-    SchedulerNode, cordon_reason,
+    SchedulerNode,
 };
 use trimtab_core::units::{MilliGpus, NodeCount, Span};
 use trimtab_daemon::ports::{CordonOrder, DeleteOutcome};

@@ -4,8 +4,7 @@ use std::fmt;
 
 use serde::de::{Error, MapAccess, Visitor, value::MapAccessDeserializer};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use trimtab_core::policy::Capacity;
-use trimtab_core::snapshot::{Provisioning, Role};
+use trimtab_core::reads::{Capacity, Provisioning, Role};
 use trimtab_core::units::Span;
 
 /// A random duration between `min` and `max`, both included. In a file: `{ min = "10m", max = "20m"

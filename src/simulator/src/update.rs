@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use trimtab_core::ids::{GroupName, InstanceId};
-use trimtab_core::snapshot::Role;
+use trimtab_core::reads::Role;
 use trimtab_core::units::NodeCount;
 use trimtab_daemon::ports::{DeleteOutcome, Refusal};
 

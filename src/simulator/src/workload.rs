@@ -3,10 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use trimtab_core::cordon::cordon_reason;
 use trimtab_core::ids::{ClusterName, LedgerId};
-use trimtab_core::snapshot::{
-    Claim, Eligible, PendingJob, SchedulerFacts, SchedulerNode, Workload, cordon_reason,
-};
+use trimtab_core::reads::{Claim, Eligible, PendingJob, SchedulerFacts, SchedulerNode, Workload};
 use trimtab_core::units::Time;
 use trimtab_daemon::ports::{CordonOrder, ReadError, WriteError};
 

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use trimtab_core::snapshot::InstanceStatus;
+use trimtab_core::reads::InstanceStatus;
 use trimtab_core::trace::TraceJob;
 use trimtab_core::units::{Span, Time};
 use trimtab_daemon::ports::Notification;

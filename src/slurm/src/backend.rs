@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use trimtab_core::ids::NodeName;
-use trimtab_core::snapshot::{ControllerHost, PendingJob};
+use trimtab_core::reads::{ControllerHost, PendingJob};
 use trimtab_daemon::ports::{ReadError, WriteError};
 
 use crate::jobs::ActiveJob;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use trimtab_core::snapshot::ControllerHost;
+use trimtab_core::reads::ControllerHost;
 
 use crate::backend::{Configuration, Hidden};
 use crate::malformed::Malformed;

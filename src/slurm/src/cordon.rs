@@ -14,8 +14,9 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
+use trimtab_core::cordon::{ActionSpan, CordonStatus, cordon_reason};
 use trimtab_core::ids::{ClusterName, LedgerId, NodeName};
-use trimtab_core::snapshot::{ActionSpan, Condition, CordonStatus, cordon_reason};
+use trimtab_core::reads::Condition;
 use trimtab_daemon::ports::{Cordon, CordonOrder, ReadError, WriteError};
 
 use crate::backend::NewState;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use trimtab_core::ids::{GroupName, InstanceId};
-use trimtab_core::snapshot::{RecordedInstance, Role};
+use trimtab_core::reads::{RecordedInstance, Role};
 use trimtab_daemon::ports::ReadError;
 
 /// Limit on the size of a file, in bytes: 100,000 instances of 300 bytes.

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use trimtab_core::ids::{JobId, NodeName, PartitionName};
-use trimtab_core::snapshot::{Claim, Eligible, PendingJob};
+use trimtab_core::reads::{Claim, Eligible, PendingJob};
 use trimtab_core::text::start;
 use trimtab_core::units::{MilliGpus, NodeCount, Time};
 

@@ -16,7 +16,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use trimtab_core::ids::NodeName;
-use trimtab_core::snapshot::{Claim, Condition};
+use trimtab_core::reads::{Claim, Condition};
 use trimtab_core::text::start;
 
 use crate::malformed::Malformed;

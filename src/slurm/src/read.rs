@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use trimtab_core::ids::{ClusterName, NodeName};
-use trimtab_core::snapshot::{Claim, SchedulerFacts, SchedulerNode, Workload};
+use trimtab_core::reads::{Claim, SchedulerFacts, SchedulerNode, Workload};
 use trimtab_core::units::{Span, Time};
 use trimtab_daemon::ports::{Clock, ReadError, WorkloadRead};
 
@@ -166,7 +166,7 @@ pub(crate) fn join(
 
 #[cfg(test)]
 mod tests {
-    use trimtab_core::snapshot::Condition;
+    use trimtab_core::reads::Condition;
     use trimtab_daemon::ports::WriteError;
 
     use super::*;

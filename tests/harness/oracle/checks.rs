@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use trimtab_core::cordon::CordonStatus;
 use trimtab_core::ids::{ActionId, GroupName, InstanceId, JobId, NodeName};
-use trimtab_core::policy::{Capacity, GroupPolicy, Regain, TimerChoice};
-use trimtab_core::snapshot::CordonStatus;
+use trimtab_core::policy::{GroupPolicy, Regain, TimerChoice};
+use trimtab_core::reads::Capacity;
 use trimtab_core::units::{NodeCount, Span, Time};
 use trimtab_daemon::ports::Notification;
 use trimtab_simulator::log::{Call, LogEntry, WorldEvent};

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use trimtab_core::ids::{GroupName, InstanceId, JobId, NodeName};
-use trimtab_core::snapshot::{Provisioning, Role};
+use trimtab_core::reads::{Provisioning, Role};
 use trimtab_core::units::{Span, Time};
 use trimtab_simulator::World;
 use trimtab_simulator::log::{LogEntry, WorldEvent};

@@ -5,11 +5,10 @@ use std::collections::BTreeMap;
 
 use trimtab_core::ids::{GroupName, InstanceId};
 use trimtab_core::policy::{
-    Amount, Budgets, Capacity, ClusterPolicy, EvidenceSource, Factor, GroupCalls, GroupPolicy,
-    KeepWindow, MassChangeLimit, NodeLocalData, Prefer, Regain, TimerChoice, Timing,
-    UtilizationRule,
+    Amount, Budgets, ClusterPolicy, EvidenceSource, Factor, GroupCalls, GroupPolicy, KeepWindow,
+    MassChangeLimit, NodeLocalData, Prefer, Regain, TimerChoice, Timing, UtilizationRule,
 };
-use trimtab_core::snapshot::{Provisioning, Role};
+use trimtab_core::reads::{Capacity, Provisioning, Role};
 use trimtab_core::units::{MilliGpus, NodeCount, Share, Span, Usd, UsdPerHour};
 use trimtab_core::windows::WindowSpec;
 use trimtab_simulator::World;

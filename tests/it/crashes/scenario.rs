@@ -7,7 +7,7 @@ use trimtab_core::policy::{
     Amount, Budgets, ClusterPolicy, EvidenceSource, GroupCalls, GroupPolicy, NodeLocalData,
     TimerChoice, Timing, UtilizationRule,
 };
-use trimtab_core::snapshot::Role;
+use trimtab_core::reads::Role;
 use trimtab_core::units::{NodeCount, Share, Span};
 use trimtab_simulator::ports::{PortOptions, SimulatedGate};
 use trimtab_simulator::spec::WorldSpec;

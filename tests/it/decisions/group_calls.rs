@@ -6,7 +6,8 @@ use trimtab_core::audit::{self, Offer, Recount, Rule};
 use trimtab_core::group_call;
 use trimtab_core::ids::{GroupName, InstanceId, RequestId};
 use trimtab_core::plan::{Bound, Plan};
-use trimtab_core::snapshot::{ClusterDescription, Snapshot};
+use trimtab_core::reads::ClusterDescription;
+use trimtab_core::snapshot::Snapshot;
 use trimtab_core::units::{NodeCount, Span, Time};
 use trimtab_tests::worlds::name;
 
@@ -250,7 +251,7 @@ fn count_after_the_looks_must_agree_with_the_one_before() {
         spoil(&mut recount);
         clear(&world, &recount)
     };
-    let of_group = |change: &dyn Fn(&mut trimtab_core::snapshot::GroupDescription)| {
+    let of_group = |change: &dyn Fn(&mut trimtab_core::reads::GroupDescription)| {
         spoilt(&|recount| change(recount.description.groups.get_mut(&group).expect("a group")))
     };
     // A node that was added meanwhile is not cordoned and could be chosen.

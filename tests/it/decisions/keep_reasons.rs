@@ -10,7 +10,8 @@ use trimtab_core::eligibility::cluster_objection;
 use trimtab_core::history::Stop;
 use trimtab_core::ids::InstanceId;
 use trimtab_core::plan::{Bound, Doubt, Impairment, KeepReason, Verdict};
-use trimtab_core::snapshot::{GroupFreeze, ListingFault, NameDoubt, Role, WorkloadSource};
+use trimtab_core::reads::Role;
+use trimtab_core::snapshot::{GroupFreeze, ListingFault, NameDoubt, WorkloadSource};
 
 use super::{compare_text, report, script};
 
@@ -146,7 +147,7 @@ fn name_of(why: &KeepReason) -> &'static str {
             Impairment::Drained(_) => "drained",
             Impairment::StrayCordon => "stray cordon",
         },
-        KeepReason::Arriving(trimtab_core::snapshot::InstanceStatus::Running) => "not joined",
+        KeepReason::Arriving(trimtab_core::reads::InstanceStatus::Running) => "not joined",
         KeepReason::Arriving(_) => "arriving",
         KeepReason::Unknown(doubt) => match doubt {
             Doubt::SchedulerLost => "scheduler lost",

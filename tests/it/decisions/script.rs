@@ -14,17 +14,19 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use trimtab_core::action::{ActionState, Answer, End, ReleaseReason, RequestScope, Terms};
+use trimtab_core::action::{
+    ActionState, Answer, End, Evidence, ReleaseReason, RequestScope, Terms,
+};
 use trimtab_core::backoff::{self, Refusal, Refused};
+use trimtab_core::cordon::cordon_reason;
 use trimtab_core::history::{Charge, Freeze, FreezeReason, Gone, MassTurn, OpenAction, Stop};
 use trimtab_core::ids::{ActionId, GroupName, InstanceId, RequestId};
-use trimtab_core::join::{JoinDoubt, JoinKey, Joined};
-use trimtab_core::plan::Evidence;
 use trimtab_core::policy::{EvidenceSource, MassChangeLimit};
-use trimtab_core::snapshot::{
-    Claim, ClusterStatus, Condition, ControllerHost, Eligible, Identity, InstanceStatus,
-    NodeCapacity, PendingJob, Provisioning, Role, cordon_reason,
+use trimtab_core::reads::{
+    Claim, ClusterStatus, Condition, ControllerHost, Eligible, InstanceStatus, JoinDoubt, JoinKey,
+    Joined, NodeCapacity, PendingJob, Provisioning, Role,
 };
+use trimtab_core::snapshot::Identity;
 use trimtab_core::units::{MilliGpus, NodeCount, Span, Time, Usd, UsdPerHour};
 use trimtab_tests::worlds::{START, STEP, fold, group_policy, ledger, name};
 

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use trimtab_core::assemble::{Reads, assemble};
 use trimtab_core::history::History;
 use trimtab_core::ids::{GroupName, InstanceId, NodeName};
-use trimtab_core::join::Joined;
-use trimtab_core::policy::{Capacity, ClusterPolicy, MassChangeLimit};
-use trimtab_core::snapshot::{
-    Activity, Claim, ClusterDescription, ClusterState, ClusterStatus, Condition, GroupDescription,
-    InstanceStatus, ListedNode, NodeCapacity, NodeListing, PendingJob, Provisioning, Reading, Role,
-    SchedulerFacts, SchedulerNode, Snapshot, Workload,
+use trimtab_core::policy::{ClusterPolicy, MassChangeLimit};
+use trimtab_core::reads::{
+    Activity, Capacity, Claim, ClusterDescription, ClusterState, ClusterStatus, Condition,
+    GroupDescription, InstanceStatus, Joined, ListedNode, NodeCapacity, NodeListing, PendingJob,
+    Provisioning, Reading, Role, SchedulerFacts, SchedulerNode, Workload,
 };
+use trimtab_core::snapshot::Snapshot;
 use trimtab_core::units::{NodeCount, Share, Span, Time};
 use trimtab_tests::worlds::{START, cluster_policy, ledger, name};
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use trimtab_core::audit::{ClearedBatch, ClearedGroup};
 use trimtab_core::ids::{ClusterName, LedgerId};
-use trimtab_core::snapshot::{ClusterStatus, Workload};
+use trimtab_core::reads::{ClusterStatus, Workload};
 use trimtab_core::units::{NodeCount, Span, Time};
 use trimtab_daemon::ports::{
     Clock, ClusterRead, ClusterWrite, Cordon, CordonOrder, Decision, DeleteOutcome, Lease,

@@ -8,9 +8,9 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
+use trimtab_core::cordon::cordon_reason;
 use trimtab_core::ids::InstanceId;
 use trimtab_core::policy::{Amount, Budgets, ClusterPolicy, MassChangeLimit, TimerChoice};
-use trimtab_core::snapshot::cordon_reason;
 use trimtab_core::units::{NodeCount, Share, Span, Time};
 use trimtab_daemon::ports::{Cordon, Ledger, Ports};
 use trimtab_simulator::World;

@@ -10,11 +10,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use trimtab_core::audit::{ClearedBatch, ClearedGroup};
 use trimtab_core::ids::{ClusterName, GroupName, InstanceId, NodeName};
-use trimtab_core::join::Joined;
-use trimtab_core::policy::Capacity;
-use trimtab_core::snapshot::{
-    ClusterDescription, ClusterState, ClusterStatus, GroupDescription, InstanceStatus, ListedNode,
-    NodeCapacity, NodeListing, Provisioning, Role,
+use trimtab_core::reads::{
+    Capacity, ClusterDescription, ClusterState, ClusterStatus, GroupDescription, InstanceStatus,
+    Joined, ListedNode, NodeCapacity, NodeListing, Provisioning, Role,
 };
 use trimtab_core::units::{NodeCount, Span, Time};
 use trimtab_daemon::ports::{

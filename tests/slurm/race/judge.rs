@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;
 
+use trimtab_core::cordon::CordonStatus;
 use trimtab_core::ids::{LedgerId, NodeName};
-use trimtab_core::snapshot::CordonStatus;
 use trimtab_daemon::ports::{Clock, WorkloadRead};
 
 use super::board::{Race, research, worker_names};

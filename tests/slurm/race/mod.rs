@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use trimtab_core::policy::{Amount, Budgets, ClusterPolicy, GroupPolicy, TimerChoice, Timing};
-use trimtab_core::snapshot::Role;
+use trimtab_core::reads::Role;
 use trimtab_core::units::{NodeCount, Share, Span};
 use trimtab_daemon::driver::{Driver, Intent};
 use trimtab_daemon::ledger::SqliteLedger;

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use trimtab_core::cordon::cordon_reason;
 use trimtab_core::ids::{ClusterName, LedgerId, NodeName};
-use trimtab_core::snapshot::{Workload, cordon_reason};
+use trimtab_core::reads::Workload;
 use trimtab_daemon::ports::{Cordon, CordonOrder, ReadError, WorkloadRead, WriteError};
 use trimtab_tests::slurm::Cluster;
 

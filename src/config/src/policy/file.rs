@@ -8,9 +8,9 @@
 use trimtab_core::ids::{ClusterName, GroupName, InstanceId, PartitionName};
 use trimtab_core::join::NodeNaming;
 use trimtab_core::policy::{
-    Amount, Capacity, EvidenceSource, Factor, GroupCalls, NodeLocalData, Prefer, TimerChoice,
-    Timing,
+    Amount, EvidenceSource, Factor, GroupCalls, NodeLocalData, Prefer, TimerChoice, Timing,
 };
+use trimtab_core::reads::Capacity;
 use trimtab_core::units::{NodeCount, Share, Span, Usd, UsdPerHour};
 
 use super::presets::Preset;

@@ -1,9 +1,9 @@
 //! What values say together: one instance group.
 
 use trimtab_core::policy::{
-    Budgets, Capacity, GroupCalls, GroupPolicy, NodeLocalData, REQUEST_NODE_LIMIT, Regain,
-    TimerChoice,
+    Budgets, GroupCalls, GroupPolicy, NodeLocalData, REQUEST_NODE_LIMIT, Regain, TimerChoice,
 };
+use trimtab_core::reads::Capacity;
 use trimtab_core::rule::{GroupState, boot_cost};
 use trimtab_core::units::{MilliGpus, NodeCount, Share, Span, UsdPerHour};
 

@@ -12,8 +12,9 @@ use serde_json::json;
 use trimtab_core::ids::{ClusterName, GroupName, InstanceId, ParseIdError, PartitionName};
 use trimtab_core::join::{BadNaming, NodeNaming};
 use trimtab_core::policy::{
-    Amount, Capacity, EvidenceSource, Factor, GroupCalls, NodeLocalData, Prefer, TimerChoice,
+    Amount, EvidenceSource, Factor, GroupCalls, NodeLocalData, Prefer, TimerChoice,
 };
+use trimtab_core::reads::Capacity;
 use trimtab_core::units::{NodeCount, ParseSpanError, Share, Span, SpanFault, Usd, UsdPerHour};
 
 use super::presets::Preset;

@@ -11,12 +11,16 @@
 //! that description and the call could see it picked. The group is then larger
 //! than we said, and the call's count, not its victims, is what the API obeys.
 
-use super::{
-    BTreeMap, ClearedBatch, ClusterName, ClusterStatus, GroupCalls, GroupName, InstanceId,
-    NodeCount, Offer, OpenAction, REQUEST_NODE_LIMIT, RequestId, Role, Rule, Time, clearance,
-    ready_group, room_in_budgets, settled_until,
-};
-use crate::snapshot::ClusterDescription;
+use std::collections::BTreeMap;
+
+use super::Rule;
+use super::clearance::{ClearedBatch, Offer, clearance, ready_group, room_in_budgets};
+use super::facts::settled_until;
+use crate::history::OpenAction;
+use crate::ids::{ClusterName, GroupName, InstanceId, RequestId};
+use crate::policy::{GroupCalls, REQUEST_NODE_LIMIT};
+use crate::reads::{ClusterDescription, ClusterStatus, Role};
+use crate::units::{NodeCount, Time};
 
 /// A request that shrinks a whole group, to be sent once: one cluster, one
 /// group, all of whose nodes are cordoned (or twice looked at) and clean, and a

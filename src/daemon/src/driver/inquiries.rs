@@ -25,11 +25,11 @@ use trimtab_core::history::{History, OpenAction};
 use trimtab_core::ids::{ActionId, GroupName, InstanceId, RequestId};
 use trimtab_core::policy::NodeLocalData;
 use trimtab_core::snapshot::Snapshot;
+use trimtab_core::steps::NodeEvent;
 use trimtab_core::units::{Span, Time};
 
 use super::Driver;
 use crate::ports::{Gate, Inquiry, InquiryState, Question, QuestionedNode};
-use crate::steps::NodeEvent;
 
 /// Who is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

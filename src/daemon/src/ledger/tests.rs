@@ -4,21 +4,24 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 use tempfile::TempDir;
 use trimtab_core::action::{
-    ActionState, Answer, End, Event, EventKind, ReleaseReason, RequestScope, Terms,
+    ActionState, Answer, End, Event, EventKind, Evidence, ReleaseReason, RequestScope, Terms,
 };
 use trimtab_core::audit;
+use trimtab_core::cordon::CordonStatus;
 use trimtab_core::history::{Charge, Freeze, FreezeReason, Gone, History, MassTurn, OpenAction};
 use trimtab_core::ids::{GroupName, RequestId};
-use trimtab_core::plan::{Bound, Evidence, GroupFigures, KeepReason, NodeVerdict, Usage, Verdict};
+use trimtab_core::plan::{Bound, GroupFigures, KeepReason, NodeVerdict, Usage, Verdict};
 use trimtab_core::policy::{
-    Amount, Budgets, Capacity, ClusterPolicy, EvidenceSource, Factor, GroupCalls, GroupPolicy,
+    Amount, Budgets, ClusterPolicy, EvidenceSource, Factor, GroupCalls, GroupPolicy,
     MassChangeLimit, NodeLocalData, Prefer, Regain, TimerChoice, Timing,
+};
+use trimtab_core::reads::{
+    Capacity, Claim, ClusterState, ClusterStatus, Condition, GroupDescription, InstanceStatus,
+    NodeCapacity, Provisioning, Reading, Role,
 };
 use trimtab_core::rule::{BootCost, Class, Counts, GroupState, Member, Sample};
 use trimtab_core::snapshot::{
-    Claim, ClusterState, ClusterStatus, Condition, CordonStatus, GroupDescription, GroupView,
-    Identity, InstanceStatus, Listing, NodeCapacity, NodeView, Provisioning, Reading, Role,
-    SchedulerStatus, Snapshot, WorkloadSource,
+    GroupView, Identity, Listing, NodeView, SchedulerStatus, Snapshot, WorkloadSource,
 };
 use trimtab_core::units::{MilliGpus, Share, Usd, UsdPerHour};
 

@@ -8,8 +8,7 @@ use async_trait::async_trait;
 use trimtab_core::audit::{ClearedBatch, ClearedGroup};
 pub use trimtab_core::backoff::Refusal;
 use trimtab_core::ids::{ClusterName, InstanceId};
-use trimtab_core::policy::Capacity;
-use trimtab_core::snapshot::{ClusterDescription, InstanceStatus, NodeListing};
+use trimtab_core::reads::{Capacity, ClusterDescription, InstanceStatus, NodeListing};
 use trimtab_core::units::Span;
 
 use super::ReadError;

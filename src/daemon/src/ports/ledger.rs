@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use trimtab_core::action::{ActionState, Event};
 use trimtab_core::audit::Cleared;
 use trimtab_core::history::{Charge, Freeze, History, OpenAction};
 use trimtab_core::ids::{
@@ -12,7 +11,7 @@ use trimtab_core::plan::{GroupFigures, NodeVerdict};
 use trimtab_core::rule::GroupState;
 use trimtab_core::units::{NodeCount, Span, Time};
 
-use super::{DeleteOutcome, Ring, Switch};
+use super::{DeleteOutcome, Ring, Switch, Transition};
 
 /// The durable memory: intents before requests, outcomes after them, and everything that
 /// `explain`, `history` and a restart need. Every method is synchronous and one transaction,
@@ -125,19 +124,6 @@ pub struct Decision<'a> {
     pub opened: &'a [OpenAction],
     /// Steps of open actions, including the new ones.
     pub transitions: &'a [Transition],
-}
-
-/// One step of one action.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Transition {
-    /// The action.
-    pub action: ActionId,
-    /// Its node.
-    pub node: InstanceId,
-    /// What happened.
-    pub event: Event,
-    /// The state after it.
-    pub state: ActionState,
 }
 
 /// A delete request about to be sent.

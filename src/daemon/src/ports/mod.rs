@@ -28,18 +28,19 @@ mod utilization;
 
 use std::sync::Arc;
 
+pub use trimtab_core::cordon::CordonOrder;
+pub use trimtab_core::steps::Transition;
+
 pub use self::clock::{Clock, Doorbell, Ring};
 pub use self::cluster::{ClusterRead, ClusterWrite, DeleteOutcome, NodeDetails, Refusal};
 pub use self::error::{LeaseError, ReadError, WriteError};
 pub use self::gate::{Gate, Inquiry, InquiryState, Question, QuestionedNode};
-pub use self::ledger::{
-    Decision, Ledger, LedgerError, Observation, RequestRecord, SwitchEntry, Transition,
-};
+pub use self::ledger::{Decision, Ledger, LedgerError, Observation, RequestRecord, SwitchEntry};
 pub use self::ledger_decorator::LedgerDecorator;
 pub use self::notification::{Notification, Notifier};
 pub use self::permission::{Lease, Switch, Switches};
 pub use self::prices::Prices;
-pub use self::scheduler::{Cordon, CordonOrder, WorkloadRead};
+pub use self::scheduler::{Cordon, WorkloadRead};
 pub use self::utilization::{MetricsAnswer, MetricsQuery, Utilization};
 
 /// All ports of one cluster's driver.

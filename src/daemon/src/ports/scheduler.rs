@@ -1,25 +1,16 @@
 //! The scheduler: reads of its nodes and jobs, and cordons.
 
 use async_trait::async_trait;
-use trimtab_core::ids::{ActionId, ClusterName, LedgerId, NodeName};
-use trimtab_core::snapshot::Workload;
+use trimtab_core::ids::{ClusterName, LedgerId};
+use trimtab_core::reads::Workload;
 
-use super::{ReadError, WriteError};
+use super::{CordonOrder, ReadError, WriteError};
 
 /// Reads the scheduler: nodes, claims, cordons and the queue.
 #[async_trait]
 pub trait WorkloadRead: Send + Sync {
     /// Returns the state of the scheduler of one cluster.
     async fn read(&self, cluster: &ClusterName) -> Result<Workload, ReadError>;
-}
-
-/// A node to cordon or to uncordon.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CordonOrder {
-    /// Its name in the scheduler.
-    pub name: NodeName,
-    /// The action that wants it. The reason of the cordon contains it.
-    pub action: ActionId,
 }
 
 /// Cordons and uncordons nodes. Running jobs continue.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use trimtab_core::ids::{ClusterName, GroupName, InstanceId, NodeName};
 use trimtab_core::policy::UtilizationRule;
-use trimtab_core::snapshot::{Activity, Reading};
+use trimtab_core::reads::{Activity, Reading};
 use trimtab_core::units::{Span, Time};
 
 use super::ReadError;

@@ -4,7 +4,7 @@
 //! [`configured`](crate::configured). UpdateCluster can override single members.
 
 use serde_json::{Map, Value, json};
-use trimtab_core::snapshot::{ClusterStatus, InstanceStatus, Provisioning};
+use trimtab_core::reads::{ClusterStatus, InstanceStatus, Provisioning};
 use trimtab_core::units::{NodeCount, Time};
 use trimtab_simulator::control::{ControlGroup, ControlNode, ControlPlane};
 use trimtab_simulator::spec::api::{NodeRecovery, Orchestrator};

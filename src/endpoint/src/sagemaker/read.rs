@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 use trimtab_core::digest::fnv1a;
 use trimtab_core::ids::InstanceId;
-use trimtab_core::snapshot::Provisioning;
+use trimtab_core::reads::Provisioning;
 use trimtab_core::units::Time;
 use trimtab_daemon::ports::ReadError;
 use trimtab_simulator::spec::api::EventsAnswer;

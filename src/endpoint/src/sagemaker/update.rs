@@ -8,8 +8,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 use trimtab_core::ids::GroupName;
-use trimtab_core::policy::Capacity;
-use trimtab_core::snapshot::Role;
+use trimtab_core::reads::{Capacity, Role};
 use trimtab_core::units::NodeCount;
 use trimtab_daemon::ports::DeleteOutcome;
 use trimtab_simulator::control::{ControlPlane, GroupChange, has_acted};

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use trimtab_core::policy::{
-    Amount, Budgets, Capacity, ClusterPolicy, EvidenceSource, Factor, GroupCalls, GroupPolicy,
+    Amount, Budgets, ClusterPolicy, EvidenceSource, Factor, GroupCalls, GroupPolicy,
     MassChangeLimit, NodeLocalData, Prefer, Regain, TimerChoice, Timing,
 };
+use trimtab_core::reads::Capacity;
 use trimtab_core::units::{MilliGpus, NodeCount, Share, Span, Usd, UsdPerHour};
 use trimtab_daemon::driver::{Driver, TickError, TickReport};
 use trimtab_daemon::ledger::SqliteLedger;

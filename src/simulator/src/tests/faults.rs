@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use trimtab_core::ids::JobId;
-use trimtab_core::snapshot::{Activity, Claim, ClusterStatus, Condition, InstanceStatus, Reading};
+use trimtab_core::reads::{Activity, Claim, ClusterStatus, Condition, InstanceStatus, Reading};
 use trimtab_core::units::{NodeCount, Share, Span};
 use trimtab_daemon::ports::{DeleteOutcome, ReadError, Switch};
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use trimtab_core::cordon::cordon_reason;
 use trimtab_core::ids::ActionId;
-use trimtab_core::snapshot::cordon_reason;
 use trimtab_core::units::{NodeCount, Span, Time};
 use trimtab_daemon::ledger::SqliteLedger;
 use trimtab_daemon::ports::{

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use trimtab_core::policy::UtilizationRule;
-use trimtab_core::snapshot::ListedNode;
+use trimtab_core::reads::ListedNode;
 use trimtab_core::units::{NodeCount, Share, Span, Time};
 use trimtab_daemon::ports::{MetricsQuery, Ring};
 

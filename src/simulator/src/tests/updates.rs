@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use trimtab_core::snapshot::InstanceStatus;
+use trimtab_core::reads::InstanceStatus;
 use trimtab_core::units::{NodeCount, Span};
 use trimtab_daemon::ports::{DeleteOutcome, Refusal};
 
@@ -81,7 +81,7 @@ fn a_group_is_kept_at_zero_and_grows_again() {
 
 #[test]
 fn nodes_that_are_still_coming_can_be_taken_and_end_their_launch() {
-    let world = with(|spec| spec.provisioning = trimtab_core::snapshot::Provisioning::Classic);
+    let world = with(|spec| spec.provisioning = trimtab_core::reads::Provisioning::Classic);
     assert!(accepted(set(&world, 6)).is_empty());
     let (cause, _) = refusal(set(&world, 4));
     assert_eq!(cause, Refusal::Conflict, "a classic cluster has one operation at a time");
@@ -198,7 +198,7 @@ fn each_switch_of_a_delete_has_its_other_answer() {
 
     let busy = with(|spec| {
         spec.api.busy = BusyAnswer::Validation;
-        spec.provisioning = trimtab_core::snapshot::Provisioning::Classic;
+        spec.provisioning = trimtab_core::reads::Provisioning::Classic;
     });
     let own = ids(&busy);
     accepted(busy.delete_nodes(&own[..1], Caller::Daemon));

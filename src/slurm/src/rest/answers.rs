@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use trimtab_core::ids::{JobId, NodeName};
-use trimtab_core::snapshot::{Condition, ControllerHost, Eligible, PendingJob};
+use trimtab_core::reads::{Condition, ControllerHost, Eligible, PendingJob};
 use trimtab_core::text::start;
 use trimtab_core::units::Time;
 

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
-use trimtab_core::snapshot::{Eligible, PendingJob};
+use trimtab_core::reads::{Eligible, PendingJob};
 use trimtab_core::units::Time;
 
 use super::*;

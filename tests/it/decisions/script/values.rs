@@ -1,7 +1,7 @@
 //! The values of a script: spans, counts, shares, node names.
 
 use trimtab_core::ids::InstanceId;
-use trimtab_core::policy::Capacity;
+use trimtab_core::reads::Capacity;
 use trimtab_core::units::{NodeCount, Share, Span};
 
 /// `key=value`, or a bare word with an empty value.

@@ -54,7 +54,7 @@ fn nodes_that_left_are_not_counted_a_second_time() {
 #[test]
 fn reserved_capacity_is_never_worth_deleting() {
     let policy =
-        GroupPolicy { capacity: crate::policy::Capacity::Reserved, ..crate::fixture::group() };
+        GroupPolicy { capacity: crate::reads::Capacity::Reserved, ..crate::fixture::group() };
     let cost = boot_cost(&policy).expect("price and boot are known");
     assert!(cost.break_even.is_forever());
     let state = GroupState::default();

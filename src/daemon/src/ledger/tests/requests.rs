@@ -2,7 +2,7 @@
 //! follows from refusals.
 
 use trimtab_core::backoff::{self, Refusal, Refused};
-use trimtab_core::snapshot::ClusterDescription;
+use trimtab_core::reads::ClusterDescription;
 
 use super::*;
 

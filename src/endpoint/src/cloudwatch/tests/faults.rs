@@ -2,7 +2,7 @@
 
 use serde_json::{Value as Json, json};
 use trimtab_core::ids::InstanceId;
-use trimtab_core::snapshot::Reading;
+use trimtab_core::reads::Reading;
 use trimtab_core::units::Span;
 use trimtab_daemon::ports::ReadError;
 use trimtab_simulator::World;

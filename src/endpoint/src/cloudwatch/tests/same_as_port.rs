@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value as Json, json};
 use trimtab_core::ids::InstanceId;
-use trimtab_core::snapshot::{Activity, Reading};
+use trimtab_core::reads::{Activity, Reading};
 use trimtab_core::units::{Share, Span, Time};
 use trimtab_simulator::World;
 

@@ -3,27 +3,38 @@
 
 use std::collections::BTreeMap;
 
-use trimtab_core::action::{self, ActionState, Effect, End, Event, EventKind, ReleaseReason};
-use trimtab_core::history::OpenAction;
-use trimtab_core::ids::InstanceId;
-use trimtab_core::units::Time;
-
-use crate::ports::Transition;
+use crate::action::{self, ActionState, Effect, End, Event, EventKind, ReleaseReason};
+use crate::history::OpenAction;
+use crate::ids::{ActionId, InstanceId};
+use crate::units::Time;
 
 /// What is to happen to one action.
-pub(crate) type NodeEvent = (InstanceId, EventKind);
+pub type NodeEvent = (InstanceId, EventKind);
+
+/// One step of one action.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Transition {
+    /// The action.
+    pub action: ActionId,
+    /// Its node.
+    pub node: InstanceId,
+    /// What happened.
+    pub event: Event,
+    /// The state after it.
+    pub state: ActionState,
+}
 
 /// Steps taken in thought: what changed, and what to do once that is durable.
-pub(crate) struct Steps {
+pub struct Steps {
     /// What changed.
-    pub(crate) transitions: Vec<Transition>,
+    pub transitions: Vec<Transition>,
     /// What to do about it, in order.
-    pub(crate) effects: Vec<(InstanceId, Effect)>,
+    pub effects: Vec<(InstanceId, Effect)>,
 }
 
 /// Steps every action through what happened to it, in order. A step that
 /// changes nothing is not a transition, but its effects still count.
-pub(crate) fn take_steps(
+pub fn take_steps(
     actions: &BTreeMap<InstanceId, OpenAction>,
     happenings: Vec<NodeEvent>,
     at: Time,
@@ -51,7 +62,7 @@ pub(crate) fn take_steps(
 
 /// A node that was released is left alone for a while, unless it was for a
 /// reason of ours that says nothing about the node.
-pub(crate) fn wants_cooldown(end: &End) -> bool {
+pub fn wants_cooldown(end: &End) -> bool {
     match end {
         End::Released(
             ReleaseReason::Paused | ReleaseReason::Restarted | ReleaseReason::NotPicked,

@@ -1,17 +1,14 @@
 //! Look: what one snapshot says of one node that is on its way out.
 
-use trimtab_core::action::{Look, NodeSeen, OwnCordon, Work};
-use trimtab_core::census::activity_objection;
-use trimtab_core::history::{History, OpenAction};
-use trimtab_core::ids::NodeName;
-use trimtab_core::plan::KeepReason;
-use trimtab_core::policy::{ClusterPolicy, EvidenceSource, GroupPolicy};
-use trimtab_core::snapshot::{
-    Condition, CordonStatus, InstanceStatus, Listing, NodeView, Reading, SchedulerStatus,
-    SeenCordon, Snapshot, WorkloadSource,
-};
-
-use crate::ports::CordonOrder;
+use crate::action::{Look, NodeSeen, OwnCordon, Work};
+use crate::census::activity_objection;
+use crate::cordon::CordonStatus;
+use crate::history::OpenAction;
+use crate::ids::NodeName;
+use crate::plan::KeepReason;
+use crate::policy::{ClusterPolicy, EvidenceSource, GroupPolicy};
+use crate::reads::{Condition, Reading};
+use crate::snapshot::{Listing, NodeView, SchedulerStatus, Snapshot, WorkloadSource};
 
 /// Looks at one action's node.
 pub fn look(action: &OpenAction, snapshot: &Snapshot, policy: &ClusterPolicy) -> Look {
@@ -111,41 +108,6 @@ fn cordon(action: &OpenAction, node: &NodeView, snapshot: &Snapshot) -> OwnCordo
     }
 }
 
-/// Cordons of ours that no open action accounts for, and those that sit on an instance they
-/// were not meant for. None where anything could not be read.
-pub fn stray_cordons(snapshot: &Snapshot, history: &History) -> Vec<CordonOrder> {
-    if snapshot.listing != Listing::Complete
-        || snapshot.workload != WorkloadSource::Complete
-        || snapshot.state.is_none()
-    {
-        return vec![];
-    }
-    let stray = |seen: &SeenCordon| {
-        let CordonStatus::Ours { actions } = seen.cordon else { return None };
-        // A name without an instance is a deleted node's: HyperPod prunes it, and nothing
-        // can run there. One that was gone a while ago and shows again may be on its way out.
-        let instance = seen.instance?;
-        let was_gone = history.gone.iter().any(|gone| gone.node == instance);
-        let open = history.actions.get(&instance);
-        let is_accounted_for = open.is_some_and(|open| actions.contains(open.id));
-        let is_stray =
-            !was_gone && !is_accounted_for && !may_be_dying(&seen.name, snapshot, history);
-        is_stray.then(|| CordonOrder { name: seen.name.clone(), action: actions.first() })
-    };
-    snapshot.cordons.iter().filter_map(stray).collect()
-}
-
-/// Whether what the scheduler has under this name may be a node that is being terminated.
-/// Its replacement can be listed under the same name before it is there: who undrains the
-/// name then gives jobs to the node that dies.
-fn may_be_dying(name: &NodeName, snapshot: &Snapshot, history: &History) -> bool {
-    let mut asked = history.actions.values().filter(|action| action.state.is_asked());
-    let mut nodes = snapshot.groups.values().flat_map(|group| &group.nodes);
-    asked.any(|action| action.identity.name.as_ref() == Some(name))
-        || nodes
-            .any(|node| node.name.as_ref() == Some(name) && node.status != InstanceStatus::Running)
-}
-
 /// Every evidence source must say that nothing lays claim to the node; one that says
 /// something does is enough.
 fn work(node: &NodeView, policy: &ClusterPolicy, group: Option<&GroupPolicy>) -> Work {
@@ -182,92 +144,12 @@ fn claimed(seen_node: &SchedulerStatus) -> Work {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
-    use trimtab_core::action::{ActionState, Answer, RequestScope, Terms};
-    use trimtab_core::ids::{ActionId, InstanceId, RequestId};
-    use trimtab_core::plan::Evidence;
-    use trimtab_core::policy::Timing;
-    use trimtab_core::snapshot::{
-        ClusterState, ClusterStatus, GroupDescription, GroupView, Identity, NameDoubt,
-        NodeCapacity, Provisioning, Role,
-    };
-    use trimtab_core::units::{NodeCount, Span, Time, Usd, UsdPerHour};
-
     use super::*;
-
-    const AT: Time = Time::from_secs(1_800_000_000);
-
-    fn action(state: ActionState) -> OpenAction {
-        let identity = Identity { launched: Time(0), name: Some("n1".parse().expect("a name")) };
-        OpenAction {
-            id: ActionId(7),
-            group: "workers".parse().expect("a name"),
-            node: InstanceId::from_number(1),
-            identity,
-            marked_at: AT,
-            state,
-            terms: Terms::new(&Timing::default(), true, Span::secs(30)),
-            evidence: Evidence {
-                idle_since: AT,
-                surplus: NodeCount(1),
-                tau: Span::mins(20),
-                price: UsdPerHour(3_060_000),
-                boot_cost: Usd(1_020_000),
-                remainder: None,
-            },
-            policy: "cafe".parse().expect("a digest"),
-        }
-    }
-
-    /// The action's node is listed and Running, and the scheduler says this of it.
-    fn snapshot(action: &OpenAction, scheduler: Reading<SchedulerStatus>) -> Snapshot {
-        let node = NodeView {
-            id: action.node,
-            launched: action.identity.launched,
-            status: InstanceStatus::Running,
-            name: action.identity.name.clone(),
-            join_doubt: None,
-            image: None,
-            health: 100,
-            protected: false,
-            capacity: NodeCapacity::NotShown,
-            scheduler,
-            activity: Reading::Absent,
-            described_running: true,
-        };
-        let description = GroupDescription {
-            role: Role::Worker,
-            current: NodeCount(1),
-            target: NodeCount(1),
-            calm: true,
-            capacity: None,
-        };
-        let view = GroupView {
-            description,
-            freeze: None,
-            nodes: vec![node],
-            pending: Some(vec![]),
-            offers: None,
-        };
-        Snapshot {
-            cluster: "research".parse().expect("a name"),
-            begun_at: AT,
-            taken_at: AT,
-            state: Some(ClusterState {
-                status: ClusterStatus::InService,
-                provisioning: Provisioning::Continuous,
-                rival_autoscaler: false,
-                software_update: false,
-                created: None,
-            }),
-            listing: Listing::Complete,
-            workload: WorkloadSource::Complete,
-            groups: BTreeMap::from([(action.group.clone(), view)]),
-            cordons: vec![],
-            refuses_large_jobs: false,
-        }
-    }
+    use crate::action::{ActionState, Answer, RequestScope};
+    use crate::cordon::SeenCordon;
+    use crate::fixture::{AT, action, snapshot};
+    use crate::ids::{InstanceId, RequestId};
+    use crate::snapshot::NameDoubt;
 
     fn cordon_of(state: ActionState) -> OwnCordon {
         let action = action(state);
@@ -298,45 +180,6 @@ mod tests {
         }
         assert_eq!(cordon_in(&action, &seen), OwnCordon::Unread);
         assert_eq!(cordon_of(ActionState::Settling { until: AT }), OwnCordon::Clear);
-    }
-
-    #[test]
-    fn a_name_that_a_dying_node_still_has_is_not_undrained_for_its_replacement() {
-        let asked = |running| ActionState::Asked {
-            request: RequestId(1),
-            answer: Answer::Accepted,
-            at: AT,
-            scope: RequestScope::Named,
-            running_since: running,
-            absent_since: None,
-        };
-        let old = action(asked(None));
-        let mut seen = snapshot(&old, Reading::Absent);
-        let name = old.identity.name.clone().expect("it has one");
-        // The old one is not listed, or shuts down; the new one has its name.
-        let new = InstanceId::from_number(2);
-        let ours = CordonStatus::Ours { actions: old.id.into() };
-        seen.cordons = vec![SeenCordon { name: name.clone(), instance: Some(new), cordon: ours }];
-        for view in seen.groups.values_mut() {
-            view.nodes[0].id = new;
-        }
-        let mut history = History::default();
-        let order = CordonOrder { name, action: old.id };
-        assert_eq!(stray_cordons(&seen, &history), [order], "nothing accounts for it");
-        history.actions.insert(old.node, old.clone());
-        assert_eq!(stray_cordons(&seen, &history), [], "its deletion was asked for");
-        history.actions.clear();
-        for view in seen.groups.values_mut() {
-            let mut dying = view.nodes[0].clone();
-            (dying.id, dying.status) = (old.node, InstanceStatus::ShuttingDown);
-            view.nodes.push(dying);
-        }
-        assert_eq!(stray_cordons(&seen, &history), [], "somebody else terminates it");
-        for view in seen.groups.values_mut() {
-            view.nodes.pop();
-            view.nodes[0].status = InstanceStatus::Pending;
-        }
-        assert_eq!(stray_cordons(&seen, &history), [], "its replacement is not there yet");
     }
 
     #[test]
