@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 mod report;
 mod script;
+mod transitions;
 mod world;
 
 mod budgets;

@@ -11,7 +11,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use trimtab_core::action::{
     ActionState, Answer, Effect, End, Event, EventKind, Evidence, Look, NodeSeen, OwnCordon,
-    ReleaseReason, RequestScope, Terms, Work, step,
+    ReleaseReason, RequestScope, Step, Terms, Work, step,
 };
 use trimtab_core::group_call;
 use trimtab_core::history::{History, OpenAction};
@@ -85,7 +85,7 @@ enum Breach {
 }
 
 /// A state machine: the real one, or one with a planted bug.
-type Step = fn(&Terms, ActionState, &Event) -> (ActionState, Vec<Effect>);
+type StepFn = fn(&Terms, ActionState, &Event) -> Step;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Read {
@@ -181,13 +181,13 @@ fn happenings() -> Vec<Happening> {
 
 /// The model of the driver around the state machine.
 struct Model {
-    step: Step,
+    step: StepFn,
 }
 
 impl Model {
     fn one(&self, node: &mut Node, kind: EventKind) -> Vec<Effect> {
         let Some(state) = node.action.take() else { return vec![] };
-        let (state, effects) = (self.step)(&TERMS, state, &Event { at: NOW, kind });
+        let Step { state, effects } = (self.step)(&TERMS, state, &Event { at: NOW, kind });
         node.action = (!matches!(state, ActionState::Ended { .. })).then_some(state);
         effects
     }
@@ -690,26 +690,29 @@ fn no_way_through_loses_a_job_or_leaves_a_cordon() {
 }
 
 /// Releases every node at once after a request without an answer.
-fn impatient(terms: &Terms, state: ActionState, event: &Event) -> (ActionState, Vec<Effect>) {
+fn impatient(terms: &Terms, state: ActionState, event: &Event) -> Step {
     match (&state, &event.kind) {
         (ActionState::Asked { answer: Answer::NoAnswer, .. }, EventKind::Look(_)) => {
             let why = ReleaseReason::NeverLeft;
-            (ActionState::Releasing { why, since: event.at }, vec![Effect::Release])
+            Step {
+                state: ActionState::Releasing { why, since: event.at },
+                effects: vec![Effect::Release],
+            }
         }
         (_, _) => step(terms, state, event),
     }
 }
 
 /// Deletes after the look that first saw the cordon, without the settle time.
-fn hasty(terms: &Terms, state: ActionState, event: &Event) -> (ActionState, Vec<Effect>) {
+fn hasty(terms: &Terms, state: ActionState, event: &Event) -> Step {
     match (&state, &event.kind) {
         // Treats a requested cordon as a cordon that exists.
         (ActionState::Marked { .. }, EventKind::Look(look))
             if matches!(look.seen_node, NodeSeen::Present { .. }) =>
         {
             let request = RequestId(1);
-            (
-                ActionState::Asked {
+            Step {
+                state: ActionState::Asked {
                     request,
                     at: event.at,
                     answer: Answer::Accepted,
@@ -717,19 +720,22 @@ fn hasty(terms: &Terms, state: ActionState, event: &Event) -> (ActionState, Vec<
                     running_since: None,
                     scope: RequestScope::Named,
                 },
-                vec![Effect::Delete(request)],
-            )
+                effects: vec![Effect::Delete(request)],
+            }
         }
         (_, _) => step(terms, state, event),
     }
 }
 
 /// Forgets after a restart that the request was sent.
-fn amnesiac(terms: &Terms, state: ActionState, event: &Event) -> (ActionState, Vec<Effect>) {
+fn amnesiac(terms: &Terms, state: ActionState, event: &Event) -> Step {
     match (&state, &event.kind) {
         (ActionState::Asking { .. } | ActionState::Asked { .. }, EventKind::Started) => {
             let why = ReleaseReason::Restarted;
-            (ActionState::Releasing { why, since: event.at }, vec![Effect::Release])
+            Step {
+                state: ActionState::Releasing { why, since: event.at },
+                effects: vec![Effect::Release],
+            }
         }
         (_, _) => step(terms, state, event),
     }
@@ -737,11 +743,7 @@ fn amnesiac(terms: &Terms, state: ActionState, event: &Event) -> (ActionState, V
 
 /// Handles a request by count like a request by ids: it assumes that a node that keeps running
 /// after a request without an answer was not chosen.
-fn takes_counts_for_ids(
-    terms: &Terms,
-    state: ActionState,
-    event: &Event,
-) -> (ActionState, Vec<Effect>) {
+fn takes_counts_for_ids(terms: &Terms, state: ActionState, event: &Event) -> Step {
     let state = match state {
         ActionState::Asked { request, at, answer, absent_since, running_since, .. } => {
             let scope = RequestScope::Named;
@@ -758,11 +760,11 @@ fn takes_counts_for_ids(
 }
 
 /// Ends an action without removing the cordon.
-fn untidy(terms: &Terms, state: ActionState, event: &Event) -> (ActionState, Vec<Effect>) {
+fn untidy(terms: &Terms, state: ActionState, event: &Event) -> Step {
     match (&state, &event.kind) {
         (ActionState::Asked { answer: Answer::Refused { .. }, .. }, EventKind::Look(_)) => {
             let end = End::Released(ReleaseReason::TimedOut);
-            (ActionState::Ended { end, at: event.at }, vec![])
+            Step { state: ActionState::Ended { end, at: event.at }, effects: vec![] }
         }
         (_, _) => step(terms, state, event),
     }
@@ -771,7 +773,7 @@ fn untidy(terms: &Terms, state: ActionState, event: &Event) -> (ActionState, Vec
 #[test]
 fn the_search_finds_planted_bugs() {
     let planted = [
-        ("impatient", impatient as Step),
+        ("impatient", impatient as StepFn),
         ("amnesiac", amnesiac),
         ("by ids", takes_counts_for_ids),
     ];

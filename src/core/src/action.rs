@@ -511,12 +511,32 @@ impl ActionState {
     }
 }
 
-/// One step: the next state and what to do once it is durable.
-pub fn step(terms: &Terms, state: ActionState, event: &Event) -> (ActionState, Vec<Effect>) {
+/// What an event does to an action.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// The next state; the same one where the event means nothing to it.
+    pub state: ActionState,
+    /// What to do once that state is durable, in order.
+    pub effects: Vec<Effect>,
+}
+
+impl Step {
+    fn to(state: ActionState) -> Self {
+        Self { state, effects: vec![] }
+    }
+
+    fn with(mut self, effect: Effect) -> Self {
+        self.effects.push(effect);
+        self
+    }
+}
+
+/// Returns what an event does to an action in this state.
+pub fn step(terms: &Terms, state: ActionState, event: &Event) -> Step {
     match state {
-        ActionState::Marked { since } => marked(terms, since, event),
-        ActionState::Cordoning { since } => cordoning(terms, since, event),
-        ActionState::Settling { until } => settling(terms, until, event),
+        ActionState::Marked { .. }
+        | ActionState::Cordoning { .. }
+        | ActionState::Settling { .. } => unasked(terms, state, event),
         ActionState::Asking { request, at: asked_at, scope } => {
             asking(request, asked_at, scope, event)
         }
@@ -532,28 +552,33 @@ pub fn step(terms: &Terms, state: ActionState, event: &Event) -> (ActionState, V
             asked.step(terms, event)
         }
         ActionState::Releasing { why, since } => releasing(terms, why, since, event),
-        ActionState::Ended { end, at } => (ActionState::Ended { end, at }, vec![]),
+        ActionState::Ended { .. } => Step::to(state),
     }
 }
 
 /// Hands the node back. With a cordon, that takes a listing which shows the node
 /// there and not shutting down, and then a call: a node that somebody is
 /// terminating meanwhile must not be given to a job.
-fn release(terms: &Terms, why: ReleaseReason, at: Time) -> (ActionState, Vec<Effect>) {
+fn release(terms: &Terms, why: ReleaseReason, at: Time) -> Step {
     if terms.cordoned {
-        (ActionState::Releasing { why, since: at }, vec![])
+        Step::to(ActionState::Releasing { why, since: at })
     } else {
-        (ActionState::Ended { end: End::Released(why), at }, vec![])
+        released(why, at)
     }
 }
 
-fn lose_cordon(at: Time) -> (ActionState, Vec<Effect>) {
-    (ActionState::Ended { end: End::CordonLost, at }, vec![Effect::Notify(Notice::CordonLost)])
+fn released(why: ReleaseReason, at: Time) -> Step {
+    Step::to(ActionState::Ended { end: End::Released(why), at })
+}
+
+fn lose_cordon(at: Time) -> Step {
+    Step::to(ActionState::Ended { end: End::CordonLost, at })
+        .with(Effect::Notify(Notice::CordonLost))
 }
 
 /// The cordon may sit on the new instance by now: the driver's sweep takes it off.
-fn replaced(at: Time) -> (ActionState, Vec<Effect>) {
-    (ActionState::Ended { end: End::Replaced, at }, vec![])
+fn replaced(at: Time) -> Step {
+    Step::to(ActionState::Ended { end: End::Replaced, at })
 }
 
 /// What a look says while the node can still be released: a reason to hand
@@ -577,137 +602,148 @@ fn objection(status: &InstanceStatus, work: &Work) -> Option<ReleaseReason> {
     }
 }
 
-fn marked(terms: &Terms, since: Time, event: &Event) -> (ActionState, Vec<Effect>) {
+/// What a veto, a pause, a start and a passed time limit do to a node that was not asked
+/// for yet: they release it. `None` for every other event.
+///
+/// A marked node has no cordon to take off, so it is released at once. Only a start cannot
+/// know that: a crash may have hidden that the cordon was asked for.
+fn interrupted(terms: &Terms, state: &ActionState, event: &Event) -> Option<Step> {
     let at = event.at;
-    match &event.kind {
-        EventKind::Look(look) => match &look.seen_node {
-            NodeSeen::Unread => (ActionState::Marked { since }, vec![]),
-            NodeSeen::Absent { .. } => {
-                (ActionState::Ended { end: End::Released(ReleaseReason::Vanished), at }, vec![])
+    let (since, limit, may_be_cordoned) = match state {
+        ActionState::Marked { since } => (*since, terms.cordon_timeout, false),
+        ActionState::Cordoning { since } => (*since, terms.cordon_timeout, true),
+        ActionState::Settling { until } => (*until, terms.settling_timeout, true),
+        ActionState::Asking { .. }
+        | ActionState::Asked { .. }
+        | ActionState::Releasing { .. }
+        | ActionState::Ended { .. } => return None,
+    };
+    let why = match &event.kind {
+        EventKind::Veto(why) => why.clone(),
+        EventKind::Paused => ReleaseReason::Paused,
+        EventKind::Started => return Some(release(terms, ReleaseReason::Restarted, at)),
+        EventKind::Deadline if at.since(since) >= limit => ReleaseReason::TimedOut,
+        EventKind::Deadline
+        | EventKind::Look(_)
+        | EventKind::Cleared { .. }
+        | EventKind::GroupRequestOver(_)
+        | EventKind::Answered(_)
+        | EventKind::ClockStepped(_) => return None,
+    };
+    Some(if may_be_cordoned { release(terms, why, at) } else { released(why, at) })
+}
+
+fn look_at_marked(terms: &Terms, since: Time, at: Time, look: &Look) -> Step {
+    let stay = Step::to(ActionState::Marked { since });
+    match &look.seen_node {
+        NodeSeen::Unread => stay,
+        NodeSeen::Absent { .. } => released(ReleaseReason::Vanished, at),
+        NodeSeen::Replaced => replaced(at),
+        NodeSeen::Present { status, cordon, work, described_running: _ } => {
+            if let Some(why) = objection(status, work) {
+                return released(why, at);
             }
-            NodeSeen::Replaced => (ActionState::Ended { end: End::Replaced, at }, vec![]),
-            NodeSeen::Present { status, cordon, work, described_running: _ } => {
+            if !terms.cordoned {
+                return Step::to(ActionState::Settling { until: since + terms.settle });
+            }
+            match cordon {
+                OwnCordon::Clear => {
+                    Step::to(ActionState::Cordoning { since: at }).with(Effect::Cordon)
+                }
+                OwnCordon::Ours => Step::to(ActionState::Settling { until: at + terms.settle }),
+                OwnCordon::NotOurs => Step::to(ActionState::Ended { end: End::CordonLost, at }),
+                OwnCordon::Unread => stay,
+            }
+        }
+    }
+}
+
+fn look_at_cordoning(terms: &Terms, since: Time, at: Time, look: &Look) -> Step {
+    match &look.seen_node {
+        NodeSeen::Unread => Step::to(ActionState::Cordoning { since }),
+        NodeSeen::Absent { .. } => release(terms, ReleaseReason::Vanished, at),
+        NodeSeen::Replaced => replaced(at),
+        NodeSeen::Present { status, cordon, work, described_running: _ } => match cordon {
+            // Somebody cordoned it in the same moment. What the scheduler
+            // shows is theirs, and ours was never seen.
+            OwnCordon::NotOurs => lose_cordon(at),
+            OwnCordon::Ours | OwnCordon::Clear | OwnCordon::Unread => {
                 if let Some(why) = objection(status, work) {
-                    return (ActionState::Ended { end: End::Released(why), at }, vec![]);
+                    return release(terms, why, at);
                 }
-                if !terms.cordoned {
-                    return (ActionState::Settling { until: since + terms.settle }, vec![]);
-                }
-                match cordon {
-                    OwnCordon::Clear => {
-                        (ActionState::Cordoning { since: at }, vec![Effect::Cordon])
+                Step::to(match cordon {
+                    OwnCordon::Ours => ActionState::Settling { until: at + terms.settle },
+                    OwnCordon::Clear | OwnCordon::Unread | OwnCordon::NotOurs => {
+                        ActionState::Cordoning { since }
                     }
-                    OwnCordon::Ours => (ActionState::Settling { until: at + terms.settle }, vec![]),
-                    OwnCordon::NotOurs => (ActionState::Ended { end: End::CordonLost, at }, vec![]),
-                    OwnCordon::Unread => (ActionState::Marked { since }, vec![]),
-                }
+                })
             }
         },
-        EventKind::Veto(why) => {
-            (ActionState::Ended { end: End::Released(why.clone()), at }, vec![])
-        }
-        EventKind::Paused => {
-            (ActionState::Ended { end: End::Released(ReleaseReason::Paused), at }, vec![])
-        }
-        EventKind::Started => release(terms, ReleaseReason::Restarted, at),
-        EventKind::Deadline if at.since(since) >= terms.cordon_timeout => {
-            (ActionState::Ended { end: End::Released(ReleaseReason::TimedOut), at }, vec![])
-        }
-        EventKind::Deadline
-        | EventKind::Cleared { .. }
-        | EventKind::GroupRequestOver(_)
-        | EventKind::Answered(_)
-        | EventKind::ClockStepped(_) => (ActionState::Marked { since }, vec![]),
     }
 }
 
-fn cordoning(terms: &Terms, since: Time, event: &Event) -> (ActionState, Vec<Effect>) {
-    let at = event.at;
-    match &event.kind {
-        EventKind::Look(look) => match &look.seen_node {
-            NodeSeen::Unread => (ActionState::Cordoning { since }, vec![]),
-            NodeSeen::Absent { .. } => release(terms, ReleaseReason::Vanished, at),
-            NodeSeen::Replaced => replaced(at),
-            NodeSeen::Present { status, cordon, work, described_running: _ } => match cordon {
-                // Somebody cordoned it in the same moment. What the scheduler
-                // shows is theirs, and ours was never seen.
-                OwnCordon::NotOurs => lose_cordon(at),
-                OwnCordon::Ours | OwnCordon::Clear | OwnCordon::Unread => {
-                    if let Some(why) = objection(status, work) {
-                        return release(terms, why, at);
-                    }
-                    match cordon {
-                        OwnCordon::Ours => {
-                            (ActionState::Settling { until: at + terms.settle }, vec![])
-                        }
-                        OwnCordon::Clear | OwnCordon::Unread | OwnCordon::NotOurs => {
-                            (ActionState::Cordoning { since }, vec![])
-                        }
-                    }
+fn look_at_settling(terms: &Terms, until: Time, at: Time, look: &Look) -> Step {
+    match &look.seen_node {
+        NodeSeen::Unread => Step::to(ActionState::Settling { until }),
+        NodeSeen::Absent { .. } => release(terms, ReleaseReason::Vanished, at),
+        NodeSeen::Replaced => replaced(at),
+        NodeSeen::Present { status, cordon, work, described_running: _ } => {
+            match cordon {
+                // The cordon was seen before, so somebody took it away or
+                // put theirs in its place: hands off.
+                OwnCordon::Clear | OwnCordon::NotOurs if terms.cordoned => {
+                    return lose_cordon(at);
                 }
-            },
-        },
-        EventKind::Veto(why) => release(terms, why.clone(), at),
-        EventKind::Paused => release(terms, ReleaseReason::Paused, at),
-        EventKind::Started => release(terms, ReleaseReason::Restarted, at),
-        EventKind::Deadline if at.since(since) >= terms.cordon_timeout => {
-            release(terms, ReleaseReason::TimedOut, at)
-        }
-        EventKind::Deadline
-        | EventKind::Cleared { .. }
-        | EventKind::GroupRequestOver(_)
-        | EventKind::Answered(_)
-        | EventKind::ClockStepped(_) => (ActionState::Cordoning { since }, vec![]),
-    }
-}
-
-fn settling(terms: &Terms, until: Time, event: &Event) -> (ActionState, Vec<Effect>) {
-    let at = event.at;
-    match &event.kind {
-        EventKind::Look(look) => match &look.seen_node {
-            NodeSeen::Unread => (ActionState::Settling { until }, vec![]),
-            NodeSeen::Absent { .. } => release(terms, ReleaseReason::Vanished, at),
-            NodeSeen::Replaced => replaced(at),
-            NodeSeen::Present { status, cordon, work, described_running: _ } => {
-                match cordon {
-                    // The cordon was seen before, so somebody took it away or
-                    // put theirs in its place: hands off.
-                    OwnCordon::Clear | OwnCordon::NotOurs if terms.cordoned => {
-                        return lose_cordon(at);
-                    }
-                    OwnCordon::Clear | OwnCordon::NotOurs | OwnCordon::Ours | OwnCordon::Unread => {
-                    }
-                }
-                match objection(status, work) {
-                    Some(why) => release(terms, why, at),
-                    None => (ActionState::Settling { until }, vec![]),
-                }
+                OwnCordon::Clear | OwnCordon::NotOurs | OwnCordon::Ours | OwnCordon::Unread => {}
             }
-        },
-        EventKind::Cleared { request, look_begun_at, scope } if *look_begun_at >= until => {
-            let asking = ActionState::Asking { request: *request, at, scope: *scope };
-            (asking, vec![Effect::Delete(*request)])
+            match objection(status, work) {
+                Some(why) => release(terms, why, at),
+                None => Step::to(ActionState::Settling { until }),
+            }
         }
-        EventKind::Veto(why) => release(terms, why.clone(), at),
-        EventKind::Paused => release(terms, ReleaseReason::Paused, at),
-        EventKind::Started => release(terms, ReleaseReason::Restarted, at),
-        EventKind::Deadline if at.since(until) >= terms.settling_timeout => {
-            release(terms, ReleaseReason::TimedOut, at)
-        }
-        EventKind::Deadline
-        | EventKind::Cleared { .. }
-        | EventKind::GroupRequestOver(_)
-        | EventKind::Answered(_)
-        | EventKind::ClockStepped(_) => (ActionState::Settling { until }, vec![]),
     }
 }
 
-fn asking(
-    request: RequestId,
-    asked_at: Time,
-    scope: RequestScope,
-    event: &Event,
-) -> (ActionState, Vec<Effect>) {
+/// A state from which the node was not asked for yet.
+fn unasked(terms: &Terms, state: ActionState, event: &Event) -> Step {
+    if let Some(step) = interrupted(terms, &state, event) {
+        return step;
+    }
+    let at = event.at;
+    match &event.kind {
+        EventKind::Look(look) => match state {
+            ActionState::Marked { since } => look_at_marked(terms, since, at, look),
+            ActionState::Cordoning { since } => look_at_cordoning(terms, since, at, look),
+            ActionState::Settling { until } => look_at_settling(terms, until, at, look),
+            ActionState::Asking { .. }
+            | ActionState::Asked { .. }
+            | ActionState::Releasing { .. }
+            | ActionState::Ended { .. } => Step::to(state),
+        },
+        EventKind::Cleared { request, look_begun_at, scope } => match state {
+            ActionState::Settling { until } if *look_begun_at >= until => {
+                Step::to(ActionState::Asking { request: *request, at, scope: *scope })
+                    .with(Effect::Delete(*request))
+            }
+            ActionState::Settling { .. }
+            | ActionState::Marked { .. }
+            | ActionState::Cordoning { .. }
+            | ActionState::Asking { .. }
+            | ActionState::Asked { .. }
+            | ActionState::Releasing { .. }
+            | ActionState::Ended { .. } => Step::to(state),
+        },
+        EventKind::Veto(_)
+        | EventKind::Paused
+        | EventKind::Started
+        | EventKind::Deadline
+        | EventKind::GroupRequestOver(_)
+        | EventKind::Answered(_)
+        | EventKind::ClockStepped(_) => Step::to(state),
+    }
+}
+
+fn asking(request: RequestId, asked_at: Time, scope: RequestScope, event: &Event) -> Step {
     let asked = |answer| ActionState::Asked {
         request,
         at: asked_at,
@@ -717,17 +753,17 @@ fn asking(
         scope,
     };
     match &event.kind {
-        EventKind::Answered(answer) => (asked(answer.clone()), vec![]),
-        EventKind::Started => (asked(Answer::NoAnswer), vec![]),
+        EventKind::Answered(answer) => Step::to(asked(answer.clone())),
+        EventKind::Started => Step::to(asked(Answer::NoAnswer)),
         EventKind::ClockStepped(by) => {
-            (ActionState::Asking { request, at: (asked_at + *by).min(event.at), scope }, vec![])
+            Step::to(ActionState::Asking { request, at: (asked_at + *by).min(event.at), scope })
         }
         EventKind::Look(_)
         | EventKind::Cleared { .. }
         | EventKind::GroupRequestOver(_)
         | EventKind::Veto(_)
         | EventKind::Deadline
-        | EventKind::Paused => (ActionState::Asking { request, at: asked_at, scope }, vec![]),
+        | EventKind::Paused => Step::to(ActionState::Asking { request, at: asked_at, scope }),
     }
 }
 
@@ -741,12 +777,12 @@ struct Asked {
 }
 
 impl Asked {
-    fn stay(self) -> (ActionState, Vec<Effect>) {
+    fn stay(self) -> Step {
         let Self { request, at, answer, absent_since, running_since, scope } = self;
-        (ActionState::Asked { request, at, answer, absent_since, running_since, scope }, vec![])
+        Step::to(ActionState::Asked { request, at, answer, absent_since, running_since, scope })
     }
 
-    fn step(mut self, terms: &Terms, event: &Event) -> (ActionState, Vec<Effect>) {
+    fn step(mut self, terms: &Terms, event: &Event) -> Step {
         match &event.kind {
             EventKind::Look(look) => self.look(terms, event.at, look),
             // An answer that the ledger has is an answer: an accepted deletion
@@ -764,9 +800,7 @@ impl Asked {
                 self.stay()
             }
             EventKind::Deadline if event.at.since(self.at) >= terms.overdue => {
-                let (state, mut effects) = self.stay();
-                effects.push(Effect::Notify(Notice::DeletionOverdue));
-                (state, effects)
+                self.stay().with(Effect::Notify(Notice::DeletionOverdue))
             }
             EventKind::GroupRequestOver(why) => match (self.scope, &self.answer) {
                 (RequestScope::Group { .. }, Answer::Accepted | Answer::NoAnswer) => {
@@ -784,7 +818,7 @@ impl Asked {
         }
     }
 
-    fn look(mut self, terms: &Terms, at: Time, look: &Look) -> (ActionState, Vec<Effect>) {
+    fn look(mut self, terms: &Terms, at: Time, look: &Look) -> Step {
         // A read that began before the call was sent says nothing about it.
         if look.begun_at < self.at {
             return self.stay();
@@ -797,7 +831,7 @@ impl Asked {
                 if at.since(since) < ABSENT_TO_BE_GONE {
                     return self.stay();
                 }
-                (ActionState::Ended { end: End::Gone, at }, vec![])
+                Step::to(ActionState::Ended { end: End::Gone, at })
             }
             NodeSeen::Present { status, cordon, described_running, work: _ } => {
                 self.absent_since = None;
@@ -825,7 +859,7 @@ impl Asked {
         at: Time,
         cordon: OwnCordon,
         described_running: bool,
-    ) -> (ActionState, Vec<Effect>) {
+    ) -> Step {
         let since = *self.running_since.get_or_insert(at);
         // A listing alone may lag; the single-node read has to agree.
         if !described_running {
@@ -859,38 +893,32 @@ impl Asked {
     }
 }
 
-fn releasing(
-    terms: &Terms,
-    why: ReleaseReason,
-    since: Time,
-    event: &Event,
-) -> (ActionState, Vec<Effect>) {
+fn releasing(terms: &Terms, why: ReleaseReason, since: Time, event: &Event) -> Step {
     let at = event.at;
-    let stay = |why| ActionState::Releasing { why, since };
+    let stay = |why| Step::to(ActionState::Releasing { why, since });
     let fresh = |look: &Look| look.begun_at >= since;
-    let ended = |why| ActionState::Ended { end: End::Released(why), at };
     match &event.kind {
         EventKind::Look(look) => match &look.seen_node {
-            NodeSeen::Unread => (stay(why), vec![]),
+            NodeSeen::Unread => stay(why),
             NodeSeen::Replaced => replaced(at),
             // Nothing can run there. A name that gets an instance again with
             // our cordon still on it is swept.
-            NodeSeen::Absent { .. } if fresh(look) => (ended(why), vec![]),
+            NodeSeen::Absent { .. } if fresh(look) => released(why, at),
             NodeSeen::Absent { .. }
-            | NodeSeen::Present { status: InstanceStatus::ShuttingDown, .. } => (stay(why), vec![]),
+            | NodeSeen::Present { status: InstanceStatus::ShuttingDown, .. } => stay(why),
             NodeSeen::Present { cordon, .. } => match cordon {
                 // The release takes off our own cordon and nothing else, so it may
                 // be asked for while the scheduler's word is missing or old.
-                OwnCordon::Ours | OwnCordon::Unread => (stay(why), vec![Effect::Release]),
-                OwnCordon::Clear | OwnCordon::NotOurs if fresh(look) => (ended(why), vec![]),
-                OwnCordon::Clear | OwnCordon::NotOurs => (stay(why), vec![]),
+                OwnCordon::Ours | OwnCordon::Unread => stay(why).with(Effect::Release),
+                OwnCordon::Clear | OwnCordon::NotOurs if fresh(look) => released(why, at),
+                OwnCordon::Clear | OwnCordon::NotOurs => stay(why),
             },
         },
         EventKind::Deadline if at.since(since) >= terms.overdue => {
-            (stay(why), vec![Effect::Notify(Notice::ReleaseOverdue)])
+            stay(why).with(Effect::Notify(Notice::ReleaseOverdue))
         }
         EventKind::ClockStepped(by) => {
-            (ActionState::Releasing { why, since: (since + *by).min(at) }, vec![])
+            Step::to(ActionState::Releasing { why, since: (since + *by).min(at) })
         }
         EventKind::Started
         | EventKind::Deadline
@@ -898,7 +926,7 @@ fn releasing(
         | EventKind::GroupRequestOver(_)
         | EventKind::Answered(_)
         | EventKind::Veto(_)
-        | EventKind::Paused => (stay(why), vec![]),
+        | EventKind::Paused => stay(why),
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::action::{self, ActionState, Effect, End, Event, EventKind, ReleaseReason};
+use crate::action::{self, ActionState, Effect, End, Event, EventKind, ReleaseReason, Step};
 use crate::history::OpenAction;
 use crate::ids::{ActionId, InstanceId};
 use crate::units::Time;
@@ -45,7 +45,7 @@ pub fn take_steps(
         let Some(open) = actions.get(&node) else { continue };
         let before = states.remove(&node).unwrap_or_else(|| open.state.clone());
         let event = Event { at, kind };
-        let (after, effects) = action::step(&open.terms, before.clone(), &event);
+        let Step { state: after, effects } = action::step(&open.terms, before.clone(), &event);
         steps.effects.extend(effects.into_iter().map(|effect| (node, effect)));
         if after != before {
             steps.transitions.push(Transition {

@@ -8,7 +8,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use trimtab_core::action::{self, ActionState, Answer, Effect, Event, EventKind, RequestScope};
+use trimtab_core::action::{
+    self, ActionState, Answer, Effect, Event, EventKind, RequestScope, Step,
+};
 use trimtab_core::audit::Cleared;
 use trimtab_core::backoff::{self, Refused};
 use trimtab_core::history::{Charge, History};
@@ -61,7 +63,7 @@ pub fn commit(
         let look_begun_at = request.look_begun_at();
         let kind = EventKind::Cleared { request: request.id(), look_begun_at, scope };
         let event = Event { at: now, kind };
-        let (state, effects) = action::step(&open.terms, open.state.clone(), &event);
+        let Step { state, effects } = action::step(&open.terms, open.state.clone(), &event);
         if effects != [Effect::Delete(request.id())] {
             return Ok(None);
         }
@@ -132,7 +134,7 @@ pub fn record(
             DeleteOutcome::NoAnswer { .. } => Answer::NoAnswer,
         };
         let event = Event { at: now, kind: EventKind::Answered(answer) };
-        let (state, _) = action::step(&open.terms, open.state.clone(), &event);
+        let Step { state, .. } = action::step(&open.terms, open.state.clone(), &event);
         transitions.push(Transition { action: open.id, node: *node, event, state });
     }
     ledger.record_outcome(sent.request.id(), now, &sent.outcome, &transitions)?;

@@ -39,7 +39,7 @@ fn absent() -> NodeSeen {
 fn after(state: ActionState, sights: impl IntoIterator<Item = NodeSeen>) -> ActionState {
     let mut state = state;
     for (minute, seen_node) in (1..).zip(sights) {
-        state = step(&terms(true), state, &look(NOW + Span::mins(minute), seen_node)).0;
+        state = step(&terms(true), state, &look(NOW + Span::mins(minute), seen_node)).state;
     }
     state
 }
@@ -89,7 +89,8 @@ fn a_clock_that_steps_forward_makes_no_action_wait_for_a_time_to_come() {
     let by = Span::hours(5);
     let at = NOW + Span::mins(1);
     let step_clock = Event { at, kind: EventKind::ClockStepped(by) };
-    let (state, _) = step(&terms(true), asked(Answer::Accepted, RequestScope::Named), &step_clock);
+    let Step { state, .. } =
+        step(&terms(true), asked(Answer::Accepted, RequestScope::Named), &step_clock);
     assert_eq!(after(state, [absent(), absent(), absent()]).name(), "gone");
 }
 
@@ -110,9 +111,9 @@ fn in_a_group_call_nothing_seen_of_one_node_hands_it_back() {
             for minute in 1..300 {
                 let cordon = if cordoned { OwnCordon::Ours } else { OwnCordon::Clear };
                 let seen = look(NOW + Span::mins(minute), running(cordon, true));
-                state = step(&terms(cordoned), state, &seen).0;
+                state = step(&terms(cordoned), state, &seen).state;
                 let late = Event { at: seen.at, kind: EventKind::Deadline };
-                state = step(&terms(cordoned), state, &late).0;
+                state = step(&terms(cordoned), state, &late).state;
             }
             assert_eq!(state.name(), "asked", "{answer:?}, cordoned: {cordoned}");
         }
@@ -132,9 +133,9 @@ fn end_of_a_group_call_hands_back_what_was_not_picked_and_nothing_else() {
         step(&terms(cordoned), state, &Event { at: NOW + Span::mins(9), kind })
     };
     for answer in [Answer::Accepted, Answer::NoAnswer] {
-        let (state, effects) = over(asked(answer.clone(), GROUP), true);
+        let Step { state, effects } = over(asked(answer.clone(), GROUP), true);
         assert_eq!((state.name(), effects), ("releasing", vec![]), "the next look asks for it");
-        assert_eq!(over(asked(answer, GROUP), false).0.name(), "released");
+        assert_eq!(over(asked(answer, GROUP), false).state.name(), "released");
     }
     let at = NOW;
     for state in [
@@ -148,7 +149,7 @@ fn end_of_a_group_call_hands_back_what_was_not_picked_and_nothing_else() {
         ActionState::Releasing { why: ReleaseReason::Demand, since: at },
         ActionState::Ended { end: End::Gone, at },
     ] {
-        assert_eq!(over(state.clone(), true), (state, vec![]));
+        assert_eq!(over(state.clone(), true), Step { state, effects: vec![] });
     }
 }
 
@@ -165,9 +166,10 @@ fn restart_keeps_what_a_group_call_was_answered() {
     let started = Event { at: NOW, kind: EventKind::Started };
     for answer in [Answer::Accepted, Answer::NoAnswer] {
         let state = asked(answer, GROUP);
-        assert_eq!(step(&terms(true), state.clone(), &started), (state, vec![]));
+        let same = Step { state: state.clone(), effects: vec![] };
+        assert_eq!(step(&terms(true), state, &started), same);
     }
     let asking = ActionState::Asking { request: BATCH, at: NOW, scope: GROUP };
-    let (state, _) = step(&terms(true), asking, &started);
+    let Step { state, .. } = step(&terms(true), asking, &started);
     assert_eq!(state, asked(Answer::NoAnswer, GROUP));
 }
