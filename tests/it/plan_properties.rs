@@ -341,9 +341,7 @@ fn only_cordoned_clean_and_settled_nodes_of_one_group_are_cleared() {
             });
         for (group, marks) in groups {
             let clear = |case: &Case, at| {
-                let id = trimtab_core::ids::RequestId(1);
                 audit::clear(audit::Offer {
-                    id,
                     group: &group,
                     gated: &|_| true,
                     snapshot: &case.snapshot,

@@ -32,7 +32,7 @@ impl ClusterWrite for Cluster {
             let id = text.parse::<InstanceId>().ok().filter(|id| batch.nodes().contains(id));
             if id.is_none() {
                 tracing::warn!(
-                    batch = %batch.id(),
+                    group = %batch.group(),
                     node = text,
                     "ignored a result for a node that is not in the request"
                 );

@@ -179,7 +179,7 @@ fn print_doings(report: &TickReport, style: Style) -> anyhow::Result<()> {
         line(&style.paint(tone, &plain(&text)))?;
     }
     for sent in &report.sent {
-        let (group, ids) = (sent.request.group(), ids(sent.request.nodes()));
+        let (group, ids) = (sent.request.cleared().group(), ids(sent.request.cleared().nodes()));
         let (request, outcome) = (sent.request.id(), &sent.outcome);
         line(&plain(&format!("{at} {group} delete request {request}: {ids}: {outcome}")))?;
     }

@@ -19,7 +19,9 @@ mod whole_group;
 
 pub use self::approval::{ApprovedPlan, approve};
 pub use self::clearance::{Clearance, ClearedBatch, Offer, clear};
-pub use self::whole_group::{Cleared, ClearedGroup, Recount, clear_group, group_trial};
+pub use self::whole_group::{
+    Cleared, ClearedGroup, NumberedRequest, Recount, clear_group, group_trial,
+};
 
 /// What a plan does that it may not. Each is a bug of ours, not of the world.
 #[derive(Debug, Clone, PartialEq, Eq)]

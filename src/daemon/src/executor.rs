@@ -11,7 +11,7 @@ use std::sync::Arc;
 use trimtab_core::action::{
     self, ActionState, Answer, Effect, Event, EventKind, RequestScope, Step,
 };
-use trimtab_core::audit::Cleared;
+use trimtab_core::audit::{Cleared, NumberedRequest};
 use trimtab_core::backoff::{self, Refused};
 use trimtab_core::history::{Charge, History};
 use trimtab_core::ids::InstanceId;
@@ -30,63 +30,69 @@ const BODY_LIMIT: usize = 4096;
 const WORD_LIMIT: usize = 240;
 
 /// A request whose intent is durable. Only [`commit`] makes one.
-pub struct Committed(Cleared);
+pub struct Committed(NumberedRequest);
 
 /// A request that was sent, and how it ended.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sent {
     /// The request.
-    pub request: Cleared,
+    pub request: NumberedRequest,
     /// How it ended.
     pub outcome: DeleteOutcome,
 }
 
-/// Commits the request, the new state of each of its actions and their
-/// charges, in one transaction. `None` if the state machine did not agree.
+/// Gives a cleared request its id, and commits it with the new state of each of its
+/// actions and their charges, in one transaction. `None` if the state machine did not
+/// agree.
 ///
 /// # Errors
 /// When the ledger could not be written; nothing may be sent then.
 pub fn commit(
     ledger: &dyn Ledger,
     history: &mut History,
-    request: &Cleared,
+    cleared: Cleared,
     now: Time,
 ) -> Result<Option<Committed>, LedgerError> {
     let mut transitions = vec![];
     let mut charges = vec![];
-    let scope = match request.count_after() {
+    if !cleared.nodes().iter().all(|node| history.actions.contains_key(node)) {
+        return Ok(None);
+    }
+    let request = cleared.numbered(ledger.reserve_request()?);
+    let cleared = request.cleared();
+    let scope = match cleared.count_after() {
         None => RequestScope::Named,
         Some(after) => RequestScope::Group { after },
     };
-    for node in request.nodes() {
+    for node in cleared.nodes() {
         let Some(open) = history.actions.get(node) else { return Ok(None) };
-        let look_begun_at = request.look_begun_at();
+        let look_begun_at = cleared.look_begun_at();
         let kind = EventKind::Cleared { request: request.id(), look_begun_at, scope };
         let event = Event { at: now, kind };
         let Step { state, effects } = action::step(&open.terms, open.state.clone(), &event);
         if effects != [Effect::Delete(request.id())] {
             return Ok(None);
         }
-        charges.push(Charge { at: now, group: request.group().clone(), action: open.id });
+        charges.push(Charge { at: now, group: cleared.group().clone(), action: open.id });
         transitions.push(Transition { action: open.id, node: *node, event, state });
     }
     // Budgets are about how many go; of a whole group nobody knows which.
-    charges.truncate(request.going().get());
-    let record = RequestRecord { request, charges: &charges };
-    ledger.record_transitions(request.cluster(), &transitions, Some(record))?;
+    charges.truncate(cleared.going().get());
+    let record = RequestRecord { request: &request, charges: &charges };
+    ledger.record_transitions(cleared.cluster(), &transitions, Some(record))?;
     history.charges.extend(charges);
     put(history, &transitions);
-    Ok(Some(Committed(request.clone())))
+    Ok(Some(Committed(request)))
 }
 
 /// Sends a committed request, once.
 pub async fn send(writer: &dyn ClusterWrite, clock: &dyn Clock, committed: Committed) -> Sent {
     let Committed(request) = committed;
-    let within = request.expires_at().since(clock.now());
+    let within = request.cleared().expires_at().since(clock.now());
     if within < Span::ZERO {
         return Sent { request, outcome: DeleteOutcome::too_late() };
     }
-    let outcome = match &request {
+    let outcome = match request.cleared() {
         Cleared::Batch(request) => writer.delete_nodes(request, within).await,
         Cleared::Group(group) => writer.shrink_group(group, within).await,
     };
@@ -122,7 +128,7 @@ pub fn record(
 ) -> Result<(), LedgerError> {
     let answers = answers(sent);
     let mut transitions = vec![];
-    for node in sent.request.nodes() {
+    for node in sent.request.cleared().nodes() {
         let Some(open) = history.actions.get(node) else { continue };
         let answer = match &sent.outcome {
             DeleteOutcome::Answered { .. } => {
@@ -155,7 +161,7 @@ fn back_off(history: &mut History, sent: &Sent, now: Time) {
             let (request, cause, why) = (sent.request.id(), *cause, Arc::clone(why));
             let refused = Refused { request, at: now, cause, why };
             history.backoff =
-                backoff::after(history.backoff.take(), &refused, sent.request.cluster());
+                backoff::after(history.backoff.take(), &refused, sent.request.cleared().cluster());
         }
         // Nobody knows, or each node has its own reason.
         DeleteOutcome::Answered { .. } | DeleteOutcome::NoAnswer { .. } => {}
@@ -163,7 +169,7 @@ fn back_off(history: &mut History, sent: &Sent, now: Time) {
 }
 
 fn answers(sent: &Sent) -> BTreeMap<InstanceId, Answer> {
-    match (&sent.outcome, &sent.request) {
+    match (&sent.outcome, sent.request.cleared()) {
         // The API accepts a count: the same holds for each of the nodes,
         // whatever an implementation says of single ones.
         (DeleteOutcome::Answered { .. }, Cleared::Group(group)) => {

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use trimtab_core::audit::Cleared;
+use trimtab_core::audit::NumberedRequest;
 use trimtab_core::history::{Charge, History};
 use trimtab_core::ids::ClusterName;
 use trimtab_core::units::{Span, Time};
@@ -55,7 +55,7 @@ impl Wiring for Plant {
 struct Behind {
     cluster: ClusterName,
     transitions: Vec<Transition>,
-    request: Cleared,
+    request: NumberedRequest,
     charges: Vec<Charge>,
 }
 

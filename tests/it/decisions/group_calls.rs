@@ -142,7 +142,6 @@ fn described(world: &World) -> ClusterDescription {
 fn clear(world: &World, recount: &Recount) -> Result<(usize, NodeCount), Rule> {
     let snapshot = world.snapshot();
     let offer = Offer {
-        id: RequestId(1),
         group: &name("workers"),
         gated: &|action| !world.gate_holds.contains(&action.node),
         snapshot: &snapshot,
@@ -288,7 +287,6 @@ fn by_ids_nothing_goes_that_was_marked_with_its_whole_group() {
     let world = world(&settled("group_calls=whole-group", "stay=20", "node n121 idle"));
     let snapshot = world.snapshot();
     let found = audit::clear(Offer {
-        id: RequestId(1),
         group: &name("workers"),
         gated: &|_| true,
         snapshot: &snapshot,

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use trimtab_core::audit;
 use trimtab_core::eligibility::cluster_objection;
-use trimtab_core::ids::{GroupName, InstanceId, RequestId};
+use trimtab_core::ids::{GroupName, InstanceId};
 use trimtab_core::plan::{GroupFigures, NodeVerdict, Plan};
 use trimtab_core::planner::plan;
 use trimtab_core::rule::Counts;
@@ -75,9 +75,7 @@ pub(super) fn of_plan(world: &World) -> String {
 pub(super) fn of_clearing(world: &World) -> String {
     let snapshot = world.snapshot();
     let group: GroupName = name("workers");
-    let id = RequestId(1);
     let clearance = audit::clear(audit::Offer {
-        id,
         group: &group,
         gated: &|action| !world.gate_holds.contains(&action.node),
         snapshot: &snapshot,

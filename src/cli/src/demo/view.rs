@@ -285,8 +285,8 @@ fn events(report: &TickReport) -> Vec<(Tone, String)> {
         events.push((Tone::Good, format!("{node} released: {why}")));
     }
     for sent in &report.sent {
-        let ids = nodes(sent.request.nodes());
-        let group = sent.request.group();
+        let ids = nodes(sent.request.cleared().nodes());
+        let group = sent.request.cleared().group();
         events.push(match &sent.outcome {
             DeleteOutcome::Answered { accepted, failed } if failed.is_empty() => {
                 (Tone::Bad, format!("{group}: {} deleted: {ids}", accepted.len()))

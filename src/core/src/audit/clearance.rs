@@ -9,7 +9,7 @@ use super::facts::{
 };
 use crate::action::ActionState;
 use crate::history::{History, OpenAction};
-use crate::ids::{ActionId, ClusterName, GroupName, InstanceId, RequestId};
+use crate::ids::{ActionId, ClusterName, GroupName, InstanceId};
 use crate::policy::{ClusterPolicy, EvidenceSource, GroupPolicy, REQUEST_NODE_LIMIT};
 use crate::reads::{InstanceStatus, Provisioning, Reading};
 use crate::snapshot::{GroupView, NodeView, Snapshot};
@@ -19,7 +19,6 @@ use crate::units::{NodeCount, Span, Time};
 /// cordoned (or twice looked at) and clean nodes, and a time by which it is void.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClearedBatch {
-    id: RequestId,
     cluster: ClusterName,
     group: GroupName,
     nodes: Vec<InstanceId>,
@@ -28,11 +27,6 @@ pub struct ClearedBatch {
 }
 
 impl ClearedBatch {
-    /// Its id in the ledger.
-    pub fn id(&self) -> RequestId {
-        self.id
-    }
-
     /// The cluster the nodes are in.
     pub fn cluster(&self) -> &ClusterName {
         &self.cluster
@@ -71,8 +65,6 @@ pub struct Clearance {
 /// What a clearance rests on.
 #[derive(Clone, Copy)]
 pub struct Offer<'a> {
-    /// The request's id in the ledger.
-    pub id: RequestId,
     /// The group whose settled actions are offered.
     pub group: &'a GroupName,
     /// Whether every gate let an action through before the reads began.
@@ -141,7 +133,7 @@ pub(super) fn ready_group<'a>(
 
 /// Clears settled actions of one group for one request by ids.
 pub fn clear(offer: Offer<'_>) -> Clearance {
-    let Offer { id, group: group_name, gated, snapshot, policy, history, now, .. } = offer;
+    let Offer { group: group_name, gated, snapshot, policy, history, now, .. } = offer;
     let settled: Vec<&OpenAction> = history
         .actions
         .values()
@@ -170,7 +162,6 @@ pub fn clear(offer: Offer<'_>) -> Clearance {
         }
     }
     let request = (!nodes.is_empty()).then(|| ClearedBatch {
-        id,
         cluster: policy.cluster.clone(),
         group: group_name.clone(),
         nodes,

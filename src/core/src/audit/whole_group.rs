@@ -27,7 +27,6 @@ use crate::units::{NodeCount, Time};
 /// time by which it is void.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClearedGroup {
-    id: RequestId,
     cluster: ClusterName,
     group: GroupName,
     nodes: Vec<InstanceId>,
@@ -37,11 +36,6 @@ pub struct ClearedGroup {
 }
 
 impl ClearedGroup {
-    /// Its id in the ledger.
-    pub fn id(&self) -> RequestId {
-        self.id
-    }
-
     /// The cluster the group is in.
     pub fn cluster(&self) -> &ClusterName {
         &self.cluster
@@ -83,12 +77,11 @@ pub enum Cleared {
 }
 
 impl Cleared {
-    /// Its id in the ledger.
-    pub fn id(&self) -> RequestId {
-        match self {
-            Self::Batch(request) => request.id(),
-            Self::Group(group) => group.id(),
-        }
+    /// Attaches the id that the ledger reserved for this request. It does not change
+    /// what was cleared. Only the executor calls it, right before the commit, so that a
+    /// clearance that fails spends no id.
+    pub fn numbered(self, id: RequestId) -> NumberedRequest {
+        NumberedRequest { id, cleared: self }
     }
 
     /// The cluster the nodes are in.
@@ -143,6 +136,25 @@ impl Cleared {
             Self::Batch(request) => request.expires_at(),
             Self::Group(group) => group.expires_at(),
         }
+    }
+}
+
+/// A cleared request with its id in the ledger. Only [`Cleared::numbered`] makes one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NumberedRequest {
+    id: RequestId,
+    cleared: Cleared,
+}
+
+impl NumberedRequest {
+    /// Its id in the ledger.
+    pub fn id(&self) -> RequestId {
+        self.id
+    }
+
+    /// What was cleared.
+    pub fn cleared(&self) -> &Cleared {
+        &self.cleared
     }
 }
 
@@ -232,7 +244,7 @@ pub fn group_trial(offer: &Offer<'_>) -> Result<(Vec<InstanceId>, NodeCount), Ru
 /// The first rule that speaks against it.
 pub fn clear_group(offer: Offer<'_>, recount: &Recount) -> Result<ClearedGroup, Rule> {
     let (nodes, count_after) = group_trial(&offer)?;
-    let Offer { id, group: name, snapshot, policy, now, .. } = offer;
+    let Offer { group: name, snapshot, policy, now, .. } = offer;
     // The looks ended when the last read of the tick did.
     if recount.begun_at < snapshot.taken_at || recount.begun_at > now {
         return Err(Rule::Current);
@@ -251,7 +263,6 @@ pub fn clear_group(offer: Offer<'_>, recount: &Recount) -> Result<ClearedGroup, 
         return Err(Rule::Counts);
     }
     Ok(ClearedGroup {
-        id,
         cluster: policy.cluster.clone(),
         group: name.clone(),
         nodes,

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use trimtab_core::action::{ActionState, EventKind, ReleaseReason};
 use trimtab_core::audit::{self, Offer};
 use trimtab_core::history::{History, OpenAction};
-use trimtab_core::ids::{ActionId, GroupName, InstanceId, RequestId};
+use trimtab_core::ids::{ActionId, GroupName, InstanceId};
 use trimtab_core::policy::NodeLocalData;
 use trimtab_core::snapshot::Snapshot;
 use trimtab_core::steps::NodeEvent;
@@ -209,8 +209,7 @@ impl Driver {
                 && before.all(|earlier| self.has_passed_one(*earlier, action, snapshot))
         };
         let (policy, history, now) = (&self.policy, &self.history, self.ports.clock.now());
-        let offer =
-            Offer { id: RequestId(0), group, gated: &is_next, snapshot, policy, history, now };
+        let offer = Offer { group, gated: &is_next, snapshot, policy, history, now };
         let nodes = match audit::group_trial(&offer) {
             // Whoever is picked of a whole group: it is asked about all of it.
             Ok((nodes, _)) => nodes,

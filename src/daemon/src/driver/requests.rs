@@ -8,7 +8,7 @@ use std::sync::Arc;
 use trimtab_core::action::ActionState;
 use trimtab_core::audit::{self, Cleared, Offer, Recount};
 use trimtab_core::history::OpenAction;
-use trimtab_core::ids::{GroupName, RequestId};
+use trimtab_core::ids::GroupName;
 use trimtab_core::policy::GroupCalls;
 use trimtab_core::snapshot::Snapshot;
 use trimtab_core::units::Time;
@@ -54,17 +54,14 @@ impl Driver {
         // it and the call. What was settled is released at the next tick.
         self.history.stop = self.stop().or(self.history.stop.take());
         let now = self.ports.clock.now();
-        // Ids are used up by requests only.
-        if self.clear(RequestId(0), group, snapshot, recount.as_ref(), now).is_none() {
-            return Ok(None);
-        }
-        let id = self.ledger.reserve_request()?;
-        let Some(request) = self.clear(id, group, snapshot, recount.as_ref(), now) else {
+        // The trial in `recount` does not clear anything: the switch, the clock and the
+        // counts were read after it, and each of them can forbid the request.
+        let Some(cleared) = self.clear(group, snapshot, recount.as_ref(), now) else {
             return Ok(None);
         };
         let Some(writers) = &self.ports.writers else { return Ok(None) };
         let writer = Arc::clone(&writers.cluster);
-        let Some(committed) = executor::commit(&*self.ledger, &mut self.history, &request, now)?
+        let Some(committed) = executor::commit(&*self.ledger, &mut self.history, cleared, now)?
         else {
             return Ok(None);
         };
@@ -74,7 +71,7 @@ impl Driver {
         executor::record(&*self.ledger, &mut self.history, &sent, now)?;
         self.report_refusal(&sent, snapshot, had_accepted, now);
         if let (DeleteOutcome::Refused { cause: Refusal::Unknown, .. }, Cleared::Group(_)) =
-            (&sent.outcome, &sent.request)
+            (&sent.outcome, sent.request.cleared())
             && let Some(policy) = self.policy.groups.get_mut(group)
         {
             // What cannot be sent back, or is refused as it is, will be so the next time: by
@@ -94,8 +91,8 @@ impl Driver {
         }
         let begun_at = self.ports.clock.now();
         let gated = |action: &OpenAction| self.has_passed(action, snapshot);
-        let (id, policy, history, now) = (RequestId(0), &self.policy, &self.history, begun_at);
-        let trial = Offer { id, group, gated: &gated, snapshot, policy, history, now };
+        let (policy, history, now) = (&self.policy, &self.history, begun_at);
+        let trial = Offer { group, gated: &gated, snapshot, policy, history, now };
         audit::group_trial(&trial).ok()?;
         match self.ports.cluster.recount(&self.policy.cluster).await {
             Ok(description) => Some(Recount { begun_at, description }),
@@ -109,7 +106,6 @@ impl Driver {
     /// A call for the whole group if that is wanted and clear, else one by ids.
     fn clear(
         &self,
-        id: RequestId,
         group: &GroupName,
         snapshot: &Snapshot,
         recount: Option<&Recount>,
@@ -117,7 +113,7 @@ impl Driver {
     ) -> Option<Cleared> {
         let gated = |action: &OpenAction| self.has_passed(action, snapshot);
         let (policy, history) = (&self.policy, &self.history);
-        let offer = Offer { id, group, gated: &gated, snapshot, policy, history, now };
+        let offer = Offer { group, gated: &gated, snapshot, policy, history, now };
         let whole = recount.and_then(|recount| audit::clear_group(offer, recount).ok());
         match whole {
             Some(group) => Some(group.into()),
@@ -129,7 +125,7 @@ impl Driver {
     /// and of a cluster that was probably never patched.
     fn report_refusal(&self, sent: &Sent, snapshot: &Snapshot, had_accepted: bool, now: Time) {
         let request = sent.request.id();
-        let refuses_every_id = match (&sent.outcome, &sent.request) {
+        let refuses_every_id = match (&sent.outcome, sent.request.cleared()) {
             (DeleteOutcome::Refused { cause, .. }, of) => {
                 if let Some(backoff) = self.history.backoff.clone()
                     && cause.wants_an_operator()

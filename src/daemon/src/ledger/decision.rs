@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use trimtab_core::action::ActionState;
-use trimtab_core::audit::Cleared;
 use trimtab_core::history::{Charge, OpenAction};
 use trimtab_core::ids::{ClusterName, GroupName, InstanceId, NodeName, RequestId};
 use trimtab_core::plan::{KeepReason, NodeVerdict, Verdict};
@@ -273,9 +272,9 @@ pub(super) fn write_request(
     transitions: &[Transition],
     record: &RequestRecord<'_>,
 ) -> Result<(), Fault> {
-    let request: &Cleared = record.request;
+    let request = record.request.cleared();
     let group = stored::group_row(tx, request.cluster(), request.group())?;
-    let id = int(request.id().0)?;
+    let id = int(record.request.id().0)?;
     let charged = record.charges.iter().map(|charge| charge.at);
     let stepped = transitions.iter().map(|step| step.event.at);
     let at = charged.chain(stepped).max().unwrap_or(request.look_begun_at());

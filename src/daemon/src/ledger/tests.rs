@@ -264,13 +264,17 @@ fn policy() -> ClusterPolicy {
 }
 
 /// A cleared request for these actions, made the only way there is.
-fn cleared(id: RequestId, actions: &[OpenAction], now: Time) -> audit::Cleared {
-    offered(id, actions, now, &policy(), |offer| audit::clear(offer).request.unwrap().into())
+fn cleared(id: RequestId, actions: &[OpenAction], now: Time) -> audit::NumberedRequest {
+    unnumbered(actions, now).numbered(id)
+}
+
+/// The same before it has an id.
+fn unnumbered(actions: &[OpenAction], now: Time) -> audit::Cleared {
+    offered(actions, now, &policy(), |offer| audit::clear(offer).request.unwrap().into())
 }
 
 /// Offers these actions, settled, to the audit.
 fn offered<T>(
-    id: RequestId,
     actions: &[OpenAction],
     now: Time,
     policy: &ClusterPolicy,
@@ -333,7 +337,6 @@ fn offered<T>(
     });
     let history = History { actions: settled.collect(), ..History::default() };
     let offer = audit::Offer {
-        id,
         group: &group(),
         gated: &|_| true,
         snapshot: &snapshot,

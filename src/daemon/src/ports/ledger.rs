@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use trimtab_core::audit::Cleared;
+use trimtab_core::audit::NumberedRequest;
 use trimtab_core::history::{Charge, Freeze, History, OpenAction};
 use trimtab_core::ids::{
     ActionId, ClusterName, GroupName, InstanceId, LedgerId, RequestId, TickId,
@@ -130,7 +130,7 @@ pub struct Decision<'a> {
 #[derive(Debug, Clone, Copy)]
 pub struct RequestRecord<'a> {
     /// The request.
-    pub request: &'a Cleared,
+    pub request: &'a NumberedRequest,
     /// One charge for each node that is deleted. A request for a whole group does not tell
     /// which nodes these are, so the first nodes of the group are charged.
     pub charges: &'a [Charge],

@@ -5,14 +5,15 @@ use trimtab_core::backoff::{self, Refusal, Refused};
 use trimtab_core::reads::ClusterDescription;
 
 use super::*;
+use crate::executor;
 
 /// A cleared call that takes all of these.
-fn whole_group(id: RequestId, actions: &[OpenAction], now: Time) -> audit::Cleared {
+fn whole_group(id: RequestId, actions: &[OpenAction], now: Time) -> audit::NumberedRequest {
     let mut policy = policy();
     for group in policy.groups.values_mut() {
         group.group_calls = GroupCalls::ToZero;
     }
-    offered(id, actions, now, &policy, |offer| {
+    let cleared: audit::Cleared = offered(actions, now, &policy, |offer| {
         let description = ClusterDescription {
             state: offer.snapshot.state.clone().unwrap(),
             groups: offer
@@ -24,7 +25,8 @@ fn whole_group(id: RequestId, actions: &[OpenAction], now: Time) -> audit::Clear
         };
         let recount = audit::Recount { begun_at: now, description };
         audit::clear_group(offer, &recount).unwrap().into()
-    })
+    });
+    cleared.numbered(id)
 }
 
 #[test]
@@ -36,8 +38,8 @@ fn a_call_for_a_whole_group_is_known_again_with_its_count() {
     let at = world.at + Span::mins(1);
     let request = ledger.reserve_request().unwrap();
     let record = whole_group(request, &opened, at);
-    assert_eq!(record.count_after(), Some(NodeCount::ZERO));
-    assert_eq!(record.going(), NodeCount(3));
+    assert_eq!(record.cleared().count_after(), Some(NodeCount::ZERO));
+    assert_eq!(record.cleared().going(), NodeCount(3));
     let scope = RequestScope::Group { after: NodeCount::ZERO };
     let kind = EventKind::Cleared { request, look_begun_at: at, scope };
     let asking = ActionState::Asking { request, at, scope };
@@ -60,6 +62,18 @@ fn a_call_for_a_whole_group_is_known_again_with_its_count() {
         assert_eq!((record.request, record.count_after), (request, Some(NodeCount::ZERO)));
         assert_eq!(record.nodes.len(), 3);
     }
+}
+
+#[test]
+fn what_is_not_committed_spends_no_request_id() {
+    let ledger = SqliteLedger::in_memory(START).unwrap();
+    let mut world = World::new(1);
+    let opened = mark(&ledger, &mut world, &[0]);
+    let mut history = History::default();
+    // The action is over by the time of the commit.
+    let late = unnumbered(&opened, world.at);
+    assert!(executor::commit(&ledger, &mut history, late, world.at).unwrap().is_none());
+    assert_eq!(ledger.reserve_request().unwrap(), RequestId(1));
 }
 
 #[test]
