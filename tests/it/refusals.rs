@@ -8,10 +8,11 @@ use trimtab_core::audit::{ClearedBatch, ClearedGroup};
 use trimtab_core::backoff::{Backoff, Refusal};
 use trimtab_core::ids::InstanceId;
 use trimtab_core::plan::{KeepReason, Verdict};
+use trimtab_core::policy::GroupCalls;
 use trimtab_core::units::{NodeCount, Span, Time};
-use trimtab_daemon::driver::Driver;
+use trimtab_daemon::driver::{Driver, Intent};
 use trimtab_daemon::ledger::SqliteLedger;
-use trimtab_daemon::ports::{ClusterWrite, DeleteOutcome, Notification, Ports};
+use trimtab_daemon::ports::{ClusterWrite, DeleteOutcome, Doorbell, Notification, Ports, Ring};
 use trimtab_simulator::World;
 use trimtab_simulator::ports::PortOptions;
 use trimtab_simulator::spec::WorldSpec;
@@ -265,4 +266,54 @@ fn a_node_that_is_not_found_and_still_runs_is_released() {
         .collect();
     assert!(!early.is_empty() && early.iter().all(|state| *state == "released"), "{early:?}");
     assert_eq!(past.life.world.truth().cordons, []);
+}
+
+/// Refuses every call for a whole group; ids go through.
+struct RefusingGroups(Arc<dyn ClusterWrite>);
+
+#[async_trait]
+impl ClusterWrite for RefusingGroups {
+    async fn delete_nodes(&self, request: &ClearedBatch, within: Span) -> DeleteOutcome {
+        self.0.delete_nodes(request, within).await
+    }
+
+    async fn shrink_group(&self, _: &ClearedGroup, _: Span) -> DeleteOutcome {
+        DeleteOutcome::Refused { cause: Refusal::Unknown, why: "odd".into() }
+    }
+}
+
+#[test]
+fn a_refused_group_call_leaves_the_policy_as_it_was_recorded_and_shows_in_the_plan() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut life = life(folder.path(), 8);
+    for group in life.policy.groups.values_mut() {
+        group.group_calls = GroupCalls::ToZero;
+        group.budgets.per_request = NodeCount(6);
+    }
+    let world = life.world.clone();
+    let mut ports: Ports = world.ports(PortOptions::default());
+    let writers = ports.writers.as_mut().expect("not an observer");
+    writers.cluster = Arc::new(RefusingGroups(Arc::clone(&writers.cluster)));
+    let ledger = Arc::new(life.open_ledger());
+    let group = name("workers");
+    let run = async {
+        let mut refused = vec![];
+        let started = Driver::start(ports, ledger, life.policy.clone()).await;
+        let mut driver = started.expect("the ledger can be read");
+        let mut doorbell = world.doorbell(life.policy.timing.tick);
+        loop {
+            let ring = doorbell.next(driver.deadline()).await;
+            if ring == Ring::Stop {
+                break;
+            }
+            let report = driver.tick(ring, Intent::Act).await.expect("the ledger can be written");
+            assert_eq!(report.plan.policy, life.policy.hash);
+            refused.extend(report.plan.figures.get(&group).map(|f| f.group_call_refused));
+        }
+        (driver.policy().clone(), refused)
+    };
+    let (policy, refused) = poll_once(run).expect("the world ends");
+    assert_eq!(policy, life.policy, "the policy in force is the one that was given");
+    assert!(!refused[0] && refused.last() == Some(&true), "the plan says it from then on");
+    assert_eq!(world.truth().nodes_deleted(), 6, "by their ids they go");
 }

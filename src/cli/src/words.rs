@@ -25,6 +25,13 @@ pub(crate) fn of_rule(figures: &GroupFigures, so_far: Option<&SoFar>) -> Vec<Str
         ));
     }
     said.push(next(figures));
+    if figures.group_call_refused {
+        said.push(
+            "its nodes are deleted by their ids until trimtab restarts: the API refused a call \
+             for the whole group"
+                .to_owned(),
+        );
+    }
     said.extend(waiting(figures));
     said.extend(so_far.map(costs));
     said
@@ -227,6 +234,7 @@ mod tests {
             next_at: None,
             fit,
             standing,
+            group_call_refused: false,
         }
     }
 

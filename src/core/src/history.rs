@@ -1,7 +1,7 @@
 //! What trimtab knows from earlier ticks: samples, open actions, recent deletions, freezes and
 //! back-off. All of it is stored in the ledger.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::action::{ActionState, Evidence, Terms};
 use crate::backoff::Backoff;
 use crate::ids::{ActionId, GroupName, InstanceId, LedgerId, PolicyHash};
+use crate::policy::{GroupCalls, GroupPolicy};
 use crate::rule::GroupState;
 use crate::snapshot::Identity;
 use crate::units::{NodeCount, Span, Time};
@@ -37,6 +38,9 @@ pub struct History {
     pub backoff: Option<Backoff>,
     /// Whether this cluster has ever accepted a deletion, so that it supports deletions.
     pub has_accepted: bool,
+    /// Groups of which the API refused a call for the whole group: their nodes go by
+    /// their ids. The ledger does not keep this, so a new start tries such a call again.
+    pub group_calls_refused: BTreeSet<GroupName>,
 }
 
 /// How long after its confirmation a deletion may still explain a difference between counts: 1
@@ -180,6 +184,12 @@ impl fmt::Display for Stop {
 }
 
 impl History {
+    /// When a group may be shrunk by count: as its policy says, but never after the API
+    /// refused that.
+    pub fn group_calls(&self, name: &GroupName, policy: &GroupPolicy) -> GroupCalls {
+        if self.group_calls_refused.contains(name) { GroupCalls::Never } else { policy.group_calls }
+    }
+
     /// Returns the number of deletions of a group that were charged within `window` before `now`;
     /// a charge exactly `window` ago is included.
     pub fn charged(&self, group: &GroupName, window: Span, now: Time) -> NodeCount {

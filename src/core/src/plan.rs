@@ -333,6 +333,9 @@ pub struct GroupFigures {
     /// Whether the learned timer or T* is in force; `None` if the policy chooses another timer.
     #[serde(default)]
     pub standing: Option<TimerInForce>,
+    /// The API refused a call for the whole group, so nodes go by their ids.
+    #[serde(default)]
+    pub group_call_refused: bool,
 }
 
 impl fmt::Display for Bound {

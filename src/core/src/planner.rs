@@ -167,6 +167,7 @@ impl Group<'_> {
             wanted_back: NodeCount::ZERO,
             next_at: self.next_at(tau),
             fit: learner.and_then(Learner::fit).copied(),
+            group_call_refused: self.history.group_calls_refused.contains(self.name),
             standing: self.learner().filter(|l| l.fit().is_some()).map(Learner::standing),
         }
     }
@@ -377,7 +378,7 @@ impl Group<'_> {
         }
         let (count, bound) = self.tightest(figures, cluster_surplus, RequestLimit::Ids);
         let named = Choice { count, bound, remainder: None };
-        match self.policy.group_calls {
+        match self.history.group_calls(self.name, self.policy) {
             GroupCalls::Never => named,
             GroupCalls::ToZero | GroupCalls::WholeGroup => {
                 self.as_a_whole(figures, policy, cluster_surplus, named)

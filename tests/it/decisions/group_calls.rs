@@ -69,6 +69,25 @@ fn change_that_could_not_be_believed_is_no_reason_to_leave_ids() {
 }
 
 #[test]
+fn after_a_refused_group_call_the_group_goes_by_ids_under_the_same_policy() {
+    let text = format!("{LARGE}whole-group min_nodes=5; node n1..n120 idle");
+    let (whole, mut world) = planned(&text);
+    let group: GroupName = name("workers");
+    world.history.group_calls_refused.insert(group.clone());
+    assert!(violations(whole, &world).contains(&Rule::WholeGroup), "the audit knows it, too");
+    let plan =
+        trimtab_core::planner::plan(&world.snapshot(), &world.policy, &world.history, world.now);
+    assert_eq!(marks(&plan), (99, vec![None]));
+    assert!(plan.figures[&group].group_call_refused, "the plan says why");
+    assert_eq!(violations(plan, &world), []);
+
+    let mut world = self::world(&settled("group_calls=to-zero", "", "node n1 idle"));
+    assert!(clear(&world, &counted(&world)).is_ok());
+    world.history.group_calls_refused.insert(group);
+    assert_eq!(clear(&world, &counted(&world)), Err(Rule::WholeGroup));
+}
+
+#[test]
 fn with_a_remainder_every_node_is_marked_and_the_floor_is_named() {
     let (plan, _) = planned(&format!("{LARGE}whole-group min_nodes=5; node n1..n120 idle"));
     assert_eq!(marks(&plan), (120, vec![Some(NodeCount(5))]));

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::facts::{
-    certain_demand, cluster_is_calm, count_live, find, group_is_calm, has_identity, highest_floor,
-    is_backed_off, is_floor_known, is_idle, is_in_group_call, is_paid_as_declared, is_protected,
-    is_short_of_asking, is_worth_it,
+    allows_group_call, certain_demand, cluster_is_calm, count_live, find, group_is_calm,
+    has_identity, highest_floor, is_backed_off, is_floor_known, is_idle, is_in_group_call,
+    is_paid_as_declared, is_protected, is_short_of_asking, is_worth_it,
 };
 use super::{Rule, Violation};
 use crate::history::{History, OpenAction};
@@ -181,6 +181,7 @@ impl Auditor<'_> {
             Some(stay) => {
                 same(Some(stay))
                     && group.group_calls == GroupCalls::WholeGroup
+                    && allows_group_call(name, group, self.history)
                     && open.next().is_none()
                     && marks.len() == view.nodes.len()
                     && stay > NodeCount::ZERO
@@ -308,11 +309,10 @@ impl Auditor<'_> {
         // A call for the whole group carries any number of nodes, but then it
         // has to take every one that is listed, or to say how many stay.
         let takes_all = uncharged == open.len() && open.len() + marks.len() == view.nodes.len();
-        let request = match group.group_calls {
-            GroupCalls::ToZero | GroupCalls::WholeGroup if takes_all => group.budgets.per_request,
-            GroupCalls::Never | GroupCalls::ToZero | GroupCalls::WholeGroup => {
-                group.budgets.per_request.min(REQUEST_NODE_LIMIT)
-            }
+        let request = if takes_all && allows_group_call(name, group, self.history) {
+            group.budgets.per_request
+        } else {
+            group.budgets.per_request.min(REQUEST_NODE_LIMIT)
         };
         let share_of_size = group.budgets.leaving.of_rounded_down(group.size).get();
         let small_group = usize::from(group.budgets.leaving > Default::default() && size > 0);

@@ -5,7 +5,7 @@ use crate::cordon::CordonStatus;
 use crate::history::History;
 use crate::ids::{ActionId, GroupName, InstanceId};
 use crate::policy::{
-    ClusterPolicy, EvidenceSource, GroupPolicy, KeepWindow, Regain, UtilizationRule,
+    ClusterPolicy, EvidenceSource, GroupCalls, GroupPolicy, KeepWindow, Regain, UtilizationRule,
 };
 use crate::reads::{
     Activity, Capacity, ClusterStatus, Condition, Eligible, InstanceStatus, NodeCapacity,
@@ -51,6 +51,15 @@ pub(super) fn is_in_group_call(state: &ActionState) -> bool {
         | ActionState::Releasing { .. }
         | ActionState::Ended { .. } => false,
     }
+}
+
+/// Whether the policy lets a call take the whole group, and the API has not refused one.
+pub(super) fn allows_group_call(name: &GroupName, group: &GroupPolicy, history: &History) -> bool {
+    let is_allowed = match group.group_calls {
+        GroupCalls::Never => false,
+        GroupCalls::ToZero | GroupCalls::WholeGroup => true,
+    };
+    is_allowed && !history.group_calls_refused.contains(name)
 }
 
 pub(super) fn is_short_of_asking(state: &ActionState) -> bool {

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 
 use super::Rule;
 use super::clearance::{ClearedBatch, Offer, clearance, ready_group, room_in_budgets};
-use super::facts::settled_until;
+use super::facts::{allows_group_call, settled_until};
 use crate::history::OpenAction;
 use crate::ids::{ClusterName, GroupName, InstanceId, RequestId};
 use crate::policy::{GroupCalls, REQUEST_NODE_LIMIT};
@@ -210,7 +210,7 @@ pub fn group_trial(offer: &Offer<'_>) -> Result<(Vec<InstanceId>, NodeCount), Ru
         // With a remainder only for what ids cannot do.
         GroupCalls::WholeGroup => stay == NodeCount::ZERO || going > REQUEST_NODE_LIMIT,
     };
-    if !is_wanted || going == NodeCount::ZERO {
+    if !is_wanted || !allows_group_call(name, group, history) || going == NodeCount::ZERO {
         return Err(Rule::WholeGroup);
     }
     for action in actions.values() {

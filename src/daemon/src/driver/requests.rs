@@ -72,11 +72,10 @@ impl Driver {
         self.report_refusal(&sent, snapshot, had_accepted, now);
         if let (DeleteOutcome::Refused { cause: Refusal::Unknown, .. }, Cleared::Group(_)) =
             (&sent.outcome, sent.request.cleared())
-            && let Some(policy) = self.policy.groups.get_mut(group)
         {
             // What cannot be sent back, or is refused as it is, will be so the next time: by
             // ids the group can still go. An operator was told; a new start tries again.
-            policy.group_calls = GroupCalls::Never;
+            self.history.group_calls_refused.insert(group.clone());
         }
         Ok(Some(sent))
     }
@@ -84,8 +83,8 @@ impl Driver {
     /// DescribeCluster once more, if the group could go by one call as a whole:
     /// the looks are over, and what the counts say now holds for the call (S8b).
     async fn recount(&self, group: &GroupName, snapshot: &Snapshot) -> Option<Recount> {
-        let calls = self.policy.groups.get(group).map(|group| group.group_calls);
-        match calls? {
+        let policy = self.policy.groups.get(group)?;
+        match self.history.group_calls(group, policy) {
             GroupCalls::Never => return None,
             GroupCalls::ToZero | GroupCalls::WholeGroup => {}
         }

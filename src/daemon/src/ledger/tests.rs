@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
@@ -174,6 +174,7 @@ fn figures(marks: u32) -> BTreeMap<GroupName, GroupFigures> {
         next_at: None,
         fit: None,
         standing: None,
+        group_call_refused: false,
     };
     BTreeMap::from([(group(), figures)])
 }
@@ -547,6 +548,7 @@ fn everything_is_known_again_after_the_file_was_opened_anew() {
         gone: vec![Gone { node: node(0), group: group(), at: at + Span::secs(2) }],
         backoff: None,
         has_accepted: true,
+        group_calls_refused: BTreeSet::new(),
     };
     assert_same_history(&expected, &ledger.load(&cluster(), at, MAX_GAP).unwrap());
     let id = ledger.id();
