@@ -3,8 +3,8 @@
 //!
 //! The cost of any number of nodes x over demand d splits into one rent-or-buy question for each
 //! level, because `x = sum over k of [x >= k]`, and likewise for d and for every rise of x
-//! (docs/cost-rule.md, section 4). Gaps nest: each gap of level k lies inside one gap of level k +
-//! 1. Therefore the idle levels are a stack, with the oldest and highest at the bottom. A step of
+//! (docs/cost-rule.md, section 4). Gaps nest: each gap of level k lies inside one gap of the
+//! next level. Therefore the idle levels are a stack, with the oldest and highest at the bottom. A step of
 //! demand touches only the top of the stack: amortised O(1), whatever its height.
 //!
 //! Time here is *watched* time: it stops while there are no samples. Time without samples does not
