@@ -153,7 +153,7 @@ fn run_once_follows_its_actions_to_their_end_and_the_ledger_tells() {
     let node = actions[0]["node"].as_str().expect("an id");
     let explained = run(&["explain", node, "--state", state]);
     assert_eq!(code(&explained), 0, "{}", stderr(&explained));
-    for words in ["cleared for request 1", "Accepted", "boot cost"] {
+    for words in ["cleared for request 1", "accepted", "boot cost"] {
         assert!(stdout(&explained).contains(words), "{words}: {}", stdout(&explained));
     }
     let unknown = run(&["explain", "i-0000000000000dead", "--state", state]);
