@@ -333,7 +333,7 @@ fn data_that_a_gate_should_save_is_never_deleted_without_one() {
     let rows = stage.rows();
     assert!(!rows.is_empty());
     for row in rows {
-        assert_eq!(vetoes(&row), ["gate: node_local_data asks for one, and there is none"]);
+        assert_eq!(vetoes(&row), ["gate: node_local_data requires one, but none is set"]);
     }
 }
 

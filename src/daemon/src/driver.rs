@@ -113,7 +113,7 @@ pub enum TickError {
     #[error(transparent)]
     Ledger(#[from] LedgerError),
     /// Somebody else may be acting: nothing was read, written or done.
-    #[error("the lease is not ours, nothing was done: {why}")]
+    #[error("tick skipped: trimtab does not hold the lease: {why}")]
     NoLease {
         /// Who has it, or what went wrong.
         why: Arc<str>,
@@ -160,7 +160,7 @@ impl Driver {
         if driver.ports.writers.is_none() && !driver.history.actions.is_empty() {
             // There is nothing here that could take a cordon off.
             let open = driver.history.actions.len();
-            tracing::warn!(open, "actions of an enforcing run are open; observing leaves them be");
+            tracing::warn!(open, "an enforce run left open actions; observe mode keeps them");
         }
         if driver.ports.writers.is_some() {
             let open = driver.history.actions.keys();
@@ -357,8 +357,8 @@ impl Driver {
             Err(why) => {
                 counted.end_windows();
                 gap = Some(match why {
-                    SampleGap::Nodes => "the cluster or its nodes could not be read whole",
-                    SampleGap::Workload(_) => "the scheduler could not be read whole",
+                    SampleGap::Nodes => "the cluster or its node list could not be read completely",
+                    SampleGap::Workload(_) => "the scheduler could not be read completely",
                 });
             }
         }
@@ -467,7 +467,7 @@ impl Driver {
             // What waits for a request that will not be sent for long is of more
             // use to its jobs.
             if let Some(backoff) = self.history.backed_off(snapshot.taken_at) {
-                let why = format!("the cluster is left alone until {}", backoff.until);
+                let why = format!("requests are backed off until {}", backoff.until);
                 vetoes.push((*node, EventKind::Veto(ReleaseReason::Vetoed(why.into()))));
             }
             if let Some(step) = self.clock_step {
@@ -648,7 +648,7 @@ impl Driver {
             // A cordon that fails does not show, and runs into its time limit.
             let asked = port.cordon(&self.policy.cluster, &self.ledger_id, &cordon).await;
             if let Err(why) = asked {
-                tracing::warn!(cluster = %self.policy.cluster, %why, "cordoning failed");
+                tracing::warn!(cluster = %self.policy.cluster, %why, "cordon failed");
             }
         }
         Ok(ended)
@@ -697,7 +697,7 @@ impl Driver {
         let Some(port) = self.cordon_port().filter(|_| !orders.is_empty()) else { return };
         // A release that fails is asked for again at the next look.
         if let Err(why) = port.release(&self.policy.cluster, &self.ledger_id, orders).await {
-            tracing::warn!(cluster = %self.policy.cluster, %why, "releasing failed");
+            tracing::warn!(cluster = %self.policy.cluster, %why, "uncordon failed; retrying");
         }
     }
 

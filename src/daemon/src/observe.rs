@@ -110,7 +110,7 @@ impl KnownDetails {
                 }
             }
             // What could not be read keeps its node.
-            Err(why) => tracing::warn!(%cluster, %why, "nodes could not be described"),
+            Err(why) => tracing::warn!(%cluster, %why, "reading node details failed"),
         }
     }
 
@@ -296,7 +296,7 @@ async fn read_metrics(
         }
         // A source that fails leaves its nodes without metrics, which keeps them.
         Err(why) => {
-            tracing::warn!(%cluster, %why, "metrics could not be read");
+            tracing::warn!(%cluster, %why, "reading metrics failed; nodes are kept");
             (BTreeMap::new(), MetricsUse { everything, ..MetricsUse::default() })
         }
     }

@@ -226,7 +226,7 @@ impl LedgerDecorator for Forgetful {
     ) -> Result<(), LedgerError> {
         if self.fails.swap(false, Ordering::Relaxed) {
             let (path, source) = ("planted".to_owned(), "no space left on device".into());
-            return Err(LedgerError { path, what: "writing steps of actions", source });
+            return Err(LedgerError { path, what: "could not write the steps of actions", source });
         }
         let request = request.filter(|_| self.omits != Some(Omits::Requests));
         self.ledger.record_transitions(cluster, transitions, request)

@@ -131,7 +131,7 @@ impl Inquiries {
             let over = open.nodes.iter().find(|asked| !is_settled(*asked));
             if let Some((node, _)) = over {
                 let (whom, nodes) = (whom.name(), open.nodes.len());
-                tracing::info!(%group, %node, nodes, "the {whom} is ended: a node is released");
+                tracing::info!(%group, %node, nodes, "{whom} inquiry withdrawn: node released");
             }
             over.is_none()
         });
@@ -234,14 +234,14 @@ impl Driver {
         let asked: BTreeMap<InstanceId, ActionId> =
             nodes.iter().map(|node| (node.id, node.action)).collect();
         let Some(port) = port else {
-            let why: Arc<str> = "gate: node_local_data asks for one, and there is none".into();
+            let why: Arc<str> = "gate: node_local_data requires one, but none is set".into();
             let vetoes = asked.into_values().map(|action| (action, Arc::clone(&why)));
             self.inquiries.vetoed.extend(vetoes);
             return;
         };
         let at = self.ports.clock.now();
         let (cluster, ledger) = (self.policy.cluster.clone(), self.ledger_id.clone());
-        tracing::info!(%cluster, %group, nodes = nodes.len(), "the {} is asked", whom.name());
+        tracing::info!(%cluster, %group, nodes = nodes.len(), "{} inquiry started", whom.name());
         let inquiry = port.ask(Question { cluster, group: group.clone(), ledger, at, nodes });
         let due = inquiry.deadline().max(at + Span::millis(1));
         let open = Open { asked_at: at, inquiry, nodes: asked, due };

@@ -96,7 +96,7 @@ impl Driver {
         match self.ports.cluster.recount(&self.policy.cluster).await {
             Ok(description) => Some(Recount { begun_at, description }),
             Err(why) => {
-                tracing::warn!(%group, %why, "the group could not be counted anew");
+                tracing::warn!(%group, %why, "recount failed; trying a request by node ids");
                 None
             }
         }

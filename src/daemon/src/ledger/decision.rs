@@ -34,7 +34,7 @@ pub(super) fn write(
         .optional()?;
     let Some(gap) = gap else {
         let (tick, cluster) = (decision.tick, decision.cluster);
-        return Err(Fault::Refused(format!("there is no tick {tick} of cluster {cluster}")));
+        return Err(Fault::Refused(format!("cluster {cluster} has no tick {tick}")));
     };
     let looked = if gap { Looked::NotEverywhere } else { Looked::Everywhere };
     let verdicts = write_verdicts(tx, known, decision, looked)?;
@@ -250,7 +250,7 @@ pub(super) fn write_transitions(
             ])?;
         if changed != 1 {
             let (action, node) = (step.action, step.node);
-            return Err(Fault::Refused(format!("action {action} of {node} is not open")));
+            return Err(Fault::Refused(format!("action {action} of node {node} is not open")));
         }
         tx.prepare_cached(
             "INSERT INTO action_event (action, at, event, state) VALUES (?1, ?2, ?3, ?4)",
@@ -330,7 +330,7 @@ pub(super) fn write_outcome(
         None => Err(Fault::Refused(format!("there is no request {request}"))),
         Some(before) if before == outcome => Ok(Written::Before),
         Some(before) => {
-            Err(Fault::Refused(format!("request {request} has ended already: {before}")))
+            Err(Fault::Refused(format!("request {request} already has the outcome {before}")))
         }
     }
 }
@@ -375,7 +375,7 @@ pub(super) fn reserve(conn: &Connection, counter: Counter, count: u32) -> Result
             Counter::Actions => "next_action",
             Counter::Batches => "next_request",
         },
-        why: format!("{first} is no id"),
+        why: format!("{first} is not a valid id"),
     })
 }
 

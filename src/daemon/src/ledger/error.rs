@@ -5,7 +5,8 @@
 pub enum OpenError {
     /// Another daemon has it.
     #[error(
-        "ledger {path} is in use: {holder}; stop that daemon first, or give this one a ledger of its own"
+        "ledger {path} is in use by another daemon ({holder}): stop that daemon, or set a \
+         different `[state] path` for this one"
     )]
     Held {
         /// The ledger.
@@ -15,8 +16,8 @@ pub enum OpenError {
     },
     /// A newer build wrote it.
     #[error(
-        "ledger {path} has schema {found}, and this build knows up to {known}: run the newer \
-         trimtab, or restore a backup from before the update"
+        "ledger {path} has schema {found}, but this build supports schemas up to {known}: run \
+         the newer trimtab, or restore a backup from before the update"
     )]
     NewerSchema {
         /// The ledger.
@@ -28,8 +29,8 @@ pub enum OpenError {
     },
     /// An older build wrote it, and this opening may not change it.
     #[error(
-        "ledger {path} has schema {found}, and this command needs {known}: start the daemon of \
-         this build once, which brings it up to date"
+        "ledger {path} has schema {found}, but this command needs schema {known}: start the \
+         daemon of this build once, so that it updates the ledger"
     )]
     OlderSchema {
         /// The ledger.
@@ -41,16 +42,14 @@ pub enum OpenError {
     },
     /// There is no such file.
     #[error(
-        "there is no ledger {path}: check `[state] path`; the daemon makes it at its first start"
+        "there is no ledger {path}: check `[state] path`; the daemon creates it at its first start"
     )]
     Missing {
         /// The ledger.
         path: String,
     },
     /// It is something else.
-    #[error(
-        "{path} is not a ledger of trimtab ({why}): check `[state] path`, or move the file aside"
-    )]
+    #[error("{path} is not a trimtab ledger ({why}): check `[state] path`, or move the file away")]
     NotALedger {
         /// The file.
         path: String,
@@ -59,8 +58,8 @@ pub enum OpenError {
     },
     /// It is damaged.
     #[error(
-        "ledger {path} is damaged ({why}): keep a copy, then restore a backup or recover it with \
-         `sqlite3 {path} .recover`; without it trimtab does not know what it has asked for"
+        "ledger {path} is damaged ({why}): make a copy, then restore a backup or recover it with \
+         `sqlite3 {path} .recover`; without it trimtab does not know which deletions it requested"
     )]
     Damaged {
         /// The ledger.

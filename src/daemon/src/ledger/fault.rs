@@ -21,40 +21,39 @@ pub(super) enum Fault {
 const ADVICE: [(ErrorCode, &str); 9] = [
     (
         ErrorCode::DiskFull,
-        "the disk or the quota is full: free space on its file system; nothing is done meanwhile",
+        "the disk or the quota is full: free space on its file system; trimtab deletes nothing \
+         meanwhile",
     ),
     (
         ErrorCode::ReadOnly,
-        "it cannot be written: is its file system mounted read-only, or does it belong to another user?",
+        "it cannot be written: check whether its file system is mounted read-only, and who owns \
+         the file",
     ),
     (
         ErrorCode::CannotOpen,
-        "it cannot be opened: the file, its directory and the `-wal` and `-shm` files beside it \
-         must be readable and writable for this user (the one that trimtab runs as)",
+        "it cannot be opened: the file, its directory and its `-wal` and `-shm` files must be \
+         readable and writable for the user that trimtab runs as",
     ),
-    (ErrorCode::PermissionDenied, "this user may not open it: use the one that trimtab runs as"),
+    (ErrorCode::PermissionDenied, "this user may not open it: use the user that trimtab runs as"),
     (
         ErrorCode::DatabaseBusy,
-        "another process keeps it locked: end any `sqlite3` shell or backup that is at it \
-         (`fuser -v` on the file names them)",
+        "another process keeps it locked: end any `sqlite3` shell or backup that uses it \
+         (`fuser -v` on the file lists them)",
     ),
     (
         ErrorCode::DatabaseLocked,
-        "another connection keeps it locked; it is tried again at the next tick",
+        "another connection keeps it locked; trimtab retries at the next tick",
     ),
     (
         ErrorCode::DatabaseCorrupt,
-        "the file is damaged: stop trimtab, keep a copy, then restore a backup or recover it with \
+        "the file is damaged: stop trimtab, make a copy, then restore a backup or recover it with \
          `sqlite3 FILE .recover`",
     ),
     (
         ErrorCode::NotADatabase,
-        "the file is not a ledger: check `[state] path`, and move the file aside if it is damaged",
+        "the file is not a ledger: check `[state] path`, and move the file away if it is damaged",
     ),
-    (
-        ErrorCode::SystemIoFailure,
-        "the disk is full or failed: look at `df`, then into the kernel's log",
-    ),
+    (ErrorCode::SystemIoFailure, "the disk is full or has failed: check `df`, then the kernel log"),
 ];
 
 impl Fault {
@@ -85,9 +84,9 @@ impl fmt::Display for Fault {
             }
             Self::Row { table, row, column, why } => write!(
                 f,
-                "table {table}, row {row}, column {column}: {why}; it was damaged or written by \
-                 another build: stop trimtab, keep a copy, then mend that row with `sqlite3` or \
-                 restore a backup"
+                "table {table}, row {row}, column {column}: {why}; the row is damaged, or \
+                 another build wrote it: stop trimtab, make a copy, then repair the row with \
+                 `sqlite3` or restore a backup"
             ),
             Self::Refused(why) => f.write_str(why),
         }

@@ -74,7 +74,7 @@ fn holder(file: &mut File) -> String {
     let read = file.rewind().and_then(|()| file.take(1024).read_to_string(&mut text));
     match read {
         Ok(_) if !text.trim().is_empty() => text.trim().to_owned(),
-        Ok(_) | Err(_) => "a process that has not said its name yet".to_owned(),
+        Ok(_) | Err(_) => "its process id is not known yet".to_owned(),
     }
 }
 

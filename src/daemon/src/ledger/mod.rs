@@ -180,7 +180,7 @@ impl Ledger for SqliteLedger {
     ) -> Result<History, LedgerError> {
         let mut memory = self.memory();
         memory.forget(cluster);
-        self.db.read("reading what is known", |conn| {
+        self.db.read("could not read the stored state", |conn| {
             let known = memory.of(conn, cluster)?;
             recovery::load(conn, known, cluster, now, max_gap)
         })
@@ -188,18 +188,18 @@ impl Ledger for SqliteLedger {
 
     fn reserve_actions(&self, count: NodeCount) -> Result<ActionId, LedgerError> {
         let reserve = |conn: &_| decision::reserve(conn, Counter::Actions, count.0);
-        self.db.write("reserving ids of actions", |tx| reserve(tx)).map(ActionId)
+        self.db.write("could not reserve action ids", |tx| reserve(tx)).map(ActionId)
     }
 
     fn reserve_request(&self) -> Result<RequestId, LedgerError> {
         let reserve = |conn: &_| decision::reserve(conn, Counter::Batches, 1);
-        self.db.write("reserving the id of a request", |tx| reserve(tx)).map(RequestId)
+        self.db.write("could not reserve a request id", |tx| reserve(tx)).map(RequestId)
     }
 
     fn record_observation(&self, observation: &Observation<'_>) -> Result<TickId, LedgerError> {
         let cluster = observation.cluster;
         let mut memory = self.memory();
-        let written = self.db.write("writing what was seen", |tx| {
+        let written = self.db.write("could not write the observation", |tx| {
             observation::write(tx, memory.of(tx, cluster)?, observation)
         });
         let seen = written.inspect_err(|_| memory.forget(cluster))?;
@@ -213,7 +213,7 @@ impl Ledger for SqliteLedger {
     fn record_decision(&self, decision: &Decision<'_>) -> Result<(), LedgerError> {
         let cluster = decision.cluster;
         let mut memory = self.memory();
-        let written = self.db.write("writing what was decided", |tx| {
+        let written = self.db.write("could not write the decision", |tx| {
             decision::write(tx, memory.of(tx, cluster)?, decision)
         });
         let decided = written.inspect_err(|_| memory.forget(cluster))?;
@@ -229,7 +229,7 @@ impl Ledger for SqliteLedger {
         transitions: &[Transition],
         record: Option<RequestRecord<'_>>,
     ) -> Result<(), LedgerError> {
-        self.db.write("writing steps of actions", |tx| {
+        self.db.write("could not write the steps of actions", |tx| {
             decision::write_transitions(tx, transitions)?;
             match &record {
                 Some(record) => decision::write_request(tx, transitions, record),
@@ -245,7 +245,7 @@ impl Ledger for SqliteLedger {
         outcome: &DeleteOutcome,
         transitions: &[Transition],
     ) -> Result<(), LedgerError> {
-        self.db.write("writing how a request ended", |tx| {
+        self.db.write("could not write the outcome of a request", |tx| {
             match decision::write_outcome(tx, request, at, outcome)? {
                 Written::Now => decision::write_transitions(tx, transitions),
                 Written::Before => Ok(()),
@@ -259,7 +259,7 @@ impl Ledger for SqliteLedger {
         node: InstanceId,
         until: Time,
     ) -> Result<(), LedgerError> {
-        self.db.write("writing a cool-down", |tx| {
+        self.db.write("could not write a cool-down", |tx| {
             tx.prepare_cached(
                 "INSERT INTO cooldown (cluster, node, until) VALUES (?1, ?2, ?3)
                  ON CONFLICT (cluster, node) DO UPDATE SET until = max(until, excluded.until)",
@@ -270,8 +270,9 @@ impl Ledger for SqliteLedger {
     }
 
     fn read_switch(&self, cluster: &ClusterName) -> Result<Switch, LedgerError> {
-        let rows =
-            self.db.read("reading the switch", |conn| records::switches_in_force(conn, cluster))?;
+        let rows = self
+            .db
+            .read("could not read the switch", |conn| records::switches_in_force(conn, cluster))?;
         let paused = rows.iter().find_map(|row| match &row.entry.switch {
             Switch::On => None,
             Switch::Paused { why } => {
@@ -285,7 +286,7 @@ impl Ledger for SqliteLedger {
     }
 
     fn freeze_cleared(&self, cluster: &ClusterName, since: Time) -> Result<bool, LedgerError> {
-        self.db.read("reading whether a freeze was ended", |conn| {
+        self.db.read("could not read whether a freeze was cleared", |conn| {
             let cleared = conn
                 .prepare_cached(
                     "SELECT cleared_at IS NOT NULL FROM freeze WHERE cluster = ?1 AND at = ?2",

@@ -86,8 +86,8 @@ impl Database {
         if mode != "wal" {
             return Err(OpenError::Unusable {
                 path: shown,
-                why: "its file system has no shared memory for the write-ahead log: put it on a \
-                      local disk"
+                why: "its file system does not support the shared memory of the write-ahead log: \
+                      move the ledger to a local disk"
                     .to_owned(),
             });
         }
@@ -116,7 +116,7 @@ impl Database {
             let mut conn = Connection::open_in_memory()?;
             let pages = Backup::new(&file.lock(), &mut conn)?.step(ALL_PAGES)?;
             if pages != StepResult::Done {
-                return Err(Fault::Refused("it was written to all the time".to_owned()));
+                return Err(Fault::Refused("it changed during the copy: try again".to_owned()));
             }
             set_up(&conn)?;
             Ok(conn)
@@ -206,7 +206,7 @@ impl Database {
         let found = read.map_err(|fault| refuse(&self.path, fault))?;
         found.ok_or_else(|| OpenError::Damaged {
             path: self.path.clone(),
-            why: "its row in table meta is missing".to_owned(),
+            why: "table meta has no row".to_owned(),
         })
     }
 
@@ -238,7 +238,7 @@ fn examine(conn: &Connection, path: &str) -> Result<Found, OpenError> {
     if application != schema::APPLICATION_ID {
         return Err(OpenError::NotALedger {
             path: path.to_owned(),
-            why: "a SQLite database of another program".to_owned(),
+            why: "it is a SQLite database of another program".to_owned(),
         });
     }
     if version > schema::VERSION {
@@ -290,7 +290,7 @@ fn refuse(path: &str, fault: Fault) -> OpenError {
     let path = path.to_owned();
     match fault.code() {
         Some(ErrorCode::NotADatabase) => {
-            OpenError::NotALedger { path, why: "not a SQLite database".to_owned() }
+            OpenError::NotALedger { path, why: "it is not a SQLite database".to_owned() }
         }
         Some(ErrorCode::DatabaseCorrupt) => OpenError::Damaged { path, why: fault.to_string() },
         Some(_) | None => OpenError::Unusable { path, why: fault.to_string() },

@@ -40,7 +40,7 @@ impl LedgerOperator {
             Switch::On => None,
             Switch::Paused { why } => Some(&**why),
         };
-        self.db.write("setting the switch", |tx| {
+        self.db.write("could not set the switch", |tx| {
             tx.prepare_cached(
                 "INSERT INTO switch (at, cluster, paused, why, set_by)
                  VALUES (?1, ?2, ?3, ?4, ?5)",
@@ -66,7 +66,7 @@ impl LedgerOperator {
         by: &str,
         at: Time,
     ) -> Result<bool, LedgerError> {
-        self.db.write("ending a freeze", |tx| {
+        self.db.write("could not clear a freeze", |tx| {
             let changed = tx
                 .prepare_cached(
                     "UPDATE freeze SET cleared_at = ?1, cleared_by = ?2

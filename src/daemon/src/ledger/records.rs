@@ -205,7 +205,7 @@ impl LedgerReader {
         limit: usize,
         cluster: Option<&ClusterName>,
     ) -> Result<Vec<HistoryRow>, LedgerError> {
-        self.db.read("reading actions", |conn| {
+        self.db.read("could not read actions", |conn| {
             let rows = stored::rows(
                 conn,
                 "action",
@@ -230,7 +230,7 @@ impl LedgerReader {
         &self,
         cluster: &ClusterName,
     ) -> Result<BTreeMap<GroupName, Vec<(i64, SampleRun)>>, LedgerError> {
-        self.db.read("reading samples", |conn| {
+        self.db.read("could not read samples", |conn| {
             let rows = stored::rows(
                 conn,
                 "sample_run",
@@ -259,7 +259,7 @@ impl LedgerReader {
         &self,
         cluster: &ClusterName,
     ) -> Result<BTreeMap<GroupName, Learner>, LedgerError> {
-        self.db.read("reading what was learned", |conn| {
+        self.db.read("could not read learned timers", |conn| {
             let groups = stored::rows(
                 conn,
                 "instance_group",
@@ -282,7 +282,7 @@ impl LedgerReader {
     /// # Errors
     /// When the ledger cannot be read.
     pub fn open_actions(&self) -> Result<Vec<(ClusterName, OpenAction)>, LedgerError> {
-        self.db.read("reading open actions", |conn| {
+        self.db.read("could not read open actions", |conn| {
             stored::rows(
                 conn,
                 "action",
@@ -305,7 +305,7 @@ impl LedgerReader {
         node: &NodeQuery,
         limit: usize,
     ) -> Result<Option<Explanation>, LedgerError> {
-        self.db.read("explaining a node", |conn| explain(conn, node, limit))
+        self.db.read("could not read the records of a node", |conn| explain(conn, node, limit))
     }
 
     /// Ticks, newest first, at most `limit`; of all clusters unless one is named.
@@ -317,7 +317,7 @@ impl LedgerReader {
         limit: usize,
         cluster: Option<&ClusterName>,
     ) -> Result<Vec<TickRow>, LedgerError> {
-        self.db.read("reading ticks", |conn| {
+        self.db.read("could not read ticks", |conn| {
             stored::rows(
                 conn,
                 "tick",
@@ -342,7 +342,7 @@ impl LedgerReader {
     /// # Errors
     /// When the ledger cannot be read.
     pub fn freezes(&self, cluster: Option<&ClusterName>) -> Result<Vec<FreezeRow>, LedgerError> {
-        self.db.read("reading freezes", |conn| {
+        self.db.read("could not read freezes", |conn| {
             stored::rows(
                 conn,
                 "freeze",
@@ -366,7 +366,7 @@ impl LedgerReader {
     /// # Errors
     /// When the ledger cannot be read.
     pub fn switches(&self, limit: usize) -> Result<Vec<SwitchRow>, LedgerError> {
-        self.db.read("reading the switch", |conn| {
+        self.db.read("could not read the switch", |conn| {
             stored::rows(
                 conn,
                 "switch",

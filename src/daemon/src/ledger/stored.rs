@@ -144,7 +144,7 @@ impl Cells<'_> {
     pub(super) fn ring(&self, column: &'static str) -> Result<Ring, Fault> {
         let text = self.text(column)?;
         let ring = RINGS.into_iter().find(|ring| ring_name(*ring) == text);
-        ring.ok_or_else(|| self.fault(column, format_args!("`{text}` is no ring of the bell")))
+        ring.ok_or_else(|| self.fault(column, format_args!("`{text}` is not a valid ring")))
     }
 
     /// One node of a group's last sample.
@@ -153,7 +153,7 @@ impl Cells<'_> {
         let class = CLASSES.into_iter().find(|class| class.name() == text);
         let member = Member {
             class: class
-                .ok_or_else(|| self.fault("class", format_args!("`{text}` is no class")))?,
+                .ok_or_else(|| self.fault("class", format_args!("`{text}` is not a class")))?,
             idle_since: self.maybe_time("idle_since")?,
             joined: self.cell("joined")?,
         };
@@ -183,12 +183,12 @@ impl Cells<'_> {
 
 /// A value as JSON.
 pub(super) fn json(value: &impl Serialize) -> Result<String, Fault> {
-    serde_json::to_string(value).map_err(|why| Fault::Refused(format!("not to be written: {why}")))
+    serde_json::to_string(value).map_err(|why| Fault::Refused(format!("cannot write JSON: {why}")))
 }
 
 /// A number as SQLite has numbers.
 pub(super) fn int(number: u64) -> Result<i64, Fault> {
-    i64::try_from(number).map_err(|_| Fault::Refused(format!("{number} is too large a number")))
+    i64::try_from(number).map_err(|_| Fault::Refused(format!("{number} is too large for SQLite")))
 }
 
 /// The row of a group, made if there is none.

@@ -950,7 +950,7 @@ fn a_row_that_makes_no_sense_is_an_error_that_names_it() {
     for (sql, said) in [
         ("UPDATE action SET state = '{}'", "table action, row 1, column state"),
         ("UPDATE action SET node = 'x'", "table action, row 1, column node"),
-        ("UPDATE member SET class = 'lazy'", "column class: `lazy` is no class"),
+        ("UPDATE member SET class = 'lazy'", "column class: `lazy` is not a class"),
         ("UPDATE member SET node = 'i-1'", "table member, row i-1, column node"),
         ("UPDATE sample_run SET busy = -1", "table sample_run, row 1, column busy"),
         ("UPDATE group_state SET departed = -1", "table group_state, row 1, column departed"),

@@ -64,31 +64,32 @@ impl fmt::Display for Notification {
         match self {
             Self::Action { action, node, notice } => {
                 let what = match notice {
-                    Notice::CordonLost => "somebody took our cordon away; it is left alone",
-                    Notice::DeletionOverdue => "its deletion was accepted and has not finished",
-                    Notice::ReleaseOverdue => "it could not be released to the scheduler",
+                    Notice::CordonLost => "an operator changed its cordon; trimtab skips it",
+                    Notice::DeletionOverdue => "its accepted deletion did not finish in time",
+                    Notice::ReleaseOverdue => "it was not uncordoned in time; check the scheduler",
                 };
                 write!(f, "action {action}, node {node}: {what}")
             }
             Self::Frozen { why } => {
-                write!(f, "frozen until `trimtab resume --clear-freeze`: {why}")
+                write!(f, "frozen: {why}; check it, then run `trimtab resume --clear-freeze`")
             }
             Self::GroupFrozenLong { group, for_how_long } => {
-                write!(f, "group {group} has been frozen by its counts for {for_how_long}")
+                write!(f, "group {group}: frozen for {for_how_long} by its counts or by scaling")
             }
             Self::PlanRefused { violations } => {
-                write!(f, "the audit refused the plan, nothing was done: {}", violations.join("; "))
+                write!(f, "plan not carried out, the audit refused it: {}", violations.join("; "))
             }
             Self::ForeignCordons { ledger } => {
-                write!(f, "nodes bear cordons of another trimtab, ledger {ledger}; nothing is done")
+                write!(f, "another trimtab, ledger {ledger}, cordoned nodes; nothing is deleted")
             }
             Self::Refused { request, backoff } => write!(f, "request {request}: {backoff}"),
             Self::ProbablyNeverPatched { request, created } => write!(
                 f,
-                "request {request} was refused for every node. The cluster was created at {created}, \
-                 and one from before 2024-06-20 deletes nodes by id only once its software was \
-                 updated, so it was probably never patched. UpdateClusterSoftware is an operator's \
-                 step, never trimtab's: it takes 30 to 60 minutes or more and interrupts jobs"
+                "request {request} was refused for every node. The cluster was created at {created}. \
+                 A cluster from before 2024-06-20 deletes nodes by id only after a software update, \
+                 so this one was probably never patched. trimtab never updates software: an \
+                 operator must call UpdateClusterSoftware. It takes 30 to 60 minutes or more and \
+                 interrupts jobs"
             ),
         }
     }
