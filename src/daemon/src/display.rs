@@ -1,4 +1,4 @@
-//! The words that operators read for what the ports answered.
+//! Texts for operators: outcomes of delete requests, and rings.
 
 use std::fmt;
 
@@ -20,7 +20,6 @@ impl fmt::Display for DeleteOutcome {
     }
 }
 
-/// Why the loop woke up.
 impl fmt::Display for Ring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

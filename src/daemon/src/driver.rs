@@ -1,11 +1,11 @@
-//! The driver: one cluster's daemon, tick by tick.
+//! The driver runs the ticks of one cluster.
 //!
 //! ```text
 //! observe ─► count ─► follow ─► sweep ─► plan ─► audit ─► begin ─► finish
 //! ```
-//! No tick waits. Every step of an action is committed to the ledger before
-//! its effect runs, and memory is changed only after the commit, so a failed
-//! write leaves both as they were and ends the tick.
+//! No tick waits. The driver commits every step of an action to the ledger before
+//! it runs the effect of the step, and changes its memory only after the commit.
+//! A failed write therefore changes neither, and ends the tick.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -40,89 +40,87 @@ use crate::ports::{
 mod inquiries;
 mod requests;
 
-/// A group frozen for longer than this is reported (design section 1).
+/// trimtab notifies operators when a group has been frozen for this long.
 const GROUP_FREEZE_REPORTED_AFTER: Span = Span::hours(1);
 
 /// Whether a tick may begin new actions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Intent {
-    /// Plan, begin, follow.
+    /// Plan, begin new actions, and follow open ones.
     Act,
-    /// Only follow what is open (`run --once` after its plan).
+    /// Only follow open actions (`run --once` after its first tick).
     FollowOnly,
 }
 
 /// What one tick saw, decided and did.
 #[derive(Debug, Clone)]
 pub struct TickReport {
-    /// Its id in the ledger.
+    /// The id of the tick in the ledger.
     pub tick: TickId,
     /// Why the loop woke up.
     pub ring: Ring,
-    /// What was read.
     pub snapshot: Snapshot,
-    /// What its metrics took.
+    /// How many metrics the tick read.
     pub metrics: MetricsUse,
-    /// What was decided.
     pub plan: Plan,
-    /// What each group's timers have cost so far, side by side.
+    /// The cost of each group's timers so far, for comparison.
     pub so_far: BTreeMap<GroupName, SoFar>,
-    /// The nodes of it that were begun with: none without writers, and none
-    /// when the tick only followed.
+    /// Nodes for which an action began. Empty in observe mode and with
+    /// [`Intent::FollowOnly`].
     pub begun: Vec<InstanceId>,
-    /// What the audit found wrong with it; then nothing of it was done.
+    /// Why the audit refused the plan. If there are any, nothing of it was done.
     pub violations: Vec<Violation>,
-    /// Delete requests that were sent, and how they ended.
+    /// Delete requests that were sent, with their outcomes.
     pub sent: Vec<Sent>,
     /// Actions that ended in this tick.
     pub ended: Vec<(InstanceId, End)>,
-    /// Actions still open after it.
+    /// Number of actions that are open after the tick.
     pub open: usize,
 }
 
-/// One cluster's daemon.
+/// Runs the ticks of one cluster.
 pub struct Driver {
     ports: Ports,
     ledger: Arc<dyn Ledger>,
     ledger_id: LedgerId,
     policy: ClusterPolicy,
     history: History,
-    /// Both clocks at the last tick.
+    /// Wall clock and monotonic clock at the last tick.
     clocks: Option<(Time, Span)>,
-    /// Both clocks at the start: the first tick may come long after it.
+    /// Both clocks at the start. The first tick may run long after it.
     clocks_at_start: (Time, Span),
-    /// A step of the wall clock that open actions have not heard of yet.
+    /// A step of the wall clock that is not yet applied to the open actions.
     clock_step: Option<Span>,
     frozen_since: BTreeMap<GroupName, Time>,
     notified: BTreeSet<(ActionId, Notice)>,
     foreign_notified: bool,
-    /// What is asked outside before a deletion.
+    /// Open inquiries and their answers.
     inquiries: Inquiries,
-    /// When the newest snapshot's first read began.
+    /// When the first read of the newest snapshot began.
     last_look: Option<Time>,
-    /// Since when nothing could be written.
+    /// Since when the ledger cannot be written.
     unwritable_since: Option<Time>,
-    /// What nodes' own descriptions said.
+    /// Details of single nodes that were read before.
     details: KnownDetails,
 }
 
-/// Why a tick was not carried through.
+/// Why a tick failed.
 #[derive(Debug, thiserror::Error)]
 pub enum TickError {
-    /// What had not been committed was not done.
+    /// The ledger could not be read or written. Nothing was done without a commit.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
-    /// Somebody else may be acting: nothing was read, written or done.
-    #[error("tick skipped: trimtab does not hold the lease: {why}")]
+    /// Another process may be acting, so the tick read, wrote and did nothing.
+    #[error("nothing was done: trimtab does not hold the lease: {why}")]
     NoLease {
-        /// Who has it, or what went wrong.
+        /// Why trimtab does not hold the lease.
         why: Arc<str>,
     },
 }
 
 impl Driver {
-    /// Takes up where the ledger left off: whatever was short of the delete
-    /// call is released, whatever may have been sent is looked at first.
+    /// Continues from the ledger. Releases the nodes of all actions that have not
+    /// reached their delete request, and follows those that may have been sent.
     ///
     /// # Errors
     /// When the ledger cannot be read or written.
@@ -154,11 +152,11 @@ impl Driver {
             details: KnownDetails::default(),
         };
         if let Some(freeze) = &driver.history.freeze {
-            // Whoever died between freezing and telling has told nobody.
+            // A process that died right after the freeze has not sent this notification.
             driver.notify(now, &Notification::Frozen { why: freeze.why.clone() });
         }
         if driver.ports.writers.is_none() && !driver.history.actions.is_empty() {
-            // There is nothing here that could take a cordon off.
+            // Observe mode has no writers, so it cannot uncordon their nodes.
             let open = driver.history.actions.len();
             tracing::warn!(open, "an enforce run left open actions; observe mode keeps them");
         }
@@ -170,17 +168,17 @@ impl Driver {
         Ok(driver)
     }
 
-    /// What is known from before.
+    /// Returns what the driver remembers of earlier ticks.
     pub fn history(&self) -> &History {
         &self.history
     }
 
-    /// The policy in force.
+    /// Returns the policy in force.
     pub fn policy(&self) -> &ClusterPolicy {
         &self.policy
     }
 
-    /// The earliest deadline of an open action that lies ahead.
+    /// Returns the earliest future deadline of an open action or inquiry.
     pub fn deadline(&self) -> Option<Time> {
         let last = self.last_look;
         let deadlines = self.history.actions.values().filter_map(|a| a.state.deadline(&a.terms));
@@ -188,10 +186,10 @@ impl Driver {
         deadlines.filter(|at| last.is_none_or(|last| *at > last)).min()
     }
 
-    /// One tick.
+    /// Runs one tick.
     ///
     /// # Errors
-    /// When the ledger could not be written, or the lease is not ours.
+    /// When the ledger cannot be read or written, or trimtab does not hold the lease.
     pub async fn tick(&mut self, ring: Ring, intent: Intent) -> Result<TickReport, TickError> {
         self.read_controls()?;
         if let Some(Stop::NoLease { why }) = &self.history.stop {
@@ -228,9 +226,9 @@ impl Driver {
             let violations = violations.iter().map(ToString::to_string).collect();
             self.notify(now, &Notification::PlanRefused { violations });
         }
-        // Who only follows begins nothing, but still releases what floor and
-        // waiting jobs want. A refused plan is a bug of ours: nothing of it is
-        // done, and nothing is deleted beside it.
+        // Follow-only mode begins no actions. It still releases nodes that the floor
+        // or waiting jobs need. A refused plan is a bug in trimtab, so this tick does
+        // nothing of the plan and sends no delete request for earlier marks either.
         let approved = approved.filter(|_| self.ports.writers.is_some()).map(|plan| match intent {
             Intent::Act => plan,
             Intent::FollowOnly => plan.without_marks(),
@@ -260,10 +258,11 @@ impl Driver {
         })
     }
 
-    /// Releases whatever is short of the delete call. Called at SIGTERM.
+    /// Releases the nodes of all actions that have not reached their delete request.
+    /// Called at SIGTERM.
     ///
     /// # Errors
-    /// When the ledger could not be written.
+    /// When the ledger cannot be written.
     pub async fn shut_down(&mut self) -> Result<(), LedgerError> {
         self.inquiries.withdraw_all();
         if self.ports.writers.is_none() || self.history.actions.is_empty() {
@@ -273,7 +272,7 @@ impl Driver {
         let open = self.history.actions.keys();
         let vetoes = open.map(|node| (*node, EventKind::Veto(why.clone()))).collect();
         self.advance(vetoes, self.ports.clock.now()).await?;
-        // The first look takes the cordons off, the second sees that they are.
+        // The first look uncordons the nodes, the second one confirms it.
         for _ in 0..2 {
             let seen = self.observe(ReadScope::ToRelease).await;
             self.look_at_all(&seen.snapshot).await?;
@@ -286,20 +285,20 @@ impl Driver {
         observe(ports, policy, history, ledger_id, details, reading).await
     }
 
-    /// Reads what an operator or another daemon may have set meanwhile.
+    /// Reads the switches and the lease, and whether an operator cleared the freeze.
     fn read_controls(&mut self) -> Result<(), LedgerError> {
         self.history.stop = self.stop();
         if let Some(freeze) = &self.history.freeze
             && self.ledger.freeze_cleared(&self.policy.cluster, freeze.at)?
         {
             self.history.freeze = None;
-            // What was counted before the freeze is what caused it.
+            // The samples from before the freeze caused it, so they must not count.
             self.history.end_windows();
         }
         Ok(())
     }
 
-    /// Why nothing may be done now, if so. Read anew before every request.
+    /// Returns why trimtab must not act now, if so. Called before every request.
     fn stop(&self) -> Option<Stop> {
         if let Err(why) = self.ports.lease.hold() {
             return Some(Stop::NoLease { why: why.to_string().into() });
@@ -317,8 +316,8 @@ impl Driver {
         }
     }
 
-    /// A wall clock that stepped voids what was watched, and keeps budgets by
-    /// the clock that does not step (S20).
+    /// Detects a step of the wall clock (S20). A step ends all windows, and shifts
+    /// charges and the back-off so that they last as long as before.
     fn check_clocks(&mut self, snapshot: &Snapshot) {
         let (now, monotonic) = (snapshot.taken_at, self.ports.clock.monotonic());
         let (wall_before, monotonic_before) = self.clocks.unwrap_or(self.clocks_at_start);
@@ -326,7 +325,7 @@ impl Driver {
         if step.0.abs() > self.policy.timing.clock_tolerance.0 {
             self.history.end_windows();
             for charge in &mut self.history.charges {
-                // What was asked for before the process began was asked for by now.
+                // A charge cannot lie in the future.
                 charge.at = (charge.at + step).min(now);
             }
             if let Some(backoff) = &mut self.history.backoff {
@@ -338,15 +337,15 @@ impl Driver {
         self.clocks = Some((now, monotonic));
     }
 
-    /// Counts, folds and commits what was counted. A read that is not a sample
-    /// ends the windows.
+    /// Counts the nodes, adds the sample to the windows, and commits them. An
+    /// incomplete snapshot is no sample and ends the windows.
     fn count(&mut self, snapshot: &Snapshot, ring: Ring) -> Result<TickId, LedgerError> {
         let mut counted = self.history.clone_groups();
         let (mut gap, mut freeze) = (None, None);
         match census::take(snapshot, &self.policy, &self.history) {
             Ok(census) => {
                 if census.mass_change.is_some() || self.history.freeze.is_some() {
-                    // What is not believed opens no window and teaches nothing.
+                    // A doubtful sample opens no window, and the timer learns nothing from it.
                     counted.end_windows();
                 }
                 counted.fold(&census, &self.policy);
@@ -379,10 +378,10 @@ impl Driver {
         Ok(tick)
     }
 
-    /// A ledger that cannot be written for longer than a settled node may wait
-    /// keeps no node from its jobs: what has not been asked for is uncordoned,
-    /// without a word in the ledger. Once that can be written again, the looks
-    /// find the cordons gone and end the actions as they would after an operator.
+    /// Uncordons all nodes without a delete request when the ledger has not been
+    /// writable for `settling_timeout`, so that jobs can use them. This is not recorded.
+    /// When the ledger is writable again, the looks find the cordons gone and end the
+    /// actions, as if an operator had removed the cordons.
     async fn give_up_cordons(&mut self, snapshot: &Snapshot) {
         let now = snapshot.taken_at;
         let since = *self.unwritable_since.get_or_insert(now);
@@ -407,7 +406,7 @@ impl Driver {
         self.release_cordons(&orders).await;
     }
 
-    /// A cordon of another trimtab stops us here until an operator adopts it.
+    /// Stops all actions in this cluster while another trimtab has cordoned nodes in it.
     fn check_foreign_cordons(&mut self, snapshot: &Snapshot) {
         let foreign = snapshot.cordons.iter().find_map(|seen| match &seen.cordon {
             CordonStatus::Foreign { ledger } => Some(ledger.clone()),
@@ -436,7 +435,7 @@ impl Driver {
             }
             let since = *self.frozen_since.entry(name.clone()).or_insert(now);
             let for_how_long = now.since(since);
-            // Told once when the hour is over, and again every hour.
+            // Notify once after the first hour, and then every hour.
             let hours = |span: Span| span.0.max(0) / GROUP_FREEZE_REPORTED_AFTER.0;
             if hours(for_how_long) > hours(for_how_long - self.policy.timing.tick) {
                 self.ports.notifier.notify(
@@ -448,12 +447,12 @@ impl Driver {
         }
     }
 
-    /// Brings every open action as far as this tick's reads allow.
+    /// Moves every open action forward as far as this tick's reads allow.
     async fn follow(&mut self, snapshot: &Snapshot) -> Result<Vec<(InstanceId, End)>, LedgerError> {
         self.inquiries.collect();
         let mut vetoes = self.inquiries.vetoes(&self.history);
         for (node, action) in &self.history.actions {
-            // Its outcome could not be written, so nobody knows it.
+            // The outcome of its request was not written, so it is unknown.
             if let ActionState::Asking { .. } = action.state {
                 vetoes.push((*node, EventKind::Answered(Answer::NoAnswer)));
             }
@@ -464,8 +463,8 @@ impl Driver {
                 let why = ReleaseReason::Vetoed("the cluster is frozen".into());
                 vetoes.push((*node, EventKind::Veto(why)));
             }
-            // What waits for a request that will not be sent for long is of more
-            // use to its jobs.
+            // trimtab sends no request during the back-off, so jobs should use the
+            // node meanwhile.
             if let Some(backoff) = self.history.backed_off(snapshot.taken_at) {
                 let why = format!("requests are backed off until {}", backoff.until);
                 vetoes.push((*node, EventKind::Veto(ReleaseReason::Vetoed(why.into()))));
@@ -477,7 +476,7 @@ impl Driver {
             }
         }
         let mut ended = self.advance(vetoes, snapshot.taken_at).await?;
-        // Only now: a veto that could not be written holds for the next tick.
+        // Clear it only after the commit: if the write fails, the next tick vetoes again.
         self.clock_step = None;
         ended.extend(self.look_at_all(snapshot).await?);
         Ok(ended)
@@ -494,12 +493,13 @@ impl Driver {
             happenings.push((*node, EventKind::Deadline));
         }
         let mut ended = self.advance(happenings, snapshot.taken_at).await?;
-        // After the looks: what they ended is what the calls are judged by.
+        // After the looks, because whole-group requests are judged by the actions
+        // that the looks ended.
         let over = group_call::over(snapshot, &self.history);
         let over: Vec<NodeEvent> =
             over.into_iter().map(|(node, why)| (node, EventKind::GroupRequestOver(why))).collect();
-        // Without a cordon this ends them; with one, the next look asks for the
-        // release. Asked for again here, they need not wait a tick for it.
+        // This ends actions without a cordon. The others are uncordoned by their next
+        // look, so look again now instead of at the next tick.
         let nodes: Vec<InstanceId> = over.iter().map(|(node, _)| *node).collect();
         ended.extend(self.advance(over, snapshot.taken_at).await?);
         let mut looks = vec![];
@@ -512,13 +512,13 @@ impl Driver {
         Ok(ended)
     }
 
-    /// Takes off cordons of ours that nothing accounts for (S17).
+    /// Removes cordons of this trimtab that belong to no open action (S17).
     async fn sweep(&self, snapshot: &Snapshot) {
         self.release_cordons(&sweep::stray_cordons(snapshot, &self.history)).await;
     }
 
-    /// Commits what was decided, then cordons what was marked and releases
-    /// what was released.
+    /// Commits the decision, then cordons the marked nodes and uncordons the
+    /// released ones. Returns the nodes for which an action began.
     async fn begin(
         &mut self,
         tick: TickId,
@@ -578,8 +578,8 @@ impl Driver {
         let cordoned = self.policy.evidence_source == EvidenceSource::Scheduler;
         let period = self.policy.groups.get(&mark.group).and_then(|group| group.utilization);
         let timing = &self.policy.timing;
-        // Without a cordon the second look must rest on datapoints stamped at
-        // least one period after the mark.
+        // Without a cordon, the second look must use data points that are at least one
+        // period younger than the mark.
         let settle = match period {
             Some(rule) if !cordoned => timing.settle.max(rule.period),
             Some(_) | None => timing.settle,
@@ -597,7 +597,8 @@ impl Driver {
         }
     }
 
-    /// Takes steps, commits them, then runs their effects.
+    /// Applies events to the open actions, commits the steps, then runs their effects.
+    /// Returns the actions that ended.
     async fn advance(
         &mut self,
         happenings: Vec<NodeEvent>,
@@ -611,7 +612,7 @@ impl Driver {
         self.settle(steps, at).await
     }
 
-    /// Puts committed steps into memory and runs their effects.
+    /// Applies committed steps to the memory and runs their effects.
     async fn settle(
         &mut self,
         steps: Steps,
@@ -634,18 +635,18 @@ impl Driver {
                         self.ports.notifier.notify(&self.policy.cluster, at, &about);
                     }
                 }
-                // Only `finish_group` clears, and it sends by itself.
+                // Only `finish_group` clears requests, and it sends them itself.
                 Effect::Delete(_) => {}
             }
         }
         let ended = self.put(&steps, at);
-        // Before a node is released: nothing of ours may go on there then.
+        // Before the uncordon: no gate or check may still run on a node that takes jobs.
         self.inquiries.withdraw_over(&self.history);
         self.release_cordons(&release).await;
         if let Some(port) = self.cordon_port()
             && !cordon.is_empty()
         {
-            // A cordon that fails does not show, and runs into its time limit.
+            // If a cordon fails, the looks do not find it, and the action times out.
             let asked = port.cordon(&self.policy.cluster, &self.ledger_id, &cordon).await;
             if let Err(why) = asked {
                 tracing::warn!(cluster = %self.policy.cluster, %why, "cordon failed");
@@ -654,9 +655,8 @@ impl Driver {
         Ok(ended)
     }
 
-    /// Commits the cool-downs of actions that are about to end. Before their
-    /// ends: a crash between the two leaves a node alone for longer, never for
-    /// less.
+    /// Commits the cool-downs of actions that are about to end. This comes before the
+    /// commit of their ends, so a crash in between cannot lose a cool-down.
     fn record_cooldowns(&self, steps: &Steps, at: Time) -> Result<(), LedgerError> {
         for step in &steps.transitions {
             if let ActionState::Ended { end, .. } = &step.state
@@ -695,7 +695,7 @@ impl Driver {
 
     async fn release_cordons(&self, orders: &[CordonOrder]) {
         let Some(port) = self.cordon_port().filter(|_| !orders.is_empty()) else { return };
-        // A release that fails is asked for again at the next look.
+        // If an uncordon fails, the next look requests it again.
         if let Err(why) = port.release(&self.policy.cluster, &self.ledger_id, orders).await {
             tracing::warn!(cluster = %self.policy.cluster, %why, "uncordon failed; retrying");
         }
@@ -706,7 +706,7 @@ impl Driver {
     }
 }
 
-/// The policy with the prices filled in that it does not name itself.
+/// Returns the policy with prices from the price source where it declares none.
 fn priced(mut policy: ClusterPolicy, ports: &Ports) -> ClusterPolicy {
     let Some(prices) = &ports.prices else { return policy };
     for (name, group) in &mut policy.groups {

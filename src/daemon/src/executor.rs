@@ -1,9 +1,9 @@
-//! The executor: one delete request from clearance to recorded answer.
+//! The executor takes one delete request from its clearance to its recorded answer.
 //!
-//! It has no choices left. The request and its charges are committed, the call
-//! is sent once, and its answer is committed; a request that expired meanwhile
-//! is not sent and counts as refused. A call for a whole group goes the same
-//! way; its answer is one for all of its nodes.
+//! It decides nothing. It commits the request and its charges, sends the request
+//! once, and commits the answer. If the request expires before it is sent, it is not
+//! sent and counts as refused. A whole-group request takes the same steps; its single
+//! answer applies to all of its nodes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,31 +22,29 @@ use crate::ports::{
     Clock, ClusterWrite, DeleteOutcome, Ledger, LedgerError, RequestRecord, Transition,
 };
 
-/// Longest text of an answer that the request's row keeps, in bytes: an API's
-/// error message is a few hundred, a proxy's page must not fill the ledger.
+/// Longest text of an answer in the request's row, in bytes. An API error has a few
+/// hundred; the error page of a proxy must not fill the ledger.
 const BODY_LIMIT: usize = 4096;
 
-/// Longest text of an answer that each node's action repeats, in bytes.
+/// Longest text of an answer in the row of each node's action, in bytes.
 const WORD_LIMIT: usize = 240;
 
-/// A request whose intent is durable. Only [`commit`] makes one.
+/// A request that is committed to the ledger. Only [`commit`] makes one.
 pub struct Committed(NumberedRequest);
 
 /// A request that was sent, and how it ended.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sent {
-    /// The request.
     pub request: NumberedRequest,
-    /// How it ended.
     pub outcome: DeleteOutcome,
 }
 
-/// Gives a cleared request its id, and commits it with the new state of each of its
-/// actions and their charges, in one transaction. `None` if the state machine did not
-/// agree.
+/// Gives a cleared request its id, and commits it with the new states and the charges of
+/// its actions in one transaction. Returns `None` if an action is not open or not ready for
+/// a delete request.
 ///
 /// # Errors
-/// When the ledger could not be written; nothing may be sent then.
+/// When the ledger cannot be written. The request must not be sent then.
 pub fn commit(
     ledger: &dyn Ledger,
     history: &mut History,
@@ -76,7 +74,8 @@ pub fn commit(
         charges.push(Charge { at: now, group: cleared.group().clone(), action: open.id });
         transitions.push(Transition { action: open.id, node: *node, event, state });
     }
-    // Budgets are about how many go; of a whole group nobody knows which.
+    // Budgets count the nodes that a request deletes. A whole-group request may keep some
+    // of its nodes, and it is not known which.
     charges.truncate(cleared.going().get());
     let record = RequestRecord { request: &request, charges: &charges };
     ledger.record_transitions(cleared.cluster(), &transitions, Some(record))?;
@@ -85,7 +84,7 @@ pub fn commit(
     Ok(Some(Committed(request)))
 }
 
-/// Sends a committed request, once.
+/// Sends a committed request once. Does not send it if it has expired.
 pub async fn send(writer: &dyn ClusterWrite, clock: &dyn Clock, committed: Committed) -> Sent {
     let Committed(request) = committed;
     let within = request.cleared().expires_at().since(clock.now());
@@ -99,7 +98,7 @@ pub async fn send(writer: &dyn ClusterWrite, clock: &dyn Clock, committed: Commi
     Sent { request, outcome: bounded(outcome) }
 }
 
-/// The outcome with its texts cut to what the ledger keeps.
+/// Shortens the texts of an outcome to what the ledger keeps.
 fn bounded(outcome: DeleteOutcome) -> DeleteOutcome {
     match outcome {
         DeleteOutcome::Answered { accepted, failed } => {
@@ -115,11 +114,11 @@ fn bounded(outcome: DeleteOutcome) -> DeleteOutcome {
     }
 }
 
-/// Commits the answer. A node without a word in it is unanswered.
+/// Commits the answer. A node that the answer does not mention counts as unanswered.
 ///
 /// # Errors
-/// When the ledger could not be written; the next tick then treats the request
-/// as unanswered.
+/// When the ledger cannot be written. The next tick then treats the request as
+/// unanswered.
 pub fn record(
     ledger: &dyn Ledger,
     history: &mut History,
@@ -149,8 +148,8 @@ pub fn record(
     Ok(())
 }
 
-/// What the outcome means for the requests to come: the same as is derived from
-/// the ledger's outcomes after a restart.
+/// Updates the back-off by the outcome, the same way as a restart derives it from the
+/// outcomes in the ledger.
 fn back_off(history: &mut History, sent: &Sent, now: Time) {
     match &sent.outcome {
         DeleteOutcome::Answered { accepted, .. } if !accepted.is_empty() => {
@@ -163,15 +162,15 @@ fn back_off(history: &mut History, sent: &Sent, now: Time) {
             history.backoff =
                 backoff::after(history.backoff.take(), &refused, sent.request.cleared().cluster());
         }
-        // Nobody knows, or each node has its own reason.
+        // The outcome is unknown, or each node failed for its own reason.
         DeleteOutcome::Answered { .. } | DeleteOutcome::NoAnswer { .. } => {}
     }
 }
 
 fn answers(sent: &Sent) -> BTreeMap<InstanceId, Answer> {
     match (&sent.outcome, sent.request.cleared()) {
-        // The API accepts a count: the same holds for each of the nodes,
-        // whatever an implementation says of single ones.
+        // The API accepts a count, so the answer is the same for each node, even if an
+        // implementation returns single failures.
         (DeleteOutcome::Answered { .. }, Cleared::Group(group)) => {
             group.nodes().iter().map(|node| (*node, Answer::Accepted)).collect()
         }
@@ -180,7 +179,7 @@ fn answers(sent: &Sent) -> BTreeMap<InstanceId, Answer> {
                 accepted.iter().map(|node| (*node, Answer::Accepted)).collect();
             for (node, code) in failed {
                 let failed = Answer::Failed { code: Arc::clone(code) };
-                // Two words on one node are none.
+                // A node that is both accepted and failed counts as unanswered.
                 answers
                     .entry(*node)
                     .and_modify(|answer| *answer = Answer::NoAnswer)

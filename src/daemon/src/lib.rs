@@ -1,13 +1,13 @@
-//! What trimtab does: reads the world, lets [`trimtab_core`] decide, writes the
-//! intent down, acts, writes the outcome down.
+//! The daemon: it reads a cluster, lets [`trimtab_core`] decide, records the
+//! intent, acts, and records the outcome.
 //!
-//! [`ports`] says what is needed from outside. [`driver`] is one cluster's
-//! daemon and its tick; [`observe`] makes the snapshot, and [`executor`] carries a
-//! delete request from clearance to recorded answer. [`run`] is the loop around
-//! it, [`ledger`] the durable memory.
+//! [`ports`] declares what the daemon needs from outside. [`driver`] runs the
+//! ticks of one cluster: [`observe`] makes the snapshot, and [`executor`] takes a
+//! delete request from its clearance to its recorded answer. [`run`] is the loop
+//! around the drivers, and [`ledger`] is the durable memory.
 //!
-//! Nothing here spawns, reads a clock or sleeps by itself: that is what the
-//! ports are for, so one seed of a simulated world gives one log.
+//! This crate starts no tasks, reads no clock and does not sleep. It uses ports
+//! for all of these, so the same seed of a simulated world gives the same log.
 
 pub mod driver;
 pub mod executor;

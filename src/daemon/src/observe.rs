@@ -1,6 +1,6 @@
-//! Observe: asks every port once, and makes one snapshot of the answers.
+//! Observe: reads every port once, and makes one snapshot of the answers.
 //!
-//! What could not be read stays visible as such; nothing is filled in.
+//! The snapshot shows which reads failed. Missing values are not filled in.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -23,44 +23,44 @@ use crate::ports::{MetricsAnswer, MetricsQuery, NodeDetails, Ports, ReadError};
 /// What one tick read.
 #[derive(Debug, Clone)]
 pub struct Observed {
-    /// The snapshot.
     pub snapshot: Snapshot,
-    /// What its metrics took.
+    /// How many metrics the tick read.
     pub metrics: MetricsUse,
 }
 
-/// What a tick's metrics took, as the source bills them.
+/// Number of metrics that a tick read, as the source bills them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct MetricsUse {
     /// Metrics requested.
     pub metrics: u64,
-    /// Calls made.
+    /// Requests sent.
     pub calls: u64,
-    /// Metrics that asking for every node of every group with a rule would request.
+    /// Metrics that a read of every node in every group with a utilization rule would
+    /// request.
     pub everything: u64,
 }
 
-/// Most nodes whose own description is read in one tick for the first time. It
-/// takes a call each, and the looks must stay within max_look_age: at a tenth of a
-/// second a call these take 5 of its 30 seconds. A cluster of a thousand idle
-/// nodes is known after 20 ticks.
+/// Most nodes whose details are read for the first time in one tick. Each needs one
+/// request, and the look must not get older than max_look_age: at 0.1 seconds per
+/// request, these take 5 of its 30 seconds. 1000 idle nodes take 20 ticks.
 const NEW_DETAILS_A_TICK: usize = 50;
 
-/// Most single-node reads in one tick that open actions ask for, likewise. A
-/// call for a whole group can leave hundreds that want one.
+/// Most single-node reads for open actions in one tick, for the same reason. A
+/// whole-group request can leave hundreds of actions that need one.
 const DESCRIPTIONS_A_TICK: usize = 50;
 
-/// What nodes' own descriptions said, for as long as they are listed.
+/// Details of single nodes, kept while the nodes are listed.
 #[derive(Debug, Clone, Default)]
 pub struct KnownDetails {
     known: BTreeMap<InstanceId, NodeDetails>,
-    /// Could not be read: others come first the next time.
+    /// Nodes whose details could not be read. The next read takes others first.
     unanswered: BTreeSet<InstanceId>,
 }
 
 impl KnownDetails {
-    /// Reads what is not known yet, so many at most, of nodes that could go if
-    /// it let them.
+    /// Reads unknown details of at most [`NEW_DETAILS_A_TICK`] nodes: those that could be
+    /// deleted if their details allow it, and those that only an address can match to a
+    /// node of the scheduler.
     async fn read(
         &mut self,
         ports: &Ports,
@@ -76,7 +76,7 @@ impl KnownDetails {
         let is_metered = |node: &ListedNode| {
             policy.groups.get(&node.group).is_some_and(|group| group.capacity.is_metered())
         };
-        // Of one that nothing else joins the address may.
+        // Nodes that only their address can match to a node of the scheduler.
         let is_unjoined = |node: &ListedNode| {
             policy.evidence_source == EvidenceSource::Scheduler
                 && policy.groups.contains_key(&node.group)
@@ -109,12 +109,12 @@ impl KnownDetails {
                     }
                 }
             }
-            // What could not be read keeps its node.
+            // A node without details is kept.
             Err(why) => tracing::warn!(%cluster, %why, "reading node details failed"),
         }
     }
 
-    /// Says of every node which of the scheduler's it is, by what is known of it.
+    /// Matches each listed node to its node in the scheduler, with the details known so far.
     fn join(
         &self,
         policy: &ClusterPolicy,
@@ -128,7 +128,7 @@ impl KnownDetails {
         join::join(&mut listing.nodes, workload, policy.node_name.as_ref());
     }
 
-    /// The node's address, if it was read.
+    /// Returns the address of a node, if it is known.
     pub(crate) fn ip(&self, node: InstanceId) -> Option<IpAddr> {
         self.known.get(&node)?.ip
     }
@@ -142,13 +142,13 @@ impl KnownDetails {
     }
 }
 
-/// How much is read.
+/// What a look reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReadScope {
-    /// All that a plan and a deletion rest on.
+    /// Everything that a plan and a deletion need.
     Everything,
-    /// What it takes to release nodes: cluster, listing, scheduler. The time to stop in
-    /// is for cordons, and every other source may be slow.
+    /// Only what a release needs: cluster, node list, scheduler. The time for a shutdown is
+    /// short, and the other sources may be slow.
     ToRelease,
 }
 
@@ -200,10 +200,10 @@ pub async fn observe(
     Observed { snapshot: assemble(reads, policy, history, ledger), metrics }
 }
 
-/// Reads nodes that were asked for one by one, where that decides what becomes of them.
-/// Those that may be released come first: an accepted one waits for an operator anyway.
-/// A service that does not answer is not asked again in this tick, and neither is one that
-/// is so slow that the look behind a deletion would grow too old.
+/// Reads single nodes after a delete request, where the answer decides the next step of their
+/// actions. Nodes that may be released come first; an accepted deletion that is overdue waits
+/// for an operator anyway. Stops for this tick when the service does not answer, or is so slow
+/// that the look would become too old for a deletion.
 async fn describe_asked(
     ports: &Ports,
     policy: &ClusterPolicy,
@@ -223,7 +223,7 @@ async fn describe_asked(
         match ports.cluster.describe_node(&policy.cluster, action.node).await {
             Ok(Some(status)) => drop(described.insert(action.node, status)),
             Ok(None) => {}
-            // A read that fails says nothing, and the action waits on.
+            // A failed read proves nothing, so the action continues to wait.
             Err(ReadError::NoAnswer(_) | ReadError::Throttled(_)) => break,
             Err(
                 ReadError::Refused(_)
@@ -240,8 +240,9 @@ fn said(error: ReadError) -> Arc<str> {
     error.to_string().into()
 }
 
-/// Metric calls cost money, so they come last and are as few as they can be: only nodes
-/// that could go if their metrics let them. What the count rests on is always asked for.
+/// Returns the metrics queries of this tick. Metrics cost money, so trimtab asks only about
+/// nodes that could be deleted if their metrics allow it. It always asks where metrics decide
+/// which nodes are idle.
 fn metrics_queries(
     ports: &Ports,
     policy: &ClusterPolicy,
@@ -266,7 +267,7 @@ fn metrics_queries(
     listing.nodes.iter().filter_map(query).collect()
 }
 
-/// A share of a GPU counts as one.
+/// Number of GPUs per node, rounded up: a share of a GPU counts as one.
 fn devices(group: &GroupPolicy) -> u32 {
     group.gpus_per_node.0.div_ceil(MilliGpus::whole(1).0)
 }
@@ -294,7 +295,7 @@ async fn read_metrics(
         Ok(MetricsAnswer { activity, metrics, calls }) => {
             (activity, MetricsUse { metrics, calls, everything })
         }
-        // A source that fails leaves its nodes without metrics, which keeps them.
+        // A node without metrics is kept.
         Err(why) => {
             tracing::warn!(%cluster, %why, "reading metrics failed; nodes are kept");
             (BTreeMap::new(), MetricsUse { everything, ..MetricsUse::default() })

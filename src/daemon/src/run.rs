@@ -1,5 +1,5 @@
-//! The loop: sleep, tick, sleep. One tick at a time; a ring that comes while a
-//! tick runs is not kept.
+//! The loop around the drivers: sleep, tick, sleep. One tick runs at a time. A ring
+//! during a tick is dropped.
 
 use futures_util::StreamExt as _;
 use trimtab_core::units::Time;
@@ -7,23 +7,24 @@ use trimtab_core::units::Time;
 use crate::driver::{Driver, Intent, TickError, TickReport};
 use crate::ports::{Doorbell, Ring};
 
-/// Clusters that are read at the same time: each holds a handful of connections and at
-/// most one page of nodes.
+/// Number of clusters that tick at the same time. Each needs a few connections and memory
+/// for at most one page of nodes.
 const TICKS_AT_ONCE: usize = 8;
 
-/// Called with every tick's report, or with what kept it from one.
+/// Receives the result of every tick.
 pub trait Audience {
-    /// A tick ended.
+    /// Called at the end of a tick, with its report or its error.
     fn ticked(&mut self, report: Result<&TickReport, &TickError>);
 }
 
-/// Runs until the doorbell says stop, then releases what can be released.
+/// Runs until the doorbell returns [`Ring::Stop`], then releases all nodes that can be
+/// released.
 ///
-/// A tick that fails is reported and the next one tries again: nothing was
-/// done that is not in the ledger.
+/// After a failed tick, the next tick tries again. This is safe because nothing is done
+/// before it is in the ledger.
 ///
 /// # Errors
-/// When the lease is lost, or the ledger could not be written at the end.
+/// When the lease is lost, or the ledger cannot be written at the end.
 pub async fn run(
     drivers: &mut [Driver],
     doorbell: &mut dyn Doorbell,
@@ -36,8 +37,8 @@ pub async fn run(
         }
         for report in tick_all(drivers, ring, Intent::Act).await {
             audience.ticked(report.as_ref());
-            // Somebody else may have written to the ledger by now: what is in
-            // memory is no longer what is true. A new start reads it anew.
+            // Another process may have written to the ledger, so the memory may be out of
+            // date. Only a restart reads the ledger again.
             if let Err(lost @ TickError::NoLease { .. }) = report {
                 return Err(lost);
             }
@@ -50,10 +51,10 @@ pub async fn run(
     last
 }
 
-/// Plans once, then follows the actions it began to their end.
+/// Plans once, then follows all open actions to their end.
 ///
 /// # Errors
-/// When a tick could not be written to the ledger.
+/// When a tick fails, or the ledger cannot be written at the end.
 pub async fn run_once(
     drivers: &mut [Driver],
     doorbell: &mut dyn Doorbell,
@@ -82,8 +83,8 @@ pub async fn run_once(
     last
 }
 
-/// One tick of each, some at the same time, their reports in the drivers' order. A
-/// cluster that is slow costs the others nothing but their place.
+/// Runs one tick of each driver, several at the same time, and returns the results in the
+/// order of the drivers. A slow cluster occupies one place and does not block the others.
 pub async fn tick_all(
     drivers: &mut [Driver],
     ring: Ring,
@@ -96,7 +97,7 @@ pub async fn tick_all(
     futures_util::stream::iter(ticks).buffered(TICKS_AT_ONCE).collect().await
 }
 
-/// The earliest deadline of all clusters that lies ahead.
+/// Returns the earliest future deadline of all clusters.
 pub fn earliest(drivers: &[Driver]) -> Option<Time> {
     drivers.iter().filter_map(Driver::deadline).min()
 }

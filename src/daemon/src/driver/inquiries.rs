@@ -1,20 +1,22 @@
-//! Inquiries: what is asked outside before a deletion, while ticks go on.
+//! Inquiries: the gate and the on-node check can veto a deletion. They run while
+//! ticks continue.
 //!
 //! ```text
 //! settled, looked at clean ─► gate ─► on-node check ─► look ─► request
 //! ```
-//! Each question is about the nodes of one group that could go but for its answer.
-//! A group has one question under way for each of the two, so groups do not wait
-//! for each other. A yes is an action's: who has passed the gate is not asked
-//! again, and new nodes are a new question. A question of which any node is no
-//! longer on its way out is withdrawn, and the others are asked about anew: what a
-//! program does on a node must not go on when that is released.
+//! An inquiry is about all nodes of one group that need only its answer to be
+//! deleted. Each group has at most one open inquiry of each kind, so groups do not
+//! wait for each other. An approval belongs to the action of a node: a node that
+//! passed the gate is not asked about again. When one node of an inquiry is no
+//! longer to be deleted, trimtab withdraws the inquiry, because its program must not
+//! continue on a released node. The next inquiry covers the other nodes.
 //!
-//! The gate may take long, so it comes first and its yes holds for the action's
-//! life. What the check saw may change at any time, so its yes holds only while a
-//! reading is fresh ([`trimtab_core::policy::Timing::fresh_for`]).
+//! The gate may take long, so it comes first, and its approval holds for the life of
+//! the action. The result of the check may change at any time, so its approval holds
+//! only for [`trimtab_core::policy::Timing::fresh_for`].
 //!
-//! Nothing of this is in the ledger: a start releases what was being asked about.
+//! The ledger does not contain inquiries. After a restart, trimtab releases the nodes
+//! of open inquiries.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,17 +33,17 @@ use trimtab_core::units::{Span, Time};
 use super::Driver;
 use crate::ports::{Gate, Inquiry, InquiryState, Question, QuestionedNode};
 
-/// Who is asked.
+/// The kind of an inquiry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Whom {
-    /// The gate, about nodes whose data it saves.
+    /// The gate, for nodes with data on their disks.
     Gate,
-    /// The on-node check, about every node.
+    /// The on-node check, for every node.
     OnNodeCheck,
 }
 
 impl Whom {
-    /// In this order.
+    /// In the order in which a node must pass them.
     const ALL: [Self; 2] = [Self::Gate, Self::OnNodeCheck];
 
     const fn name(self) -> &'static str {
@@ -52,18 +54,18 @@ impl Whom {
     }
 }
 
-/// Questions under way, and what was answered.
+/// Open inquiries and the answers of earlier ones.
 #[derive(Default)]
 pub(super) struct Inquiries {
     open: BTreeMap<(Whom, GroupName), Open>,
-    /// Between when and when an action's node was asked about and let through.
+    /// Approvals.
     passed: BTreeMap<(Whom, ActionId), Passed>,
-    /// Why an action's node was not.
+    /// Vetoes, with their reasons.
     vetoed: BTreeMap<ActionId, Arc<str>>,
 }
 
-/// A yes. It may have been said of a node at the beginning of a question and answered at its
-/// end, so it is as old as the question, and counts from the answer on.
+/// An approval. It is as old as its inquiry, because the program may have looked at the node
+/// right at the start. It takes effect when the answer arrives.
 #[derive(Debug, Clone, Copy)]
 struct Passed {
     asked_at: Time,
@@ -74,13 +76,12 @@ struct Open {
     asked_at: Time,
     inquiry: Box<dyn Inquiry>,
     nodes: BTreeMap<InstanceId, ActionId>,
-    /// Later than the tick that asked.
+    /// When an answer is expected at the latest; after the tick that asked.
     due: Time,
 }
 
 impl Inquiries {
-    /// When to look again: when an answer is there at the latest, and after each
-    /// yes.
+    /// Returns when to look again: when an answer is due, and after each approval.
     pub(super) fn deadlines(&self) -> impl Iterator<Item = Time> {
         self.open
             .values()
@@ -88,7 +89,7 @@ impl Inquiries {
             .chain(self.passed.values().map(|passed| passed.answered_at))
     }
 
-    /// Takes in what was answered.
+    /// Collects the answers that arrived, and closes their inquiries.
     pub(super) fn collect(&mut self) {
         let Self { open, passed, vetoed } = self;
         open.retain(|(whom, _), Open { asked_at, inquiry, nodes, due: _ }| match inquiry.state() {
@@ -110,7 +111,7 @@ impl Inquiries {
         });
     }
 
-    /// Every no that was said of a node that is still on its way out.
+    /// Returns the vetoes against open actions, as events.
     pub(super) fn vetoes(&self, history: &History) -> Vec<NodeEvent> {
         let veto = |(node, action): (&InstanceId, &OpenAction)| {
             let why = ReleaseReason::Vetoed(Arc::clone(self.vetoed.get(&action.id)?));
@@ -119,8 +120,7 @@ impl Inquiries {
         history.actions.iter().filter_map(veto).collect()
     }
 
-    /// Withdraws the questions about nodes of which one is not on its way out any
-    /// more.
+    /// Withdraws inquiries with a node whose action is no longer settling.
     pub(super) fn withdraw_over(&mut self, history: &History) {
         self.open.retain(|(whom, group), open| {
             let is_settled = |(node, action): (&InstanceId, &ActionId)| {
@@ -137,19 +137,19 @@ impl Inquiries {
         });
     }
 
-    /// Withdraws all questions.
+    /// Withdraws all inquiries.
     pub(super) fn withdraw_all(&mut self) {
         self.open.clear();
     }
 
-    /// Forgets an action that is over.
+    /// Drops the answers about an action that ended.
     pub(super) fn forget(&mut self, action: ActionId) {
         self.passed.retain(|(_, of), _| *of != action);
         self.vetoed.remove(&action);
     }
 
-    /// Whether an action's node was let through before `by`, by a question no older than
-    /// `since`.
+    /// Whether an action was approved until `by`, in an inquiry that began at `since` or
+    /// later.
     fn has_passed(&self, whom: Whom, action: ActionId, by: Time, since: Time) -> bool {
         let passed = self.passed.get(&(whom, action));
         passed.is_some_and(|passed| passed.asked_at >= since && passed.answered_at <= by)
@@ -157,7 +157,7 @@ impl Inquiries {
 }
 
 impl Driver {
-    /// Whether everybody who has a say let it through before the reads of this look
+    /// Whether an action passed every kind of inquiry before the reads of this snapshot
     /// began.
     pub(super) fn has_passed(&self, action: &OpenAction, snapshot: &Snapshot) -> bool {
         Whom::ALL.iter().all(|whom| self.has_passed_one(*whom, action, snapshot))
@@ -173,8 +173,8 @@ impl Driver {
             || self.inquiries.has_passed(whom, action.id, by, since)
     }
 
-    /// Whether nodes of this group need somebody's word. Where a policy asks for a
-    /// gate, its absence is a no.
+    /// Whether nodes of this group need this kind of inquiry. If the group needs a gate
+    /// but none is configured, [`Self::ask`] vetoes.
     fn is_wanted(&self, whom: Whom, group: &GroupName) -> bool {
         match whom {
             Whom::Gate => {
@@ -185,8 +185,8 @@ impl Driver {
         }
     }
 
-    /// Asks about everything that could go but for somebody's word, and returns at
-    /// once. A yes counts for a look that begins after it.
+    /// Starts inquiries about all nodes of a group that need only an answer to be deleted.
+    /// Does not wait. An approval counts for looks that begin after it.
     pub(super) fn inquire(&mut self, group: &GroupName, snapshot: &Snapshot) {
         for whom in Whom::ALL {
             let is_open = self.inquiries.open.contains_key(&(whom, group.clone()));
@@ -200,7 +200,7 @@ impl Driver {
         }
     }
 
-    /// What could go but for this one's word.
+    /// Returns the nodes that need only this kind of inquiry to be deleted.
     fn unasked(&self, whom: Whom, group: &GroupName, snapshot: &Snapshot) -> Vec<QuestionedNode> {
         let is_next = |action: &OpenAction| {
             let mut before = Whom::ALL.iter().filter(|earlier| **earlier < whom);
@@ -211,7 +211,7 @@ impl Driver {
         let (policy, history, now) = (&self.policy, &self.history, self.ports.clock.now());
         let offer = Offer { group, gated: &is_next, snapshot, policy, history, now };
         let nodes = match audit::group_trial(&offer) {
-            // Whoever is picked of a whole group: it is asked about all of it.
+            // HyperPod picks the nodes of a whole-group request, so ask about all of them.
             Ok((nodes, _)) => nodes,
             Err(_) => match audit::clear(offer).request {
                 Some(trial) => trial.nodes().to_vec(),

@@ -1,7 +1,9 @@
-//! The driver's last step: requests. What has settled, has passed whoever is asked
-//! outside and was looked at clean after that is cleared by the audit, the switches
-//! are read, the request is committed with its charges, sent once, and its answer
-//! is committed.
+//! The last step of a tick: delete requests.
+//!
+//! A node can be deleted when it has settled, has passed the inquiries, and a later
+//! look found no objection. trimtab then reads the switches, the audit clears the
+//! request, trimtab commits the request with its charges, sends it once, and commits
+//! the answer.
 
 use std::sync::Arc;
 
@@ -17,15 +19,13 @@ use super::Driver;
 use crate::executor::{self, Sent};
 use crate::ports::{DeleteOutcome, LedgerError, Notification, Refusal};
 
-/// Clusters created before 2024-06-20T00:00Z delete nodes by id only once their
-/// software was updated (BatchDeleteClusterNodes' documentation and its release
-/// note).
+/// A cluster created before 2024-06-20T00:00Z deletes nodes by id only after a
+/// software update (documentation and release note of BatchDeleteClusterNodes).
 const DELETES_BY_ID_SINCE: Time = Time::from_secs(1_718_841_600);
 
 impl Driver {
-    /// Deletes what has settled and was looked at clean: asks outside, clears, reads
-    /// the switches, commits the request with its charges, sends it once, and
-    /// commits the answer.
+    /// Deletes the nodes that can be deleted, with at most one request per group.
+    /// Returns the requests that were sent.
     pub(super) async fn finish(&mut self, snapshot: &Snapshot) -> Result<Vec<Sent>, LedgerError> {
         let mut sent = vec![];
         let groups: Vec<GroupName> = self.policy.groups.keys().cloned().collect();
@@ -50,12 +50,12 @@ impl Driver {
     ) -> Result<Option<Sent>, LedgerError> {
         self.inquire(group, snapshot);
         let recount = self.recount(group, snapshot).await;
-        // The last look at the switches: nothing but the commit lies between
-        // it and the call. What was settled is released at the next tick.
+        // The last read of the switches: only the commit comes between it and the
+        // request. After a stop, the next tick releases the settled nodes.
         self.history.stop = self.stop().or(self.history.stop.take());
         let now = self.ports.clock.now();
-        // The trial in `recount` does not clear anything: the switch, the clock and the
-        // counts were read after it, and each of them can forbid the request.
+        // The trial in `recount` clears nothing: the switch, the clock and the counts were
+        // read after it, and each of them can forbid the request.
         let Some(cleared) = self.clear(group, snapshot, recount.as_ref(), now) else {
             return Ok(None);
         };
@@ -73,15 +73,16 @@ impl Driver {
         if let (DeleteOutcome::Refused { cause: Refusal::Unknown, .. }, Cleared::Group(_)) =
             (&sent.outcome, sent.request.cleared())
         {
-            // What cannot be sent back, or is refused as it is, will be so the next time: by
-            // ids the group can still go. An operator was told; a new start tries again.
+            // The API would refuse the same request again, but requests by node ids may
+            // work. An operator was notified, and a restart tries again.
             self.history.group_calls_refused.insert(group.clone());
         }
         Ok(Some(sent))
     }
 
-    /// DescribeCluster once more, if the group could go by one call as a whole:
-    /// the looks are over, and what the counts say now holds for the call (S8b).
+    /// Reads DescribeCluster again if one request could delete the whole group, so that
+    /// the request uses counts from after the looks (S8b). Returns `None` if it could not,
+    /// or if the read failed.
     async fn recount(&self, group: &GroupName, snapshot: &Snapshot) -> Option<Recount> {
         let policy = self.policy.groups.get(group)?;
         match self.history.group_calls(group, policy) {
@@ -102,7 +103,7 @@ impl Driver {
         }
     }
 
-    /// A call for the whole group if that is wanted and clear, else one by ids.
+    /// Clears a whole-group request if the recount allows it, else a request by node ids.
     fn clear(
         &self,
         group: &GroupName,
@@ -120,8 +121,8 @@ impl Driver {
         }
     }
 
-    /// Tells an operator of a refusal that only an operator can do something about,
-    /// and of a cluster that was probably never patched.
+    /// Notifies operators of a refusal that only an operator can resolve, and of a cluster
+    /// that was probably never patched.
     fn report_refusal(&self, sent: &Sent, snapshot: &Snapshot, had_accepted: bool, now: Time) {
         let request = sent.request.id();
         let refuses_every_id = match (&sent.outcome, sent.request.cleared()) {
@@ -131,7 +132,7 @@ impl Driver {
                 {
                     self.notify(now, &Notification::Refused { request, backoff });
                 }
-                // A count names no id, and other causes have nothing to do with them.
+                // A whole-group request names no ids, and other causes do not concern ids.
                 *cause == Refusal::Unknown && matches!(of, Cleared::Batch(_))
             }
             (DeleteOutcome::Answered { accepted, failed }, Cleared::Batch(_)) => {

@@ -1,4 +1,4 @@
-//! What can go wrong inside, and what an operator is told about it.
+//! Errors inside the ledger, and their texts for operators.
 
 use std::fmt;
 
@@ -6,18 +6,18 @@ use rusqlite::ErrorCode;
 
 use crate::ports::LedgerError;
 
-/// What went wrong, before it is known to whom it is told.
+/// An error inside the ledger, before it becomes a [`LedgerError`] or an `OpenError`.
 #[derive(Debug)]
 pub(super) enum Fault {
-    /// SQLite said no.
+    /// SQLite returned an error.
     Sqlite(rusqlite::Error),
-    /// A row holds what this build cannot read.
+    /// This build cannot read a row.
     Row { table: &'static str, row: String, column: &'static str, why: String },
-    /// What was asked for contradicts what is written: a bug of ours.
+    /// A write contradicts the stored rows, which is a bug in trimtab.
     Refused(String),
 }
 
-/// What an operator can do about an error of SQLite.
+/// Texts that say what an operator can do about an error of SQLite.
 const ADVICE: [(ErrorCode, &str); 9] = [
     (
         ErrorCode::DiskFull,
@@ -57,12 +57,12 @@ const ADVICE: [(ErrorCode, &str); 9] = [
 ];
 
 impl Fault {
-    /// The same as the port knows it.
+    /// Converts to the error of the port; `what` says what failed.
     pub(super) fn at(self, path: &str, what: &'static str) -> LedgerError {
         LedgerError { path: path.to_owned(), what, source: self.into() }
     }
 
-    /// SQLite's own code, if it was SQLite.
+    /// Returns SQLite's error code, if the error came from SQLite.
     pub(super) fn code(&self) -> Option<ErrorCode> {
         match self {
             Self::Sqlite(why) => why.sqlite_error_code(),

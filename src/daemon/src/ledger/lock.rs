@@ -1,8 +1,8 @@
-//! One daemon per ledger: an operating system's lock on a file beside it.
+//! One daemon per ledger: an operating system lock on a file next to the ledger.
 //!
-//! The lock goes with the process, however it dies; what stands in the file is
-//! only there to name the holder. The file itself stays, because deleting it
-//! would let two daemons lock two different files of one name.
+//! The lock ends with the process, even after a crash. The content of the file only
+//! identifies the holder. The file is never deleted: otherwise two daemons could lock
+//! two different files with the same name.
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -14,14 +14,14 @@ use trimtab_core::units::Time;
 
 use super::error::OpenError;
 
-/// The right to be the ledger's daemon, until it is dropped.
+/// The lock of the ledger's daemon, held until it is dropped.
 pub(super) struct DaemonLock {
     file: File,
     path: PathBuf,
 }
 
 impl DaemonLock {
-    /// Takes the lock beside the ledger.
+    /// Takes the lock of a ledger.
     pub(super) fn take(ledger: &Path, now: Time) -> Result<Self, OpenError> {
         let path = lock_path(ledger);
         let unusable = |why: std::io::Error| OpenError::Unusable {
@@ -52,23 +52,22 @@ impl DaemonLock {
         Ok(Self { file, path })
     }
 
-    /// Whether the file that is locked is still the one of that name. Were it
-    /// replaced, another daemon could lock the new one.
+    /// Whether the path still leads to the locked file. If the file was replaced, another
+    /// daemon could lock the new one.
     pub(super) fn is_in_place(&self) -> std::io::Result<bool> {
         let (ours, there) = (self.file.metadata()?, std::fs::metadata(&self.path)?);
         Ok((ours.dev(), ours.ino()) == (there.dev(), there.ino()))
     }
 }
 
-/// The lock's file: the ledger's with `.lock` behind it.
+/// Returns the path of the lock file: the ledger's path with `.lock` appended.
 fn lock_path(ledger: &Path) -> PathBuf {
     let mut path = OsString::from(ledger);
     path.push(".lock");
     PathBuf::from(path)
 }
 
-/// Who holds the lock, as written by the holder itself. It may be about to
-/// write it.
+/// Reads who holds the lock. The holder may not have written it yet.
 fn holder(file: &mut File) -> String {
     let mut text = String::new();
     let read = file.rewind().and_then(|()| file.take(1024).read_to_string(&mut text));

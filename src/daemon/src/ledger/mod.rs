@@ -1,20 +1,20 @@
-//! The durable memory: intents before acts, outcomes after, and everything
-//! that `explain`, `history` and a restart need, in one SQLite file.
+//! The durable memory, in one SQLite file: intents before requests, outcomes after
+//! them, and everything that `explain`, `history` and a restart need.
 //!
 //! ```text
 //! tick: record_observation ─► record_decision ─► (effects)
 //! step: record_transitions [+ request + charges] ─► (the call) ─► record_outcome
 //! ```
-//! Every method is one transaction and durable when it returns. A tick writes
-//! one small row and whatever changed since the last one: samples that count
-//! the same, verdicts and figures are spans with a beginning and an end.
+//! Every method is one transaction, and durable when it returns. A tick writes one
+//! small row, and what changed since the last tick: equal samples, verdicts and
+//! figures are stored as spans with a start and an end.
 //!
-//! One daemon has a ledger at a time ([`SqliteLedger::open`] takes a lock that
-//! goes with the process). Beside it, people read it with [`LedgerReader`] and
-//! pause, resume and end freezes with [`LedgerOperator`].
+//! Only one daemon can use a ledger at a time: [`SqliteLedger::open`] takes a lock
+//! that ends with the process. Meanwhile, operators' commands can read the ledger
+//! with [`LedgerReader`], and pause, resume and clear freezes with [`LedgerOperator`].
 //!
-//! Nothing is ever cleaned up here: what grows is measured by what happened,
-//! not by how long nothing did, save for one row a tick.
+//! Rows are never cleaned up. Apart from the one row per tick, the ledger grows only
+//! with changes.
 
 mod decision;
 mod error;
@@ -53,7 +53,7 @@ use crate::ports::{
     Switch, Transition,
 };
 
-/// The lease of a machine on which the ledger's lock decides who acts.
+/// The lease on one machine: the process that holds the ledger's lock may act.
 pub struct OneMachineLease {
     db: Arc<Database>,
 }
@@ -61,7 +61,7 @@ pub struct OneMachineLease {
 impl Lease for OneMachineLease {
     fn hold(&self) -> Result<u64, LeaseError> {
         match self.db.is_held() {
-            // The lock is taken once in a process's life: there is one generation.
+            // A process takes the lock once, so there is only one generation.
             Ok(true) => Ok(1),
             Ok(false) => Err(LeaseError::Lost("the ledger's lock file was replaced".into())),
             Err(source) => Err(LeaseError::Unreadable { what: "the ledger's lock file", source }),
@@ -77,18 +77,17 @@ pub struct SqliteLedger {
 }
 
 impl SqliteLedger {
-    /// Opens the daemon's ledger: makes the file if there is none, brings an
-    /// older one up to date, and keeps every other daemon out until it is
-    /// dropped or the process dies.
+    /// Opens the ledger for a daemon: creates the file if it is missing, migrates an
+    /// older schema, and locks out other daemons until it is dropped or the process ends.
     ///
     /// # Errors
-    /// Another daemon has it, or the file is not one this build can work with.
+    /// When another daemon holds the lock, or this build cannot use the file.
     pub fn open(path: &Path, now: Time, durability: Durability) -> Result<Self, OpenError> {
         Self::of(Database::open(path, now, durability, IdSource::Random)?)
     }
 
-    /// The same, but a new file gets its id from this seed: one seed of a
-    /// simulation gives one log.
+    /// Like [`SqliteLedger::open`], but the id of a new file comes from this seed, so that
+    /// the same seed of a simulation gives the same log.
     ///
     /// # Errors
     /// As [`SqliteLedger::open`].
@@ -101,17 +100,16 @@ impl SqliteLedger {
         Self::of(Database::open(path, now, durability, IdSource::Seed(seed))?)
     }
 
-    /// A ledger that ends with the process; its id follows from `now`.
+    /// Opens a ledger that exists only in memory. Its id depends on `now`.
     ///
     /// # Errors
-    /// When there is no memory for it.
+    /// When the database cannot be created.
     pub fn in_memory(now: Time) -> Result<Self, OpenError> {
         let seed = now.0.unsigned_abs();
         Self::of(Database::in_memory(now, IdSource::Seed(seed))?)
     }
 
-    /// A copy of an existing ledger that ends with the process: what is known is known
-    /// here, too, and nothing that is written reaches the file.
+    /// Copies an existing ledger into memory. Writes to the copy do not change the file.
     ///
     /// # Errors
     /// As [`SqliteLedger::open_reader`].
@@ -119,18 +117,18 @@ impl SqliteLedger {
         Self::of(Database::copy_of(path)?)
     }
 
-    /// Opens an existing ledger for reading, beside a daemon or without one.
+    /// Opens an existing ledger for reading, with or without a running daemon.
     ///
     /// # Errors
-    /// When there is none, or not one this build can read.
+    /// When the file is missing, or this build cannot read it.
     pub fn open_reader(path: &Path) -> Result<LedgerReader, OpenError> {
         let db = Database::attach(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         let id = db.id()?;
         Ok(LedgerReader::new(Arc::new(db), id))
     }
 
-    /// Opens an existing ledger for an operator's writes, beside a daemon or
-    /// without one.
+    /// Opens an existing ledger for an operator's writes, with or without a running
+    /// daemon.
     ///
     /// # Errors
     /// As [`SqliteLedger::open_reader`].
@@ -140,18 +138,17 @@ impl SqliteLedger {
         Ok(LedgerOperator::new(Arc::new(db), id))
     }
 
-    /// This ledger for reading, on the same connection.
+    /// Returns a reader of this ledger that uses the same connection.
     pub fn reader(&self) -> LedgerReader {
         LedgerReader::new(Arc::clone(&self.db), self.id.clone())
     }
 
-    /// The lease of a machine with one daemon a ledger: it is held while the
-    /// ledger's lock is in place.
+    /// Returns the lease of this ledger. It is held while the ledger's lock is in place.
     pub fn lease(&self) -> OneMachineLease {
         OneMachineLease { db: Arc::clone(&self.db) }
     }
 
-    /// This ledger for an operator's writes, on the same connection.
+    /// Returns a handle for an operator's writes that uses the same connection.
     pub fn operator(&self) -> LedgerOperator {
         LedgerOperator::new(Arc::clone(&self.db), self.id.clone())
     }
@@ -162,7 +159,7 @@ impl SqliteLedger {
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {
-        // It is only changed after a commit, and in one go.
+        // A panic cannot leave it half changed: it changes only after a commit, at once.
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -293,7 +290,7 @@ impl Ledger for SqliteLedger {
                 )?
                 .query_row(params![cluster.as_str(), since.0], |row| row.get(0))
                 .optional()?;
-            // One that is not there was never cleared.
+            // A freeze that is not in the ledger was never cleared.
             Ok(cleared.unwrap_or(false))
         })
     }

@@ -1,7 +1,7 @@
-//! Opening: what a file must be before anything is done with it.
+//! Opens the file of a ledger.
 //!
-//! A file is looked at before anything is changed in it: one of a newer build,
-//! of another program or a damaged one is refused as it is.
+//! A file is examined before it is changed. A file of a newer build or of another
+//! program, and a damaged file, is rejected without a change.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -19,48 +19,49 @@ use super::lock::DaemonLock;
 use super::schema;
 use crate::ports::LedgerError;
 
-/// How long another process may keep the file locked. Operators' writes take
-/// milliseconds, and a tick may wait this long without missing its schedule.
+/// How long to wait while another process locks the file. Operators' writes take
+/// milliseconds, and a tick can wait this long without missing its schedule.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Room for every statement of this module, so that none is compiled twice.
+/// Size of the statement cache: more than the ledger's statements, so that none is
+/// compiled twice.
 const STATEMENTS: usize = 128;
 
-/// What SQLite's backup takes for "all that is left", in one step.
+/// Value for SQLite's backup to copy all pages in one step.
 const ALL_PAGES: i32 = -1;
 
-/// The write-ahead log is cut back to this size after a checkpoint.
+/// Size to which SQLite truncates the write-ahead log after a checkpoint, in bytes.
 const WAL_BYTES_KEPT: i64 = 8 << 20;
 
-/// What a committed write survives.
+/// Which failures a committed write survives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
-    /// Power loss: every commit waits for the disk. What the product uses.
+    /// A power loss: every commit waits for the disk. The daemon uses this.
     Full,
-    /// The death of the process, but not of the machine. For simulations only:
-    /// a write whose intent is lost with the machine could be done twice.
+    /// A crash of the process, but not of the machine. For simulations only: if the
+    /// machine crashed and lost an intent, trimtab could send its request twice.
     ProcessCrash,
 }
 
 /// Where a new ledger's id comes from.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum IdSource {
-    /// The operating system's randomness.
+    /// Random bytes from SQLite.
     Random,
-    /// This number: one seed gives one ledger.
+    /// A seed. The same seed gives the same id.
     Seed(u64),
 }
 
-/// One connection, shared by whoever reads and writes through it.
+/// One connection, shared by all its readers and writers.
 pub(super) struct Database {
     conn: Mutex<Connection>,
     path: String,
-    /// Dropped after the connection.
+    /// Dropped after the connection. `None` without a daemon.
     lock: Option<DaemonLock>,
 }
 
 impl Database {
-    /// For a daemon: takes the lock, makes or updates the file.
+    /// Opens the file for a daemon: takes the lock, then creates or migrates the file.
     pub(super) fn open(
         path: &Path,
         now: Time,
@@ -96,7 +97,7 @@ impl Database {
         Ok(Self { conn: Mutex::new(conn), path: shown, lock: Some(lock) })
     }
 
-    /// In memory only.
+    /// Creates a database in memory.
     pub(super) fn in_memory(now: Time, id: IdSource) -> Result<Self, OpenError> {
         let path = "(in memory)".to_owned();
         let make = || {
@@ -109,7 +110,7 @@ impl Database {
         Ok(Self { conn: Mutex::new(conn), path, lock: None })
     }
 
-    /// A copy in memory of an existing file, beside a daemon or without one.
+    /// Copies an existing file into memory, with or without a running daemon.
     pub(super) fn copy_of(path: &Path) -> Result<Self, OpenError> {
         let file = Self::attach(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         let copy = || {
@@ -125,7 +126,7 @@ impl Database {
         Ok(Self { conn: Mutex::new(conn), path: format!("{} (a copy)", file.path), lock: None })
     }
 
-    /// Beside a daemon, or without one: an existing file of this very schema.
+    /// Opens an existing file of exactly this schema, with or without a running daemon.
     pub(super) fn attach(path: &Path, access: OpenFlags) -> Result<Self, OpenError> {
         let path = absolute(path);
         let shown = path.display().to_string();
@@ -144,23 +145,23 @@ impl Database {
                 make_durable(&conn, Durability::Full).map_err(fail)?;
                 Ok(Self { conn: Mutex::new(conn), path: shown, lock: None })
             }
-            // Made by a daemon that has not come far enough yet.
+            // A daemon has created the file but not its tables yet.
             Found::Nothing => Err(OpenError::Missing { path: shown }),
         }
     }
 
-    /// Whether this is the one daemon of the ledger: its lock is still in place.
-    /// A ledger in memory has nobody to share it with.
+    /// Whether the lock is still in place, so this is the only daemon of the ledger.
+    /// Always true without a lock file.
     pub(super) fn is_held(&self) -> std::io::Result<bool> {
         self.lock.as_ref().map_or(Ok(true), DaemonLock::is_in_place)
     }
 
     fn lock(&self) -> MutexGuard<'_, Connection> {
-        // A panic cannot leave a transaction behind: dropping one rolls it back.
+        // A panic cannot leave a transaction open: the drop rolls it back.
         self.conn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads, all from one state of the file.
+    /// Runs reads in one transaction, so that all see the same state.
     pub(super) fn read<T>(
         &self,
         what: &'static str,
@@ -169,7 +170,7 @@ impl Database {
         self.transact(what, TransactionBehavior::Deferred, |tx| body(tx))
     }
 
-    /// Writes all of it or nothing; durable when it returns.
+    /// Runs writes in one transaction: all or nothing, and durable when it returns.
     pub(super) fn write<T>(
         &self,
         what: &'static str,
@@ -194,7 +195,7 @@ impl Database {
         run().map_err(|fault: Fault| fault.at(&self.path, what))
     }
 
-    /// The ledger's id.
+    /// Reads the id of the ledger.
     pub(super) fn id(&self) -> Result<LedgerId, OpenError> {
         let read = super::stored::first_row(
             &self.lock(),
@@ -210,7 +211,7 @@ impl Database {
         })
     }
 
-    /// The connection, for tests that break things.
+    /// Returns the connection, for tests that damage the file.
     #[cfg(test)]
     pub(super) fn raw(&self) -> MutexGuard<'_, Connection> {
         self.lock()
@@ -222,7 +223,7 @@ enum Found {
     Schema(i32),
 }
 
-/// Looks at a file without changing it.
+/// Checks what kind of file it is, without changing it.
 fn examine(conn: &Connection, path: &str) -> Result<Found, OpenError> {
     let look = || {
         let application: i32 = conn.pragma_query_value(None, "application_id", |row| row.get(0))?;
@@ -251,7 +252,7 @@ fn examine(conn: &Connection, path: &str) -> Result<Found, OpenError> {
     Ok(Found::Schema(version))
 }
 
-/// A damaged page is better found now than in the middle of a deletion.
+/// Checks the file for damage, to find a damaged page before a deletion begins.
 fn check_whole(conn: &Connection, path: &str) -> Result<(), OpenError> {
     let said: String = conn
         .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
@@ -262,7 +263,7 @@ fn check_whole(conn: &Connection, path: &str) -> Result<(), OpenError> {
 fn set_up(conn: &Connection) -> Result<(), Fault> {
     conn.busy_timeout(BUSY_TIMEOUT)?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS);
-    // Nothing in the file may run code or reach outside it.
+    // The file must not run code or read anything outside it.
     conn.pragma_update(None, "trusted_schema", false)?;
     conn.pragma_update(None, "cell_size_check", true)?;
     conn.pragma_update(None, "foreign_keys", true)?;
@@ -279,8 +280,8 @@ fn make_durable(conn: &Connection, durability: Durability) -> Result<(), Fault> 
     Ok(())
 }
 
-/// Two names of one file must lead to one lock, and no name to a database in
-/// memory (`:memory:`).
+/// Returns the absolute path, so that two paths to one file share one lock, and no path
+/// means a database in memory (`:memory:`).
 fn absolute(path: &Path) -> PathBuf {
     let real = path.canonicalize().or_else(|_| std::path::absolute(path));
     real.unwrap_or_else(|_| path.to_owned())
@@ -297,7 +298,7 @@ fn refuse(path: &str, fault: Fault) -> OpenError {
     }
 }
 
-/// An id that looks like a UUID of version 4.
+/// Makes an id in the format of a version 4 UUID.
 fn make_id(conn: &Connection, source: IdSource) -> Result<LedgerId, Fault> {
     let bits: u128 = match source {
         IdSource::Random => {
@@ -305,7 +306,7 @@ fn make_id(conn: &Connection, source: IdSource) -> Result<LedgerId, Fault> {
             u128::from_be_bytes(bytes)
         }
         IdSource::Seed(seed) => {
-            // Neighbouring seeds are spread over all bits.
+            // Spread the bits, so that similar seeds give different ids.
             let spread = |seed| SplitMix64::new(seed).draw();
             let (high, low) = (spread(seed), spread(spread(seed)));
             (u128::from(high) << 64) | u128::from(low)
