@@ -1,5 +1,5 @@
-//! Writing what a tick decided: verdicts and figures that changed, intents,
-//! steps, and requests with their charges.
+//! Writes the decisions of a tick: changed verdicts and figures, intents, steps, and
+//! requests with their charges.
 
 use std::collections::BTreeMap;
 
@@ -16,13 +16,13 @@ use super::observation::write_freeze;
 use super::stored::{self, StoredOutcome, int};
 use crate::ports::{Decision, DeleteOutcome, RequestRecord, Transition};
 
-/// What was written, to be remembered after the commit.
+/// Changes that were written, for the memory after the commit.
 pub(super) struct Decided {
     verdicts: Vec<(InstanceId, Option<CurrentVerdict>)>,
     figures: Vec<(GroupName, Option<CurrentFigures>)>,
 }
 
-/// Writes what changed since `known`, and all intents and steps.
+/// Writes the verdicts and figures that differ from `known`, and all intents and steps.
 pub(super) fn write(
     tx: &Transaction<'_>,
     known: &ClusterMemory,
@@ -50,7 +50,7 @@ pub(super) fn write(
 }
 
 impl Decided {
-    /// Remembers what was written.
+    /// Applies the changes to the memory.
     pub(super) fn remember(self, known: &mut ClusterMemory) {
         for (node, current) in self.verdicts {
             match current {
@@ -67,12 +67,12 @@ impl Decided {
     }
 }
 
-/// Whether a node or group without a word has disappeared.
+/// Whether a node or group without a verdict or figures has disappeared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Looked {
-    /// The tick was a sample, so it has.
+    /// It has: the tick was a sample.
     Everywhere,
-    /// It was not, so nobody knows, and its last word stays.
+    /// Unknown: the tick was no sample, so the last verdict or figures stay current.
     NotEverywhere,
 }
 
@@ -134,9 +134,9 @@ fn write_verdicts(
     Ok(changes)
 }
 
-/// Whether two verdicts say the same. The readings of a node at work differ at
-/// every look; were they compared, every tick would write a row for every busy
-/// node that has no scheduler.
+/// Whether two verdicts count as equal. The readings of a busy node differ at every look, so
+/// they are not compared. Otherwise every tick would write a row for every busy node without
+/// a scheduler.
 fn is_same_word(before: &Verdict, now: &Verdict) -> bool {
     match (before, now) {
         (Verdict::Keep(KeepReason::Active(_)), Verdict::Keep(KeepReason::Active(_))) => true,
@@ -228,7 +228,7 @@ fn write_action(
     Ok(())
 }
 
-/// Writes steps: where each action stands now, and what brought it there.
+/// Writes steps: the new state of each action, and the event that led to it.
 pub(super) fn write_transitions(
     tx: &Transaction<'_>,
     transitions: &[Transition],
@@ -265,8 +265,7 @@ pub(super) fn write_transitions(
     Ok(())
 }
 
-/// Writes a request and its charges. An action that was charged before is not
-/// charged again.
+/// Writes a request and its charges. An action is charged at most once.
 pub(super) fn write_request(
     tx: &Transaction<'_>,
     transitions: &[Transition],
@@ -303,8 +302,8 @@ pub(super) fn write_request(
     Ok(())
 }
 
-/// Writes how a request ended, once. The same word a second time changes
-/// nothing, so that a caller may repeat it; another one is refused.
+/// Writes the outcome of a request once. The same outcome again changes nothing, so a
+/// caller may repeat the write. A different outcome is an error.
 pub(super) fn write_outcome(
     tx: &Transaction<'_>,
     request: RequestId,
@@ -335,16 +334,16 @@ pub(super) fn write_outcome(
     }
 }
 
-/// Whether something is new to the file.
+/// Whether a write changed the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Written {
-    /// It is.
+    /// It did.
     Now,
-    /// It stood there already.
+    /// The file already contained the value.
     Before,
 }
 
-/// When an action ended, if it did.
+/// Returns when an action ended, if it has.
 fn ended_at(state: &ActionState) -> Option<Time> {
     match state {
         ActionState::Ended { at, .. } => Some(*at),
@@ -357,7 +356,8 @@ fn ended_at(state: &ActionState) -> Option<Time> {
     }
 }
 
-/// Takes ids off a counter of the table `meta`; they are never given again.
+/// Reserves ids from a counter of the table `meta`, and returns the first. Reserved ids
+/// are never used again.
 pub(super) fn reserve(conn: &Connection, counter: Counter, count: u32) -> Result<u64, Fault> {
     let sql = match counter {
         Counter::Actions => {
@@ -382,8 +382,7 @@ pub(super) fn reserve(conn: &Connection, counter: Counter, count: u32) -> Result
 /// The counters of the table `meta`.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Counter {
-    /// Ids of actions.
     Actions,
-    /// Ids of requests.
+    /// Request ids.
     Batches,
 }

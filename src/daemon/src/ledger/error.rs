@@ -38,9 +38,7 @@ pub enum OpenError {
     #[error(
         "there is no ledger {path}: check `[state] path`; the daemon creates it at its first start"
     )]
-    Missing {
-        path: String,
-    },
+    Missing { path: String },
     /// The file is not a ledger.
     #[error("{path} is not a trimtab ledger ({why}): check `[state] path`, or move the file away")]
     NotALedger {
@@ -60,8 +58,5 @@ pub enum OpenError {
     },
     /// The file system or SQLite returned an error.
     #[error("ledger {path} cannot be used: {why}")]
-    Unusable {
-        path: String,
-        why: String,
-    },
+    Unusable { path: String, why: String },
 }

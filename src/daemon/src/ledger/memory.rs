@@ -1,9 +1,8 @@
-//! What was last written of each cluster, so that a tick writes only what
-//! changed.
+//! The last written rows of each cluster, so that a tick writes only changes.
 //!
-//! It always equals the file: it is read from there, and what a transaction
-//! wrote is taken in after its commit. A transaction that fails has its
-//! cluster forgotten, to be read anew.
+//! The memory always equals the file: it is read from the file, and takes the changes
+//! of a transaction after its commit. After a failed transaction, the cluster is
+//! forgotten and read again.
 
 use std::collections::BTreeMap;
 
@@ -16,13 +15,13 @@ use trimtab_core::units::NodeCount;
 use super::fault::Fault;
 use super::stored;
 
-/// What was last written of every cluster that was asked about.
+/// The last written rows of every cluster that was read or written.
 #[derive(Default)]
 pub(super) struct Memory {
     clusters: BTreeMap<ClusterName, ClusterMemory>,
 }
 
-/// What was last written of one cluster.
+/// The last written rows of one cluster.
 #[derive(Default)]
 pub(super) struct ClusterMemory {
     pub(super) groups: BTreeMap<GroupName, GroupMemory>,
@@ -30,22 +29,22 @@ pub(super) struct ClusterMemory {
     pub(super) figures: BTreeMap<GroupName, CurrentFigures>,
 }
 
-/// What was last written of one group's count.
+/// The last written count of one group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct GroupMemory {
     pub(super) row: i64,
     /// The newest window's number.
     pub(super) window: i64,
-    /// Its newest run and that run's row; `None` once the window has ended.
+    /// The row and the value of its newest run; `None` when the window has ended.
     pub(super) newest: Option<(i64, SampleRun)>,
     pub(super) largest: NodeCount,
     pub(super) departed: u64,
-    /// How often what was kept of the learner had been fitted.
+    /// Number of fits of the learner when it was written.
     pub(super) fits: Option<u64>,
     pub(super) members: BTreeMap<InstanceId, Member>,
 }
 
-/// A verdict in force.
+/// The current verdict on a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct CurrentVerdict {
     pub(super) row: i64,
@@ -53,7 +52,7 @@ pub(super) struct CurrentVerdict {
     pub(super) verdict: Verdict,
 }
 
-/// Figures in force.
+/// The current figures of a group.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct CurrentFigures {
     pub(super) row: i64,
@@ -61,7 +60,7 @@ pub(super) struct CurrentFigures {
 }
 
 impl Memory {
-    /// What was last written of a cluster, read if it is not known yet.
+    /// Returns the last written rows of a cluster, and reads them if they are not known yet.
     pub(super) fn of(
         &mut self,
         conn: &Connection,
@@ -74,12 +73,12 @@ impl Memory {
         Ok(self.clusters.entry(cluster.clone()).or_default())
     }
 
-    /// What was last written of a cluster, if it is known.
+    /// Returns the last written rows of a cluster, if they are known.
     pub(super) fn known(&mut self, cluster: &ClusterName) -> Option<&mut ClusterMemory> {
         self.clusters.get_mut(cluster)
     }
 
-    /// To be read anew.
+    /// Forgets a cluster, so that it is read again.
     pub(super) fn forget(&mut self, cluster: &ClusterName) {
         self.clusters.remove(cluster);
     }
@@ -139,7 +138,7 @@ impl ClusterMemory {
     }
 }
 
-/// Every group ever sampled, without its members and runs, and whether its
+/// Reads every group that was ever sampled, without its members and runs, and whether its
 /// window is open.
 fn read_groups(
     conn: &Connection,

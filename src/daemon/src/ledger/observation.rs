@@ -1,4 +1,4 @@
-//! Writing what a tick saw: a row for the tick, and of its groups what changed.
+//! Writes the observations of a tick: a row for the tick, and the changes of its groups.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -12,7 +12,7 @@ use super::memory::{ClusterMemory, GroupMemory};
 use super::stored::{self, int};
 use crate::ports::Observation;
 
-/// What was written, to be remembered after the commit.
+/// Changes that were written, for the memory after the commit.
 pub(super) struct Seen {
     pub(super) tick: TickId,
     groups: Vec<GroupSeen>,
@@ -30,7 +30,7 @@ struct MemberChanges {
     left: Vec<InstanceId>,
 }
 
-/// Writes what changed since `known`.
+/// Writes the differences from `known`.
 pub(super) fn write(
     tx: &Transaction<'_>,
     known: &ClusterMemory,
@@ -59,7 +59,7 @@ pub(super) fn write(
 }
 
 impl Seen {
-    /// Remembers what was written.
+    /// Applies the changes to the memory.
     pub(super) fn remember(self, known: &mut ClusterMemory) {
         for seen in self.groups {
             let before = known.groups.remove(&seen.name).map(|before| before.members);
@@ -73,7 +73,7 @@ impl Seen {
     }
 }
 
-/// Writes a freeze; one that is there already stays as it is.
+/// Writes a freeze, unless the ledger already contains it.
 pub(super) fn write_freeze(
     conn: &Connection,
     cluster: &ClusterName,
@@ -125,11 +125,11 @@ fn write_group(
     Ok(GroupSeen { name: name.clone(), state, members })
 }
 
-/// The newest window and, while it is open, its newest run and that run's row.
+/// The newest window and, while it is open, the row and the value of its newest run.
 type Newest = (i64, Option<(i64, SampleRun)>);
 
-/// Extends the newest run in place and adds what came after it. Runs that do
-/// not go on from it are a new window.
+/// Extends the newest run in place and adds the runs after it. Runs that do not continue
+/// it start a new window.
 fn write_runs(
     tx: &Transaction<'_>,
     group: i64,
@@ -144,7 +144,7 @@ fn write_runs(
         let same = |run: &SampleRun| {
             run.from == was.from && run.counts == was.counts && run.departed == was.departed
         };
-        // From the back, where it nearly always is.
+        // Search from the end, because it is nearly always the last one.
         let place = runs.iter().rposition(same)?;
         Some((row, was, place, *runs.get(place)?))
     });
@@ -186,7 +186,8 @@ fn write_runs(
     Ok((window, newest))
 }
 
-/// Keeps what was learned, if it was fitted since; returns how often it was.
+/// Writes the state of the learner if it was fitted since the last write. Returns its number
+/// of fits.
 fn write_learner(
     tx: &Transaction<'_>,
     group: i64,

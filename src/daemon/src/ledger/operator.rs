@@ -1,5 +1,5 @@
-//! What an operator may write beside a running daemon: the switch, and the end of
-//! a freeze. Everything else is the daemon's alone.
+//! Writes of operators' commands: the switch, and the end of a freeze. Only the daemon
+//! writes everything else.
 
 use std::sync::Arc;
 
@@ -11,9 +11,9 @@ use super::open::Database;
 use super::records::LedgerReader;
 use crate::ports::{LedgerError, Switch, SwitchEntry};
 
-/// A ledger that an operator's command may write to, with or without a running
-/// daemon. Every write is one short transaction; the daemon reads it before
-/// its next step.
+/// A ledger opened for an operator's writes, with or without a running daemon. Every write
+/// is one short transaction. The daemon reads it at its next tick, and the switch also before
+/// every request.
 pub struct LedgerOperator {
     db: Arc<Database>,
     reader: LedgerReader,
@@ -24,14 +24,14 @@ impl LedgerOperator {
         Self { reader: LedgerReader::new(Arc::clone(&db), id), db }
     }
 
-    /// The same ledger for reading.
+    /// Returns a reader of the same ledger.
     pub fn reader(&self) -> &LedgerReader {
         &self.reader
     }
 
-    /// Sets the switch of one cluster, or the one of all clusters. The two are
-    /// apart: a cluster acts only while neither of them says pause, so a resume
-    /// of all does not undo the pause of one.
+    /// Sets the switch of one cluster, or the one of all clusters. They are separate: trimtab
+    /// acts in a cluster only while both are on, so resuming all clusters does not resume a
+    /// cluster that was paused by its own switch.
     ///
     /// # Errors
     /// When the ledger cannot be written.
@@ -56,7 +56,7 @@ impl LedgerOperator {
         })
     }
 
-    /// Ends the freeze of a cluster; `false` if there was none.
+    /// Clears the freeze of a cluster. Returns `false` if there was none.
     ///
     /// # Errors
     /// When the ledger cannot be written.

@@ -1,4 +1,4 @@
-//! Reading the ledger for people: what was done, and why (not).
+//! Reads the ledger for operators: what trimtab did or did not do, and why.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -21,7 +21,7 @@ use super::recovery;
 use super::stored::{self, Cells, StoredOutcome};
 use crate::ports::{DeleteOutcome, LedgerError, Ring, Switch, SwitchEntry};
 
-/// A ledger that can only be read, beside a running daemon or without one.
+/// A ledger opened for reading, with or without a running daemon.
 pub struct LedgerReader {
     db: Arc<Database>,
     id: LedgerId,
@@ -32,8 +32,7 @@ pub struct LedgerReader {
 pub enum NodeQuery {
     /// By its instance id.
     Id(InstanceId),
-    /// By the scheduler's name; the last instance that bore it when it was
-    /// marked is meant.
+    /// By its name in the scheduler: the last instance that had a verdict under this name.
     Name(NodeName),
 }
 
@@ -48,27 +47,24 @@ impl FromStr for NodeQuery {
     }
 }
 
-/// One action with everything that happened to it.
+/// One action with its events and its request.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HistoryRow {
-    /// The cluster.
     pub cluster: ClusterName,
-    /// The action, in the state it is in now or ended in.
+    /// The action in its current or last state.
     pub action: OpenAction,
-    /// What happened, oldest first.
+    /// Its events, oldest first.
     pub events: Vec<ActionEvent>,
-    /// The request it was part of, if its deletion was asked for.
+    /// The delete request with its node, if any.
     pub request: Option<RequestRow>,
-    /// When that was charged to the budgets.
+    /// When the deletion was charged to the budgets.
     pub charged_at: Option<Time>,
-    /// When it ended.
     pub ended_at: Option<Time>,
 }
 
 /// One step of an action.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ActionEvent {
-    /// What happened, and when.
     pub event: Event,
     /// The state after it.
     pub state: ActionState,
@@ -77,75 +73,66 @@ pub struct ActionEvent {
 /// One delete request.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RequestRow {
-    /// Its id.
     pub request: RequestId,
     /// When it was written, just before it was sent.
     pub at: Time,
-    /// All nodes it named; for a call for a whole group, all of its nodes.
+    /// The nodes that it named; for a whole-group request, all nodes of the group.
     pub nodes: Vec<InstanceId>,
-    /// How many of them it left, for a call for a whole group.
+    /// How many nodes stay, for a whole-group request.
     pub count_after: Option<NodeCount>,
     /// When the look behind it began.
     pub look_begun_at: Time,
-    /// From when on it might not have been sent any more.
+    /// When it expired: it was not sent after this time.
     pub expires_at: Time,
-    /// How it ended; `None` if that was never written.
+    /// The outcome; `None` if it was never written.
     pub outcome: Option<DeleteOutcome>,
-    /// When that was written.
+    /// When the outcome was written.
     pub outcome_at: Option<Time>,
 }
 
 /// Everything about one node.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Explanation {
-    /// The node.
     pub node: InstanceId,
-    /// Its cluster.
     pub cluster: ClusterName,
-    /// Its group.
     pub group: GroupName,
-    /// What was said of it, newest first.
+    /// Verdicts on the node, newest first.
     pub verdicts: Vec<VerdictSpan>,
-    /// The newest numbers of its group.
+    /// The newest figures of its group.
     pub figures: Option<FiguresSpan>,
-    /// Its actions, newest first.
+    /// Actions on the node, newest first.
     pub actions: Vec<HistoryRow>,
-    /// Until when it is left alone after it was released; may lie in the past.
+    /// End of the cool-down after its release; may be in the past.
     pub cooldown: Option<Time>,
 }
 
-/// What was said of a node for a while.
+/// A verdict on a node, and how long it was current.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerdictSpan {
-    /// The tick that said it first.
+    /// The first tick with this verdict.
     pub tick: TickId,
-    /// Since when.
     pub since: Time,
-    /// Until when; `None` while it holds.
+    /// `None` while it is current.
     pub until: Option<Time>,
-    /// The word. Readings of a node at work are those of `since`.
+    /// The verdict. It contains the readings of a busy node at `since`.
     pub verdict: Verdict,
 }
 
-/// A group's numbers for a while.
+/// The figures of a group, and how long they were current.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FiguresSpan {
-    /// The tick that found them first.
+    /// The first tick with these figures.
     pub tick: TickId,
-    /// Since when.
     pub since: Time,
-    /// Until when; `None` while they hold.
+    /// `None` while they are current.
     pub until: Option<Time>,
-    /// The numbers.
     pub figures: GroupFigures,
 }
 
 /// One tick.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TickRow {
-    /// Its id.
     pub id: TickId,
-    /// The cluster.
     pub cluster: ClusterName,
     /// When its reads ended.
     pub at: Time,
@@ -153,36 +140,32 @@ pub struct TickRow {
     pub begun_at: Time,
     /// Why the loop woke up.
     pub ring: Ring,
-    /// Why it was not a sample, if it was not.
+    /// Why the tick was no sample; `None` if it was one.
     pub gap: Option<Arc<str>>,
 }
 
 /// One freeze.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FreezeRow {
-    /// The cluster.
     pub cluster: ClusterName,
-    /// Since when and why.
+    /// Its start and its reason.
     pub freeze: Freeze,
-    /// Who ended it; `None` while it is in force.
+    /// Who cleared it, and when; `None` while it is in force.
     pub cleared: Option<Cleared>,
 }
 
-/// How a freeze ended.
+/// Who cleared a freeze, and when.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cleared {
-    /// When.
     pub at: Time,
-    /// By whom.
     pub by: Arc<str>,
 }
 
 /// One setting of the operator's switch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SwitchRow {
-    /// What was set.
     pub entry: SwitchEntry,
-    /// By whom.
+    /// Who set it.
     pub by: Arc<str>,
 }
 
@@ -191,12 +174,12 @@ impl LedgerReader {
         Self { db, id }
     }
 
-    /// The ledger's id.
+    /// Returns the id of the ledger.
     pub fn id(&self) -> LedgerId {
         self.id.clone()
     }
 
-    /// Actions, newest first, at most `limit`; of all clusters unless one is named.
+    /// Returns at most `limit` actions, newest first, of one cluster or of all.
     ///
     /// # Errors
     /// When the ledger cannot be read.
@@ -220,9 +203,9 @@ impl LedgerReader {
         })
     }
 
-    /// What was counted in each group of a cluster: runs of equal samples,
-    /// oldest first, with the number of the unbroken window they belong to. Runs
-    /// of builds that did not write the floor are left out.
+    /// Returns the samples of each group of a cluster: runs of equal samples, oldest
+    /// first, with the number of their window. Skips runs of older builds, which did not
+    /// write the floor.
     ///
     /// # Errors
     /// When the ledger cannot be read.
@@ -251,7 +234,7 @@ impl LedgerReader {
         })
     }
 
-    /// What was learned of each group of a cluster, up to its last sample.
+    /// Returns the learner of each group of a cluster, up to its last sample.
     ///
     /// # Errors
     /// When the ledger cannot be read.
@@ -277,7 +260,7 @@ impl LedgerReader {
         })
     }
 
-    /// Actions that are not over, oldest first, with their clusters.
+    /// Returns the open actions with their clusters, oldest first.
     ///
     /// # Errors
     /// When the ledger cannot be read.
@@ -295,8 +278,8 @@ impl LedgerReader {
         })
     }
 
-    /// Everything about one node, with at most `limit` of its newest verdicts;
-    /// `None` if it was never seen.
+    /// Returns everything about one node, with at most `limit` of its newest verdicts, or
+    /// `None` if the ledger does not know the node.
     ///
     /// # Errors
     /// When the ledger cannot be read.
@@ -308,7 +291,7 @@ impl LedgerReader {
         self.db.read("could not read the records of a node", |conn| explain(conn, node, limit))
     }
 
-    /// Ticks, newest first, at most `limit`; of all clusters unless one is named.
+    /// Returns at most `limit` ticks, newest first, of one cluster or of all.
     ///
     /// # Errors
     /// When the ledger cannot be read.
@@ -337,7 +320,7 @@ impl LedgerReader {
         })
     }
 
-    /// Freezes, newest first; of all clusters unless one is named.
+    /// Returns the freezes, newest first, of one cluster or of all.
     ///
     /// # Errors
     /// When the ledger cannot be read.
@@ -361,7 +344,7 @@ impl LedgerReader {
         })
     }
 
-    /// Settings of the operator's switch, newest first, at most `limit`.
+    /// Returns at most `limit` settings of the operator's switch, newest first.
     ///
     /// # Errors
     /// When the ledger cannot be read.
@@ -378,8 +361,8 @@ impl LedgerReader {
     }
 }
 
-/// The settings in force for a cluster: the newest one for all clusters, and
-/// the newest one for this cluster.
+/// Returns the settings in force for a cluster: the newest one for all clusters, and the
+/// newest one for this cluster.
 pub(super) fn switches_in_force(
     conn: &Connection,
     cluster: &ClusterName,
@@ -491,7 +474,7 @@ fn explain(
     Ok(Some(Explanation { node, cluster, group, verdicts, figures, actions, cooldown }))
 }
 
-/// An action without its events and its request.
+/// Reads an action without its events and its request.
 fn history_row(cells: &Cells<'_>) -> Result<HistoryRow, Fault> {
     Ok(HistoryRow {
         cluster: cells.parsed("cluster")?,
@@ -521,7 +504,7 @@ fn complete(conn: &Connection, mut row: HistoryRow) -> Result<HistoryRow, Fault>
         |cells| Ok((cells.time("at")?, cells.cell::<i64>("request")?)),
     )?;
     row.charged_at = charge.map(|(charged_at, _)| charged_at);
-    // A node of a call for a whole group need not be charged itself.
+    // A node of a whole-group request may have no charge of its own.
     let asked = || row.events.iter().rev().find_map(|event| request_of(&event.state));
     let request = match charge {
         Some((_, request)) => request,
@@ -552,7 +535,7 @@ fn complete(conn: &Connection, mut row: HistoryRow) -> Result<HistoryRow, Fault>
     Ok(row)
 }
 
-/// The request that an action in this state is, or was, part of.
+/// Returns the request of an action in this state.
 fn request_of(state: &ActionState) -> Option<RequestId> {
     match state {
         ActionState::Asking { request, .. } | ActionState::Asked { request, .. } => Some(*request),

@@ -1,8 +1,8 @@
-//! What a daemon knows again after a restart.
+//! Restores the history after a restart.
 //!
-//! The group states are folded anew from the stored runs, so that a window
-//! that was not broken goes on as if there had been no restart: a run's samples
-//! counted the same, so its first and its last one stand for all of them.
+//! The states of groups are computed again from the stored runs, so that a window
+//! without a gap continues as if there had been no restart. All samples of a run have
+//! the same counts, so its first and last one are enough.
 
 use std::sync::Arc;
 
@@ -20,10 +20,10 @@ use super::memory::{ClusterMemory, GroupMemory};
 use super::stored::{self, Cells, StoredOutcome};
 use crate::ports::DeleteOutcome;
 
-/// How long a charge counts: the longest budget is a day's.
+/// How long a charge counts: the longest budget is per day.
 const CHARGES_COUNT: Span = Span::hours(24);
 
-/// Everything known of a cluster, at `now`.
+/// Reads the history of a cluster, as of `now`.
 pub(super) fn load(
     conn: &Connection,
     known: &ClusterMemory,
@@ -35,7 +35,7 @@ pub(super) fn load(
     for (name, group) in &known.groups {
         let mut state = group_state(conn, group)?;
         let last = state.last_sample();
-        // A clock that was set back says nothing about how long we were away.
+        // If the clock was set back, the length of the gap is unknown.
         if last.is_some_and(|last| now.since(last) > max_gap || now < last) {
             state.end_window();
         }
@@ -64,7 +64,8 @@ pub(super) fn load(
         |cells| Ok(Freeze { at: cells.time("at")?, why: cells.json("why")? }),
     )?;
     history.gone = gone(conn, cluster, now)?;
-    // What was watched before an operator ended a freeze is what caused it.
+    // The samples from before an operator cleared a freeze caused it, so they must not
+    // count.
     let cleared: Option<i64> = conn.query_row(
         "SELECT max(cleared_at) FROM freeze WHERE cluster = ?1",
         [cluster.as_str()],
@@ -78,13 +79,13 @@ pub(super) fn load(
     Ok(history)
 }
 
-/// A group's state as it was when its last sample was written.
+/// Restores the state of a group as of its last written sample.
 fn group_state(conn: &Connection, group: &GroupMemory) -> Result<GroupState, Fault> {
     let mut state = GroupState::default();
     if let Some((_, newest)) = &group.newest {
         let oldest = newest.to - GroupState::HORIZON;
-        // All runs that end within the horizon: those that begin there, and
-        // the one before, which may reach into it.
+        // All runs that end within the horizon: those that begin in it, and the one
+        // before, which may extend into it.
         let runs = stored::rows(
             conn,
             "sample_run",
@@ -99,8 +100,8 @@ fn group_state(conn: &Connection, group: &GroupMemory) -> Result<GroupState, Fau
         for run in runs.iter().filter(|run| run.to >= oldest) {
             for at in [run.from, run.to] {
                 let sample = Sample { at, counts: run.counts, departed: run.departed };
-                // Whether they belong together was decided when they were
-                // written, under the policy of that time.
+                // Do not check for gaps: the runs of a window were written without one,
+                // under the policy of that time.
                 state.fold(sample, Span::FOREVER);
             }
         }
@@ -112,8 +113,8 @@ fn group_state(conn: &Connection, group: &GroupMemory) -> Result<GroupState, Fau
     Ok(state)
 }
 
-/// What was learned, as it was when the last sample was written: kept at the
-/// last fit, and stepped from there by the runs since.
+/// Restores the learner of a group as of the last written sample: reads its state at the
+/// last fit, and applies the runs after it.
 pub(super) fn learner(conn: &Connection, group: i64) -> Result<Option<Learner>, Fault> {
     let kept = stored::first_row(
         conn,
@@ -121,7 +122,7 @@ pub(super) fn learner(conn: &Connection, group: i64) -> Result<Option<Learner>, 
         "SELECT instance_group AS id, at, window_no, state FROM learner WHERE instance_group = ?1",
         [group],
         |cells| {
-            // A state of another build's shape is learned anew.
+            // If another build wrote it in a different format, learning starts again.
             let learner: Option<Learner> = cells.json("state").ok();
             Ok((learner, cells.time("at")?, cells.cell::<i64>("window_no")?))
         },
@@ -137,8 +138,8 @@ pub(super) fn learner(conn: &Connection, group: i64) -> Result<Option<Learner>, 
         |cells| Ok((cells.cell::<i64>("window_no")?, cells.run()?)),
     )?;
     for (of, run) in runs {
-        // Nobody watched between two windows. Every fit is kept, so there is none
-        // among these.
+        // There are no samples between two windows. Every fit is stored, so no fit lies
+        // within these runs.
         if of == window {
             learner.advance(run.from.max(learner.at()));
         } else {
@@ -200,12 +201,12 @@ fn charges(conn: &Connection, cluster: &ClusterName, now: Time) -> Result<Vec<Ch
     )
 }
 
-/// So many refusals in a row are looked at: more than it takes to reach the
-/// longest delay of any cause.
+/// Number of newest outcomes that are read: more than the refusals that lead to the longest
+/// delay of any cause.
 const REFUSALS_COUNT: u32 = 64;
 
-/// The back-off that the last outcomes lead to, and whether one before them
-/// accepted a deletion. An outcome that is missing, or no answer, says nothing.
+/// Restores the back-off from the newest outcomes, and returns whether one of them accepted
+/// a deletion. Requests without an outcome or an answer do not change the back-off.
 fn refusals(conn: &Connection, cluster: &ClusterName) -> Result<(Option<Backoff>, bool), Fault> {
     let newest_first = stored::rows(
         conn,

@@ -1,11 +1,11 @@
-//! The tables, and how an older file is brought up to date.
+//! The tables, and the migration of older files.
 //!
-//! Times are milliseconds since 1970, spans and money are integers, and what
-//! has a shape of its own (a state, a verdict, evidence) is JSON, so that an
-//! operator can read everything with the `sqlite3` shell.
+//! Times are milliseconds since 1970, spans and money are integers, and structured
+//! values (states, verdicts, evidence) are JSON, so that an operator can read
+//! everything with the `sqlite3` shell.
 //!
-//! A migration is never edited once it was shipped: a change is one more entry
-//! at the end of [`MIGRATIONS`].
+//! A released migration must not be edited. Add each change as a new entry at the end
+//! of [`MIGRATIONS`].
 
 use rusqlite::{Connection, TransactionBehavior, params};
 use trimtab_core::ids::LedgerId;
@@ -13,20 +13,19 @@ use trimtab_core::units::Time;
 
 use super::fault::Fault;
 
-/// Marks a SQLite file as ours ("trim" in ASCII): another program's database
-/// is refused instead of being filled with our tables.
+/// Marks a SQLite file as a trimtab ledger ("trim" in ASCII), so that trimtab does not
+/// create its tables in the database of another program.
 pub(super) const APPLICATION_ID: i32 = 0x7472_696d;
 
 /// The schema this build writes.
 pub(super) const VERSION: i32 = MIGRATIONS.len() as i32;
 
-/// What takes a file from one version to the next.
+/// SQL statements that migrate a file from each version to the next.
 const MIGRATIONS: &[&str] = &[V1, V2, V3];
 
-/// What was learned of each group's demand, kept at every fit; between two fits
-/// it follows from the runs that came after `at`, for which they have to say
-/// all that it goes by; those of older builds do not. window_no is the newest
-/// window at that time.
+/// State of each group's learner at its last fit. The state after that is computed from
+/// the runs after `at`, so runs now contain all inputs of the learner (NULL in runs of
+/// older builds). window_no is the newest window at the time of the fit.
 const V3: &str = "
 ALTER TABLE sample_run ADD COLUMN upcoming INTEGER;
 ALTER TABLE sample_run ADD COLUMN floor INTEGER;
@@ -39,7 +38,7 @@ CREATE TABLE learner (
 ) STRICT;
 ";
 
-/// Calls for a whole group say how many nodes stay; NULL is a request by ids.
+/// Number of nodes that stay after a whole-group request; NULL for a request by ids.
 const V2: &str = "ALTER TABLE request ADD COLUMN count_after INTEGER;";
 
 const V1: &str = "
@@ -59,7 +58,7 @@ CREATE TABLE instance_group (
     UNIQUE (cluster, name)
 ) STRICT;
 
--- One small row a tick.
+-- One row per tick.
 CREATE TABLE tick (
     id       INTEGER PRIMARY KEY,
     cluster  TEXT    NOT NULL,
@@ -69,7 +68,7 @@ CREATE TABLE tick (
     gap      TEXT
 ) STRICT;
 
--- What is remembered of a group's count. watching = 0: its window has ended.
+-- State of each group's count. watching = 0: its window has ended.
 CREATE TABLE group_state (
     instance_group INTEGER PRIMARY KEY REFERENCES instance_group (id),
     window_no      INTEGER NOT NULL,
@@ -78,8 +77,7 @@ CREATE TABLE group_state (
     departed       INTEGER NOT NULL
 ) STRICT;
 
--- Samples that counted the same, one after another. A change of window_no is
--- a gap.
+-- Consecutive samples with equal counts. A change of window_no is a gap.
 CREATE TABLE sample_run (
     id             INTEGER PRIMARY KEY,
     instance_group INTEGER NOT NULL REFERENCES instance_group (id),
@@ -97,7 +95,7 @@ CREATE TABLE sample_run (
 ) STRICT;
 CREATE INDEX sample_run_window ON sample_run (instance_group, window_no, since);
 
--- The nodes of each group's last sample.
+-- The nodes in each group's last sample.
 CREATE TABLE member (
     instance_group INTEGER NOT NULL REFERENCES instance_group (id),
     node           TEXT    NOT NULL,
@@ -107,8 +105,8 @@ CREATE TABLE member (
     PRIMARY KEY (instance_group, node)
 ) STRICT, WITHOUT ROWID;
 
--- What was said of a node, from one tick until another; until is NULL while it
--- still holds.
+-- The verdict on a node, from one tick to another; until is NULL while it is
+-- current.
 CREATE TABLE verdict_span (
     id             INTEGER PRIMARY KEY,
     instance_group INTEGER NOT NULL REFERENCES instance_group (id),
@@ -124,7 +122,7 @@ CREATE INDEX verdict_span_name ON verdict_span (name);
 CREATE UNIQUE INDEX verdict_span_current
     ON verdict_span (instance_group, node) WHERE until IS NULL;
 
--- The numbers behind a group's verdicts, likewise.
+-- The figures behind a group's verdicts; until is NULL while they are current.
 CREATE TABLE figures_span (
     id             INTEGER PRIMARY KEY,
     instance_group INTEGER NOT NULL REFERENCES instance_group (id),
@@ -137,7 +135,7 @@ CREATE INDEX figures_span_group ON figures_span (instance_group);
 CREATE UNIQUE INDEX figures_span_current
     ON figures_span (instance_group) WHERE until IS NULL;
 
--- One node's way out. The row is the intent; state is where it stands now.
+-- Deletion of one node. The row is the intent; state is the current state.
 CREATE TABLE action (
     id             INTEGER PRIMARY KEY,
     instance_group INTEGER NOT NULL REFERENCES instance_group (id),
@@ -174,7 +172,8 @@ CREATE TRIGGER action_event_is_final BEFORE UPDATE ON action_event
 CREATE TRIGGER action_event_is_kept BEFORE DELETE ON action_event
     BEGIN SELECT RAISE(ABORT, 'action_event is append-only'); END;
 
--- Delete requests: written before the call, the outcome once after it.
+-- Delete requests. The row is written before the request is sent, its outcome once
+-- after it.
 CREATE TABLE request (
     request          INTEGER PRIMARY KEY,
     instance_group INTEGER NOT NULL REFERENCES instance_group (id),
@@ -210,7 +209,7 @@ CREATE TABLE cooldown (
     PRIMARY KEY (cluster, node)
 ) STRICT, WITHOUT ROWID;
 
--- Freezes that only an operator ends.
+-- Freezes, which only an operator can clear.
 CREATE TABLE freeze (
     id         INTEGER PRIMARY KEY,
     cluster    TEXT    NOT NULL,
@@ -225,8 +224,8 @@ CREATE TRIGGER freeze_cleared_is_final BEFORE UPDATE ON freeze WHEN OLD.cleared_
 CREATE TRIGGER freeze_is_kept BEFORE DELETE ON freeze
     BEGIN SELECT RAISE(ABORT, 'freezes are not deleted'); END;
 
--- The operator's switch; cluster is NULL for all of them. The newest row of
--- each counts.
+-- The operator's switch; cluster is NULL for the switch of all clusters. The newest
+-- row of each counts.
 CREATE TABLE switch (
     seq     INTEGER PRIMARY KEY,
     at      INTEGER NOT NULL,
@@ -242,7 +241,8 @@ CREATE TRIGGER switch_is_kept BEFORE DELETE ON switch
     BEGIN SELECT RAISE(ABORT, 'switch is append-only'); END;
 ";
 
-/// Brings a file up to date, all or nothing; a new one gets its id from `id`.
+/// Migrates a file to the newest schema in one transaction. A new file gets its id from
+/// `id`.
 pub(super) fn migrate(
     conn: &mut Connection,
     now: Time,

@@ -1,5 +1,5 @@
-//! How values stand in the tables, and how they are read back. Nothing that is
-//! read is trusted: a cell that makes no sense is a [`Fault::Row`].
+//! Conversion of values to and from the tables. Stored values are not trusted: a cell
+//! that cannot be read is a [`Fault::Row`].
 
 use std::fmt::Display;
 use std::str::FromStr;
@@ -16,8 +16,8 @@ use trimtab_core::units::{NodeCount, Time};
 use super::fault::Fault;
 use crate::ports::{DeleteOutcome, Refusal, Ring};
 
-/// One row being read. By convention the first column of every query says
-/// which row it is.
+/// One row of a query. By convention, the first column of every query identifies the
+/// row.
 pub(super) struct Cells<'a> {
     table: &'static str,
     row: &'a Row<'a>,
@@ -66,7 +66,7 @@ impl Cells<'_> {
         Fault::Row { table: self.table, row, column, why: why.to_string() }
     }
 
-    /// A cell as SQLite has it.
+    /// Reads a cell of a type that SQLite supports.
     pub(super) fn cell<T: FromSql>(&self, column: &'static str) -> Result<T, Fault> {
         self.row.get(column).map_err(|why| self.fault(column, why))
     }
@@ -76,7 +76,7 @@ impl Cells<'_> {
         value.as_str().map_err(|why| self.fault(column, why))
     }
 
-    /// A text that is an id or a name.
+    /// Reads an id or a name.
     pub(super) fn parsed<T>(&self, column: &'static str) -> Result<T, Fault>
     where
         T: FromStr,
@@ -85,12 +85,12 @@ impl Cells<'_> {
         self.text(column)?.parse().map_err(|why| self.fault(column, why))
     }
 
-    /// A text that is JSON.
+    /// Reads JSON.
     pub(super) fn json<T: DeserializeOwned>(&self, column: &'static str) -> Result<T, Fault> {
         serde_json::from_str(self.text(column)?).map_err(|why| self.fault(column, why))
     }
 
-    /// JSON, or nothing.
+    /// Reads JSON or NULL.
     pub(super) fn maybe_json<T: DeserializeOwned>(
         &self,
         column: &'static str,
@@ -103,51 +103,51 @@ impl Cells<'_> {
         }
     }
 
-    /// A time.
+    /// Reads a time.
     pub(super) fn time(&self, column: &'static str) -> Result<Time, Fault> {
         self.cell(column).map(Time)
     }
 
-    /// A time, or nothing.
+    /// Reads a time or NULL.
     pub(super) fn maybe_time(&self, column: &'static str) -> Result<Option<Time>, Fault> {
         Ok(self.cell::<Option<i64>>(column)?.map(Time))
     }
 
-    /// A number of nodes.
+    /// Reads a number of nodes.
     pub(super) fn count(&self, column: &'static str) -> Result<NodeCount, Fault> {
         self.cell(column).map(NodeCount)
     }
 
-    /// A number of nodes, or nothing.
+    /// Reads a number of nodes or NULL.
     pub(super) fn maybe_count(&self, column: &'static str) -> Result<Option<NodeCount>, Fault> {
         Ok(self.cell::<Option<u32>>(column)?.map(NodeCount))
     }
 
-    /// A number that is never negative: an id, R.
+    /// Reads a number that must not be negative, such as an id.
     pub(super) fn whole(&self, column: &'static str) -> Result<u64, Fault> {
         let number: i64 = self.cell(column)?;
         u64::try_from(number).map_err(|why| self.fault(column, why))
     }
 
-    /// A number that is never negative, or nothing.
+    /// Reads a number that must not be negative, or NULL.
     pub(super) fn maybe_whole(&self, column: &'static str) -> Result<Option<u64>, Fault> {
         let number: Option<i64> = self.cell(column)?;
         number.map(u64::try_from).transpose().map_err(|why| self.fault(column, why))
     }
 
-    /// A text, or nothing.
+    /// Reads a text or NULL.
     pub(super) fn maybe_text(&self, column: &'static str) -> Result<Option<Arc<str>>, Fault> {
         self.cell(column)
     }
 
-    /// Why the loop woke up.
+    /// Reads why the loop woke up.
     pub(super) fn ring(&self, column: &'static str) -> Result<Ring, Fault> {
         let text = self.text(column)?;
         let ring = RINGS.into_iter().find(|ring| ring_name(*ring) == text);
         ring.ok_or_else(|| self.fault(column, format_args!("`{text}` is not a valid ring")))
     }
 
-    /// One node of a group's last sample.
+    /// Reads one node of a group's last sample.
     pub(super) fn member(&self) -> Result<(InstanceId, Member), Fault> {
         let text = self.text("class")?;
         let class = CLASSES.into_iter().find(|class| class.name() == text);
@@ -160,7 +160,7 @@ impl Cells<'_> {
         Ok((self.parsed("node")?, member))
     }
 
-    /// A run of samples.
+    /// Reads a run of samples.
     pub(super) fn run(&self) -> Result<SampleRun, Fault> {
         Ok(SampleRun {
             from: self.time("since")?,
@@ -181,17 +181,17 @@ impl Cells<'_> {
     }
 }
 
-/// A value as JSON.
+/// Converts a value to JSON.
 pub(super) fn json(value: &impl Serialize) -> Result<String, Fault> {
     serde_json::to_string(value).map_err(|why| Fault::Refused(format!("cannot write JSON: {why}")))
 }
 
-/// A number as SQLite has numbers.
+/// Converts a number to SQLite's signed 64-bit integer.
 pub(super) fn int(number: u64) -> Result<i64, Fault> {
     i64::try_from(number).map_err(|_| Fault::Refused(format!("{number} is too large for SQLite")))
 }
 
-/// The row of a group, made if there is none.
+/// Returns the row of a group, and creates it if there is none.
 pub(super) fn group_row(
     conn: &Connection,
     cluster: &ClusterName,
@@ -215,7 +215,7 @@ const CLASSES: [Class; 6] =
 
 const RINGS: [Ring; 4] = [Ring::Schedule, Ring::Deadline, Ring::Backstop, Ring::Stop];
 
-/// The bell's ring in one word.
+/// Returns the stored word for a ring.
 pub(super) const fn ring_name(ring: Ring) -> &'static str {
     match ring {
         Ring::Schedule => "schedule",
@@ -225,7 +225,7 @@ pub(super) const fn ring_name(ring: Ring) -> &'static str {
     }
 }
 
-/// How a request ended, as JSON: the port's type knows nothing of storage.
+/// The outcome of a request as JSON. The port's type does not depend on the storage.
 #[derive(Serialize, Deserialize)]
 pub(super) struct StoredOutcome(#[serde(with = "OutcomeShape")] pub(super) DeleteOutcome);
 
