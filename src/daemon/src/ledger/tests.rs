@@ -50,7 +50,7 @@ fn counts(idle: u32, busy: u32) -> Counts {
     Counts { busy: NodeCount(busy), idle: NodeCount(idle), ..Counts::default() }
 }
 
-/// A cluster that is ticked: the first `idle` nodes are idle, the others busy.
+/// A cluster that the tests observe: its first `idle` nodes are idle, the others busy.
 struct World {
     at: Time,
     nodes: u32,
@@ -63,7 +63,7 @@ impl World {
         Self { at: START, nodes, departed: 0, groups: BTreeMap::new() }
     }
 
-    /// Folds one sample and gives it to the ledger.
+    /// Adds one sample to the state and records it in the ledger.
     fn observe(&mut self, ledger: &SqliteLedger, idle: u32) -> TickId {
         self.at = self.at + TICK;
         self.fold(idle);
@@ -105,7 +105,7 @@ impl World {
         })
     }
 
-    /// Decides about the nodes as they were folded last.
+    /// Records verdicts on the nodes of the last sample.
     fn decide(&self, ledger: &SqliteLedger, tick: TickId) {
         let verdicts = self.verdicts();
         let decision = Decision { verdicts: &verdicts, ..self.decision(tick) };
@@ -264,12 +264,12 @@ fn policy() -> ClusterPolicy {
     }
 }
 
-/// A cleared request for these actions, made the only way there is.
+/// A cleared request for these actions. Only the audit makes one.
 fn cleared(id: RequestId, actions: &[OpenAction], now: Time) -> audit::NumberedRequest {
     unnumbered(actions, now).numbered(id)
 }
 
-/// The same before it has an id.
+/// A cleared request without an id.
 fn unnumbered(actions: &[OpenAction], now: Time) -> audit::Cleared {
     offered(actions, now, &policy(), |offer| audit::clear(offer).request.unwrap().into())
 }
@@ -413,8 +413,8 @@ fn row_count(ledger: &SqliteLedger, table: &str) -> i64 {
     ledger.db.raw().query_row(&sql, [], |row| row.get(0)).unwrap()
 }
 
-/// Histories are equal when they answer alike; what a group state keeps beyond
-/// its horizon is its own business.
+/// Compares the values that histories return. What a group state keeps beyond its horizon
+/// does not matter.
 fn assert_same_history(before: &History, after: &History) {
     assert_eq!(before.actions, after.actions);
     assert_eq!(before.charges, after.charges);
@@ -466,7 +466,7 @@ impl Folder {
     }
 }
 
-/// What a machine would find that lost the process at this very moment.
+/// Copies the file as it would be after a crash of the process at this moment.
 fn copy_of(path: &Path, to: &Path) {
     for ending in ["", "-wal"] {
         let from = format!("{}{ending}", path.display());
@@ -476,7 +476,7 @@ fn copy_of(path: &Path, to: &Path) {
     }
 }
 
-/// A small generator for tests: one seed, one story.
+/// A random number generator for tests. The same seed gives the same numbers.
 fn numbers(seed: u64) -> impl FnMut(u32) -> u32 {
     let mut state = seed;
     move |below| {
@@ -503,7 +503,7 @@ fn a_window_goes_on_after_a_restart_as_if_there_had_been_none() {
         if tick % 20 == 3 {
             let history = ledger.load(&cluster(), world.at, MAX_GAP).unwrap();
             assert_same_groups(&world.groups, &history.groups);
-            // And it goes on from what was loaded.
+            // The world continues from the loaded state.
             world.groups = history.groups;
         }
     }
@@ -650,7 +650,7 @@ fn a_window_that_ended_stays_ended() {
     let history = ledger.load(&cluster(), world.at, MAX_GAP).unwrap();
     assert_same_groups(&world.groups, &history.groups);
     assert_eq!(history.groups[&group()].covered_since(), None);
-    // The next sample counts the same as the last one before the gap.
+    // The next sample has the same counts as the last one before the gap.
     world.observe(&ledger, 4);
     let history = ledger.load(&cluster(), world.at, MAX_GAP).unwrap();
     assert_same_groups(&world.groups, &history.groups);
@@ -713,7 +713,7 @@ fn verdicts_are_spans_that_open_and_close() {
     let first = say(&[keep(1, KeepReason::Protected), keep(2, busy())], None);
     say(&[keep(1, KeepReason::Protected), keep(2, busy())], None);
     let changed = say(&[keep(1, busy()), keep(2, busy())], None);
-    // Nobody looked: that says nothing about who is still there.
+    // Without a complete listing, the verdicts stay current.
     say(&[], Some("the listing was not whole"));
     let gone = say(&[keep(1, busy())], None);
 
@@ -800,7 +800,7 @@ fn a_request_with_one_bad_step_is_not_written_at_all() {
     let why = ask(&ledger, &opened, world.at).unwrap_err().to_string();
     assert!(why.contains("is not open"), "{why}");
     let mut after = dump(&ledger.db.raw());
-    // Nothing but the id that was reserved for it.
+    // Only the reserved id remains.
     after.retain(|line| !line.starts_with("meta"));
     assert!(after.iter().all(|line| before.contains(line)));
     assert_eq!(after.len() + 1, before.len());
@@ -939,7 +939,7 @@ fn a_file_that_another_process_keeps_locked_is_an_error_that_says_so() {
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let why = world.record(&ledger, None).unwrap_err().to_string();
     assert!(why.contains("another process keeps it locked"), "{why}");
-    // Reading goes on: the switch above all.
+    // Reads still work, above all those of the switch.
     assert_eq!(ledger.read_switch(&cluster()).unwrap(), Switch::On);
     other.execute_batch("ROLLBACK").unwrap();
     world.record(&ledger, None).unwrap();
@@ -1130,7 +1130,7 @@ fn a_running_daemon_sees_what_an_operator_sets() {
     set(Some(cluster()), Switch::Paused { why: "maintenance".into() });
     let why = paused().unwrap();
     assert_eq!(why, format!("maintenance (this cluster, by ada at {START})"));
-    // Resuming all does not undo the pause of one.
+    // Resuming all clusters does not resume one that was paused by its own switch.
     set(None, Switch::Paused { why: "fire".into() });
     set(None, Switch::On);
     assert_eq!(paused(), Some(why));

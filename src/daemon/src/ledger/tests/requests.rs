@@ -1,5 +1,4 @@
-//! Requests and their outcomes: calls for a whole group, and the back-off that
-//! follows from refusals.
+//! Requests and their outcomes: whole-group requests, and the back-off after refusals.
 
 use trimtab_core::backoff::{self, Refusal, Refused};
 use trimtab_core::reads::ClusterDescription;
@@ -7,7 +6,7 @@ use trimtab_core::reads::ClusterDescription;
 use super::*;
 use crate::executor;
 
-/// A cleared call that takes all of these.
+/// A cleared whole-group request that deletes all of these nodes.
 fn whole_group(id: RequestId, actions: &[OpenAction], now: Time) -> audit::NumberedRequest {
     let mut policy = policy();
     for group in policy.groups.values_mut() {
@@ -45,7 +44,7 @@ fn a_call_for_a_whole_group_is_known_again_with_its_count() {
     let asking = ActionState::Asking { request, at, scope };
     let steps: Vec<Transition> =
         opened.iter().map(|a| step(a, at, kind.clone(), asking.clone())).collect();
-    // Charges are for as many as go, whichever: here two of the three stand in.
+    // Charge only two of the three nodes, so that one node has no charge.
     let charges: Vec<Charge> =
         opened[..2].iter().map(|a| Charge { at, group: group(), action: a.id }).collect();
     let written = RequestRecord { request: &record, charges: &charges };
@@ -57,7 +56,7 @@ fn a_call_for_a_whole_group_is_known_again_with_its_count() {
     let rows = ledger.reader().history(9, None).unwrap();
     assert_eq!(rows.len(), 3);
     for row in rows {
-        // The one that bears no charge knows its request, too.
+        // The node without a charge has its request, too.
         let record = row.request.unwrap();
         assert_eq!((record.request, record.count_after), (request, Some(NodeCount::ZERO)));
         assert_eq!(record.nodes.len(), 3);
@@ -70,7 +69,7 @@ fn what_is_not_committed_spends_no_request_id() {
     let mut world = World::new(1);
     let opened = mark(&ledger, &mut world, &[0]);
     let mut history = History::default();
-    // The action is over by the time of the commit.
+    // The action is no longer open at the time of the commit.
     let late = unnumbered(&opened, world.at);
     assert!(executor::commit(&ledger, &mut history, late, world.at).unwrap().is_none());
     assert_eq!(ledger.reserve_request().unwrap(), RequestId(1));
@@ -103,7 +102,7 @@ fn a_ledger_of_the_first_schema_is_brought_up_to_date_with_its_requests() {
     )
     .unwrap();
     conn.pragma_update(None, "user_version", 1).unwrap();
-    // As the build before wrote states: without saying what was asked for.
+    // An older build wrote states without the scope of the request.
     conn.execute("UPDATE action SET state = json_remove(state, '$.Asking.call')", []).unwrap();
     drop(conn);
     let ledger = folder.open();
@@ -113,7 +112,7 @@ fn a_ledger_of_the_first_schema_is_brought_up_to_date_with_its_requests() {
     assert_eq!(rows[0].action.state, asking);
 }
 
-/// Writes a request of its own for each of these, and how it ended.
+/// Writes one request for each of these outcomes.
 fn end_each(ledger: &SqliteLedger, outcomes: &[DeleteOutcome]) -> (Vec<(RequestId, Time)>, World) {
     let mut world = World::new(u32::try_from(outcomes.len()).unwrap());
     let mut ended = vec![];
