@@ -466,7 +466,7 @@ impl Driver {
             // trimtab sends no request during the back-off, so jobs should use the
             // node meanwhile.
             if let Some(backoff) = self.history.backed_off(snapshot.taken_at) {
-                let why = format!("requests are backed off until {}", backoff.until);
+                let why = format!("no request until {}, after a refusal", backoff.until);
                 vetoes.push((*node, EventKind::Veto(ReleaseReason::Vetoed(why.into()))));
             }
             if let Some(step) = self.clock_step {
@@ -579,7 +579,7 @@ impl Driver {
         let period = self.policy.groups.get(&mark.group).and_then(|group| group.utilization);
         let timing = &self.policy.timing;
         // Without a cordon, the second look must use data points that are at least one
-        // period younger than the mark.
+        // period newer than the mark.
         let settle = match period {
             Some(rule) if !cordoned => timing.settle.max(rule.period),
             Some(_) | None => timing.settle,
