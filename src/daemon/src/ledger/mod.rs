@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! tick: record_observation ─► record_decision ─► (effects)
-//! step: record_transitions [+ request + charges] ─► (the call) ─► record_outcome
+//! step: record_transitions [+ request + charges] ─► (API request) ─► record_outcome
 //! ```
 //! Every method is one transaction, and durable when it returns. A tick writes one
 //! small row, and what changed since the last tick: equal samples, verdicts and
