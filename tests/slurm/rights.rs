@@ -155,7 +155,7 @@ async fn without_slurmdbd_only_slurms_own_user_drains_and_sees_what_is_private()
     assert!(said.contains("add `nodes` to PrivateData"), "{said}");
     // What trimtab reads if the configuration says, wrongly, that it sees all jobs.
     let workload = read(&stranger().with_word_on_jobs(true)).await.expect("an answer");
-    assert_eq!(claims(&workload, "ip-10-0-0-1"), "the scheduler calls it `ALLOCATED`");
+    assert_eq!(claims(&workload, "ip-10-0-0-1"), "unknown scheduler state `ALLOCATED`");
     assert_eq!(claims(&workload, "ip-10-0-0-2"), "");
     assert_eq!((claims(&workload, "ip-10-0-0-3").as_str(), workload.pending.len()), ("", 0));
     let workload = read(&own().with_word_on_jobs(true)).await.expect("an answer");

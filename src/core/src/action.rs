@@ -1,4 +1,4 @@
-//! One node's way out, as a state machine.
+//! Deletion lifecycle of one node.
 //!
 //! ```text
 //!                veto, job landed, pause, timeout, demand
@@ -9,24 +9,21 @@
 //!                                                 after settle)            by listings)
 //! ```
 //!
-//! [`step`] is pure and total: every event in every state has an answer, and
-//! an event that means nothing there changes nothing. The driver commits the
-//! new state first and runs the effects afterwards, so a crash between the two
-//! loses an effect but never a state.
+//! [`step`] is pure and total: it accepts every event in every state, and an event that does not
+//! apply changes nothing. The driver commits the new state first and runs the effects afterwards,
+//! so a crash between the two can lose an effect but never a state.
 //!
-//! Two rules carry the safety of the whole program:
-//! - nothing leads to [`Effect::Delete`] but a [`Event::Cleared`] on a node
-//!   whose settle time was over when the look behind it began;
-//! - once the call may have been sent, a node goes back to the scheduler only
-//!   on its own refusal and minutes of Running, or, without an answer, after it
-//!   was Running in every complete listing for at least
-//!   [`Terms::confirm_running`] and a single-node read says so too.
+//! The safety of trimtab depends on two rules:
+//! - [`Effect::Delete`] follows only from [`EventKind::Cleared`], and only if the settle time of
+//!   the node was over when the look that cleared it began.
+//! - After the delete request may have been sent, a node is released only if it was Running in
+//!   every complete listing and in a single-node read. The required time is a few minutes if the
+//!   API refused the node ([`RUNNING_AFTER_REFUSAL`]), and [`Terms::confirm_running`] otherwise.
 //!
-//! A call for a whole group ([`Call::Group`]) names a count, not nodes, and
-//! HyperPod picks who goes. Until it is over nobody knows of any one node
-//! whether it is picked, so there what is seen of a single node hands nothing
-//! back: only [`EventKind::GroupRequestOver`] does, which [`crate::group_call`] derives
-//! from the counts of the whole group.
+//! A whole-group request ([`RequestScope::Group`]) has a count and no node ids, and HyperPod
+//! selects which nodes it deletes. Until the request is over, any node may be the next one, so no
+//! observation of a single node releases it. Only [`EventKind::GroupRequestOver`] does, which
+//! [`crate::group_call`] derives from the counts of the whole group.
 
 use std::fmt;
 use std::sync::Arc;
@@ -38,85 +35,85 @@ use crate::policy::Timing;
 use crate::reads::{Claim, InstanceStatus};
 use crate::units::{NodeCount, Span, Time, Usd, UsdPerHour};
 
-/// A node is gone once two complete listings at least this far apart, and all
-/// between them, lack it: one look can be a lagging or a changing page (F6).
+/// A node counts as deleted if two complete listings at least this far apart, and all listings in
+/// between, do not contain it. A single listing may lag behind or change while it is read (F6).
 pub const ABSENT_TO_BE_GONE: Span = Span::mins(1);
 
-/// A node whose deletion was refused has to be Running in every complete listing for this
-/// long, and by a single-node read after it, before it is released. The same codes that
-/// refuse a node (an invalid status, in use, not found) say that somebody else may be
-/// terminating it, and SageMaker's views disagree for one to five minutes.
+/// A node whose deletion was refused must be Running in every complete listing for this long, and
+/// in a single-node read after that, before it is released. The error codes (invalid status, in
+/// use, not found) can also mean that an operator is terminating the node, and the SageMaker APIs
+/// may disagree for one to five minutes.
 pub const RUNNING_AFTER_REFUSAL: Span = Span::mins(6);
 
-/// Where an action stands.
+/// State of an action.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ActionState {
-    /// The intent is in the ledger; nothing was done yet.
+    /// The intent is in the ledger. Nothing was done to the node yet.
     Marked {
-        /// Since when.
+        /// Time at which this state began.
         since: Time,
     },
-    /// The cordon was asked for and has not shown yet.
+    /// The cordon was requested and is not visible yet.
     Cordoning {
-        /// Since when.
+        /// Time at which this state began.
         since: Time,
     },
-    /// The cordon was seen; a look counts when it begins at `until` or later.
+    /// The cordon is visible. Only a look that begins at `until` or later can clear the node.
     Settling {
-        /// When the settle time is over.
+        /// End of the settle time.
         until: Time,
     },
-    /// The delete call is about to be sent or on its way.
+    /// The delete request is about to be sent, or is in flight.
     Asking {
-        /// The request it is part of.
+        /// Id of the request.
         request: RequestId,
-        /// Since when.
+        /// Time at which this state began.
         at: Time,
-        /// What is asked for.
+        /// Scope of the request.
         #[serde(default)]
         scope: RequestScope,
     },
-    /// The delete call was sent, or may have been.
+    /// The delete request was sent, or may have been sent.
     Asked {
-        /// The request it was part of.
+        /// Id of the request.
         request: RequestId,
-        /// Since when.
+        /// Time at which the request was about to be sent.
         at: Time,
-        /// What the API said of this node.
+        /// Answer of the API for this node.
         answer: Answer,
-        /// Since when every complete listing lacked it.
+        /// Time since which no complete listing contained the node.
         absent_since: Option<Time>,
-        /// Since when it was Running in every complete listing.
+        /// Time since which the node was Running in every complete listing.
         running_since: Option<Time>,
-        /// What was asked for.
+        /// Scope of the request.
         #[serde(default)]
         scope: RequestScope,
     },
-    /// It is being released to the scheduler.
+    /// The node is being returned to the scheduler: its cordon is removed.
     Releasing {
-        /// Why.
+        /// Reason for the release.
         why: ReleaseReason,
-        /// Since when.
+        /// Time at which this state began.
         since: Time,
     },
-    /// Over.
+    /// The action is over.
     Ended {
-        /// How.
+        /// Outcome.
         end: End,
-        /// When.
+        /// Time of the end.
         at: Time,
     },
 }
 
-/// What a request asks for.
+/// Which nodes a request may delete.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum RequestScope {
-    /// These very nodes, by their ids.
+    /// The nodes that it names by their ids.
     #[default]
     Named,
-    /// That so many nodes of the group stay, whichever.
+    /// Any nodes of the group, until only the requested number is left.
     Group {
-        /// How many.
+        /// Number of nodes that stay.
         after: NodeCount,
     },
 }
@@ -128,59 +125,60 @@ pub enum End {
     Gone,
     /// The node was released.
     Released(ReleaseReason),
-    /// Somebody took our cordon away or put theirs over it: hands off.
+    /// An operator removed or replaced our cordon, so trimtab does not change the node any more.
     CordonLost,
-    /// Another instance bears the node's name now.
+    /// Another instance has the name of the node now.
     Replaced,
 }
 
-/// What the API said of a node.
+/// Answer of the API to a delete request, for one node.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Answer {
-    /// It is being deleted.
+    /// The API deletes the node.
     Accepted,
-    /// Its own entry in `Failed`, with the API's code.
+    /// The node has an entry in `Failed`.
     Failed {
-        /// The code; unknown ones are failures too.
+        /// Error code of that entry. An unknown code is a failure too.
         code: Arc<str>,
     },
-    /// The whole request was refused, for sure without having acted.
+    /// The API refused the whole request, and certainly deleted nothing.
     Refused {
-        /// What the API said.
+        /// Error message of the API.
         why: Arc<str>,
     },
-    /// No answer came, or one that leaves open whether it acted.
+    /// The API did not answer, or its answer does not show whether it deleted anything.
     NoAnswer,
 }
 
 /// Why a node was released.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ReleaseReason {
-    /// Something laid claim to it.
+    /// The scheduler shows that the node is in use.
     Claimed(Claim),
-    /// Its metrics showed work (where there is no scheduler).
+    /// The metrics of the node show work.
     Active,
-    /// It left Running before we asked for anything.
+    /// The node left the status Running before its deletion was requested.
     StatusChanged(InstanceStatus),
-    /// It left the listing before we asked for anything.
+    /// The node left the listing before its deletion was requested.
     Vanished,
-    /// Waiting jobs need it.
+    /// Waiting jobs need the node.
     Demand,
-    /// The floor needs it.
+    /// The floor of the group or of the cluster needs the node.
     Floor,
-    /// A guard, a gate or an operator said no.
+    /// A gate, a rule or an operator rejected the deletion, with this reason.
     Vetoed(Arc<str>),
     /// The daemon was paused.
     Paused,
-    /// The daemon was started anew.
+    /// The daemon was restarted.
     Restarted,
-    /// A step took too long.
+    /// The action was in one state for longer than its timeout.
     TimedOut,
-    /// The API refused to delete it, and it still runs.
+    /// The API refused to delete the node, and it still runs.
     RefusedByApi(Arc<str>),
-    /// No answer came, and it went on running.
+    /// The API did not answer, or accepted the deletion of a node without a cordon, and the node
+    /// kept running.
     NeverLeft,
-    /// The call for its whole group is over, and it is one of those that stay.
+    /// The whole-group request is over, and the node is one of those that stay.
     NotPicked,
 }
 
@@ -189,102 +187,100 @@ impl fmt::Display for ReleaseReason {
         match self {
             Self::Claimed(claim) => write!(f, "in use: {claim}"),
             Self::Active => f.write_str("its metrics show work"),
-            Self::StatusChanged(status) => write!(f, "its status became {status}"),
-            Self::Vanished => f.write_str("it left the listing by itself"),
+            Self::StatusChanged(status) => write!(f, "its status changed to {status}"),
+            Self::Vanished => f.write_str("it disappeared from the listing before the request"),
             Self::Demand => f.write_str("waiting jobs need it"),
             Self::Floor => f.write_str("the floor needs it"),
             Self::Vetoed(why) => write!(f, "vetoed: {why}"),
             Self::Paused => f.write_str("trimtab is paused"),
             Self::Restarted => f.write_str("trimtab was restarted"),
-            Self::TimedOut => f.write_str("a step took too long"),
-            Self::RefusedByApi(why) => write!(f, "the API refused: {why}"),
-            Self::NeverLeft => f.write_str("no answer came and it went on running"),
-            Self::NotPicked => f.write_str("the call for its whole group left it"),
+            Self::TimedOut => f.write_str("a step timed out"),
+            Self::RefusedByApi(why) => write!(f, "SageMaker refused the deletion: {why}"),
+            Self::NeverLeft => f.write_str("it kept running after the delete request"),
+            Self::NotPicked => f.write_str("the whole-group request did not select it"),
         }
     }
 }
 
-/// What happened. Every event carries when.
+/// An event of one action.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
-    /// When.
+    /// Time of the event.
     pub at: Time,
-    /// What.
+    /// Kind of the event, with its data.
     pub kind: EventKind,
 }
 
-/// What happened.
+/// Kind of an event, with its data.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EventKind {
-    /// The node was looked at.
+    /// A tick observed the node.
     Look(Look),
-    /// The audit cleared the node for this request, from a look that began
-    /// at `look_begun_at`.
+    /// The audit cleared the node for a delete request.
     Cleared {
-        /// The request.
+        /// Id of the request.
         request: RequestId,
-        /// When the reads behind the clearance began.
+        /// Time at which the reads of the clearance began.
         look_begun_at: Time,
-        /// What it asks for.
+        /// Scope of the request.
         #[serde(default)]
         scope: RequestScope,
     },
-    /// The delete call ended.
+    /// The delete request ended with this answer.
     Answered(Answer),
-    /// The call for the whole group is over, by the group's own counts, and
-    /// this node was not picked, or nothing was done.
+    /// The counts of the group show that the whole-group request is over and that this node stays.
     GroupRequestOver(ReleaseReason),
-    /// The node has to be released if it still can be.
+    /// The node must be released if its deletion was not requested yet.
     Veto(ReleaseReason),
-    /// A deadline named by [`ActionState::deadline`] has passed.
+    /// The time of [`ActionState::deadline`] has passed.
     Deadline,
     /// The daemon was paused.
     Paused,
     /// The daemon was started and found this action open.
     Started,
-    /// The wall clock stepped by so much between two ticks: what was waited out
-    /// on it is void.
+    /// The wall clock jumped by this much between two ticks, so waiting times measured with it are
+    /// void.
     ClockStepped(Span),
 }
 
-/// What a tick's reads say of one node.
+/// What the reads of one tick show of one node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Look {
-    /// Before the first of these reads began.
+    /// Time before the first of these reads.
     pub begun_at: Time,
-    /// What they say.
+    /// What they show.
     pub seen_node: NodeSeen,
 }
 
-/// What a tick's reads say of one node.
+/// The node in the reads of one tick.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NodeSeen {
-    /// Nothing that counts: the listing was not whole.
+    /// Unknown, because the listing was not complete.
     Unread,
-    /// A complete listing lacks it.
+    /// A complete listing does not contain the node.
     Absent {
-        /// What the scheduler shows at its name.
+        /// The cordon of the scheduler node with its name.
         cordon: OwnCordon,
     },
-    /// Another instance bears its name, or it is not the node it was.
+    /// Another instance has its name, or its launch time or name changed.
     Replaced,
-    /// A complete listing has it.
+    /// A complete listing contains the node.
     Present {
-        /// SageMaker's status.
+        /// Status in SageMaker.
         status: InstanceStatus,
-        /// What the scheduler shows at its name.
+        /// The cordon of the scheduler node with its name.
         cordon: OwnCordon,
-        /// Whether anything lays claim to it.
+        /// Whether the node has work.
         work: Work,
-        /// A single-node read, made on purpose, says Running.
+        /// Whether DescribeClusterNode was called for it in this tick and reported Running.
         described_running: bool,
     },
 }
 
-/// What the scheduler shows of our cordon.
+/// The cordon of an action as the scheduler shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OwnCordon {
-    /// It is there, for this very action.
+    /// The node is cordoned by this action.
     Ours,
     /// The node is not cordoned.
     Clear,
@@ -294,64 +290,65 @@ pub enum OwnCordon {
     Unread,
 }
 
-/// Whether anything lays claim to a node.
+/// Whether a node has work.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Work {
-    /// Positive evidence of none.
+    /// All evidence sources show that it has none.
     None,
-    /// Something does.
+    /// The scheduler shows this use of it.
     Claimed(Claim),
     /// Its metrics show work.
     Active,
-    /// Not known.
+    /// Unknown, because data of an evidence source is missing or old.
     Unread,
 }
 
-/// What a transition asks the driver to do, after the new state is durable.
+/// What the driver must do after the new state is durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Effect {
     /// Keep new jobs off the node.
     Cordon,
-    /// Take our cordon, and no other, off the node.
+    /// Uncordon the node, but only if the cordon is our own.
     Release,
-    /// Send the request.
+    /// Send this delete request.
     Delete(RequestId),
-    /// Tell an operator.
+    /// Notify an operator.
     Notify(Notice),
 }
 
-/// What an operator is told.
+/// A notification about one action for an operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Notice {
-    /// Somebody took our cordon away.
+    /// An operator removed or replaced our cordon.
     CordonLost,
-    /// An accepted deletion has not finished in time (F23).
+    /// A requested deletion has not finished in time (F23).
     DeletionOverdue,
     /// A node could not be released in time (L2).
     ReleaseOverdue,
 }
 
-/// What is the same for an action's whole life.
+/// Settings of one action. They do not change while it is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Terms {
-    /// Whether a cordon exists. Without one the second look, by the datapoints'
-    /// own stamps, takes its place.
+    /// Whether the node is cordoned. If it cannot be, newer datapoints in the second look take the
+    /// place of the cordon.
     pub cordoned: bool,
-    /// From the cordon seen (or, without one, from the mark) until a look counts.
+    /// Time from the first look with the cordon (without a cordon: from the mark) until a look can
+    /// clear the node.
     pub settle: Span,
-    /// How long a cordon may take to show.
+    /// Longest time until a cordon is visible.
     pub cordon_timeout: Span,
-    /// How long after `until` a settled node may wait.
+    /// Longest time that a node may wait after its settle time.
     pub settling_timeout: Span,
-    /// How long an unanswered node must be Running before it is released.
+    /// Time that a node must be Running after a request without an answer before it is released.
     pub confirm_running: Span,
-    /// After how long an unfinished deletion or release is reported.
+    /// Time after which an unfinished deletion or release is reported.
     pub overdue: Span,
 }
 
 impl Terms {
-    /// Terms under these timings. Without a cordon, `settle` must be at least
-    /// one period of the metrics.
+    /// Returns the settings for these timings. `confirm_running` is at least 15 minutes. Without a
+    /// cordon, `settle` must be at least one period of the metrics.
     pub fn new(timing: &Timing, cordoned: bool, settle: Span) -> Self {
         Self {
             cordoned,
@@ -363,7 +360,7 @@ impl Terms {
         }
     }
 
-    /// How long a node with this answer must be Running in every complete listing before
+    /// Returns how long a node with this answer must be Running in every complete listing before
     /// it may be released.
     pub fn running_to_release(&self, answer: &Answer) -> Span {
         match answer {
@@ -409,7 +406,7 @@ impl ActionState {
         }
     }
 
-    /// Whether the delete call may have been sent.
+    /// Whether the delete request may have been sent.
     pub const fn is_asked(&self) -> bool {
         match self {
             Self::Asking { .. } | Self::Asked { .. } => true,
@@ -421,7 +418,7 @@ impl ActionState {
         }
     }
 
-    /// Whether a call for its whole group may have been sent and is not over.
+    /// Whether a whole-group request for the node may have been sent and is not over.
     pub const fn is_in_group_call(&self) -> bool {
         match self {
             Self::Asking { scope: RequestScope::Group { .. }, .. }
@@ -436,7 +433,7 @@ impl ActionState {
         }
     }
 
-    /// Whether the API has said yes to its deletion.
+    /// Whether the API accepted the deletion.
     pub const fn is_accepted(&self) -> bool {
         match self {
             Self::Asked { answer: Answer::Accepted, .. } => true,
@@ -450,7 +447,7 @@ impl ActionState {
         }
     }
 
-    /// Whether it can still be released by a veto.
+    /// Whether a veto can still release the node.
     pub const fn is_revocable(&self) -> bool {
         match self {
             Self::Marked { .. } | Self::Cordoning { .. } | Self::Settling { .. } => true,
@@ -461,7 +458,8 @@ impl ActionState {
         }
     }
 
-    /// When the driver has to come back to it even if the schedule does not ring.
+    /// Returns the time at which the driver must process the action, even if no scheduled tick is
+    /// due. `None` if it has no deadline.
     pub fn deadline(&self, terms: &Terms) -> Option<Time> {
         match self {
             Self::Marked { since } => Some(*since),
@@ -477,8 +475,8 @@ impl ActionState {
         }
     }
 
-    /// Whether a single-node read is needed before the next step: the API said no
-    /// to this node, or it has been Running for long enough after the call.
+    /// Whether the next tick must call DescribeClusterNode for the node: after the request it was
+    /// Running in the listings for long enough to be released.
     pub fn wants_description(&self, terms: &Terms, now: Time) -> bool {
         match self {
             Self::Asked { answer, running_since: Some(since), .. } => {
@@ -494,7 +492,7 @@ impl ActionState {
         }
     }
 
-    /// The state's name, for tables and logs.
+    /// Returns the name of the state for tables and logs.
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Marked { .. } => "marked",
@@ -511,12 +509,12 @@ impl ActionState {
     }
 }
 
-/// What an event does to an action.
+/// Result of one event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
-    /// The next state; the same one where the event means nothing to it.
+    /// The new state. It is unchanged if the event does not apply.
     pub state: ActionState,
-    /// What to do once that state is durable, in order.
+    /// Effects to run after the state is durable, in order.
     pub effects: Vec<Effect>,
 }
 
@@ -531,7 +529,7 @@ impl Step {
     }
 }
 
-/// Returns what an event does to an action in this state.
+/// Returns the new state and the effects of an event in this state.
 pub fn step(terms: &Terms, state: ActionState, event: &Event) -> Step {
     match state {
         ActionState::Marked { .. }
@@ -556,9 +554,8 @@ pub fn step(terms: &Terms, state: ActionState, event: &Event) -> Step {
     }
 }
 
-/// Hands the node back. With a cordon, that takes a listing which shows the node
-/// there and not shutting down, and then a call: a node that somebody is
-/// terminating meanwhile must not be given to a job.
+/// Releases the node. A cordon is removed only after a listing shows that the node exists and is
+/// not shutting down, because no job may start on a node that is being terminated.
 fn release(terms: &Terms, why: ReleaseReason, at: Time) -> Step {
     if terms.cordoned {
         Step::to(ActionState::Releasing { why, since: at })
@@ -576,13 +573,13 @@ fn lose_cordon(at: Time) -> Step {
         .with(Effect::Notify(Notice::CordonLost))
 }
 
-/// The cordon may sit on the new instance by now: the driver's sweep takes it off.
+/// The new instance may have inherited the cordon. The sweep of the driver removes it.
 fn replaced(at: Time) -> Step {
     Step::to(ActionState::Ended { end: End::Replaced, at })
 }
 
-/// What a look says while the node can still be released: a reason to hand
-/// it back at once, if there is one.
+/// Returns a reason to release the node at once, if the look shows one. It applies before the
+/// delete request.
 fn objection(status: &InstanceStatus, work: &Work) -> Option<ReleaseReason> {
     match status {
         InstanceStatus::Running => {}
@@ -602,11 +599,11 @@ fn objection(status: &InstanceStatus, work: &Work) -> Option<ReleaseReason> {
     }
 }
 
-/// What a veto, a pause, a start and a passed time limit do to a node that was not asked
-/// for yet: they release it. `None` for every other event.
+/// Releases a node before its delete request, after a veto, a pause, a start or a timeout. Returns
+/// `None` for every other event.
 ///
-/// A marked node has no cordon to take off, so it is released at once. Only a start cannot
-/// know that: a crash may have hidden that the cordon was asked for.
+/// A marked node has no cordon to remove, so its action ends at once. After a start this is not
+/// certain: the daemon may have crashed between the cordon and its record.
 fn interrupted(terms: &Terms, state: &ActionState, event: &Event) -> Option<Step> {
     let at = event.at;
     let (since, limit, may_be_cordoned) = match state {
@@ -664,8 +661,8 @@ fn look_at_cordoning(terms: &Terms, since: Time, at: Time, look: &Look) -> Step 
         NodeSeen::Absent { .. } => release(terms, ReleaseReason::Vanished, at),
         NodeSeen::Replaced => replaced(at),
         NodeSeen::Present { status, cordon, work, described_running: _ } => match cordon {
-            // Somebody cordoned it in the same moment. What the scheduler
-            // shows is theirs, and ours was never seen.
+            // An operator cordoned it at the same time. The scheduler shows that cordon, and ours
+            // was never visible.
             OwnCordon::NotOurs => lose_cordon(at),
             OwnCordon::Ours | OwnCordon::Clear | OwnCordon::Unread => {
                 if let Some(why) = objection(status, work) {
@@ -689,8 +686,8 @@ fn look_at_settling(terms: &Terms, until: Time, at: Time, look: &Look) -> Step {
         NodeSeen::Replaced => replaced(at),
         NodeSeen::Present { status, cordon, work, described_running: _ } => {
             match cordon {
-                // The cordon was seen before, so somebody took it away or
-                // put theirs in its place: hands off.
+                // The cordon was visible before, so an operator removed or replaced it. trimtab
+                // does not change the node any more.
                 OwnCordon::Clear | OwnCordon::NotOurs if terms.cordoned => {
                     return lose_cordon(at);
                 }
@@ -704,7 +701,7 @@ fn look_at_settling(terms: &Terms, until: Time, at: Time, look: &Look) -> Step {
     }
 }
 
-/// A state from which the node was not asked for yet.
+/// Handles an event before the delete request.
 fn unasked(terms: &Terms, state: ActionState, event: &Event) -> Step {
     if let Some(step) = interrupted(terms, &state, event) {
         return step;
@@ -785,15 +782,15 @@ impl Asked {
     fn step(mut self, terms: &Terms, event: &Event) -> Step {
         match &event.kind {
             EventKind::Look(look) => self.look(terms, event.at, look),
-            // An answer that the ledger has is an answer: an accepted deletion
-            // must not become one that may be taken for lost.
+            // The answer is in the ledger and stays valid: an accepted deletion must not become
+            // one without an answer.
             EventKind::Started => {
                 self.running_since = None;
                 self.absent_since = None;
                 self.stay()
             }
             EventKind::ClockStepped(by) => {
-                // The call was sent by now, whatever the clock said then.
+                // The request was sent before now, whatever the clock showed then.
                 self.at = (self.at + *by).min(event.at);
                 self.running_since = None;
                 self.absent_since = None;
@@ -806,7 +803,7 @@ impl Asked {
                 (RequestScope::Group { .. }, Answer::Accepted | Answer::NoAnswer) => {
                     release(terms, why.clone(), event.at)
                 }
-                // A refused call has a way back of its own, by a single-node read.
+                // After a refused request, a single-node read releases the node instead.
                 (RequestScope::Group { .. }, Answer::Failed { .. } | Answer::Refused { .. })
                 | (RequestScope::Named, _) => self.stay(),
             },
@@ -819,7 +816,7 @@ impl Asked {
     }
 
     fn look(mut self, terms: &Terms, at: Time, look: &Look) -> Step {
-        // A read that began before the call was sent says nothing about it.
+        // A read that began before the request was sent cannot show its effect.
         if look.begun_at < self.at {
             return self.stay();
         }
@@ -861,7 +858,7 @@ impl Asked {
         described_running: bool,
     ) -> Step {
         let since = *self.running_since.get_or_insert(at);
-        // A listing alone may lag; the single-node read has to agree.
+        // The listing may lag behind, so the single-node read must agree.
         if !described_running {
             return self.stay();
         }
@@ -878,13 +875,13 @@ impl Asked {
             (RequestScope::Named, Answer::NoAnswer) if long => {
                 release(terms, ReleaseReason::NeverLeft, at)
             }
-            // The API said yes, so we never release it. But where an operator has
-            // taken our cordon away, or there is none, nothing of ours is left.
+            // The API accepted the deletion, so trimtab does not release the node. If an operator
+            // removed our cordon, or there was none, the action ends.
             (_, Answer::Accepted) if long && terms.cordoned && lost => lose_cordon(at),
             (RequestScope::Named, Answer::Accepted) if long && !terms.cordoned => {
                 release(terms, ReleaseReason::NeverLeft, at)
             }
-            // Of a group call, this one may still be the next to go.
+            // The whole-group request may still delete this node.
             (
                 RequestScope::Named | RequestScope::Group { .. },
                 Answer::NoAnswer | Answer::Accepted,
@@ -901,14 +898,14 @@ fn releasing(terms: &Terms, why: ReleaseReason, since: Time, event: &Event) -> S
         EventKind::Look(look) => match &look.seen_node {
             NodeSeen::Unread => stay(why),
             NodeSeen::Replaced => replaced(at),
-            // Nothing can run there. A name that gets an instance again with
-            // our cordon still on it is swept.
+            // No job can run there. If a new instance gets this name and our cordon is still on
+            // it, the sweep removes the cordon.
             NodeSeen::Absent { .. } if fresh(look) => released(why, at),
             NodeSeen::Absent { .. }
             | NodeSeen::Present { status: InstanceStatus::ShuttingDown, .. } => stay(why),
             NodeSeen::Present { cordon, .. } => match cordon {
-                // The release takes off our own cordon and nothing else, so it may
-                // be asked for while the scheduler's word is missing or old.
+                // The release removes only our own cordon, so it is safe to request it when the
+                // scheduler's data is missing or old.
                 OwnCordon::Ours | OwnCordon::Unread => stay(why).with(Effect::Release),
                 OwnCordon::Clear | OwnCordon::NotOurs if fresh(look) => released(why, at),
                 OwnCordon::Clear | OwnCordon::NotOurs => stay(why),

@@ -1,5 +1,5 @@
-//! Builds a [`Snapshot`] from what the ports read, and decides what of it can
-//! be relied on: lost pages, counts that disagree, names that join nothing.
+//! Builds a [`Snapshot`] from what the ports read, and decides which parts of it are reliable: it
+//! detects missing pages, counts that disagree, and names that match no scheduler node.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -22,23 +22,23 @@ use crate::units::{NodeCount, Time};
 /// Everything the ports read of one cluster in one tick.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reads {
-    /// Before the first read began.
+    /// Time before the first read.
     pub begun_at: Time,
-    /// After the last read ended.
+    /// Time after the last read.
     pub taken_at: Time,
-    /// DescribeCluster, or what went wrong.
+    /// Answer of DescribeCluster, or the error.
     pub description: Result<ClusterDescription, Arc<str>>,
-    /// All pages of ListClusterNodes, or what went wrong.
+    /// All pages of ListClusterNodes, or the error.
     pub listing: Result<NodeListing, Arc<str>>,
-    /// The scheduler, or what went wrong; `None` if the policy names none.
+    /// Answer of the scheduler, or the error; `None` if the policy names no scheduler.
     pub workload: Option<Result<Workload, Arc<str>>>,
-    /// What the metrics say; a node that is missing here has none.
+    /// Metrics by node. A node without an entry has none.
     pub activity: BTreeMap<InstanceId, Reading<Activity>>,
-    /// Single-node reads, made on purpose.
+    /// Statuses of the nodes for which DescribeClusterNode was called.
     pub described: BTreeMap<InstanceId, InstanceStatus>,
 }
 
-/// Builds the snapshot. `ledger` tells our cordons from others'.
+/// Builds the snapshot. Cordons with the id `ledger` are our own.
 pub fn assemble(
     reads: Reads,
     policy: &ClusterPolicy,
@@ -134,7 +134,7 @@ pub fn assemble(
     }
 }
 
-/// Whether the scheduler itself runs on this instance.
+/// Whether the scheduler runs on this instance.
 fn runs_on(host: &ControllerHost, node: &ListedNode) -> bool {
     let is_name = |name: &NodeName| *name.as_str() == *host.hostname;
     node.name.as_ref().is_some_and(is_name)
@@ -176,7 +176,7 @@ struct Seen {
     offers: Option<BTreeSet<Arc<str>>>,
 }
 
-/// Scheduler nodes by name; a name that comes twice is of no use.
+/// Returns the scheduler nodes by name. A name that occurs twice becomes [`Reading::Partial`].
 fn by_name(
     nodes: Vec<SchedulerNode>,
     fresh: Option<Time>,
@@ -207,7 +207,7 @@ fn by_name(
     seen
 }
 
-/// Which listed instance bears a name.
+/// The listed instances that have one name.
 enum Owner {
     One(InstanceId),
     Several,
@@ -215,8 +215,8 @@ enum Owner {
 
 fn owners(listed: &[ListedNode]) -> BTreeMap<NodeName, Owner> {
     let mut owners = BTreeMap::new();
-    // An instance that is shutting down may still bear the name that its
-    // replacement has taken over.
+    // An instance that is shutting down may still have the name that its replacement has taken
+    // over.
     for node in listed.iter().filter(|n| n.status != InstanceStatus::ShuttingDown) {
         if let Some(name) = node.scheduler_name() {
             owners
@@ -253,9 +253,9 @@ fn seen_cordons(
         .collect()
 }
 
-/// Freezes a group whose counts disagree or that is being scaled, unless our
-/// own deletions explain it node by node: a node we asked for may still be
-/// listed or not, and may still be counted or not.
+/// Freezes a group whose counts disagree or that is being scaled, unless our own deletions explain
+/// the difference: a node whose deletion was requested may or may not be listed, and may or may
+/// not be counted.
 fn group_freeze(
     name: &GroupName,
     description: &GroupDescription,
@@ -283,7 +283,7 @@ fn group_freeze(
         return Some(GroupFreeze::Scaling { current, target });
     }
     if !explained.contains(&current) {
-        // While a group grows, its new nodes are listed before they count.
+        // While a group grows, its new nodes are listed before `CurrentCount` includes them.
         return Some(if current == target {
             GroupFreeze::CountsDisagree { listed, current }
         } else {

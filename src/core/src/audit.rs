@@ -1,14 +1,14 @@
-//! The audit: nothing is done that it has not approved.
+//! The audit checks every plan and every delete request. trimtab acts only on what it approved.
 //!
-//! It imports data only and shares no code with the planner, so that a mistake
-//! there is caught here (a test checks the imports). Where the planner counts
-//! in one pass, the audit counts anew; where the planner does interval
-//! arithmetic on keep windows, the audit steps through the minutes; where the
-//! planner keeps a monotone queue, the audit walks the samples.
+//! It imports only data types and shares no code with the planner, so that it detects mistakes of
+//! the planner (a test checks the imports). It also computes differently: the planner counts in one
+//! pass, and the audit counts again for each check; the planner uses interval arithmetic for keep
+//! windows, and the audit tests every minute; the planner uses a monotone queue, and the audit
+//! reads all samples.
 //!
-//! [`approve`] makes the only [`ApprovedPlan`]s: marks and releases, never a
-//! delete. [`clear`] makes the only [`ClearedBatch`]es and [`clear_group`] the
-//! only [`ClearedGroup`]s, and the delete port takes nothing else.
+//! Only [`approve`] creates an [`ApprovedPlan`], which has marks and releases but no delete
+//! requests. Only [`clear`] creates a [`ClearedBatch`], and only [`clear_group`] a
+//! [`ClearedGroup`]. The delete port accepts no other requests.
 
 use std::fmt;
 
@@ -23,12 +23,12 @@ pub use self::whole_group::{
     Cleared, ClearedGroup, NumberedRequest, Recount, clear_group, group_trial,
 };
 
-/// What a plan does that it may not. Each is a bug of ours, not of the world.
+/// A rule that a plan violates. Every violation is a bug in trimtab.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
-    /// The node or group concerned.
+    /// Name of the node, group or cluster.
     pub subject: String,
-    /// What is wrong.
+    /// The violated rule.
     pub rule: Rule,
 }
 
@@ -38,43 +38,44 @@ impl fmt::Display for Violation {
     }
 }
 
-/// The rules a plan is held to.
+/// The rules for plans and delete requests. Each variant says what must hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rule {
-    /// Made under the policy in force, for this cluster and instant.
+    /// The plan or look is current: this cluster, the policy in force, and a recent enough time.
     Current,
-    /// Nothing is stopped, frozen, unread or under way in the cluster.
+    /// The cluster is not stopped, frozen or changing, and was read completely.
     ClusterCalm,
-    /// Named in the policy, a worker group, calm, counts explained.
+    /// The policy names the group, it is a worker group, it is not changing, and its counts agree.
     GroupCalm,
-    /// Metered, priced, declared, to be had again.
+    /// A deletion saves money: the capacity is metered, the price and the boot time are known, and
+    /// the policy accepts the loss of the capacity and of node-local data.
     WorthIt,
-    /// Listed once, Running, the same node, not under way already.
+    /// The node is Running and unchanged, has no open action, and is marked only once.
     SameNode,
-    /// Positive, fresh evidence that nothing lays claim to it.
+    /// Fresh evidence shows that the node is idle.
     Evidence,
-    /// Not protected, cooling down, too young or busy lately.
+    /// The node is not protected, not in a cooldown, old enough, and was not busy recently.
     LeftAlone,
-    /// Spare all through the idle timer, headroom and queue left out.
+    /// The node was surplus during the whole idle timer. Headroom and nodes for waiting jobs are
+    /// not surplus.
     Surplus,
-    /// The group's and the cluster's floor.
+    /// The floors of the group and of the cluster hold.
     Floor,
-    /// Request, hour, day and share.
+    /// The budgets for one request, one hour, one day and nodes leaving at once hold.
     Budget,
-    /// Not more at once than may be believed.
+    /// The number of nodes that change at once is plausible.
     MassChange,
-    /// Enough idle nodes stay for jobs that wait now.
+    /// Enough idle nodes stay for the jobs that wait now.
     Demand,
-    /// Only open, revocable actions are released.
+    /// A release is for an open action whose deletion was not requested yet.
     Revocable,
-    /// A gate has let it through before the look began.
+    /// Every gate allowed the action before the look began.
     Gate,
-    /// No refused request is being waited out.
+    /// The cluster is not in back-off after a refused request.
     BackedOff,
-    /// A call for the whole group takes all of it or nothing: every node, and
-    /// only where the policy lets it.
+    /// A whole-group request covers every node of the group, and the policy allows it.
     WholeGroup,
-    /// `CurrentCount == TargetCount ==` listed `==` cordoned, before and after the
-    /// looks.
+    /// `CurrentCount`, `TargetCount` and the numbers of listed and cordoned nodes are equal,
+    /// before and after the looks.
     Counts,
 }

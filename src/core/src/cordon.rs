@@ -1,4 +1,4 @@
-//! The cordon: the reason that trimtab drains a node with, and what a drain's reason says.
+//! Cordons: the drain reason that trimtab writes, and how it reads the reason of any drain.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,48 +8,48 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{ActionId, InstanceId, LedgerId, NodeName};
 
-/// Who keeps new jobs off a node.
+/// Whether and by whom a node is cordoned.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CordonStatus {
-    /// Nobody.
+    /// The node is not cordoned.
     Clear,
-    /// This ledger, for one of these actions.
+    /// This trimtab cordoned it, for one of these actions.
     Ours {
-        /// The actions named in the reason.
+        /// Action ids in the drain reason.
         actions: ActionSpan,
     },
-    /// Another trimtab.
+    /// Another trimtab cordoned it.
     Foreign {
-        /// Its ledger.
+        /// Ledger id of that trimtab.
         ledger: LedgerId,
     },
-    /// HyperPod's own recovery (a reason that begins with `Action:`).
+    /// HyperPod recovers it (the drain reason begins with `Action:`).
     Recovery,
-    /// Somebody else, with this reason.
+    /// An operator or another program drained it.
     Operator {
-        /// The reason given.
+        /// The drain reason.
         reason: Arc<str>,
     },
 }
 
-/// The text put before every cordon's reason.
+/// Prefix of every drain reason that trimtab writes.
 const CORDON_PREFIX: &str = "trimtab:";
 
-/// HyperPod's recovery drains nodes with reasons that begin like this.
+/// Prefix of the drain reasons that HyperPod's recovery writes.
 const RECOVERY_PREFIX: &str = "Action:";
 
-/// How Slurm begins what it adds to a reason when a node is rebooted.
+/// Begin of the note that Slurm appends to a drain reason when the node is rebooted.
 const REBOOT_NOTE: &str = " : reboot ";
 
-/// The reason our cordon carries: `trimtab:<ledger>:<action>`, or with several nodes
-/// cordoned in one call `trimtab:<ledger>:<first>-<last>`.
+/// Returns the drain reason of a cordon: `trimtab:<ledger>:<action>`, or
+/// `trimtab:<ledger>:<first>-<last>` if one request cordons several nodes.
 pub fn cordon_reason(ledger: &LedgerId, actions: impl Into<ActionSpan>) -> String {
     format!("{CORDON_PREFIX}{ledger}:{}", actions.into())
 }
 
-/// The actions that one call cordons for, from the lowest id to the highest. Ids are
-/// never used again and an action is of one node, so an action of a node that lies in
-/// the span of its cordon is the one it was cordoned for.
+/// Range of the action ids for which one request cordons nodes. Ids are never reused, and each
+/// action belongs to one node. Therefore the action of a node that is in the range of its cordon
+/// is the action that cordoned it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ActionSpan {
     first: ActionId,
@@ -57,7 +57,7 @@ pub struct ActionSpan {
 }
 
 impl ActionSpan {
-    /// The narrowest span of these; `None` of none.
+    /// Returns the smallest range that contains these ids; `None` if there are none.
     pub fn of(actions: impl IntoIterator<Item = ActionId>) -> Option<Self> {
         let mut actions = actions.into_iter();
         let one = Self::from(actions.next()?);
@@ -67,12 +67,12 @@ impl ActionSpan {
         }))
     }
 
-    /// Its lowest id.
+    /// Returns the lowest id.
     pub const fn first(self) -> ActionId {
         self.first
     }
 
-    /// Whether an action lies in it.
+    /// Whether the id is in the range.
     pub fn contains(self, action: ActionId) -> bool {
         self.first <= action && action <= self.last
     }
@@ -94,7 +94,8 @@ impl fmt::Display for ActionSpan {
 impl FromStr for ActionSpan {
     type Err = ();
 
-    /// Reads just what is written; signs, blanks and spans that run backwards are none.
+    /// Parses exactly the form that `Display` writes. Signs, blanks and descending ranges are
+    /// errors.
     fn from_str(text: &str) -> Result<Self, ()> {
         let id = |text: &str| text.parse().map(ActionId).map_err(drop);
         let (first, last) = text.split_once('-').unwrap_or((text, text));
@@ -105,18 +106,18 @@ impl FromStr for ActionSpan {
 }
 
 impl CordonStatus {
-    /// Whether it is ours, for this action.
+    /// Whether this trimtab cordoned the node for this action.
     pub fn is_for(&self, action: ActionId) -> bool {
         matches!(self, Self::Ours { actions } if actions.contains(action))
     }
 
-    /// Whose cordon a drain with this reason is. A reason that begins like ours
-    /// but does not parse is somebody else's: hands off.
+    /// Returns who drained a node with this reason. A reason that begins with our prefix but does
+    /// not parse counts as the operator's, so trimtab does not change that node.
     pub fn of_reason(reason: &str, ours: &LedgerId) -> Self {
         if reason.starts_with(RECOVERY_PREFIX) {
             return Self::Recovery;
         }
-        // Slurm itself writes ` : reboot issued` behind a reason when somebody reboots.
+        // Slurm appends ` : reboot issued` to the reason when an operator reboots the node.
         let own = reason.split_once(REBOOT_NOTE).map_or(reason, |(own, _)| own);
         let parsed = own.strip_prefix(CORDON_PREFIX).and_then(|rest| {
             let (ledger, action) = rest.split_once(':')?;
@@ -130,23 +131,23 @@ impl CordonStatus {
     }
 }
 
-/// A trimtab cordon that the scheduler shows, ours or another's.
+/// A cordon of this or another trimtab that the scheduler shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SeenCordon {
-    /// The scheduler's name for the node.
+    /// Name of the node in the scheduler.
     pub name: NodeName,
-    /// The instance that bears this name now, if one is listed.
+    /// The instance that has this name now, if exactly one is listed.
     pub instance: Option<InstanceId>,
-    /// Whose it is.
+    /// Who cordoned it.
     pub cordon: CordonStatus,
 }
 
-/// A node to cordon or to release.
+/// A node to cordon or uncordon.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CordonOrder {
-    /// The scheduler's name for it.
+    /// Name of the node in the scheduler.
     pub name: NodeName,
-    /// The action it is for, part of the reason.
+    /// The action to cordon it for. Its id is part of the drain reason.
     pub action: ActionId,
 }
 

@@ -1,24 +1,24 @@
-//! Short digests that are the same everywhere: 64-bit FNV-1a by Fowler, Noll and Vo. They
-//! tell texts apart; they do not resist a search for collisions.
+//! Short digests that are the same on every machine: 64-bit FNV-1a by Fowler, Noll and Vo. They
+//! distinguish texts, but an attacker can construct collisions.
 
 const OFFSET_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
 const PRIME: u64 = 0x0100_0000_01b3;
 
-/// A digest of bytes that come in parts.
+/// A digest of bytes that are added in parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Digest(u64);
 
 impl Digest {
-    /// The digest of nothing.
+    /// The digest of zero bytes.
     pub const EMPTY: Self = Self(OFFSET_BASIS);
 
-    /// Adds bytes.
+    /// Returns the digest after these bytes are added.
     #[must_use]
     pub fn with(self, bytes: &[u8]) -> Self {
         Self(bytes.iter().fold(self.0, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(PRIME)))
     }
 
-    /// Returns it as a number.
+    /// Returns the digest as a number.
     pub const fn number(self) -> u64 {
         self.0
     }

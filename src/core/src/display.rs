@@ -1,7 +1,7 @@
-//! The words that operators read for statuses, answers, ends and rules.
+//! Display text of statuses, answers, ends and audit rules, as operators read it.
 //!
-//! Lower-case plain words that fit into a sentence. The names in JSON documents and in
-//! the ledger come from serde, not from here.
+//! The text is lower case and fits into a sentence. The names in JSON documents and in the ledger
+//! come from serde, not from here.
 
 use std::fmt;
 
@@ -48,7 +48,7 @@ impl fmt::Display for Role {
     }
 }
 
-/// As the configuration writes it.
+/// Writes the value of the configuration key.
 impl fmt::Display for Capacity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -104,7 +104,7 @@ impl fmt::Display for End {
     }
 }
 
-/// What a plan does against the rule.
+/// Writes how a plan or request violates the rule.
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -113,24 +113,24 @@ impl fmt::Display for Rule {
                 "the cluster is stopped, frozen, changing, or was not read completely"
             }
             Self::GroupCalm => {
-                "its group is not a worker group of the policy, is changing, or its counts are \
-                 not explained"
+                "its group is not a worker group of the policy, is changing, or its counts \
+                 disagree"
             }
             Self::WorthIt => {
-                "its deletion may not save money: price, boot time, capacity or disks do not allow it"
+                "its price, boot time, capacity or node-local data does not allow a deletion"
             }
             Self::SameNode => {
-                "it is not listed exactly once as running and unchanged, or is leaving already"
+                "it is not running, has changed, is marked twice or is leaving already"
             }
             Self::Evidence => "there is no fresh evidence that it is idle",
             Self::LeftAlone => "it is protected, cooling down, too young or was busy lately",
             Self::Surplus => "it was not surplus during the whole idle timer",
             Self::Floor => "the floor of the group or of the cluster does not hold",
-            Self::Budget => "the budget of the request, the hour, the day or the share is exceeded",
+            Self::Budget => "a budget is exceeded: request, hour, day or leaving at once",
             Self::MassChange => "too many nodes change at once",
-            Self::Demand => "waiting jobs need the node",
-            Self::Revocable => "only an open action that was not requested can be released",
-            Self::Gate => "no gate allowed it before the look began",
+            Self::Demand => "waiting jobs need the idle nodes",
+            Self::Revocable => "it has no open action, or its deletion was requested already",
+            Self::Gate => "a gate did not allow it before the look began",
             Self::BackedOff => "the back-off after a refused request is not over",
             Self::WholeGroup => {
                 "a request for a whole group must be allowed by the policy and take every node"

@@ -1,4 +1,4 @@
-//! Values with safe defaults for this crate's tests.
+//! Values with safe defaults for the tests of this crate.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ use crate::snapshot::{
 };
 use crate::units::{MilliGpus, NodeCount, Share, Span, Time, Usd, UsdPerHour};
 
-/// A group of ten nodes at two dollars an hour that may be trimmed to nothing.
+/// Returns the policy of a group of ten nodes at 2 USD per hour that may shrink to zero nodes.
 pub(crate) fn group() -> GroupPolicy {
     GroupPolicy {
         size: NodeCount(10),
@@ -56,7 +56,7 @@ pub(crate) fn group() -> GroupPolicy {
 
 pub(crate) const AT: Time = Time::from_secs(1_800_000_000);
 
-/// An open action of one cordonable node, in this state.
+/// Returns an open action in this state. Its node can be cordoned.
 pub(crate) fn action(state: ActionState) -> OpenAction {
     let identity = Identity { launched: Time(0), name: Some("n1".parse().expect("a name")) };
     OpenAction {
@@ -79,7 +79,7 @@ pub(crate) fn action(state: ActionState) -> OpenAction {
     }
 }
 
-/// The action's node is listed and Running, and the scheduler says this of it.
+/// Returns a snapshot in which the node of the action is Running and the scheduler reports this.
 pub(crate) fn snapshot(action: &OpenAction, scheduler: Reading<SchedulerStatus>) -> Snapshot {
     let node = NodeView {
         id: action.node,

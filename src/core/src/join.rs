@@ -1,10 +1,10 @@
-//! Which scheduler node an instance is.
+//! Matches instances with scheduler nodes.
 //!
-//! An instance bears several marks: the first label of its private DNS name, its
-//! addresses, what a file of the cluster records of it, a name that the operator's rule
-//! gives it. Each mark that fits exactly one scheduler node points to that node. All
-//! marks that point anywhere have to point to the same one; where they do not, the
-//! instance could be either, and neither is touched.
+//! Several properties identify the scheduler node of an instance: the first label of its private
+//! DNS name, its addresses, its entry in the resource configuration, and the name that the
+//! operator's `node_name` rule produces. A property counts if it matches exactly one scheduler
+//! node. If two properties match different nodes, the instance has no certain node, and trimtab
+//! does not delete it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,27 +17,29 @@ use serde::{Deserialize, Serialize};
 use crate::ids::NodeName;
 use crate::reads::{JoinDoubt, JoinKey, Joined, ListedNode, SchedulerNode, Workload};
 
-/// How an operator says that instances are called in the scheduler: a text in which
-/// `{group}`, `{instance_id}`, `{dns}` (first label) and `{ip}` (with dashes) are put in.
+/// The operator's rule for the names of instances in the scheduler: a template with the
+/// placeholders `{group}`, `{instance_id}`, `{dns}` (first label) and `{ip}` (with dashes).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeNaming(Arc<str>);
 
-/// Why a text cannot name the instances of a group.
+/// Why a template is not a valid naming rule.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadNaming {
     /// It contains a brace that does not belong to one of [`NodeNaming::PLACES`].
-    #[error("nothing can be put in for `{0}`")]
+    #[error("unknown placeholder at `{0}`: use {{group}}, {{instance_id}}, {{dns}} or {{ip}}")]
     NoSuchPlace(String),
-    /// It contains characters that no node name may have.
-    #[error("`{0}` cannot be part of a node's name")]
+    /// It contains characters that are not allowed in a node name.
+    #[error("`{0}` is not allowed in a node name")]
     NotInNames(String),
     /// It gives all instances of a group the same name.
-    #[error("every node of a group would have the same name")]
+    #[error(
+        "every node of a group would have the same name: add {{instance_id}}, {{dns}} or {{ip}}"
+    )]
     AllAlike,
 }
 
 impl NodeNaming {
-    /// What can be put in.
+    /// The placeholders of a template.
     pub const PLACES: [&'static str; 4] = ["{group}", "{instance_id}", "{dns}", "{ip}"];
 
     fn judge(text: &str) -> Result<(), BadNaming> {
@@ -58,7 +60,7 @@ impl NodeNaming {
         Ok(())
     }
 
-    /// The name of an instance; `None` while something that the rule needs is not known.
+    /// Returns the name of an instance; `None` if the value of a placeholder is unknown.
     fn name(&self, node: &ListedNode) -> Option<NodeName> {
         let mut name = self.0.replace("{group}", node.group.as_str());
         name = name.replace("{instance_id}", &node.id.to_string());
@@ -75,9 +77,11 @@ impl NodeNaming {
 impl FromStr for NodeNaming {
     type Err = BadNaming;
 
+    /// Parses a template.
+    ///
     /// # Errors
-    /// What is wrong with it: it does not tell instances apart, or names a place that
-    /// there is not.
+    /// Fails if the template has an unknown placeholder, has characters that are not allowed in a
+    /// node name, or gives all instances of a group the same name.
     fn from_str(text: &str) -> Result<Self, BadNaming> {
         Self::judge(text).map(|()| Self(text.into()))
     }
@@ -89,12 +93,12 @@ impl fmt::Display for NodeNaming {
     }
 }
 
-/// `10-1-2-3`.
+/// Writes an address with dashes, such as `10-1-2-3`.
 fn dashed(address: IpAddr) -> String {
     address.to_string().replace(['.', ':'], "-")
 }
 
-/// What is known of its addresses: its own description, and a DNS name like
+/// Returns the known addresses of an instance: from its description, and from a DNS name such as
 /// `ip-10-1-2-3`.
 fn addresses(node: &ListedNode) -> impl Iterator<Item = IpAddr> {
     let of_name = node.name.as_ref().and_then(|name| {
@@ -104,15 +108,15 @@ fn addresses(node: &ListedNode) -> impl Iterator<Item = IpAddr> {
     node.address.into_iter().chain(of_name)
 }
 
-/// The scheduler's nodes by everything that they are known by. What several share
-/// points to none of them.
+/// The scheduler nodes by name, host name and address. A host name or address that several nodes
+/// share matches none of them.
 struct Nodes<'a> {
     by_name: BTreeMap<&'a str, &'a SchedulerNode>,
     by_hostname: BTreeMap<&'a str, Bearers<'a>>,
     by_address: BTreeMap<IpAddr, Bearers<'a>>,
 }
 
-/// Who bears a mark: the first of them, and one more.
+/// The nodes that share one host name or address: the first of them, and one more.
 #[derive(Clone, Copy)]
 struct Bearers<'a>(&'a NodeName, Option<&'a NodeName>);
 
@@ -125,7 +129,7 @@ impl<'a> Bearers<'a> {
         self.1.is_none().then_some(self.0)
     }
 
-    /// One that bears it beside `name`.
+    /// Returns one of them that is not `name`.
     fn beside(self, name: &NodeName) -> Option<&'a NodeName> {
         [Some(self.0), self.1].into_iter().flatten().find(|one| *one != name)
     }
@@ -139,7 +143,7 @@ impl<'a> Nodes<'a> {
             by_address: BTreeMap::new(),
         };
         for node in nodes {
-            // A name that comes twice is told apart by nobody; the snapshot sees to that.
+            // A name that occurs twice is ambiguous. `assemble` handles that.
             all.by_name.insert(node.name.as_str(), node);
             let first = Bearers(&node.name, None);
             if let Some(hostname) = &node.hostname {
@@ -159,8 +163,8 @@ impl<'a> Nodes<'a> {
         by_name.or_else(|| self.by_hostname.get(name)?.only())
     }
 
-    /// Another node of the scheduler's on the same machine: work on it is work on the
-    /// instance. Daemons on a loopback address are a test's.
+    /// Returns another scheduler node on the same machine, because its jobs run on the instance
+    /// too. Nodes with a loopback address are ignored: only test clusters have them.
     fn on_the_same_machine(&self, name: &NodeName) -> Option<(JoinKey, &'a NodeName)> {
         let node = self.by_name.get(name.as_str())?;
         if node.address.is_some_and(|address| address.is_loopback()) {
@@ -178,7 +182,7 @@ impl<'a> Nodes<'a> {
     }
 }
 
-/// Says of every listed instance which scheduler node it is.
+/// Sets the scheduler node of every listed instance.
 pub fn join(listed: &mut [ListedNode], workload: &Workload, naming: Option<&NodeNaming>) {
     let nodes = Nodes::of(&workload.nodes);
     for node in listed {
@@ -273,7 +277,7 @@ mod tests {
     fn any_mark_that_points_to_one_node_joins() {
         let ip = Some([10, 0, 0, 7]);
         let as_name = |text| Joined::As(name(text));
-        // Name, host name, address, an address in the name, each by itself.
+        // Each property alone: name, host name, address, and an address in the name.
         for (one, nodes, wanted) in [
             (instance("ip-10-0-0-7", None), vec![node("ip-10-0-0-7", "", None)], "ip-10-0-0-7"),
             (instance("ip-10-0-0-7", None), vec![node("w-1", "ip-10-0-0-7", None)], "w-1"),
@@ -320,7 +324,7 @@ mod tests {
         let nodes = || vec![node("a", "", None), node("b", "", Some([10, 0, 0, 7]))];
         let doubt = joined(instance("a", Some([10, 0, 0, 7])), nodes(), None, None);
         let Joined::Doubtful(doubt) = doubt else { panic!("{doubt:?}") };
-        assert_eq!(doubt.to_string(), "it is a by its private DNS name and b by its address");
+        assert_eq!(doubt.to_string(), "its private DNS name matches a, but its address matches b");
         for (recorded, rule) in [(Some(("b", None)), None), (None, Some("{instance_id}-b"))] {
             let nodes = vec![node("a", "", None), node("b", "i-00000000000000001-b", None)];
             let doubt = joined(instance("a", None), nodes, recorded, rule);
@@ -331,10 +335,19 @@ mod tests {
     #[test]
     fn a_rule_that_names_all_nodes_alike_is_refused() {
         for (text, said) in [
-            ("{group}", "every node of a group would have the same name"),
-            ("gpu", "every node of a group would have the same name"),
-            ("{n}-{ip}", "nothing can be put in for `{n}-`"),
-            ("a b{ip}", "`a b` cannot be part of a node's name"),
+            (
+                "{group}",
+                "every node of a group would have the same name: add {instance_id}, {dns} or {ip}",
+            ),
+            (
+                "gpu",
+                "every node of a group would have the same name: add {instance_id}, {dns} or {ip}",
+            ),
+            (
+                "{n}-{ip}",
+                "unknown placeholder at `{n}-`: use {group}, {instance_id}, {dns} or {ip}",
+            ),
+            ("a b{ip}", "`a b` is not allowed in a node name"),
         ] {
             let read = text.parse::<NodeNaming>().map_err(|why| why.to_string());
             assert_eq!(read, Err(said.to_owned()));

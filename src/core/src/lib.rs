@@ -1,19 +1,21 @@
-//! What trimtab decides. Pure: no clock, no I/O, no async, no logging; time
-//! comes in as a value, and the same input gives the same output to the byte.
+//! The decisions of trimtab. This crate has no clock, no I/O, no async code and no logging. Time
+//! is an argument, and the same input gives exactly the same output.
 //!
-//! The modules stand in the order of their imports: each imports only modules of
-//! the blocks above its own. The story of one tick: [`assemble`] turns what was
-//! read ([`reads`]) into a [`snapshot`]; [`census`] counts it and [`rule`] folds
-//! the count; [`look`] says what it shows of a node on its way out, and [`steps`]
-//! takes the node's action on by that; [`planner`] says how many nodes of each group
-//! may go and which, with a reason for every node ([`plan`]); [`audit`]
-//! re-derives every bound from the data alone and is the only one who can
-//! approve a plan or clear a delete; [`action`] is one node's way out, step by
-//! step.
+//! The modules are listed in the order of their imports: each module imports only modules of the
+//! blocks above its own. One tick uses them as follows:
 //!
-//! [`digest`], [`random`] and [`text`] know nothing of nodes: everything may use them.
-//! [`trace`] and [`packing`] are the form in which recorded load is replayed,
-//! and how GPUs become nodes.
+//! 1. [`assemble`] builds a [`snapshot`] from the [`reads`] of the ports.
+//! 2. [`census`] counts the nodes, and [`rule`] adds the counts to the history of each group.
+//! 3. [`look`] derives what the snapshot shows of each node with an open [`action`], and [`steps`]
+//!    computes the next state of that action.
+//! 4. [`planner`] decides how many nodes of each group may be deleted and which ones. Its [`plan`]
+//!    has a reason for every node.
+//! 5. [`audit`] derives every limit again from the data. Only the audit can approve a plan or
+//!    clear a delete request.
+//!
+//! [`digest`], [`random`] and [`text`] are independent of nodes, and every module may use them.
+//! [`trace`] is the format of recorded load for replays, and [`packing`] computes how many nodes
+//! the GPUs of jobs need.
 
 #![warn(missing_docs)]
 

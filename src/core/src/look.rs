@@ -1,4 +1,4 @@
-//! Look: what one snapshot says of one node that is on its way out.
+//! Derives from one snapshot what the node of an open action looks like now.
 
 use crate::action::{Look, NodeSeen, OwnCordon, Work};
 use crate::census::activity_objection;
@@ -10,7 +10,7 @@ use crate::policy::{ClusterPolicy, EvidenceSource, GroupPolicy};
 use crate::reads::{Condition, Reading};
 use crate::snapshot::{Listing, NodeView, SchedulerStatus, Snapshot, WorkloadSource};
 
-/// Looks at one action's node.
+/// Returns what the snapshot shows of the node of this action.
 pub fn look(action: &OpenAction, snapshot: &Snapshot, policy: &ClusterPolicy) -> Look {
     Look { begun_at: snapshot.begun_at, seen_node: seen_node(action, snapshot, policy) }
 }
@@ -23,8 +23,8 @@ fn seen_node(action: &OpenAction, snapshot: &Snapshot, policy: &ClusterPolicy) -
     let Some(node) = nodes.find(|node| node.id == action.node) else {
         return absent(action, snapshot);
     };
-    // Which of the scheduler's nodes it is can only be told when that was read, and where
-    // its marks agree. Until then its id and its launch say that it is the same.
+    // The name can be compared only if the scheduler was read and exactly one of its nodes
+    // matches. Otherwise an equal id and launch time are enough.
     let is_same = node.launched == action.identity.launched
         && (!is_name_told(node, action, snapshot) || node.name == action.identity.name);
     if !is_same && !action.state.is_asked() {
@@ -49,8 +49,8 @@ fn absent(action: &OpenAction, snapshot: &Snapshot) -> NodeSeen {
     NodeSeen::Absent { cordon: cordon_by_name(action, name, snapshot) }
 }
 
-/// Whether it is certain which of the scheduler's nodes an action's instance is. It is not
-/// when nothing points to any, and nobody else bears the name it was cordoned by.
+/// Whether it is certain which scheduler node the instance of an action is. It is uncertain if no
+/// scheduler node matches and no other instance has the name under which it was cordoned.
 fn is_name_told(node: &NodeView, action: &OpenAction, snapshot: &Snapshot) -> bool {
     if snapshot.workload != WorkloadSource::Complete || node.join_doubt.is_some() {
         return false;
@@ -60,7 +60,7 @@ fn is_name_told(node: &NodeView, action: &OpenAction, snapshot: &Snapshot) -> bo
     is_joined || nodes.any(|other| other.id != node.id && other.name == action.identity.name)
 }
 
-/// The cordon that the scheduler shows on the node of this name, whatever instance it is.
+/// The cordon that the scheduler shows on the node of this name, whichever instance has the name.
 fn cordon_by_name(action: &OpenAction, name: &NodeName, snapshot: &Snapshot) -> OwnCordon {
     let seen = snapshot.cordons.iter().find(|cordon| cordon.name == *name);
     match (&snapshot.workload, seen) {
@@ -73,8 +73,9 @@ fn cordon_by_name(action: &OpenAction, name: &NodeName, snapshot: &Snapshot) -> 
 }
 
 fn cordon(action: &OpenAction, node: &NodeView, snapshot: &Snapshot) -> OwnCordon {
-    // What was cordoned was cordoned by name, and is found by it again. What is asked for may be
-    // out of the scheduler already: that nothing is found says nothing then.
+    // The node was cordoned by its name, so the name finds the cordon again. After the delete
+    // request, HyperPod may have removed the node from the scheduler, so a missing cordon proves
+    // nothing.
     if let Some(name) = &action.identity.name
         && (node.join_doubt.is_some() || node.name.as_ref() != Some(name))
     {
@@ -84,13 +85,13 @@ fn cordon(action: &OpenAction, node: &NodeView, snapshot: &Snapshot) -> OwnCordo
     }
     let seen_node = match (&node.scheduler, &snapshot.workload) {
         (Reading::Fresh { value, .. }, _) => value,
-        // A node that is asked for and listed still is one that HyperPod may have taken out
-        // of the scheduler already. Nobody has taken our cordon off for that.
+        // After the delete request, HyperPod may remove the node from the scheduler before it
+        // leaves the listing. That does not mean that our cordon was removed.
         (Reading::Absent, WorkloadSource::Complete) if action.state.is_asked() => {
             return OwnCordon::Unread;
         }
-        // A scheduler that answers and does not know the node has no cordon on it;
-        // should it come back with ours, the sweep sees that.
+        // A scheduler that does not know the node has no cordon on it. If the node comes back with
+        // our cordon, the sweep removes it.
         (Reading::Absent, WorkloadSource::Complete | WorkloadSource::NotConfigured) => {
             return OwnCordon::Clear;
         }
@@ -108,8 +109,8 @@ fn cordon(action: &OpenAction, node: &NodeView, snapshot: &Snapshot) -> OwnCordo
     }
 }
 
-/// Every evidence source must say that nothing lays claim to the node; one that says
-/// something does is enough.
+/// Combines the evidence sources: every source must show that the node has no work, and a single
+/// source is enough to show that it has.
 fn work(node: &NodeView, policy: &ClusterPolicy, group: Option<&GroupPolicy>) -> Work {
     let by_scheduler = match policy.evidence_source {
         EvidenceSource::MetricsOnly => Work::None,
@@ -172,7 +173,7 @@ mod tests {
             absent_since: None,
         };
         assert_eq!(cordon_of(asked.clone()), OwnCordon::Unread);
-        // Nor has one that was joined by anything but its DNS name.
+        // The same holds for a node that was matched by something other than its DNS name.
         let action = action(asked);
         let mut seen = snapshot(&action, Reading::Absent);
         for view in seen.groups.values_mut() {
@@ -195,7 +196,7 @@ mod tests {
         assert_eq!(cordon_in(&action, &seen), OwnCordon::Ours);
         let node = seen.groups[&action.group].nodes[0].clone();
         assert!(!is_name_told(&node, &action, &seen));
-        // Another instance of that name is another matter.
+        // With another instance of that name, the answer changes.
         for view in seen.groups.values_mut() {
             let other = NodeView {
                 id: InstanceId::from_number(2),

@@ -1,4 +1,4 @@
-//! Nodes that cannot go, known before any read that takes a call for each node.
+//! Finds nodes that cannot be deleted before the reads that need one API call per node.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,8 +9,9 @@ use crate::policy::{ClusterPolicy, EvidenceSource, GroupPolicy};
 use crate::reads::{InstanceStatus, ListedNode, NodeCapacity, SchedulerNode, Workload};
 use crate::units::Time;
 
-/// A node that cannot go whatever its metrics say. Where the count itself rests
-/// on the metrics, they are wanted all the same.
+/// Whether a node cannot be deleted because its purchase option was not read or differs from the
+/// policy, so that its metrics need not be read. With metrics as the evidence source this is never
+/// true, because the idle node count needs them.
 pub fn is_kept_by_capacity(node: &ListedNode, policy: &ClusterPolicy, group: &GroupPolicy) -> bool {
     let fits = match node.capacity {
         NodeCapacity::Unread => false,
@@ -20,8 +21,8 @@ pub fn is_kept_by_capacity(node: &ListedNode, policy: &ClusterPolicy, group: &Gr
     policy.evidence_source == EvidenceSource::Scheduler && !fits
 }
 
-/// Which nodes cannot go, by what is known without a call for each of them;
-/// `None` while the scheduler could not be read: then none can.
+/// Returns a test for nodes that cannot be deleted, based on data that needs no API call per node.
+/// Returns `None` if the scheduler could not be read, because then no node can be deleted.
 pub fn ruled_out<'a>(
     policy: &'a ClusterPolicy,
     history: &'a History,

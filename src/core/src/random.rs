@@ -1,22 +1,22 @@
-//! Numbers that look random and follow from a seed alone: SplitMix64 by Steele, Lea and
-//! Flood (2014). One seed gives one sequence, on every machine and in every version.
+//! Pseudorandom numbers from a seed: SplitMix64 by Steele, Lea and Flood (2014). A seed gives the
+//! same sequence on every machine and in every version of trimtab.
 
-/// What the state grows by with each number: 2^64 divided by the golden ratio.
+/// Increment of the state for each number: 2^64 divided by the golden ratio.
 pub const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// The finalizer of SplitMix64: a permutation of the 64-bit numbers.
+/// Scrambles a number with the finalizer of SplitMix64, a permutation of the 64-bit numbers.
 pub const fn mix(number: u64) -> u64 {
     let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     number ^ (number >> 31)
 }
 
-/// One sequence of numbers.
+/// A generator of one sequence of numbers.
 #[derive(Debug, Clone)]
 pub struct SplitMix64(u64);
 
 impl SplitMix64 {
-    /// The sequence of this seed.
+    /// Returns the generator for this seed.
     pub const fn new(seed: u64) -> Self {
         Self(seed)
     }
@@ -32,12 +32,12 @@ impl SplitMix64 {
         ((u128::from(self.draw()) * u128::from(bound)) >> 64) as u64
     }
 
-    /// Returns an index into a list of so many items; 0 if it has none.
+    /// Returns an index into a list of `len` items; 0 if the list is empty.
     pub fn index(&mut self, len: usize) -> usize {
         self.below(len as u64) as usize
     }
 
-    /// Returns a number from 0 up to, but not including, 1.
+    /// Returns a number from 0 (inclusive) to 1 (exclusive).
     pub fn unit(&mut self) -> f64 {
         (self.draw() >> 11) as f64 / (1u64 << 53) as f64
     }

@@ -1,6 +1,6 @@
-//! What the ports read, as data: the cluster, its listing, the scheduler and metrics.
+//! Data as the ports read it: the cluster, the node listing, the scheduler and the metrics.
 //!
-//! Nothing here is judged yet. [`crate::join`] matches instances with scheduler nodes, and
+//! These types are not checked yet. [`crate::join`] matches instances with scheduler nodes, and
 //! [`crate::assemble`] turns the reads of one tick into a [`crate::snapshot`].
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,131 +13,131 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{GroupName, InstanceId, JobId, NodeName, PartitionName};
 use crate::units::{MilliGpus, NodeCount, Share, Time};
 
-/// The cluster as a whole.
+/// State of the cluster itself, without its groups and nodes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClusterState {
-    /// SageMaker's `ClusterStatus`.
+    /// `ClusterStatus` from DescribeCluster.
     pub status: ClusterStatus,
-    /// How the cluster provisions.
+    /// Node provisioning mode.
     pub provisioning: Provisioning,
-    /// Another autoscaler is switched on (`AutoScaling.Mode = Enable`).
+    /// Whether another autoscaler is enabled (`AutoScaling.Mode = Enable`).
     pub rival_autoscaler: bool,
-    /// A software update is under way in some group.
+    /// Whether a software update is running in any group.
     pub software_update: bool,
-    /// When the cluster was created, where the API says so. Clusters from before
-    /// 2024-06-20 delete by id only once they were patched.
+    /// Creation time, if the API reports it. A cluster created before 2024-06-20 accepts a
+    /// deletion by id only after it was patched.
     pub created: Option<Time>,
 }
 
-/// SageMaker's `ClusterStatus`.
+/// `ClusterStatus` of the SageMaker API.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ClusterStatus {
-    /// Ready for changes.
+    /// The cluster accepts changes.
     InService,
-    /// Being created.
+    /// The cluster is being created.
     Creating,
     /// An operation is running.
     Updating,
-    /// Software is being updated.
+    /// The software of the cluster is being updated.
     SystemUpdating,
-    /// An operation is being undone.
+    /// A failed operation is being rolled back.
     RollingBack,
-    /// Being deleted.
+    /// The cluster is being deleted.
     Deleting,
-    /// Failed.
+    /// The cluster failed and needs an operator.
     Failed,
-    /// A status this build does not know.
+    /// A status that this version of trimtab does not know, as SageMaker reports it.
     Unrecognised(Arc<str>),
 }
 
-/// `NodeProvisioningMode`: absent is classic.
+/// `NodeProvisioningMode` of the cluster. The API omits it for a classic cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Provisioning {
-    /// One cluster-level operation at a time.
+    /// The cluster runs one operation at a time.
     Classic,
-    /// Groups scale by themselves.
+    /// Each group runs its operations independently of the others.
     Continuous,
 }
 
-/// What DescribeCluster says of a group.
+/// One instance group as DescribeCluster reports it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupDescription {
-    /// What its nodes are for.
+    /// Role of its nodes.
     pub role: Role,
-    /// `CurrentCount`.
+    /// `CurrentCount`: nodes that the group has now.
     pub current: NodeCount,
-    /// `TargetCount`.
+    /// `TargetCount`: nodes that the group is scaling to.
     pub target: NodeCount,
-    /// The group is in service and runs no operation of its own.
+    /// Whether the group is in service and no operation runs in it.
     pub calm: bool,
-    /// How its capacity is paid for, where the API shows it.
+    /// Purchase option of its capacity, if the API reports it.
     pub capacity: Option<Capacity>,
 }
 
-/// What a group's nodes are for. Where two sources differ, the later one here counts.
+/// Role of the nodes of a group. If two sources disagree, the later variant takes precedence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Role {
-    /// Runs jobs.
+    /// The nodes run jobs.
     Worker,
-    /// People log in there; never touched whatever the policy says.
+    /// Users log in to the nodes. trimtab never deletes them, whatever the policy says.
     Login,
-    /// Runs the scheduler; never touched whatever the policy says.
+    /// The nodes run the scheduler. trimtab never deletes them, whatever the policy says.
     Controller,
 }
 
-/// How one node is paid for, as DescribeClusterNode shows it.
+/// Purchase option of one node as DescribeClusterNode reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NodeCapacity {
-    /// It was not read, so it may be anything.
+    /// The node was not described, so its purchase option is unknown.
     Unread,
-    /// It was read, and the API shows none.
+    /// The node was described, and the API reports no purchase option.
     NotShown,
-    /// As shown.
+    /// The API reports this purchase option.
     Shown(Capacity),
 }
 
-/// SageMaker's `ClusterInstanceStatus`.
+/// `ClusterInstanceStatus` of the SageMaker API.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum InstanceStatus {
-    /// Healthy and registered; the only status to choose from.
+    /// The node is healthy and registered. trimtab deletes only nodes in this status.
     Running,
-    /// Being provisioned or rebooted.
+    /// The node is being provisioned or rebooted.
     Pending,
     /// Provisioning failed.
     Failure,
-    /// Terminating.
+    /// The node is being terminated.
     ShuttingDown,
-    /// Its image is being patched.
+    /// The image of the node is being patched.
     SystemUpdating,
-    /// Deep health checks run.
+    /// Deep health checks are running on the node.
     DeepHealthCheck,
-    /// A status this build does not know.
+    /// A status that this version of trimtab does not know, as SageMaker reports it.
     Unrecognised(Arc<str>),
 }
 
-/// One source's word on one node.
+/// What one source (scheduler or metrics) reports about one node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reading<T> {
-    /// The source does not know the node.
+    /// The source has no data on the node.
     Absent,
-    /// The newest word is older than it may be.
+    /// The newest data is older than the allowed age.
     Stale {
-        /// How old.
+        /// Time of the newest data.
         at: Time,
     },
-    /// Some of what was asked for is missing.
+    /// Some of the requested data is missing or ambiguous.
     Partial,
-    /// A word that counts.
+    /// The data is complete and recent enough to rely on.
     Fresh {
-        /// When the source said it; for a metric the datapoint's own stamp.
+        /// Time of the data; for a metric, the timestamp of its newest datapoint.
         at: Time,
-        /// The word.
+        /// The data.
         value: T,
     },
 }
 
 impl<T> Reading<T> {
-    /// The word, if it counts.
+    /// Returns the data if it is fresh.
     pub fn fresh(&self) -> Option<&T> {
         match self {
             Self::Fresh { value, .. } => Some(value),
@@ -146,33 +146,33 @@ impl<T> Reading<T> {
     }
 }
 
-/// Whether the scheduler can use a node.
+/// Whether the scheduler can run jobs on a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Condition {
-    /// It answers.
+    /// The node responds to the scheduler.
     Up,
-    /// It was set down or does not answer.
+    /// The node was set down, or does not respond.
     Down,
-    /// It is being rebooted or has not joined yet.
+    /// The node is rebooting, or has not registered with the scheduler yet.
     Joining,
 }
 
-/// Something that lays claim to a node. Whatever is not purely idle is one.
+/// A use of a node. Every scheduler state other than plain idle counts as a claim.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Claim {
-    /// A job runs on it.
+    /// This job runs on the node.
     Running(JobId),
-    /// A job on it is ending, epilog included.
+    /// This job is ending on the node; its epilog counts as part of it.
     Completing(JobId),
-    /// A job on it is suspended.
+    /// This job is suspended on the node.
     Suspended(JobId),
-    /// A job is being started on it, prolog included.
+    /// This job is starting on the node; its prolog counts as part of it.
     Configuring(JobId),
-    /// The scheduler has planned a job on it.
+    /// The scheduler plans to start a job on the node.
     Planned,
-    /// A reservation covers it.
+    /// A reservation includes the node.
     Reserved,
-    /// A state this build does not know.
+    /// A scheduler state that this version of trimtab does not know.
     Unrecognised(Arc<str>),
 }
 
@@ -185,88 +185,88 @@ impl fmt::Display for Claim {
             Self::Configuring(job) => write!(f, "job {job} is starting on it"),
             Self::Planned => f.write_str("a job is planned on it"),
             Self::Reserved => f.write_str("a reservation covers it"),
-            Self::Unrecognised(state) => write!(f, "the scheduler calls it `{state}`"),
+            Self::Unrecognised(state) => write!(f, "unknown scheduler state `{state}`"),
         }
     }
 }
 
-/// What a node's metrics say, all series together.
+/// Metrics of one node, combined from all its series.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Activity {
     /// Highest utilization of any processor in the window.
     pub utilization: Share,
     /// Highest share of memory in use in the window.
     pub memory: Share,
-    /// Stamp of the first datapoint of an unbroken run up to `to`.
+    /// Timestamp of the first datapoint of a series without gaps that ends at `to`.
     pub from: Time,
-    /// Stamp of the newest datapoint.
+    /// Timestamp of the newest datapoint.
     pub to: Time,
 }
 
-/// A job that waits.
+/// A job that waits in the queue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PendingJob {
-    /// Its id.
+    /// Job id.
     pub id: JobId,
-    /// Partitions it may run in.
+    /// Partitions in which it may run.
     pub partitions: Vec<PartitionName>,
-    /// Nodes it asks for; more than one means whole nodes.
+    /// Number of nodes that it requests. A job that requests more than one takes whole nodes.
     pub nodes: NodeCount,
-    /// GPUs it asks for in all; zero for a job that takes whole nodes.
+    /// GPUs that it requests in total; zero for a job that takes whole nodes.
     pub gpus: MilliGpus,
-    /// From when on it could run.
+    /// When the scheduler may start it.
     pub eligible: Eligible,
-    /// Every feature and GRES that each of its nodes must have, by the names that
-    /// [`SchedulerNode::offers`] uses; empty where it needs none, or where what it
-    /// needs is more than a list can say.
+    /// Features and GRES that each of its nodes must have, by the names in
+    /// [`SchedulerNode::offers`]. Empty if the job requires none, or if a plain list cannot
+    /// express the requirement.
     #[serde(default)]
     pub requires: BTreeSet<Arc<str>>,
-    /// The scheduler's word on why it waits; empty where it has none.
+    /// Reason why it waits, as the scheduler reports it; empty if it reports none.
     #[serde(default)]
     pub reason: Arc<str>,
 }
 
-/// From when on a waiting job could run.
+/// When the scheduler may start a waiting job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Eligible {
-    /// It waits for nodes only.
+    /// As soon as nodes are free.
     Now,
-    /// Not before this time.
+    /// At this time or later.
     At(Time),
-    /// Held by somebody: it holds nothing.
+    /// A user or an administrator holds the job, so it needs no nodes.
     Held,
 }
 
-/// What the ports read of a node in a listing.
+/// One node of a listing.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ListedNode {
-    /// Its instance id.
+    /// Instance id.
     pub id: InstanceId,
-    /// Its group.
+    /// Instance group of the node.
     pub group: GroupName,
-    /// When it was launched.
+    /// Launch time.
     pub launched: Time,
-    /// SageMaker's status.
+    /// Status in SageMaker.
     pub status: InstanceStatus,
-    /// The first label of its private DNS name.
+    /// First label of its private DNS name.
     pub name: Option<NodeName>,
-    /// Which of the scheduler's nodes it is.
+    /// The scheduler node that matches this instance.
     pub joined: Joined,
-    /// Its address in the customer's network, where it was read.
+    /// Address in the customer's network, if it was read.
     pub address: Option<IpAddr>,
-    /// Its image release.
+    /// Image release.
     pub image: Option<Arc<str>>,
-    /// Health, 0 worst to 100 best.
+    /// Health, from 0 (worst) to 100 (best).
     pub health: u8,
-    /// Marked as protected by a tag or label.
+    /// Whether a tag or a label protects it.
     pub protected: bool,
-    /// How it is paid for, by its own description; listings do not show it.
+    /// Purchase option from DescribeClusterNode; listings do not include it.
     pub capacity: NodeCapacity,
 }
 
 impl ListedNode {
-    /// The scheduler's name for it; its DNS name where the scheduler knows no node of it,
-    /// and none where it could be either of two.
+    /// Returns the name of the node in the scheduler. If no scheduler node matches, this is its
+    /// DNS name; if two different ones match, it is `None`.
     pub fn scheduler_name(&self) -> Option<&NodeName> {
         match &self.joined {
             Joined::As(name) => Some(name),
@@ -276,93 +276,93 @@ impl ListedNode {
     }
 }
 
-/// A listing as read, all pages together.
+/// All pages of one node listing.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NodeListing {
-    /// Whether the last page was reached.
+    /// Whether the last page was read.
     pub complete: bool,
-    /// What was listed, in any order.
+    /// Listed nodes, in any order.
     pub nodes: Vec<ListedNode>,
 }
 
-/// DescribeCluster as read.
+/// The answer of DescribeCluster.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClusterDescription {
-    /// The cluster as a whole.
+    /// State of the cluster itself.
     pub state: ClusterState,
-    /// Its groups.
+    /// Instance groups of the cluster.
     pub groups: BTreeMap<GroupName, GroupDescription>,
 }
 
-/// One node as the scheduler tells it, its cordon still a bare reason.
+/// One node as the scheduler reports it. Its drain reason is not parsed yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SchedulerNode {
-    /// The scheduler's name.
+    /// Name of the node in the scheduler.
     pub name: NodeName,
     /// Whether it can run jobs.
     pub condition: Condition,
-    /// Everything that lays claim to it.
+    /// Uses of the node; empty if it is idle.
     pub claims: Vec<Claim>,
-    /// The reason it is drained for; `None` when it is not drained.
+    /// Drain reason; `None` if the node is not drained.
     pub drained: Option<Arc<str>>,
-    /// The host name the scheduler has for it, its first label.
+    /// First label of the host name that the scheduler has for the node.
     #[serde(default)]
     pub hostname: Option<Arc<str>>,
-    /// The address at which the scheduler reaches it, where that is an address.
+    /// IP address at which the scheduler reaches the node. `None` if it uses a host name.
     #[serde(default)]
     pub address: Option<IpAddr>,
-    /// The features and GRES it has; `None` where the scheduler tells none of any node.
+    /// Features and GRES of the node; `None` if the scheduler does not report them.
     #[serde(default)]
     pub offers: Option<BTreeSet<Arc<str>>>,
 }
 
-/// The scheduler's whole answer.
+/// Everything that the scheduler reports in one read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Workload {
-    /// When the scheduler said it.
+    /// Time of the scheduler's answer.
     pub at: Time,
-    /// Its nodes.
+    /// Nodes that the scheduler knows.
     pub nodes: Vec<SchedulerNode>,
-    /// Its queue.
+    /// Jobs that wait in the queue.
     pub pending: Vec<PendingJob>,
-    /// What it says of itself.
+    /// Facts about the scheduler and the cluster.
     #[serde(default)]
     pub facts: SchedulerFacts,
 }
 
-/// What a scheduler says of itself, and files beside it of the cluster.
+/// Facts from the settings of the scheduler and from the configuration files of the cluster.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SchedulerFacts {
-    /// The hosts that the scheduler itself runs on.
+    /// Hosts on which the scheduler runs.
     pub controllers: Vec<ControllerHost>,
-    /// Roles of groups that the cluster's own files give them.
+    /// Roles of groups, from the configuration files of the cluster.
     pub roles: BTreeMap<GroupName, Role>,
-    /// Instances as the cluster's own files know them.
+    /// Instances that the configuration files of the cluster list.
     pub recorded: BTreeMap<InstanceId, RecordedInstance>,
-    /// It refuses jobs that are larger than a partition is now, so that they never
-    /// wait and cannot be seen.
+    /// Whether the scheduler rejects a job that is larger than its partition is now. Such a job
+    /// never waits in the queue, so trimtab cannot see that it needs nodes.
     pub refuses_large_jobs: bool,
 }
 
-/// A host that the scheduler itself runs on.
+/// A host on which the scheduler runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ControllerHost {
-    /// Its host name, first label.
+    /// First label of its host name.
     pub hostname: Arc<str>,
-    /// Its address, where one is told.
+    /// IP address, if it is known.
     pub address: Option<IpAddr>,
 }
 
-/// An instance as a file of the cluster knows it.
+/// An instance in a configuration file of the cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordedInstance {
-    /// The name it has there.
+    /// Name in that file.
     pub name: Option<NodeName>,
-    /// Its address in the customer's network.
+    /// Address in the customer's network.
     pub address: Option<IpAddr>,
 }
 
-/// How the capacity of a group is paid for.
+/// Purchase option of the capacity of a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Capacity {
     /// On demand: billing stops when the node is deleted.
@@ -386,16 +386,16 @@ impl Capacity {
     }
 }
 
-/// What an instance is known by.
+/// Property of an instance that identifies its scheduler node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum JoinKey {
-    /// The name that `node_name` gives it.
+    /// The name that the setting `node_name` produces for it.
     Rule,
-    /// What the resource configuration records of it.
+    /// Its entry in the resource configuration.
     Record,
     /// The first label of its private DNS name.
     DnsName,
-    /// Its address.
+    /// An IP address of the instance.
     Address,
 }
 
@@ -410,24 +410,24 @@ impl fmt::Display for JoinKey {
     }
 }
 
-/// What is known of an instance's name in the scheduler.
+/// The scheduler node that matches an instance, as far as it is known.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Joined {
-    /// Nobody has looked: its DNS name is all there is.
+    /// No scheduler node matched, or none was searched. Its DNS name is used.
     #[default]
     ByDnsName,
-    /// It is this node.
+    /// This node matches.
     As(NodeName),
-    /// It could be either of two.
+    /// Two different nodes match.
     Doubtful(JoinDoubt),
 }
 
-/// Two marks of one instance that point to two nodes.
+/// Two properties of one instance that match two different scheduler nodes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JoinDoubt {
-    /// A mark, and the node it points to.
+    /// One property, and the node that it matches.
     pub one: (JoinKey, NodeName),
-    /// Another, and its node.
+    /// Another property, and the node that it matches.
     pub other: (JoinKey, NodeName),
 }
 
@@ -435,6 +435,6 @@ impl fmt::Display for JoinDoubt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (by, node) = &self.one;
         let (other_by, other) = &self.other;
-        write!(f, "it is {node} by {by} and {other} by {other_by}")
+        write!(f, "{by} matches {node}, but {other_by} matches {other}")
     }
 }

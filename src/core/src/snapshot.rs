@@ -1,8 +1,8 @@
-//! One observation of one cluster: the reads of one tick, joined and judged, as data.
+//! One observation of one cluster: the reads of one tick, matched with each other and checked.
 //!
-//! *Absent*, *stale*, *partial* and *zero* are four different things here, and
-//! only a fresh reading can ever lead to a deletion. A snapshot is made by
-//! [`crate::assemble::assemble`] and never changed afterwards.
+//! *Absent*, *stale*, *partial* and *zero* have four different meanings here. Only a fresh reading
+//! can lead to a deletion. [`crate::assemble::assemble`] creates a snapshot, and nothing changes it
+//! afterwards.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -18,111 +18,111 @@ use crate::reads::{
 };
 use crate::units::{NodeCount, Time};
 
-/// Everything one tick read of one cluster.
+/// Everything that one tick read of one cluster.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Snapshot {
-    /// The cluster.
+    /// Name of the cluster.
     pub cluster: ClusterName,
-    /// Before the first read of this tick began. A look made from this
-    /// snapshot began then.
+    /// Time before the first read of this tick. It is also the begin of every look that uses this
+    /// snapshot.
     pub begun_at: Time,
-    /// After the last read of this tick ended.
+    /// Time after the last read of this tick.
     pub taken_at: Time,
-    /// The cluster as a whole; `None` when it could not be described.
+    /// State of the cluster itself; `None` if DescribeCluster failed.
     pub state: Option<ClusterState>,
     /// Whether the node listing can be relied on.
     pub listing: Listing,
     /// Whether the scheduler's answer can be relied on.
     pub workload: WorkloadSource,
-    /// The cluster's instance groups, named in the policy or not.
+    /// Instance groups of the cluster, including groups that the policy does not name.
     pub groups: BTreeMap<GroupName, GroupView>,
-    /// Every cordon with a trimtab reason that the scheduler shows.
+    /// All cordons with a trimtab reason that the scheduler shows.
     pub cordons: Vec<SeenCordon>,
-    /// The scheduler refuses jobs that are larger than a partition is now.
+    /// Whether the scheduler rejects a job that is larger than its partition is now.
     pub refuses_large_jobs: bool,
 }
 
-/// Whether the node listing is whole.
+/// Whether the node listing is complete.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Listing {
-    /// Every page was read, no id came twice.
+    /// Every page was read, and nothing in it is contradictory.
     Complete,
-    /// It cannot be relied on, and nothing may be deleted from it.
+    /// The listing is unusable. No node may be deleted because of it.
     Lost(ListingFault),
 }
 
-/// Why a listing cannot be relied on.
+/// Why a listing is unusable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ListingFault {
     /// The read failed.
     Failed {
-        /// What the API or the transport said.
+        /// Error of the API or of the connection.
         why: Arc<str>,
     },
-    /// A page could not be had.
+    /// The last page was not read.
     PagesMissing,
-    /// One id came twice.
+    /// One instance id is listed twice.
     Duplicate {
-        /// That id.
+        /// The id.
         id: InstanceId,
     },
-    /// It names a group that DescribeCluster does not.
+    /// The listing contains a group that DescribeCluster does not report.
     GroupNotDescribed {
-        /// That group.
+        /// Name of the group.
         group: GroupName,
     },
-    /// No node at all, though the cluster is said to have some.
+    /// The listing contains no nodes, but DescribeCluster counts some.
     Empty {
-        /// What DescribeCluster counts.
+        /// Number of nodes that DescribeCluster counts.
         counted: NodeCount,
     },
 }
 
-/// Whether the scheduler's answer is whole.
+/// Whether the answer of the scheduler is complete.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WorkloadSource {
     /// The policy names no scheduler.
     NotConfigured,
-    /// Read whole, and it knows nodes.
+    /// The scheduler was read completely and has nodes.
     Complete,
-    /// It could not be read.
+    /// The read failed.
     Failed {
-        /// What it said.
+        /// Error of the scheduler.
         why: Arc<str>,
     },
-    /// It answered, and knew no node at all: a scheduler that has just
-    /// restarted answers so with exit status 0.
+    /// The scheduler answered without any nodes, although the cluster has some. A scheduler that
+    /// has just restarted does so, with exit status 0.
     Empty,
 }
 
 /// One instance group.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GroupView {
-    /// What DescribeCluster says of it.
+    /// The group as DescribeCluster reports it.
     pub description: GroupDescription,
-    /// Why nothing may be deleted from it now, if so.
+    /// Reason why no node may be deleted from it now, if there is one.
     pub freeze: Option<GroupFreeze>,
-    /// Its nodes, in the order of their ids.
+    /// Nodes of the group, sorted by id.
     pub nodes: Vec<NodeView>,
-    /// Jobs that wait in its partitions; `None` when the queue was not read.
+    /// Jobs that wait in the queue; `None` if the queue was not read.
     pub pending: Option<Vec<PendingJob>>,
-    /// The features and GRES that any of its nodes has; `None` where none is known, as in
-    /// a group that is empty now.
+    /// Features and GRES that any node of the group has. `None` if they are unknown, for example
+    /// because the group is empty now.
     pub offers: Option<BTreeSet<Arc<str>>>,
 }
 
-/// Why nothing may be deleted from a group now. It thaws by itself.
+/// Why no node may be deleted from a group now. The freeze ends when its reason does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum GroupFreeze {
-    /// The listing and DescribeCluster disagree, and our own deletions do not
-    /// explain it node by node.
+    /// The listing and DescribeCluster disagree, and trimtab's own deletions do not explain the
+    /// difference.
     CountsDisagree {
-        /// Nodes listed.
+        /// Number of listed nodes.
         listed: NodeCount,
         /// `CurrentCount`.
         current: NodeCount,
     },
-    /// Somebody is scaling it.
+    /// The group is being scaled, but not by trimtab.
     Scaling {
         /// `CurrentCount`.
         current: NodeCount,
@@ -134,48 +134,48 @@ pub enum GroupFreeze {
 /// One node.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NodeView {
-    /// Its instance id.
+    /// Instance id.
     pub id: InstanceId,
-    /// When it was launched.
+    /// Launch time.
     pub launched: Time,
-    /// SageMaker's status.
+    /// Status in SageMaker.
     pub status: InstanceStatus,
-    /// The scheduler's name for it, if one could be joined without doubt; its DNS name
-    /// where the scheduler knows no node of it.
+    /// Name of the node in the scheduler. It is the DNS name if no scheduler node matches, and
+    /// `None` if two different ones do.
     pub name: Option<NodeName>,
-    /// Why it cannot be told which of the scheduler's nodes it is.
+    /// Reason why no single scheduler node matches the instance, if that is so.
     pub join_doubt: Option<NameDoubt>,
-    /// Its image release, compared as text.
+    /// Image release, compared as text.
     pub image: Option<Arc<str>>,
-    /// Health, 0 worst to 100 best.
+    /// Health, from 0 (worst) to 100 (best).
     pub health: u8,
-    /// It must not be touched.
+    /// Whether a tag or a label protects it.
     pub protected: bool,
-    /// How it is paid for, by its own description.
+    /// Purchase option from DescribeClusterNode.
     pub capacity: NodeCapacity,
-    /// What the scheduler says of it.
+    /// What the scheduler reports.
     pub scheduler: Reading<SchedulerStatus>,
-    /// What its metrics say of it.
+    /// What the metrics report.
     pub activity: Reading<Activity>,
-    /// DescribeClusterNode, asked on purpose this tick, said Running.
+    /// Whether DescribeClusterNode was called for it in this tick and reported Running.
     pub described_running: bool,
 }
 
 impl NodeView {
-    /// What must still hold at the delete for this to be the same node (S9).
+    /// Returns the identity of the node. It must be unchanged when the node is deleted (S9).
     pub fn identity(&self) -> Identity {
         Identity { launched: self.launched, name: self.name.clone() }
     }
 }
 
-/// Why it cannot be told which of the scheduler's nodes an instance is.
+/// Why no single scheduler node matches an instance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NameDoubt {
-    /// It could be either of two.
+    /// Two different scheduler nodes match.
     Either(JoinDoubt),
-    /// Another instance is the same node.
+    /// Another instance matches the same scheduler node.
     Shared {
-        /// The node.
+        /// Name of that scheduler node.
         name: NodeName,
     },
 }
@@ -184,27 +184,27 @@ impl fmt::Display for NameDoubt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Either(doubt) => doubt.fmt(f),
-            Self::Shared { name } => write!(f, "another instance is {name}, too"),
+            Self::Shared { name } => write!(f, "another instance also matches {name}"),
         }
     }
 }
 
-/// What identifies a node besides its id.
+/// What identifies a node in addition to its id.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
-    /// When it was launched.
+    /// Launch time.
     pub launched: Time,
-    /// The scheduler's name for it.
+    /// Name of the node in the scheduler.
     pub name: Option<NodeName>,
 }
 
-/// What the scheduler says of one node.
+/// What the scheduler reports about one node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SchedulerStatus {
     /// Whether it can run jobs.
     pub condition: Condition,
-    /// Everything that lays claim to it; empty means purely idle.
+    /// Uses of the node; empty if it is idle.
     pub claims: Vec<Claim>,
-    /// Who keeps new jobs off it.
+    /// Whether and by whom it is cordoned.
     pub cordon: CordonStatus,
 }

@@ -1,5 +1,5 @@
-//! Steps: stepping open actions through what happened to them, in thought. The
-//! driver commits what changed and then runs the effects.
+//! Computes the next state of open actions from a list of events. The driver commits the changed
+//! states first and runs the effects afterwards.
 
 use std::collections::BTreeMap;
 
@@ -8,32 +8,32 @@ use crate::history::OpenAction;
 use crate::ids::{ActionId, InstanceId};
 use crate::units::Time;
 
-/// What is to happen to one action.
+/// An event for the action of one node.
 pub type NodeEvent = (InstanceId, EventKind);
 
-/// One step of one action.
+/// One change of state of one action.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Transition {
-    /// The action.
+    /// Id of the action.
     pub action: ActionId,
-    /// Its node.
+    /// Instance id of its node.
     pub node: InstanceId,
-    /// What happened.
+    /// The event that caused the change.
     pub event: Event,
-    /// The state after it.
+    /// The new state.
     pub state: ActionState,
 }
 
-/// Steps taken in thought: what changed, and what to do once that is durable.
+/// The result of a list of events. The effects may run only after the transitions are committed.
 pub struct Steps {
-    /// What changed.
+    /// Changes of state, in order.
     pub transitions: Vec<Transition>,
-    /// What to do about it, in order.
+    /// Effects to run, in order.
     pub effects: Vec<(InstanceId, Effect)>,
 }
 
-/// Steps every action through what happened to it, in order. A step that
-/// changes nothing is not a transition, but its effects still count.
+/// Applies the events to the actions, in order. An event that leaves the state unchanged adds no
+/// transition, but its effects are still returned.
 pub fn take_steps(
     actions: &BTreeMap<InstanceId, OpenAction>,
     happenings: Vec<NodeEvent>,
@@ -60,8 +60,8 @@ pub fn take_steps(
     steps
 }
 
-/// A node that was released is left alone for a while, unless it was for a
-/// reason of ours that says nothing about the node.
+/// Whether the node gets a cooldown after this end of its action. A released node gets one, except
+/// if the reason has nothing to do with the node itself.
 pub fn wants_cooldown(end: &End) -> bool {
     match end {
         End::Released(

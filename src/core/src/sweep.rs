@@ -1,4 +1,4 @@
-//! Sweep: cordons of ours that no open action accounts for, which are taken off.
+//! Sweep: finds trimtab's own cordons that belong to no open action, so that they can be removed.
 
 use crate::cordon::{CordonOrder, CordonStatus, SeenCordon};
 use crate::history::History;
@@ -6,8 +6,8 @@ use crate::ids::NodeName;
 use crate::reads::InstanceStatus;
 use crate::snapshot::{Listing, Snapshot, WorkloadSource};
 
-/// Cordons of ours that no open action accounts for, and those that sit on an instance they
-/// were not meant for. None where anything could not be read.
+/// Returns our cordons that belong to no open action, and those that are on the wrong instance.
+/// Returns none if the cluster, the listing or the scheduler could not be read completely.
 pub fn stray_cordons(snapshot: &Snapshot, history: &History) -> Vec<CordonOrder> {
     if snapshot.listing != Listing::Complete
         || snapshot.workload != WorkloadSource::Complete
@@ -17,8 +17,8 @@ pub fn stray_cordons(snapshot: &Snapshot, history: &History) -> Vec<CordonOrder>
     }
     let stray = |seen: &SeenCordon| {
         let CordonStatus::Ours { actions } = seen.cordon else { return None };
-        // A name without an instance is a deleted node's: HyperPod prunes it, and nothing
-        // can run there. One that was gone a while ago and shows again may be on its way out.
+        // A name without an instance belongs to a deleted node. HyperPod removes the name, and no
+        // job can run there. A deleted node that is listed again may still be shutting down.
         let instance = seen.instance?;
         let was_gone = history.gone.iter().any(|gone| gone.node == instance);
         let open = history.actions.get(&instance);
@@ -30,9 +30,9 @@ pub fn stray_cordons(snapshot: &Snapshot, history: &History) -> Vec<CordonOrder>
     snapshot.cordons.iter().filter_map(stray).collect()
 }
 
-/// Whether what the scheduler has under this name may be a node that is being terminated.
-/// Its replacement can be listed under the same name before it is there: who undrains the
-/// name then gives jobs to the node that dies.
+/// Whether the scheduler node of this name may be an instance that is being terminated. Its
+/// replacement can be listed under the same name before it runs. Removing the cordon at that time
+/// would start jobs on the instance that is being terminated.
 fn may_be_dying(name: &NodeName, snapshot: &Snapshot, history: &History) -> bool {
     let mut asked = history.actions.values().filter(|action| action.state.is_asked());
     let mut nodes = snapshot.groups.values().flat_map(|group| &group.nodes);
@@ -62,7 +62,7 @@ mod tests {
         let old = action(asked(None));
         let mut seen = snapshot(&old, Reading::Absent);
         let name = old.identity.name.clone().expect("it has one");
-        // The old one is not listed, or shuts down; the new one has its name.
+        // The old instance is not listed or is shutting down. The new one has its name.
         let new = InstanceId::from_number(2);
         let ours = CordonStatus::Ours { actions: old.id.into() };
         seen.cordons = vec![SeenCordon { name: name.clone(), instance: Some(new), cordon: ours }];
@@ -71,20 +71,20 @@ mod tests {
         }
         let mut history = History::default();
         let order = CordonOrder { name, action: old.id };
-        assert_eq!(stray_cordons(&seen, &history), [order], "nothing accounts for it");
+        assert_eq!(stray_cordons(&seen, &history), [order], "no action has this cordon");
         history.actions.insert(old.node, old.clone());
-        assert_eq!(stray_cordons(&seen, &history), [], "its deletion was asked for");
+        assert_eq!(stray_cordons(&seen, &history), [], "its deletion was requested");
         history.actions.clear();
         for view in seen.groups.values_mut() {
             let mut dying = view.nodes[0].clone();
             (dying.id, dying.status) = (old.node, InstanceStatus::ShuttingDown);
             view.nodes.push(dying);
         }
-        assert_eq!(stray_cordons(&seen, &history), [], "somebody else terminates it");
+        assert_eq!(stray_cordons(&seen, &history), [], "an operator terminates it");
         for view in seen.groups.values_mut() {
             view.nodes.pop();
             view.nodes[0].status = InstanceStatus::Pending;
         }
-        assert_eq!(stray_cordons(&seen, &history), [], "its replacement is not there yet");
+        assert_eq!(stray_cordons(&seen, &history), [], "its replacement does not run yet");
     }
 }

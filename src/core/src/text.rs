@@ -1,8 +1,8 @@
-//! Text from outside, made fit for one line of a log, an error or a terminal.
+//! Makes text from outside trimtab safe for one line of a log, an error message or a terminal.
 
 use std::sync::Arc;
 
-/// Returns the text without control characters, so that none of it moves a cursor or begins a
+/// Returns the text without control characters, so that it cannot move the cursor or start a new
 /// line.
 pub fn plain(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).collect()
@@ -13,8 +13,8 @@ pub fn start(text: &str, limit: usize) -> String {
     text.chars().filter(|c| !c.is_control()).take(limit).collect()
 }
 
-/// Returns at most `limit` bytes of the text, cut between characters, and says how many are
-/// missing.
+/// Returns at most `limit` bytes of the text, cut between characters, followed by a note with the
+/// number of missing bytes.
 pub fn shortened(text: &Arc<str>, limit: usize) -> Arc<str> {
     if text.len() <= limit {
         return Arc::clone(text);

@@ -396,7 +396,7 @@ mod tests {
                 "job 8_3 is ending on it on 1",
                 "job 9 is suspended on it on 1",
                 "job 10 is starting on it on 1",
-                "the scheduler calls it `SIGNALING` on 1",
+                "unknown scheduler state `SIGNALING` on 1",
                 "runs job 14+1 on 1",
             ]
         );

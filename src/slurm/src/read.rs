@@ -268,7 +268,13 @@ mod tests {
             .collect();
         assert_eq!(
             claims,
-            ["runs job 7", "a reservation covers it", "", "", "the scheduler calls it `ALLOCATED`"]
+            [
+                "runs job 7",
+                "a reservation covers it",
+                "",
+                "",
+                "unknown scheduler state `ALLOCATED`"
+            ]
         );
     }
 }

@@ -109,8 +109,8 @@ fn write_figures(text: &mut String, figures: &GroupFigures) {
     };
     let tau = figures.tau.map_or("unknown".to_owned(), |tau: Span| tau.to_string());
     let surplus = match figures.surplus {
-        Some(surplus) => format!("{surplus} surplus all through it"),
-        None => "no word on surplus nodes".to_owned(),
+        Some(surplus) => format!("{surplus} surplus during the whole timer"),
+        None => "surplus unknown".to_owned(),
     };
     line(text, &format!("  rule    {watched}; idle timer {tau}; {surplus}"));
     let GroupFigures { floor, headroom, upcoming, .. } = figures;

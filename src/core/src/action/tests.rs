@@ -35,7 +35,7 @@ fn absent() -> NodeSeen {
     NodeSeen::Absent { cordon: OwnCordon::Ours }
 }
 
-/// Steps a cordoned action through looks a minute apart, and tells its last state.
+/// Steps a cordoned action through looks one minute apart and returns its last state.
 fn after(state: ActionState, sights: impl IntoIterator<Item = NodeSeen>) -> ActionState {
     let mut state = state;
     for (minute, seen_node) in (1..).zip(sights) {
@@ -47,7 +47,7 @@ fn after(state: ActionState, sights: impl IntoIterator<Item = NodeSeen>) -> Acti
 #[test]
 fn node_that_is_not_found_is_gone_when_two_listings_lack_it_too() {
     let state = after(asked(failed("NodeIdNotFound"), RequestScope::Named), [absent()]);
-    assert_eq!(state.name(), "asked", "one listing may be a lagging one");
+    assert_eq!(state.name(), "asked", "one listing may lag behind");
     let state = after(asked(failed("NodeIdNotFound"), RequestScope::Named), [absent(), absent()]);
     assert_eq!(state.name(), "gone");
 }
@@ -58,13 +58,13 @@ fn node_that_is_not_found_and_listed_is_released_after_minutes_and_a_read_of_its
         let failed = || asked(failed(code), RequestScope::Named);
         let listed = vec![running(OwnCordon::Ours, false); 9];
         let state = after(failed(), listed);
-        assert_eq!(state.name(), "asked", "{code}: a listing alone may lag");
-        // The first look shows it running; six minutes later that may be believed.
+        assert_eq!(state.name(), "asked", "{code}: the listing may lag behind");
+        // The first look shows it running. Six minutes later that is reliable.
         assert!(!state.wants_description(&terms(true), NOW + Span::mins(6)));
         assert!(state.wants_description(&terms(true), NOW + Span::mins(7)));
         let read = running(OwnCordon::Ours, true);
         let state = after(failed(), vec![read.clone(); 6]);
-        assert_eq!(state.name(), "asked", "{code}: somebody else may be terminating it");
+        assert_eq!(state.name(), "asked", "{code}: an operator may be terminating it");
         let state = after(failed(), vec![read; 7]);
         let why = ReleaseReason::RefusedByApi(code.into());
         assert_eq!(state, ActionState::Releasing { why, since: NOW + Span::mins(7) });
@@ -118,7 +118,7 @@ fn in_a_group_call_nothing_seen_of_one_node_hands_it_back() {
             assert_eq!(state.name(), "asked", "{answer:?}, cordoned: {cordoned}");
         }
     }
-    // By its id, without an answer, it would have been.
+    // After a request by ids without an answer, it is released.
     let state = after(
         asked(Answer::NoAnswer, RequestScope::Named),
         vec![running(OwnCordon::Ours, true); 20],
@@ -134,7 +134,7 @@ fn end_of_a_group_call_hands_back_what_was_not_picked_and_nothing_else() {
     };
     for answer in [Answer::Accepted, Answer::NoAnswer] {
         let Step { state, effects } = over(asked(answer.clone(), GROUP), true);
-        assert_eq!((state.name(), effects), ("releasing", vec![]), "the next look asks for it");
+        assert_eq!((state.name(), effects), ("releasing", vec![]), "the next look requests it");
         assert_eq!(over(asked(answer, GROUP), false).state.name(), "released");
     }
     let at = NOW;

@@ -1,4 +1,4 @@
-//! Approving a plan: every bound of every mark and release, re-derived from the data.
+//! Approves a plan after deriving every limit of every mark and release again from the data.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -19,7 +19,7 @@ use crate::reads::InstanceStatus;
 use crate::snapshot::{GroupView, NodeView, Snapshot};
 use crate::units::{NodeCount, Span, Time};
 
-/// A plan that may be carried out.
+/// A plan that may be executed. Only [`approve`] creates it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ApprovedPlan {
     marks: Vec<Mark>,
@@ -27,17 +27,17 @@ pub struct ApprovedPlan {
 }
 
 impl ApprovedPlan {
-    /// Nodes to begin with.
+    /// Returns the nodes to delete.
     pub fn marks(&self) -> &[Mark] {
         &self.marks
     }
 
-    /// Actions to release.
+    /// Returns the actions to release.
     pub fn releases(&self) -> &[Release] {
         &self.releases
     }
 
-    /// The same without anything to begin with.
+    /// Returns the same plan without its marks.
     pub fn without_marks(self) -> Self {
         Self { marks: vec![], ..self }
     }
@@ -46,7 +46,7 @@ impl ApprovedPlan {
 /// Approves a plan.
 ///
 /// # Errors
-/// Everything it does that it may not; nothing of it may then be carried out.
+/// Returns all violations. Then no part of the plan may be executed.
 pub fn approve(
     plan: Plan,
     snapshot: &Snapshot,
@@ -158,9 +158,9 @@ impl Auditor<'_> {
         self.demand(in_budget, name, Rule::Budget);
     }
 
-    /// Marks for a call for the whole group: all of them for the same one, every
-    /// listed node and nothing else open, more than ids could do, and only where
-    /// the policy wants it.
+    /// Checks marks for a whole-group request: they have the same remainder, cover every listed
+    /// node, delete more nodes than one request by ids can, no other action is open, and the policy
+    /// allows it.
     fn check_whole_group(
         &mut self,
         name: &GroupName,
@@ -191,7 +191,7 @@ impl Auditor<'_> {
         self.demand(holds, name, Rule::WholeGroup);
     }
 
-    /// What was marked for a call for the whole group is released as a whole.
+    /// Nodes that were marked for one whole-group request must be released together.
     fn check_whole_releases(&mut self, releases: &[Release]) {
         let released: BTreeSet<ActionId> = releases.iter().map(|release| release.action).collect();
         let whole: Vec<&OpenAction> = self
@@ -229,7 +229,7 @@ impl Auditor<'_> {
         self.demand(believable, cluster, Rule::MassChange);
     }
 
-    /// Not protected, cooling down, too young or busy lately.
+    /// Whether the node is not protected, not in a cooldown, old enough, and was not busy recently.
     fn is_free_to_go(&self, name: &GroupName, node: &NodeView, group: &GroupPolicy) -> bool {
         let cool = self.history.cooldowns.get(&node.id).is_none_or(|until| *until <= self.now);
         let state = self.history.groups.get(name);
@@ -239,8 +239,8 @@ impl Auditor<'_> {
             && idle_since.is_some_and(|since| self.now.since(since) >= group.post_job_grace)
     }
 
-    /// Nodes spare all through the idle timer, less headroom and certain demand;
-    /// `None` while samples do not cover it.
+    /// Number of nodes that were surplus during the whole idle timer, minus headroom and certain
+    /// demand. `None` if the samples do not cover the timer.
     fn surplus(
         &self,
         name: &GroupName,
@@ -252,7 +252,8 @@ impl Auditor<'_> {
             TimerChoice::Fixed(tau) => tau,
             TimerChoice::BreakEven => break_even(group)?,
             TimerChoice::Learned => {
-                // Whatever was learned: never on one sample alone.
+                // A learned timer must span at least two ticks, so that no decision uses a single
+                // sample.
                 let learned = state.learner.as_ref()?.timer()?;
                 if learned < self.policy.timing.tick.times(2) {
                     return None;
@@ -266,7 +267,7 @@ impl Auditor<'_> {
         if first.from > start || last.to != self.now {
             return None;
         }
-        // A run's value holds until the next run begins.
+        // The value of a run is valid until the next run begins.
         let ends = state.runs.iter().skip(1).map(|run| run.from).chain([Time(i64::MAX)]);
         let in_window = state.runs.iter().zip(ends).filter(|(_, end)| *end > start);
         let least = in_window
@@ -304,10 +305,10 @@ impl Auditor<'_> {
             spent + uncharged + going.get() <= limit.get()
         };
         let size = group.size.0 as usize;
-        // Those that stay are cordoned, too, and the share is of what is.
+        // Nodes that a whole-group request keeps are cordoned too, so they count for the share.
         let leaving = open.len() + marks.len();
-        // A call for the whole group carries any number of nodes, but then it
-        // has to take every one that is listed, or to say how many stay.
+        // A whole-group request may delete any number of nodes, but the marks must cover every
+        // listed node.
         let takes_all = uncharged == open.len() && open.len() + marks.len() == view.nodes.len();
         let request = if takes_all && allows_group_call(name, group, self.history) {
             group.budgets.per_request
@@ -323,13 +324,13 @@ impl Auditor<'_> {
     }
 }
 
-/// How many nodes go by these marks of one group.
+/// Number of nodes that these marks of one group delete.
 fn going(marks: &[&Mark]) -> NodeCount {
     let stay = marks.first().and_then(|mark| mark.evidence.remainder);
     NodeCount::of(marks.len()).saturating_sub(stay.unwrap_or(NodeCount::ZERO))
 }
 
-/// T* = b + e + λb + (φ + risk)/p, reckoned in whole milliseconds.
+/// T* = b + e + λb + (φ + risk)/p, computed in whole milliseconds.
 fn break_even(group: &GroupPolicy) -> Option<Span> {
     let price = group.price.filter(|price| price.0 > 0)?;
     let boot = group.boot?;

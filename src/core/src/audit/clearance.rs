@@ -1,5 +1,5 @@
-//! Clearing a request: what has settled, and was looked at clean after that, may be deleted
-//! by its id.
+//! Clears a delete request by ids: a node may be deleted if it has settled and a later look still
+//! shows it idle.
 
 use super::Rule;
 use super::facts::{
@@ -15,8 +15,8 @@ use crate::reads::{InstanceStatus, Provisioning, Reading};
 use crate::snapshot::{GroupView, NodeView, Snapshot};
 use crate::units::{NodeCount, Span, Time};
 
-/// A delete request that may be sent: one cluster, one group, at most 99
-/// cordoned (or twice looked at) and clean nodes, and a time by which it is void.
+/// A delete request that may be sent: at most 99 nodes of one group of one cluster, and a time
+/// after which it must not be sent. Every node is cordoned (or was looked at twice) and idle.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClearedBatch {
     cluster: ClusterName,
@@ -27,60 +27,60 @@ pub struct ClearedBatch {
 }
 
 impl ClearedBatch {
-    /// The cluster the nodes are in.
+    /// Returns the cluster of the nodes.
     pub fn cluster(&self) -> &ClusterName {
         &self.cluster
     }
 
-    /// The group the nodes are in.
+    /// Returns the group of the nodes.
     pub fn group(&self) -> &GroupName {
         &self.group
     }
 
-    /// The nodes to delete: 1 to 99, no id twice.
+    /// Returns the nodes to delete: 1 to 99 different ids.
     pub fn nodes(&self) -> &[InstanceId] {
         &self.nodes
     }
 
-    /// When the look behind it began.
+    /// Returns the time at which the look that cleared it began.
     pub fn look_begun_at(&self) -> Time {
         self.look_begun_at
     }
 
-    /// From when on it may not be sent any more.
+    /// Returns the time after which the request must not be sent.
     pub fn expires_at(&self) -> Time {
         self.expires_at
     }
 }
 
-/// What became of the actions offered for one request.
+/// The audit's answer to an [`Offer`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Clearance {
-    /// The request, if any action was cleared.
+    /// The request, if at least one action was cleared.
     pub request: Option<ClearedBatch>,
-    /// Actions that have to wait, and for what.
+    /// Actions that were not cleared, each with the rule that does not hold.
     pub waiting: Vec<(ActionId, Rule)>,
 }
 
-/// What a clearance rests on.
+/// Input of a clearance.
 #[derive(Clone, Copy)]
 pub struct Offer<'a> {
     /// The group whose settled actions are offered.
     pub group: &'a GroupName,
     /// Whether every gate let an action through before the reads began.
     pub gated: &'a dyn Fn(&OpenAction) -> bool,
-    /// The reads of this very tick.
+    /// The snapshot of this tick.
     pub snapshot: &'a Snapshot,
     /// The policy in force.
     pub policy: &'a ClusterPolicy,
-    /// Open actions and charges.
+    /// The history, with open actions and charges.
     pub history: &'a History,
-    /// The instant at which the request would be sent.
+    /// The time at which the request would be sent.
     pub now: Time,
 }
 
-/// The group that an offer is about, if all holds that is not about one node.
-/// `stay` nodes that are on their way out come back right after the request.
+/// Returns the group of an offer if every rule holds that does not concern a single node. `stay` of
+/// its nodes with open actions are released after the request.
 pub(super) fn ready_group<'a>(
     offer: &Offer<'a>,
     stay: NodeCount,
@@ -152,7 +152,8 @@ pub fn clear(offer: Offer<'_>) -> Clearance {
     for action in settled {
         match clearance(action, &offer) {
             Some(rule) => waiting.push((action.id, rule)),
-            // By ids it might be one that was to stay.
+            // It was marked for a whole-group request that keeps some nodes. A request by ids could
+            // delete one of those.
             None if action.evidence.remainder.is_some() => {
                 waiting.push((action.id, Rule::WholeGroup));
             }
@@ -171,7 +172,7 @@ pub fn clear(offer: Offer<'_>) -> Clearance {
     Clearance { request, waiting }
 }
 
-/// What keeps one settled action from being cleared, if anything does.
+/// Returns the first rule that does not hold for one settled action.
 pub(super) fn clearance(action: &OpenAction, offer: &Offer<'_>) -> Option<Rule> {
     let Offer { snapshot, policy, now, .. } = *offer;
     let settled = settled_until(&action.state)?;
@@ -199,14 +200,14 @@ pub(super) fn clearance(action: &OpenAction, offer: &Offer<'_>) -> Option<Rule> 
     is_protected(node, group).then_some(Rule::LeftAlone)
 }
 
-/// The second look counts by the stamps of what was seen, not by when it was
-/// asked for: a scheduler that repeats an old answer, or a datapoint from
-/// before, says nothing about the time after the settle time's end.
+/// Whether the data of the second look is newer than the end of the settle time. The timestamps of
+/// the data count, not the time of the read: a repeated old answer of the scheduler or an old
+/// datapoint proves nothing about the time after the settle time.
 fn is_second_look(node: &NodeView, action: &OpenAction, policy: &ClusterPolicy, now: Time) -> bool {
     let Some(until) = settled_until(&action.state) else { return false };
     match policy.evidence_source {
         EvidenceSource::Scheduler => match &node.scheduler {
-            // A scheduler that repeats an old answer is not a look (S13).
+            // A repeated old answer of the scheduler is not a second look (S13).
             Reading::Fresh { at, .. } => {
                 action.terms.cordoned
                     && *at >= until
@@ -221,7 +222,8 @@ fn is_second_look(node: &NodeView, action: &OpenAction, policy: &ClusterPolicy, 
     }
 }
 
-/// Classic clusters take one request at a time, continuous ones one a group.
+/// Whether no other request is in flight: in the cluster if it is classic, in the group if it is
+/// continuous.
 fn is_our_turn(group: &GroupName, snapshot: &Snapshot, history: &History) -> bool {
     let provisioning = snapshot.state.as_ref().map(|state| state.provisioning);
     let in_flight = history.actions.values().filter(|action| match action.state {

@@ -1,4 +1,4 @@
-//! What approval and clearance both derive from the snapshot, the policy and the history.
+//! Facts that both approval and clearance derive from the snapshot, the policy and the history.
 
 use crate::action::{ActionState, RequestScope};
 use crate::cordon::CordonStatus;
@@ -18,7 +18,7 @@ pub(super) fn is_backed_off(history: &History, now: Time) -> bool {
     history.backoff.as_ref().is_some_and(|backoff| now < backoff.until)
 }
 
-/// Its own description was read, and does not contradict its group's.
+/// Whether the node was described and its purchase option agrees with that of its group.
 pub(super) fn is_paid_as_declared(node: &NodeView, group: &GroupPolicy) -> bool {
     match node.capacity {
         NodeCapacity::Unread => false,
@@ -53,7 +53,7 @@ pub(super) fn is_in_group_call(state: &ActionState) -> bool {
     }
 }
 
-/// Whether the policy lets a call take the whole group, and the API has not refused one.
+/// Whether the policy allows whole-group requests and the API has not refused one.
 pub(super) fn allows_group_call(name: &GroupName, group: &GroupPolicy, history: &History) -> bool {
     let is_allowed = match group.group_calls {
         GroupCalls::Never => false,
@@ -119,7 +119,8 @@ pub(super) fn group_is_calm(view: &GroupView) -> bool {
     view.description.role == Role::Worker && view.description.calm && view.freeze.is_none()
 }
 
-/// A scheduler that refuses jobs larger than what is left never shows them waiting.
+/// Whether the largest job is known. A scheduler that rejects jobs larger than the partition never
+/// shows them in the queue, so then the policy must declare it.
 pub(super) fn is_floor_known(snapshot: &Snapshot, group: &GroupPolicy) -> bool {
     !snapshot.refuses_large_jobs || group.max_job_nodes.is_some()
 }
@@ -141,7 +142,7 @@ pub(super) fn is_worth_it(view: &GroupView, group: &GroupPolicy) -> bool {
         && group.node_local_data.is_some()
 }
 
-/// A group's nodes are in the order of their ids.
+/// Finds a node by its id. The nodes of a group are sorted by id.
 pub(super) fn find(view: &GroupView, id: InstanceId) -> Option<&NodeView> {
     let place = view.nodes.binary_search_by_key(&id, |node| node.id).ok()?;
     view.nodes.get(place)
@@ -155,8 +156,8 @@ pub(super) fn has_identity(node: &NodeView, identity: &Identity) -> bool {
     node.launched == identity.launched && node.name == identity.name
 }
 
-/// Positive, fresh evidence that nothing lays claim to a node, and that it bears
-/// the cordon of this action, or no cordon at all.
+/// Whether fresh evidence shows that the node is idle and, if the scheduler is the evidence source,
+/// that it has the cordon of the given action (without an action: no cordon).
 pub(super) fn is_idle(
     node: &NodeView,
     cordoned_for: Option<ActionId>,
@@ -193,8 +194,8 @@ pub(super) fn is_quiet(activity: &Activity, rule: &UtilizationRule) -> bool {
         && activity.to.since(activity.from) + rule.period >= rule.window
 }
 
-/// Nodes that can be counted on: Running, not on their way out, and either
-/// claimed or free for sure.
+/// Counts the nodes that are certainly available to jobs: Running, without an open action, and
+/// known to be either in use or idle.
 pub(super) fn count_live(
     view: &GroupView,
     history: &History,
@@ -227,8 +228,8 @@ pub(super) fn count_live(
     NodeCount::of(live.count())
 }
 
-/// The highest floor of any minute from now until the look-ahead ends. Windows
-/// open and close on whole minutes, so stepping through them misses nothing.
+/// Returns the highest floor of any minute from now to the end of the look-ahead. Keep windows open
+/// and close on whole minutes, so testing every minute finds all of them.
 pub(super) fn highest_floor(group: &GroupPolicy, now: Time) -> NodeCount {
     let base = group.min_nodes.of(group.size).max(group.max_job_nodes.unwrap_or_default());
     let opens = |window: &&KeepWindow| {
@@ -241,8 +242,8 @@ pub(super) fn highest_floor(group: &GroupPolicy, now: Time) -> NodeCount {
     group.keep_windows.iter().filter(opens).map(|w| w.min_nodes.of(group.size)).fold(base, Ord::max)
 }
 
-/// Nodes that waiting jobs need however well they are packed: whole nodes as
-/// asked, and shared GPUs added up. Never more than the packed count.
+/// Lower bound of the nodes that waiting jobs need: whole nodes as requested, plus the sum of
+/// shared GPUs. It is never more than the packed count.
 pub(super) fn certain_demand(view: &GroupView, group: &GroupPolicy, now: Time) -> u32 {
     let (mut whole, mut shared) = (0u64, 0u64);
     for job in view.pending.iter().flatten() {

@@ -1,15 +1,14 @@
-//! Clearing a call for a whole group (S8b).
+//! Clears a whole-group request (S8b).
 //!
-//! `UpdateCluster` picks its victims at random, so it is safe only while any
-//! victim is: every node that is listed has to be one that could be asked for
-//! by its id in this very moment, and nothing may be in the group that is not
-//! listed. The counts say the latter, once in the reads of this tick and once
-//! more in a DescribeCluster that began after the last look: a node that was
-//! added meanwhile is not cordoned, and could be picked.
+//! `UpdateCluster` selects the nodes to delete at random, so it is safe only if every node of the
+//! group may be deleted: each listed node must pass the checks of a request by ids, and the group
+//! must have no other nodes. The counts prove the latter, in the reads of this tick and again in a
+//! DescribeCluster that began after the last look. A node that was added in between is not
+//! cordoned, and the API could select it.
 //!
-//! A race stays, and cannot be closed from here: whoever adds a node between
-//! that description and the call could see it picked. The group is then larger
-//! than we said, and the call's count, not its victims, is what the API obeys.
+//! One race remains: if an operator adds a node between that DescribeCluster and the request, the
+//! API may delete that node. trimtab cannot prevent this, because the request has a count and no
+//! node ids.
 
 use std::collections::BTreeMap;
 
@@ -22,9 +21,8 @@ use crate::policy::{GroupCalls, REQUEST_NODE_LIMIT};
 use crate::reads::{ClusterDescription, ClusterStatus, Role};
 use crate::units::{NodeCount, Time};
 
-/// A request that shrinks a whole group, to be sent once: one cluster, one
-/// group, all of whose nodes are cordoned (or twice looked at) and clean, and a
-/// time by which it is void.
+/// A whole-group request that may be sent: one group of one cluster, and a time after which it must
+/// not be sent. Every node of the group is cordoned (or was looked at twice) and idle.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClearedGroup {
     cluster: ClusterName,
@@ -36,55 +34,55 @@ pub struct ClearedGroup {
 }
 
 impl ClearedGroup {
-    /// The cluster the group is in.
+    /// Returns the cluster of the group.
     pub fn cluster(&self) -> &ClusterName {
         &self.cluster
     }
 
-    /// The group.
+    /// Returns the name of the group.
     pub fn group(&self) -> &GroupName {
         &self.group
     }
 
-    /// All nodes of the group, any number, no id twice: each of them may go.
+    /// Returns all nodes of the group, without duplicates. Each of them may be deleted.
     pub fn nodes(&self) -> &[InstanceId] {
         &self.nodes
     }
 
-    /// How many of them stay: fewer than there are.
+    /// Returns how many nodes stay: fewer than the group has now.
     pub fn count_after(&self) -> NodeCount {
         self.count_after
     }
 
-    /// When the look behind it began.
+    /// Returns the time at which the look that cleared it began.
     pub fn look_begun_at(&self) -> Time {
         self.look_begun_at
     }
 
-    /// From when on it may not be sent any more.
+    /// Returns the time after which the request must not be sent.
     pub fn expires_at(&self) -> Time {
         self.expires_at
     }
 }
 
-/// A request that may be sent, of either kind.
+/// A request of either kind that may be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cleared {
-    /// By ids.
+    /// A request that deletes nodes by their ids.
     Batch(ClearedBatch),
-    /// By a count, for a whole group.
+    /// A request that sets the node count of a whole group.
     Group(ClearedGroup),
 }
 
 impl Cleared {
-    /// Attaches the id that the ledger reserved for this request. It does not change
-    /// what was cleared. Only the executor calls it, right before the commit, so that a
-    /// clearance that fails spends no id.
+    /// Adds the id that the ledger reserved for this request. The cleared request does not change.
+    /// Only the executor calls this, right before the commit, so that a failed clearance uses no
+    /// id.
     pub fn numbered(self, id: RequestId) -> NumberedRequest {
         NumberedRequest { id, cleared: self }
     }
 
-    /// The cluster the nodes are in.
+    /// Returns the cluster of the nodes.
     pub fn cluster(&self) -> &ClusterName {
         match self {
             Self::Batch(request) => request.cluster(),
@@ -92,7 +90,7 @@ impl Cleared {
         }
     }
 
-    /// The group the nodes are in.
+    /// Returns the group of the nodes.
     pub fn group(&self) -> &GroupName {
         match self {
             Self::Batch(request) => request.group(),
@@ -100,7 +98,7 @@ impl Cleared {
         }
     }
 
-    /// The nodes that may go.
+    /// Returns the nodes that may be deleted.
     pub fn nodes(&self) -> &[InstanceId] {
         match self {
             Self::Batch(request) => request.nodes(),
@@ -108,7 +106,7 @@ impl Cleared {
         }
     }
 
-    /// How many of them stay, for a call for a whole group.
+    /// Returns how many of them stay after a whole-group request; `None` for a request by ids.
     pub fn count_after(&self) -> Option<NodeCount> {
         match self {
             Self::Batch(_) => None,
@@ -116,13 +114,13 @@ impl Cleared {
         }
     }
 
-    /// How many of them go.
+    /// Returns how many of them are deleted.
     pub fn going(&self) -> NodeCount {
         let stay = self.count_after().unwrap_or(NodeCount::ZERO);
         NodeCount::of(self.nodes().len()).saturating_sub(stay)
     }
 
-    /// When the look behind it began.
+    /// Returns the time at which the look that cleared it began.
     pub fn look_begun_at(&self) -> Time {
         match self {
             Self::Batch(request) => request.look_begun_at(),
@@ -130,7 +128,7 @@ impl Cleared {
         }
     }
 
-    /// From when on it may not be sent any more.
+    /// Returns the time after which the request must not be sent.
     pub fn expires_at(&self) -> Time {
         match self {
             Self::Batch(request) => request.expires_at(),
@@ -139,7 +137,7 @@ impl Cleared {
     }
 }
 
-/// A cleared request with its id in the ledger. Only [`Cleared::numbered`] makes one.
+/// A cleared request with its id in the ledger. Only [`Cleared::numbered`] creates it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NumberedRequest {
     id: RequestId,
@@ -147,12 +145,12 @@ pub struct NumberedRequest {
 }
 
 impl NumberedRequest {
-    /// Its id in the ledger.
+    /// Returns the id of the request in the ledger.
     pub fn id(&self) -> RequestId {
         self.id
     }
 
-    /// What was cleared.
+    /// Returns the cleared request.
     pub fn cleared(&self) -> &Cleared {
         &self.cleared
     }
@@ -170,21 +168,20 @@ impl From<ClearedGroup> for Cleared {
     }
 }
 
-/// DescribeCluster, asked once more after the looks.
+/// A second DescribeCluster after the looks.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Recount {
-    /// Before the call began.
+    /// Time before it was sent.
     pub begun_at: Time,
-    /// What it said.
+    /// Its answer.
     pub description: ClusterDescription,
 }
 
-/// What a call for the whole group would be about, were the recount to agree:
-/// its nodes, and how many stay. Whoever wants to send one asks this first, and
-/// then counts anew.
+/// Returns the nodes of a possible whole-group request and how many of them stay. The caller then
+/// reads a [`Recount`] and calls [`clear_group`].
 ///
 /// # Errors
-/// The first rule that speaks against it.
+/// Returns the first rule that does not hold.
 pub fn group_trial(offer: &Offer<'_>) -> Result<(Vec<InstanceId>, NodeCount), Rule> {
     let Offer { group: name, gated, policy, history, now, .. } = *offer;
     let actions: BTreeMap<InstanceId, &OpenAction> =
@@ -192,13 +189,13 @@ pub fn group_trial(offer: &Offer<'_>) -> Result<(Vec<InstanceId>, NodeCount), Ru
     let wants: Vec<Option<NodeCount>> = actions.values().map(|a| a.evidence.remainder).collect();
     let stay = match wants.first() {
         Some(first) if wants.iter().all(|other| other == first) => *first,
-        // Nothing is on its way, or not all of it for the same call.
+        // The group has no open actions, or not all of them are for the same request.
         Some(_) | None => return Err(Rule::WholeGroup),
     };
     let stay = stay.unwrap_or(NodeCount::ZERO);
     let (view, group) = ready_group(offer, stay)?;
-    // What is listed and what is on its way must be the same, node by node. An
-    // action whose node is not listed may be a node that is only not seen.
+    // The listed nodes and the nodes with open actions must be the same. A node that is not listed
+    // may still exist.
     let listed: Vec<InstanceId> = view.nodes.iter().map(|node| node.id).collect();
     if !listed.iter().eq(actions.keys()) {
         return Err(Rule::WholeGroup);
@@ -207,7 +204,7 @@ pub fn group_trial(offer: &Offer<'_>) -> Result<(Vec<InstanceId>, NodeCount), Ru
     let is_wanted = match group.group_calls {
         GroupCalls::Never => false,
         GroupCalls::ToZero => stay == NodeCount::ZERO,
-        // With a remainder only for what ids cannot do.
+        // A request that keeps nodes is used only for more nodes than a request by ids can delete.
         GroupCalls::WholeGroup => stay == NodeCount::ZERO || going > REQUEST_NODE_LIMIT,
     };
     if !is_wanted || !allows_group_call(name, group, history) || going == NodeCount::ZERO {
@@ -238,14 +235,14 @@ pub fn group_trial(offer: &Offer<'_>) -> Result<(Vec<InstanceId>, NodeCount), Ru
     Ok((listed, stay))
 }
 
-/// Clears the whole group for one call that says how many stay.
+/// Clears one whole-group request, which sets how many nodes stay.
 ///
 /// # Errors
-/// The first rule that speaks against it.
+/// Returns the first rule that does not hold.
 pub fn clear_group(offer: Offer<'_>, recount: &Recount) -> Result<ClearedGroup, Rule> {
     let (nodes, count_after) = group_trial(&offer)?;
     let Offer { group: name, snapshot, policy, now, .. } = offer;
-    // The looks ended when the last read of the tick did.
+    // The looks ended with the last read of the tick.
     if recount.begun_at < snapshot.taken_at || recount.begun_at > now {
         return Err(Rule::Current);
     }

@@ -263,10 +263,10 @@ async fn a_job_is_what_squeue_would_call_it() {
         (r#"["PENDING","COMPLETING"]"#, "job 1 is ending on it"),
         (r#"["SUSPENDED"]"#, "job 1 is suspended on it"),
         (r#"["RUNNING","STOPPED"]"#, "job 1 is suspended on it"),
-        (r#"["RUNNING","SIGNALING"]"#, "the scheduler calls it `SIGNALING`"),
-        (r#"["FAILED","STAGE_OUT"]"#, "the scheduler calls it `STAGE_OUT`"),
-        (r#"["SOMETHING_NEW"]"#, "the scheduler calls it `SOMETHING_NEW`"),
-        ("[]", "the scheduler calls it ``"),
+        (r#"["RUNNING","SIGNALING"]"#, "unknown scheduler state `SIGNALING`"),
+        (r#"["FAILED","STAGE_OUT"]"#, "unknown scheduler state `STAGE_OUT`"),
+        (r#"["SOMETHING_NEW"]"#, "unknown scheduler state `SOMETHING_NEW`"),
+        ("[]", "unknown scheduler state ``"),
     ] {
         let jobs = fake.jobs_of(json(&job(&[("job_state", words)]))).await.expect(words);
         let claims: Vec<String> = jobs.active.iter().map(|job| job.claim.to_string()).collect();
