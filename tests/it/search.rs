@@ -655,7 +655,7 @@ fn no_way_through_loses_a_job_or_leaves_a_cordon() {
             || !scale::is_full()
     );
 
-    // From every state, a world without faults comes to rest: no releasable action stays open, and
+    // From every state, a world without faults becomes stable: no releasable action stays open, and
     // no trimtab cordon stays on a living node that is not being deleted.
     for world in &reached {
         let mut world = world.clone();

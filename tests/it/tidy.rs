@@ -14,7 +14,7 @@ fn read(path: &Path) -> String {
 fn rust_files(folder: &Path) -> Vec<PathBuf> {
     let mut found = vec![];
     for entry in fs::read_dir(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display())) {
-        let path = entry.expect("a readable entry").path();
+        let path = entry.expect("the entry is readable").path();
         if path.is_dir() {
             found.extend(rust_files(&path));
         } else if path.extension().is_some_and(|ext| ext == "rs") {
@@ -46,11 +46,11 @@ fn the_audit_imports_nothing_of_the_planner() {
     let found = imports(&text);
     assert!(found.len() >= data.len(), "the test no longer sees the imports: {found:?}");
     for module in found {
-        assert!(data.contains(&module.as_str()), "the audit uses crate::{module}");
+        assert!(data.contains(&module.as_str()), "the audit must not import crate::{module}");
     }
 }
 
-/// A module of core with its parts, without tests.
+/// Returns the text of a module of core and its submodules, without tests.
 fn module_text(name: &str) -> String {
     let folder = root().join("src/core/src");
     let mut files = vec![folder.join(format!("{name}.rs"))];
@@ -70,7 +70,7 @@ fn module_text(name: &str) -> String {
 #[test]
 fn core_modules_import_only_modules_above_them() {
     let lib = read(&root().join("src/core/src/lib.rs"));
-    let (list, _) = lib.split_once("#[cfg(test)]").expect("tests stand last");
+    let (list, _) = lib.split_once("#[cfg(test)]").expect("the test modules come last");
     let mut above: Vec<&str> = vec![];
     for block in list.split("\n\n") {
         let modules: Vec<&str> = block
@@ -103,7 +103,7 @@ fn every_file_opens_with_its_job() {
 #[test]
 fn core_needs_only_small_dependencies() {
     let manifest = read(&root().join("src/core/Cargo.toml"));
-    let (_, rest) = manifest.split_once("[dependencies]").expect("a table of dependencies");
+    let (_, rest) = manifest.split_once("[dependencies]").expect("the manifest has dependencies");
     let (dependencies, _) = rest.split_once("[dev-dependencies]").unwrap_or((rest, ""));
     let names: Vec<&str> = dependencies
         .lines()
@@ -124,22 +124,22 @@ fn the_simulator_is_a_default_feature_that_can_be_left_out() {
     }
 }
 
-/// Where text for operators is made.
+/// Crates that produce text for operators.
 const SPEAKING: [&str; 8] = ["cli", "core", "daemon", "aws", "slurm", "hooks", "config", "program"];
 
-/// Lines that may format with `Debug`, and why.
+/// Lines that may format with `Debug`: the file, the line and the reason.
 const DEBUGGED: [(&str, &str, &str); 2] = [
-    ("log.rs", r#"write!(Escaped(writer), "{value:?}")"#, "tracing hands every field over so"),
-    ("read.rs", r#"format!("{key:?}")"#, "a quoted key, as TOML escapes it"),
+    ("log.rs", r#"write!(Escaped(writer), "{value:?}")"#, "tracing passes every field with Debug"),
+    ("read.rs", r#"format!("{key:?}")"#, "Debug quotes a key as TOML does"),
 ];
 
-/// A file's text without its comments and without what is compiled for tests only.
+/// Returns the lines of a file without comments and without code for tests.
 fn program_lines(text: &str) -> impl Iterator<Item = &str> {
     let (program, _) = text.split_once("#[cfg(test)]\nmod tests {").unwrap_or((text, ""));
     program.lines().map(str::trim).filter(|line| !line.starts_with("//"))
 }
 
-/// Whether a line formats something with `Debug`, or hands a log field over in that form.
+/// Whether a line formats a value or a log field with `Debug`.
 fn has_debug_output(line: &str) -> bool {
     let is_field = |(at, _): (usize, &str)| {
         line[at..].trim_start_matches(['=', ',', '(', ' ']).starts_with('?')
@@ -175,5 +175,5 @@ fn debug_output_never_reaches_an_operator() {
         }
     }
     assert_eq!(found, Vec::<String>::new(), "give the type a Display");
-    assert_eq!(allowed, DEBUGGED.len(), "an exception that is not needed any more");
+    assert_eq!(allowed, DEBUGGED.len(), "an exception in DEBUGGED is not needed any more");
 }

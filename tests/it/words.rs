@@ -1,5 +1,5 @@
-//! What operators read has no look of the code: every variant of every status, reason,
-//! answer and notice is rendered here.
+//! Text for operators must not look like code. These tests render every variant of every status,
+//! reason, answer and notice.
 
 use trimtab_core::action::{Answer, End, Evidence, Notice, OwnCordon, ReleaseReason, Work};
 use trimtab_core::audit::{Rule, Violation};
@@ -15,15 +15,15 @@ use trimtab_core::units::{NodeCount, Share, Span, Time, Usd, UsdPerHour};
 use trimtab_daemon::driver::TickError;
 use trimtab_daemon::ports::{DeleteOutcome, LedgerError, Notification, ReadError, Ring};
 
-/// Names of AWS and Slurm that an operator knows, and that are written as they are.
+/// Names from AWS and Slurm that operators know. They are written unchanged.
 const NAMES: [&str; 6] =
     ["AutoScaling", "CurrentCount", "EnforcePartLimits", "HyperPod", "InService", "SageMaker"];
 
-/// How the names of API operations begin, which are written as they are, too.
+/// Prefixes of API operation names, which are written unchanged too.
 const OPERATIONS: [&str; 4] =
     ["BatchDeleteCluster", "DescribeCluster", "ListCluster", "UpdateCluster"];
 
-/// Why this text is not for an operator.
+/// Returns why this text looks like code, if it does.
 fn objection(text: &str) -> Option<&'static str> {
     if text.trim().is_empty() {
         return Some("is empty");
@@ -40,8 +40,8 @@ fn objection(text: &str) -> Option<&'static str> {
     words.filter(|word| !word.is_empty()).find(is_camel).map(|_| "has the name of a variant")
 }
 
-/// Renders one value of each variant and complains of what looks like code. A variant that is
-/// not listed does not compile.
+/// Renders one value of each variant and fails if the text looks like code. If a variant is not
+/// listed, the test does not compile.
 macro_rules! every {
     ($type:ident, $render:expr; $($variant:ident
         $(($($field:expr),+))? $({ $($name:ident: $value:expr),+ $(,)? })?),+ $(,)?) => {{

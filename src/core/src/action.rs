@@ -5,7 +5,7 @@
 //!       ┌──────────────────────────────────────────────────┐
 //!       ▼                                                  │
 //! Kept ─► Marked ─► Cordoning ─► Settling ─► [gate] ─► look ─┤─► Asking ─► Asked ─► Gone
-//!        (intent)  (drain)    (wait)             (read begun       (call)  (confirmed
+//!        (intent)  (drain)    (wait)             (read begun       (sent)  (confirmed
 //!                                                 after settle)            by listings)
 //! ```
 //!
@@ -134,7 +134,7 @@ pub enum End {
 /// Answer of the API to a delete request, for one node.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Answer {
-    /// The API deletes the node.
+    /// The API accepted the deletion.
     Accepted,
     /// The node has an entry in `Failed`.
     Failed {
@@ -165,7 +165,7 @@ pub enum ReleaseReason {
     Demand,
     /// The floor of the group or of the cluster needs the node.
     Floor,
-    /// A gate, a rule or an operator rejected the deletion, with this reason.
+    /// A gate, an operator or trimtab itself stopped the deletion, for this reason.
     Vetoed(Arc<str>),
     /// The daemon was paused.
     Paused,

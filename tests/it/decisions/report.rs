@@ -121,7 +121,7 @@ fn write_figures(text: &mut String, figures: &GroupFigures) {
     let GroupFigures { marks, candidates, .. } = figures;
     line(text, &format!("  goes    {marks} of {candidates} candidates{bound}"));
     if let Some(wanted) = positive(figures.wanted_back) {
-        line(text, &format!("  wants   {wanted} back"));
+        line(text, &format!("  needs   {wanted} released"));
     }
 }
 

@@ -1,6 +1,6 @@
 //! Every state of [`trimtab_core::action`] under every event, as a table.
 //!
-//! Times are seconds relative to the event. Under each state stand its outcomes and the
+//! Times are seconds relative to the event. Each state lists its outcomes and the
 //! events that lead to them; an event that is not listed changes nothing and has no effect.
 
 use std::collections::BTreeMap;
