@@ -50,7 +50,7 @@ pub enum Rule {
     /// A deletion saves money: the capacity is metered, the price and the boot time are known, and
     /// the policy accepts the loss of the capacity and of node-local data.
     WorthIt,
-    /// The node is Running and unchanged, has no open action, and is marked only once.
+    /// The node is listed as Running, is unchanged, is not leaving, and is marked only once.
     SameNode,
     /// Fresh evidence shows that the node is idle.
     Evidence,

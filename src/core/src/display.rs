@@ -113,14 +113,13 @@ impl fmt::Display for Rule {
                 "the cluster is stopped, frozen, changing, or was not read completely"
             }
             Self::GroupCalm => {
-                "its group is not a worker group of the policy, is changing, or its counts \
-                 disagree"
+                "the group is not a worker group of the policy, is changing, or its counts disagree"
             }
             Self::WorthIt => {
                 "its price, boot time, capacity or node-local data does not allow a deletion"
             }
             Self::SameNode => {
-                "it is not running, has changed, is marked twice or is leaving already"
+                "it is not listed as running, has changed, is marked twice or is leaving already"
             }
             Self::Evidence => "there is no fresh evidence that it is idle",
             Self::LeftAlone => "it is protected, cooling down, too young or was busy lately",
