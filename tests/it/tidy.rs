@@ -128,9 +128,10 @@ fn the_simulator_is_a_default_feature_that_can_be_left_out() {
 const SPEAKING: [&str; 8] = ["cli", "core", "daemon", "aws", "slurm", "hooks", "config", "program"];
 
 /// Lines that may format with `Debug`: the file, the line and the reason.
-const DEBUGGED: [(&str, &str, &str); 2] = [
+const DEBUGGED: [(&str, &str, &str); 3] = [
     ("log.rs", r#"write!(Escaped(writer), "{value:?}")"#, "tracing passes every field with Debug"),
-    ("read.rs", r#"format!("{key:?}")"#, "Debug quotes a key as TOML does"),
+    ("duration.rs", "invalid duration {text:?}", "Debug quotes the text, control characters escaped"),
+    ("entry.rs", r#"format!("{key:?}")"#, "Debug quotes a key as TOML does"),
 ];
 
 /// Returns the lines of a file without comments and without code for tests.
