@@ -13,4 +13,5 @@ mod rule_on_ticks;
 mod search;
 mod tidy;
 mod unwritable;
+mod wording;
 mod words;

@@ -3,15 +3,15 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-fn read(path: &Path) -> String {
+pub(crate) fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
-fn rust_files(folder: &Path) -> Vec<PathBuf> {
+pub(crate) fn rust_files(folder: &Path) -> Vec<PathBuf> {
     let mut found = vec![];
     for entry in fs::read_dir(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display())) {
         let path = entry.expect("the entry is readable").path();
@@ -130,7 +130,11 @@ const SPEAKING: [&str; 8] = ["cli", "core", "daemon", "aws", "slurm", "hooks", "
 /// Lines that may format with `Debug`: the file, the line and the reason.
 const DEBUGGED: [(&str, &str, &str); 3] = [
     ("log.rs", r#"write!(Escaped(writer), "{value:?}")"#, "tracing passes every field with Debug"),
-    ("duration.rs", "invalid duration {text:?}", "Debug quotes the text, control characters escaped"),
+    (
+        "duration.rs",
+        "invalid duration {text:?}",
+        "Debug quotes the text, control characters escaped",
+    ),
     ("entry.rs", r#"format!("{key:?}")"#, "Debug quotes a key as TOML does"),
 ];
 
