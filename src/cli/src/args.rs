@@ -10,8 +10,8 @@ use trimtab_core::units::{Span, Time, UsdPerHour};
 
 use crate::output::Format;
 
-/// Trims SageMaker HyperPod clusters: deletes nodes that nobody needs, never
-/// one that runs work, and can tell why.
+/// Deletes idle nodes of SageMaker HyperPod clusters when that saves money,
+/// never a node that runs work, and explains every decision.
 #[derive(Debug, Parser)]
 #[command(name = "trimtab", version, arg_required_else_help = true)]
 pub(crate) struct Cli {
@@ -19,81 +19,79 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-/// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run the whole daemon on a simulated cluster that replays a real trace
     Demo(DemoArgs),
     /// Run the daemon
     Run(RunArgs),
-    /// Observe and plan, change nothing; exits 2 when there is something to do
+    /// Print the plan without changing anything; exits 2 if the plan has changes
     Plan(PlanArgs),
-    /// Why a node is (not) deleted, from the ledger
+    /// Explain why a node is or is not deleted, from the ledger
     Explain(ExplainArgs),
-    /// What was done, from the ledger
+    /// List past actions, from the ledger
     History(HistoryArgs),
-    /// What policies would have cost on recorded load, beside the clairvoyant optimum
+    /// Compare the cost of policies on recorded load with the clairvoyant optimum
     Backtest(BacktestArgs),
-    /// What ran on a cluster, as a trace
+    /// Export the jobs of a cluster as a trace
     Trace(TraceArgs),
-    /// Report every problem of a configuration at once, or what is in force and why
+    /// Check a configuration: print all problems, or every setting and where it comes from
     CheckConfig(CheckConfigArgs),
-    /// Stop deleting, now and until `resume`
+    /// Stop all deletions until `trimtab resume`
     Pause(PauseArgs),
-    /// Take a pause back, or clear a freeze
+    /// End a pause, or clear a freeze
     Resume(ResumeArgs),
-    /// Serve simulated clusters as SageMaker and CloudWatch, on this machine only
+    /// Serve simulated clusters through the SageMaker and CloudWatch APIs, on this machine only
     Simulate(SimulateArgs),
-    /// Release cordoned nodes that a daemon left behind when it was killed
+    /// Release nodes that a killed daemon left cordoned
     Uncordon(UncordonArgs),
 }
 
-/// Whose scheduler the demo's jobs run under.
+/// Scheduler that runs the demo's jobs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum DemoScheduler {
-    /// The simulated cluster's own.
+    /// The scheduler of the simulated cluster
     Simulated,
-    /// A real Slurm.
+    /// A real Slurm, started on this machine
     Slurm,
 }
 
 /// `trimtab demo`
 #[derive(Debug, Args)]
 pub(crate) struct DemoArgs {
-    /// What chance starts from
+    /// Random seed
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
-    /// Whose scheduler: the simulated cluster's own, or a real Slurm that is started on this
-    /// machine, where it is installed
+    /// Scheduler that runs the jobs; `slurm` requires an installed Slurm
     #[arg(long, value_enum, default_value_t = DemoScheduler::Simulated)]
     pub(crate) scheduler: DemoScheduler,
-    /// How many days of the trace are replayed
+    /// Number of days of the trace to replay
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=30))]
     pub(crate) days: u32,
-    /// Lines only and as fast as it goes, as in a pipe
+    /// Print plain lines at full speed, as when the output is a pipe
     #[arg(long)]
     pub(crate) plain: bool,
-    /// Without HTTP and the AWS SDKs: the daemon calls the simulated cluster directly
+    /// Call the simulated cluster directly, without HTTP and the AWS SDKs
     #[arg(long)]
     pub(crate) in_process: bool,
-    /// Where to keep the ledger [default: a new folder for temporary files]
+    /// Ledger file to create [default: a file in a new temporary directory]
     #[arg(long, value_name = "FILE")]
     pub(crate) state: Option<PathBuf>,
-    /// How the summary is printed
+    /// Output format of the summary
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub(crate) output: Format,
 }
 
-/// Where the daemon works.
+/// Configuration, cluster and ledger that a command works on.
 #[derive(Debug, Args)]
 pub(crate) struct Target {
-    /// The configuration file
+    /// Configuration file
     #[arg(long, value_name = "FILE")]
     pub(crate) config: PathBuf,
-    /// A world file: a simulated cluster in this process, instead of the configured ones
+    /// World file: use a simulated cluster in this process instead of the configured clusters
     #[arg(long, value_name = "FILE")]
     pub(crate) world: Option<PathBuf>,
-    /// The ledger, instead of the one that the configuration names
+    /// Ledger file; overrides the configuration
     #[arg(long, value_name = "FILE")]
     pub(crate) state: Option<PathBuf>,
 }
@@ -103,23 +101,23 @@ pub(crate) struct Target {
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) target: Target,
-    /// Plan once, follow the actions to their end, and exit
+    /// Plan once, complete the actions, and exit
     #[arg(long)]
     pub(crate) once: bool,
-    /// Watch for so long before the plan counts [default: 2h where time is simulated, one
-    /// look elsewhere]
+    /// Observe for this long before acting [default: 2h with simulated time, otherwise one
+    /// observation]
     #[arg(long, value_name = "DURATION")]
     pub(crate) warm_up: Option<Span>,
-    /// With a world: let it move with the clock on the wall instead of at once
+    /// With --world: run the simulated cluster in real time
     #[arg(long, conflicts_with = "once")]
     pub(crate) real_time: bool,
-    /// How reports are printed
+    /// Output format of the reports
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub(crate) output: Format,
 }
 
 impl RunArgs {
-    /// Whether this run goes on with the clock on the wall until it is stopped.
+    /// Whether this run is a service: in real time, until it is stopped.
     pub(crate) fn is_service(&self) -> bool {
         !self.once && (self.real_time || self.target.world.is_none())
     }
@@ -130,22 +128,22 @@ impl RunArgs {
 pub(crate) struct PlanArgs {
     #[command(flatten)]
     pub(crate) target: Target,
-    /// Watch for so long before the plan [default: 2h where time is simulated; elsewhere one
-    /// look, on top of what the daemon's ledger knows]
+    /// Observe for this long before planning [default: 2h with simulated time; otherwise one
+    /// observation, added to those in the daemon's ledger]
     #[arg(long, value_name = "DURATION")]
     pub(crate) warm_up: Option<Span>,
-    /// Only groups and nodes about which there is something to do
+    /// List only the nodes that the plan deletes or releases, or that are being deleted
     #[arg(long)]
     pub(crate) brief: bool,
-    /// How the plan is printed
+    /// Output format of the plan
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub(crate) output: Format,
 }
 
-/// Which ledger to read.
+/// The ledger that a command reads.
 #[derive(Debug, Args)]
 pub(crate) struct LedgerArgs {
-    /// The ledger
+    /// Ledger file
     #[arg(long, value_name = "FILE", default_value = "/var/lib/trimtab/trimtab.db")]
     pub(crate) state: PathBuf,
 }
@@ -153,14 +151,14 @@ pub(crate) struct LedgerArgs {
 /// `trimtab explain`
 #[derive(Debug, Args)]
 pub(crate) struct ExplainArgs {
-    /// An instance id, or the scheduler's name of a node
+    /// Instance ID of the node, or its name in the scheduler
     pub(crate) node: String,
     #[command(flatten)]
     pub(crate) ledger: LedgerArgs,
-    /// Most entries of each kind
+    /// Maximum number of verdicts and of actions to print
     #[arg(long, default_value_t = 20)]
     pub(crate) limit: usize,
-    /// How it is printed
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub(crate) output: Format,
 }
@@ -169,68 +167,68 @@ pub(crate) struct ExplainArgs {
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("what").required(true).args(["trace", "config"]))]
 pub(crate) struct BacktestArgs {
-    /// Trace files: job tables, node curves or Standard Workload Format, gzip or not;
-    /// each is replayed on its own
+    /// Trace files: job tables, node curves or Standard Workload Format, optionally
+    /// compressed with gzip; each file is replayed separately
     #[arg(long, value_name = "FILE", num_args = 1..)]
     pub(crate) trace: Vec<PathBuf>,
-    /// Replay what a daemon with this configuration has counted itself, from its ledger,
-    /// at the prices and boot times that the configuration declares
+    /// Replay the node counts that a daemon recorded in its ledger, with the prices and boot
+    /// times of this configuration
     #[arg(long, value_name = "FILE", conflicts_with_all = ["trace", "days", "min_jobs", "group_by",
         "gpus_per_node", "size", "price", "boot", "billed_after_delete", "delay_value"])]
     pub(crate) config: Option<PathBuf>,
-    /// With --config: the ledger, instead of the one that it names
+    /// With --config: ledger file; overrides the configuration
     #[arg(long, value_name = "FILE", requires = "config")]
     pub(crate) state: Option<PathBuf>,
-    /// With --config: this cluster only
+    /// With --config: replay only this cluster
     #[arg(long, value_name = "NAME", requires = "config")]
     pub(crate) cluster: Option<String>,
-    /// Compare these policies [default: never, timers on nodes and on the count, break-even,
+    /// Policies to compare [default: never, per-node and count timers, break-even,
     /// randomised, learned, learned-queue, optimum, optimum-prewarmed]
     #[arg(long, value_name = "POLICY", num_args = 1.., value_delimiter = ',')]
     pub(crate) policy: Vec<trimtab_backtest::Policy>,
-    /// From the request for a node to a node that takes jobs
+    /// Boot time: from the request for a node until the node accepts jobs
     #[arg(long, value_name = "DURATION", default_value = "15m")]
     pub(crate) boot: Span,
-    /// How long a node is billed after the delete call
+    /// How long a node is billed after the delete request
     #[arg(long, value_name = "DURATION", default_value = "0s")]
     pub(crate) billed_after_delete: Span,
-    /// Value of one node-hour of waiting jobs, in node-hours of price: 0 to 100
+    /// Cost of one node-hour of job waiting time, as a multiple of the node price: 0 to 100
     #[arg(long, value_name = "FACTOR", default_value = "1.0", value_parser = factor)]
     pub(crate) delay_value: Factor,
-    /// Price of one node in dollars an hour
+    /// Price of one node, in US dollars per hour
     #[arg(long, value_name = "DOLLARS", default_value = "1.00", value_parser = price)]
     pub(crate) price: UsdPerHour,
-    /// Nodes of each group [default: its highest demand, or what the trace says]
+    /// Nodes per group [default: as given in the trace, otherwise the highest demand]
     #[arg(long, value_name = "NODES", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) size: Option<u32>,
-    /// GPUs of a node, or processors for Standard Workload Format [default: 8, or what the
-    /// file says]
+    /// GPUs per node, or processors per node for Standard Workload Format [default: 8, or as
+    /// given in the file]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) gpus_per_node: Option<u32>,
-    /// Whether each partition has nodes of its own
+    /// Jobs that share a group of nodes
     #[arg(long, value_enum, default_value_t = GroupBy::Partition)]
     pub(crate) group_by: GroupBy,
-    /// Leave groups with fewer jobs out
+    /// Skip groups with fewer jobs
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) min_jobs: usize,
-    /// From the beginning of one day of the trace to the beginning of another, such as 21-107
+    /// Days of the trace to replay: first day, and the day after the last, such as 21-107
     #[arg(long, value_name = "FROM-TO", value_parser = days)]
     pub(crate) days: Option<(u32, u32)>,
-    /// The shortest learned timer; the daemon's is two ticks, which --config implies
+    /// Shortest learned timer; --config uses two ticks, as the daemon does
     #[arg(long, value_name = "DURATION", default_value = "0s")]
     pub(crate) shortest_timer: Span,
-    /// What chance starts from, for random placement and randomised timers
+    /// Random seed for job placement and randomised timers
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
-    /// How it is printed
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub(crate) output: Format,
 }
 
-/// Who shares nodes in a trace.
+/// Jobs that share a group of nodes in a replay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum GroupBy {
-    /// Jobs of one partition
+    /// The jobs of one partition
     Partition,
     /// All jobs
     All,
@@ -245,8 +243,8 @@ fn price(text: &str) -> Result<UsdPerHour, String> {
     let price = text.parse().ok().and_then(UsdPerHour::try_from_dollars);
     let price = price.filter(|price| *price > UsdPerHour::ZERO);
     price.ok_or_else(|| {
-        "write dollars an hour, above 0 and up to 10000, such as 3.06; a node that is paid for \
-         anyway saves nothing by going"
+        "write US dollars per hour, above 0 and up to 10000, such as 3.06; with a price of 0 a \
+         deletion saves nothing"
             .to_owned()
     })
 }
@@ -266,48 +264,48 @@ pub(crate) struct TraceArgs {
     pub(crate) command: TraceCommand,
 }
 
-/// What to do with traces.
 #[derive(Debug, Subcommand)]
 pub(crate) enum TraceCommand {
-    /// Write the jobs that slurmdbd remembers as a job table, which `backtest` reads; names of
-    /// jobs and users are not asked for
+    /// Write the jobs recorded by slurmdbd as a job table for `trimtab backtest`; job names and
+    /// user names are not read
     Export(TraceExportArgs),
 }
 
 /// `trimtab trace export`
 #[derive(Debug, Args)]
 pub(crate) struct TraceExportArgs {
-    /// The configuration file
+    /// Configuration file
     #[arg(long, value_name = "FILE")]
     pub(crate) config: PathBuf,
-    /// Which of its clusters [default: the only one]
+    /// Cluster to export; required if the configuration has several
     #[arg(long, value_name = "NAME")]
     pub(crate) cluster: Option<String>,
-    /// The trace's zero, in UTC: a day such as 2026-11-01, or 2026-11-01T09:00:00Z
+    /// Start of the trace: a day in UTC such as 2026-11-01, or a time such as
+    /// 2026-11-01T09:00:00Z
     #[arg(long, value_name = "WHEN", value_parser = instant)]
     pub(crate) from: Time,
-    /// Its end; jobs that still ran end there [default: now]
+    /// End of the trace; running jobs are cut there [default: now]
     #[arg(long, value_name = "WHEN", value_parser = instant)]
     pub(crate) to: Option<Time>,
-    /// Where the table goes, in the place of what was there [default: standard output]
+    /// File to write; an existing file is overwritten [default: standard output]
     #[arg(long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
-    /// With --file: how what the trace holds is told
+    /// With --file: output format of the summary
     #[arg(long, value_enum, default_value_t = Format::Table, requires_if("json", "file"))]
     pub(crate) output: Format,
 }
 
-/// A day's beginning, or an instant; in UTC unless it says another zone.
+/// Parses a day (its start, in UTC) or a time with a zone. Times before 1970 are rejected.
 fn instant(text: &str) -> Result<Time, String> {
     let day = || {
-        // A civil date is read out of longer texts, too.
+        // jiff parses a civil date from longer texts, too.
         let date = (text.len() == 10).then(|| text.parse::<jiff::civil::Date>().ok()).flatten()?;
         jiff::tz::TimeZone::UTC.to_timestamp(date.to_datetime(jiff::civil::Time::midnight())).ok()
     };
     let at = text.parse::<jiff::Timestamp>().ok().or_else(day);
     let at = at.map(|at| Time::from_secs(at.as_second())).filter(|at| at.0 >= 0);
     at.ok_or_else(|| {
-        "write a day such as 2026-11-01, or an instant such as 2026-11-01T09:00:00Z".to_owned()
+        "write a day such as 2026-11-01, or a time such as 2026-11-01T09:00:00Z".to_owned()
     })
 }
 
@@ -316,13 +314,13 @@ fn instant(text: &str) -> Result<Time, String> {
 pub(crate) struct HistoryArgs {
     #[command(flatten)]
     pub(crate) ledger: LedgerArgs,
-    /// Most actions, newest first
+    /// Maximum number of actions to print, newest first
     #[arg(long, default_value_t = 20)]
     pub(crate) limit: usize,
-    /// One cluster only
+    /// Print only the actions of this cluster
     #[arg(long)]
     pub(crate) cluster: Option<String>,
-    /// How it is printed
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub(crate) output: Format,
 }
@@ -330,12 +328,12 @@ pub(crate) struct HistoryArgs {
 /// `trimtab check-config`
 #[derive(Debug, Args)]
 pub(crate) struct CheckConfigArgs {
-    /// The configuration file; the files of `conf.d` beside it belong to it
+    /// Configuration file; the files in `conf.d` in the same directory are read, too
     pub(crate) file: PathBuf,
-    /// The ledger, as it would be given to `run`
+    /// Ledger file, as passed to `trimtab run`
     #[arg(long, value_name = "FILE")]
     pub(crate) state: Option<PathBuf>,
-    /// How it is printed
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub(crate) output: Format,
 }
@@ -345,10 +343,10 @@ pub(crate) struct CheckConfigArgs {
 pub(crate) struct PauseArgs {
     #[command(flatten)]
     pub(crate) ledger: LedgerArgs,
-    /// One cluster only
+    /// Pause only this cluster
     #[arg(long)]
     pub(crate) cluster: Option<String>,
-    /// Why
+    /// Reason for the pause, shown in logs and verdicts
     #[arg(long, default_value = "no reason given")]
     pub(crate) reason: String,
 }
@@ -358,10 +356,10 @@ pub(crate) struct PauseArgs {
 pub(crate) struct ResumeArgs {
     #[command(flatten)]
     pub(crate) ledger: LedgerArgs,
-    /// One cluster only
+    /// Resume only this cluster
     #[arg(long)]
     pub(crate) cluster: Option<String>,
-    /// Clear this cluster's freeze instead: you have looked at what caused it
+    /// Clear the freeze of this cluster instead; find the cause of the freeze first
     #[arg(long, value_name = "CLUSTER", conflicts_with = "cluster")]
     pub(crate) clear_freeze: Option<String>,
 }
@@ -369,32 +367,32 @@ pub(crate) struct ResumeArgs {
 /// `trimtab simulate`
 #[derive(Debug, Args)]
 pub(crate) struct SimulateArgs {
-    /// A loopback address and a port; port 0 is any free one
+    /// Loopback address and port to listen on; port 0 selects a free port
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:4010")]
     pub(crate) listen: SocketAddr,
-    /// A world file, one a cluster [default: one cluster of 12 GPU nodes]
+    /// World file; repeat the option for several clusters [default: one cluster of 12 GPU nodes]
     #[arg(long, value_name = "FILE")]
     pub(crate) world: Vec<PathBuf>,
-    /// How many times as fast as on the wall time goes; 0: it stands until a client
-    /// moves it by /_world
+    /// Speed of the simulated time, as a multiple of real time; at 0 only requests to /_world
+    /// move it
     #[arg(long, value_name = "N", default_value_t = 1.0, value_parser = speed)]
     pub(crate) speed: f64,
-    /// What chance starts from, instead of the worlds' own seeds; the second world gets
-    /// the next number, and so on
+    /// Random seed; overrides the seeds of the world files. The second world uses the next
+    /// number, and so on
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
-    /// A program, with arguments, to run when a node has ended: it gets one line of JSON
-    /// on its input. No shell reads it; quotes keep spaces together
+    /// Program to run, with arguments, after a node is terminated; it receives one line of
+    /// JSON on standard input. No shell is used; quote arguments that contain spaces
     #[arg(long, value_name = "CMD")]
     pub(crate) on_node_gone: Option<String>,
-    /// The same when a node has joined; nodes of the start are not told of
+    /// Program to run after a node joins; it is not run for the initial nodes
     #[arg(long, value_name = "CMD")]
     pub(crate) on_node_added: Option<String>,
 }
 
-/// A speed from 0 to a million.
+/// Parses a speed from 0 to 1,000,000.
 fn speed(text: &str) -> Result<f64, String> {
-    let wrong = || format!("`{text}` is no speed: write a number from 0 to 1000000");
+    let wrong = || format!("invalid speed `{text}`: write a number from 0 to 1000000");
     let speed: f64 = text.parse().map_err(|_| wrong())?;
     if (0.0..=1e6).contains(&speed) { Ok(speed) } else { Err(wrong()) }
 }
@@ -404,10 +402,10 @@ fn speed(text: &str) -> Result<f64, String> {
 pub(crate) struct UncordonArgs {
     #[command(flatten)]
     pub(crate) target: Target,
-    /// Give up after so long; less than the unit's TimeoutStopSec=
+    /// Time limit; must be less than TimeoutStopSec= of the unit
     #[arg(long, value_name = "DURATION", default_value = "60s")]
     pub(crate) within: Span,
-    /// How the outcome is printed
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub(crate) output: Format,
 }

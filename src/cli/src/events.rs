@@ -1,8 +1,8 @@
-//! What the log says of ticks and actions: one event each, with the ids that the
-//! ledger has, so that either can be looked up in the other.
+//! Log events for ticks and actions, with the IDs of the ledger, so that an event can be looked
+//! up in the ledger and the other way round.
 //!
-//! Actions are told by a ledger in front of the ledger: it passes everything on and
-//! speaks once it is written, so that nothing is in the log that is not in there.
+//! Action events come from a decorator of the ledger: it logs a change after the ledger has
+//! written it, so the log contains nothing that the ledger does not.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,13 +21,13 @@ use trimtab_daemon::ports::{
     Transition,
 };
 
-/// The target of what is said of one node.
+/// Log target of events about one node.
 const ACTION: &str = "trimtab::action";
 
-/// The target of what is said of a whole tick.
+/// Log target of events about a tick.
 const TICK: &str = "trimtab::tick";
 
-/// The mode as it is written in a configuration.
+/// Returns the mode as written in a configuration.
 pub(crate) fn mode_name(mode: Mode) -> &'static str {
     match mode {
         Mode::Observe => "observe",
@@ -35,7 +35,7 @@ pub(crate) fn mode_name(mode: Mode) -> &'static str {
     }
 }
 
-/// Tells of a tick that was carried through.
+/// Logs a completed tick.
 pub(crate) fn tick(report: &TickReport, mode: Mode) {
     let plan = &report.plan;
     let freeze = plan.freeze.as_ref().map(ToString::to_string);
@@ -61,14 +61,14 @@ pub(crate) fn tick(report: &TickReport, mode: Mode) {
     );
 }
 
-/// A ledger that tells the log what was written to it.
+/// A ledger that logs what was written to it.
 pub(crate) struct Told {
     ledger: Arc<dyn Ledger>,
     mode: Mode,
     known: Mutex<Known>,
 }
 
-/// What later events need and do not carry themselves.
+/// Data that later events need but do not carry.
 #[derive(Default)]
 struct Known {
     ticks: BTreeMap<ClusterName, TickId>,
@@ -84,7 +84,7 @@ struct About {
     said: Option<Said>,
 }
 
-/// What was said of an action last. A look that only counts on is not said again.
+/// The newest event of an action. A step with the same content is not logged again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Said {
     decision: &'static str,
@@ -93,7 +93,6 @@ struct Said {
 }
 
 impl Told {
-    /// In front of this ledger.
     pub(crate) fn new(ledger: Arc<dyn Ledger>, mode: Mode) -> Self {
         Self { ledger, mode, known: Mutex::default() }
     }
@@ -122,7 +121,7 @@ impl Told {
     }
 
     fn tell(&self, line: &Line, about: &About, said: &Said) {
-        // A span that only passes is a detail: what begins and what is done is not.
+        // Settling is a detail (debug); every other step is info.
         macro_rules! say {
             ($level:expr) => {
                 tracing::event!(
@@ -165,8 +164,8 @@ impl Told {
             let (what, why) = match &word.verdict {
                 Verdict::Keep(why) => ("keep", why.to_string()),
                 Verdict::Leaving { state } => ("leaving", state.to_string()),
-                // These become steps of actions, and are told as such; in observe
-                // mode there is nobody to take them.
+                // In enforce mode these become steps of actions, which are logged as such.
+                // Observe mode has no actions.
                 Verdict::Mark(_) | Verdict::Release(_) => match self.mode {
                     Mode::Observe => ("would act", word.verdict.to_string()),
                     Mode::Enforce => continue,
@@ -205,7 +204,7 @@ impl Told {
     }
 }
 
-/// What every line about an action has.
+/// Fields of every event about an action.
 struct Line {
     tick: Option<TickId>,
     action: ActionId,
@@ -216,7 +215,7 @@ struct Line {
 const SETTLE: &str = "settle";
 
 impl Said {
-    /// What there is to say of an action that came into this state.
+    /// Returns the event for an action that entered this state.
     fn of(state: &ActionState) -> Self {
         let (decision, reason, request) = match state {
             ActionState::Marked { .. } => ("mark", None, None),

@@ -1,10 +1,9 @@
-//! The log: lines for people on a terminal, JSON everywhere else.
+//! The log: plain lines on a terminal, JSON everywhere else.
 //!
-//! What stands in it may come from whoever names a job or a node, so no control
-//! character of a value is ever written as it is: a line is a line, and a terminal
-//! is not told what to do. What libraries say of requests stays out unless somebody
-//! names the library, whatever the level: a request is signed, and its headers are
-//! as good as a key for some minutes.
+//! Names of jobs and nodes come from users, so control characters in values are escaped: a value
+//! cannot forge a line or control a terminal. Libraries that see HTTP requests log only warnings
+//! unless a directive names them, because the headers of a signed request work like a password
+//! for some minutes.
 
 use std::fmt::{self, Debug, Write as _};
 use std::io::{self, IsTerminal, Write};
@@ -27,47 +26,46 @@ use trimtab_config::LogLevel;
 /// The environment variable that sets the level.
 const VARIABLE: &str = "TRIMTAB_LOG";
 
-/// What an operator asked to be told (SIGUSR1): shown at every level.
+/// Target of the status that an operator requests with SIGUSR1: shown at every level.
 pub(crate) const STATUS: &str = "trimtab::status";
 
-/// Libraries that see requests, by the beginning of their targets: their warnings
-/// only. A directive that names one of them more exactly, or by the same name,
-/// comes before these.
+/// Directives for libraries that see requests: warnings only. A directive of the operator with
+/// the same target or a longer one overrides these.
 const LIBRARIES: &str =
     "aws_=warn,hyper=warn,h2=warn,rustls=warn,smithy_client=warn,tokio_cron_scheduler=warn";
 
-/// A level that cannot be understood: exit code 78.
+/// An invalid log level: exit code 78.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{VARIABLE}=`{}`: {why}; write a level (`error`, `warn`, `info`, `debug`, `trace`) or a list \
-     like `info,trimtab_daemon=debug`", text.escape_debug()
+    "invalid {VARIABLE}=`{}`: {why}; write a level (`error`, `warn`, `info`, `debug`, `trace`) or \
+     a list such as `info,trimtab_daemon=debug`", text.escape_debug()
 )]
 pub(crate) struct BadLevel {
     text: String,
     why: String,
 }
 
-/// The running log: its level can be changed.
+/// The running log, whose level can be changed.
 #[derive(Clone)]
 pub(crate) struct Log {
     filter: reload::Handle<EnvFilter, Registry>,
     level: Arc<Choice>,
 }
 
-/// What the log shows, in the words of [`VARIABLE`].
+/// The directives in use, in the syntax of [`VARIABLE`].
 struct Choice {
     chosen: Mutex<String>,
-    /// The variable says so: whatever the configuration says comes after it.
+    /// Whether [`VARIABLE`] set them; it overrides the configuration.
     is_by_variable: bool,
     debugging: AtomicBool,
 }
 
 impl Log {
-    /// Starts the log on stderr, at the level that the environment names, else at
-    /// this one. Once in a process's life.
+    /// Starts the log on stderr, at the level of [`VARIABLE`] or else at `default`. Call it once
+    /// per process.
     ///
     /// # Errors
-    /// When the level cannot be understood.
+    /// When the level is invalid.
     pub(crate) fn start(default: &str) -> Result<Self, BadLevel> {
         let named = std::env::var(VARIABLE).ok().filter(|text| !text.trim().is_empty());
         let is_by_variable = named.is_some();
@@ -77,7 +75,7 @@ impl Log {
         Ok(log)
     }
 
-    /// A log at this level, and the filter to put before whatever writes it.
+    /// Creates a log at this level and the filter layer for its writer.
     fn at(
         chosen: String,
         is_by_variable: bool,
@@ -93,7 +91,7 @@ impl Log {
         Ok((layer, Self { filter, level: Arc::new(level) }))
     }
 
-    /// Shows what the configuration says from now on, unless the variable says something.
+    /// Applies the level of the configuration, unless [`VARIABLE`] is set.
     pub(crate) fn configure(&self, level: &LogLevel) {
         if self.level.is_by_variable {
             return;
@@ -101,8 +99,8 @@ impl Log {
         *self.chosen() = level.as_str().to_owned();
         match filter(level.as_str()).map(|filter| self.filter.reload(filter)) {
             Ok(Ok(())) => {}
-            Ok(Err(why)) => tracing::error!(%why, "the log's level could not be changed"),
-            Err(why) => tracing::error!(%why, "the log's level could not be changed"),
+            Ok(Err(why)) => tracing::error!(%why, "changing the log level failed"),
+            Err(why) => tracing::error!(%why, "changing the log level failed"),
         }
     }
 
@@ -110,11 +108,11 @@ impl Log {
         self.level.chosen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Turns `debug` on, or back to what was chosen, and says so.
+    /// Turns `debug` on, or restores the chosen level, and logs the change.
     pub(crate) fn toggle_debug(&self) {
         let debugging = !self.level.debugging.fetch_xor(true, Ordering::Relaxed);
         let chosen = self.chosen().clone();
-        // What is named by target stays as it was chosen.
+        // Directives with a target keep their level.
         let wanted = if debugging { format!("{chosen},debug") } else { chosen.clone() };
         let changed = filter(&wanted).map(|filter| self.filter.reload(filter));
         match changed {
@@ -124,17 +122,17 @@ impl Log {
             Ok(Ok(())) => {
                 tracing::info!(target: STATUS, showing = %chosen, "SIGUSR2: debug is off");
             }
-            Ok(Err(why)) => tracing::error!(%why, "the log's level could not be changed"),
-            Err(why) => tracing::error!(%why, "the log's level could not be changed"),
+            Ok(Err(why)) => tracing::error!(%why, "changing the log level failed"),
+            Err(why) => tracing::error!(%why, "changing the log level failed"),
         }
     }
 }
 
-/// The filter for these directives. Later ones win over earlier ones of the same
-/// target, and longer targets over shorter ones.
+/// Builds the filter for these directives. A later directive overrides an earlier one with the
+/// same target, and a longer target overrides a shorter one.
 ///
 /// # Errors
-/// What cannot be understood.
+/// When a directive is invalid.
 fn filter(directives: &str) -> Result<EnvFilter, Refused> {
     for directive in directives.split(',') {
         check(directive.trim())?;
@@ -143,9 +141,9 @@ fn filter(directives: &str) -> Result<EnvFilter, Refused> {
     Ok(EnvFilter::builder().parse(text)?)
 }
 
-/// Takes a level, or a target with one. [`EnvFilter`] takes more: a lone word that is
-/// no level for a target at `trace`, so that a typing error would silence the log, and
-/// spans, which would let through what libraries say of requests while one is open.
+/// Accepts a level, or a target with a level. [`EnvFilter`] accepts more: a single word that is
+/// not a level counts as a target at `trace`, so a typing error would silence the log. A span
+/// directive would show the requests that libraries log inside a span.
 fn check(directive: &str) -> Result<(), Refused> {
     let (target, level) = match directive.split_once('=') {
         Some((target, level)) => (Some(target), level),
@@ -161,22 +159,22 @@ fn check(directive: &str) -> Result<(), Refused> {
     level.parse::<LevelFilter>().map(drop).map_err(|_| refused())
 }
 
-/// Why directives are no filter.
+/// Why directives are invalid.
 #[derive(Debug, thiserror::Error)]
 enum Refused {
-    #[error("`{text}` is neither a level nor a target with one")]
+    #[error("`{text}` is neither a level nor a target with a level")]
     Directive { text: String },
     #[error(transparent)]
     Parse(#[from] ParseError),
 }
 
-/// How a line looks.
+/// Format of the log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
-    /// For people.
+    /// Plain lines for operators.
     Lines { colours: bool },
-    /// For tools: one object a line. For the journal each begins with its priority,
-    /// which the journal takes off and files.
+    /// One JSON object per line. For the journal, each line starts with its priority, which the
+    /// journal removes and stores.
     Json { to_journal: bool },
 }
 
@@ -192,7 +190,7 @@ impl Form {
         Self::Json { to_journal }
     }
 
-    /// What writes lines of this form into `sink`.
+    /// Returns a layer that writes lines of this format to `sink`.
     fn layer<S, W>(self, sink: W) -> Box<dyn Layer<S> + Send + Sync>
     where
         S: Subscriber + for<'a> LookupSpan<'a>,
@@ -216,8 +214,8 @@ impl Form {
     }
 }
 
-/// `JOURNAL_STREAM` names the device and inode of what the service manager gave us
-/// as stderr; somebody may have redirected it since.
+/// Whether stderr is the journal. `JOURNAL_STREAM` holds the device and inode of the stderr that
+/// the service manager passed; a shell may have redirected stderr since.
 fn is_journal(variable: &str, stderr: (u64, u64)) -> bool {
     let parsed = variable.split_once(':').and_then(|(device, inode)| {
         Some((device.parse::<u64>().ok()?, inode.parse::<u64>().ok()?))
@@ -225,7 +223,7 @@ fn is_journal(variable: &str, stderr: (u64, u64)) -> bool {
     parsed == Some(stderr)
 }
 
-/// `name=value`, or the message alone.
+/// Writes `name=value`, or only the value for the message.
 fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn Debug) -> fmt::Result {
     if field.name() != "message" {
         write!(writer, "{}=", field.name())?;
@@ -233,7 +231,7 @@ fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn Debug) -> fmt
     write!(Escaped(writer), "{value:?}")
 }
 
-/// Writes control characters, line ends included, as their escapes.
+/// Writes control characters, including line ends, as escapes.
 struct Escaped<'a, W>(&'a mut W);
 
 impl<W: fmt::Write> fmt::Write for Escaped<'_, W> {
@@ -251,8 +249,8 @@ impl<W: fmt::Write> fmt::Write for Escaped<'_, W> {
     }
 }
 
-/// Makes JSON lines safe to look at: JSON escapes control characters below 0x20 and
-/// leaves DEL and the C1 ones, which terminals obey, too.
+/// Makes JSON lines safe for a terminal: JSON escapes control characters below 0x20 but not DEL
+/// and the C1 controls, which terminals also execute.
 struct Printable<W> {
     sink: W,
     to_journal: bool,
@@ -271,7 +269,7 @@ impl<'a, W: MakeWriter<'a>> MakeWriter<'a> for Printable<W> {
     }
 }
 
-/// The prefix by which the journal learns a line's priority (sd-daemon(3)).
+/// Returns the prefix that sets the priority of a line in the journal (sd-daemon(3)).
 fn priority(level: Level) -> &'static str {
     match level {
         Level::ERROR => "<3>",
@@ -281,7 +279,7 @@ fn priority(level: Level) -> &'static str {
     }
 }
 
-/// One line on its way; it comes in one piece.
+/// Writer of one line, which arrives in one call.
 struct PrintableLine<W> {
     sink: W,
     prefix: &'static str,
@@ -315,7 +313,7 @@ mod tests {
 
     use super::*;
 
-    /// Where a test's lines go.
+    /// Collects the lines of a test.
     #[derive(Clone, Default)]
     struct Page(Arc<Mutex<Vec<u8>>>);
 
@@ -336,7 +334,7 @@ mod tests {
         }
     }
 
-    /// What is written in this form at this level while `speak` runs.
+    /// Returns what is logged in this format at this level while `speak` runs.
     fn written(form: Form, level: &str, speak: impl FnOnce(&Log)) -> String {
         let page = Page::default();
         let sink = page.clone();

@@ -1,5 +1,5 @@
-//! `trimtab explain`, `history`, `pause` and `resume`: the ledger, read and,
-//! for the operator's switches, written.
+//! `trimtab explain` and `history` read the ledger; `trimtab pause` and `resume` write the
+//! operator's switches to it.
 
 use anyhow::Context;
 use serde::Serialize;
@@ -41,7 +41,7 @@ pub(crate) fn history(args: &HistoryArgs) -> anyhow::Result<Exit> {
             for freeze in reader.freezes(cluster.as_ref())? {
                 let cleared = match freeze.cleared {
                     Some(cleared) => format!("cleared {} by {}", cleared.at, plain(&cleared.by)),
-                    None => "in force; `trimtab resume --clear-freeze` ends it".to_owned(),
+                    None => "active; clear it with `trimtab resume --clear-freeze`".to_owned(),
                 };
                 let (at, why) = (freeze.freeze.at, freeze.freeze.why);
                 line(&format!("{} frozen {at}: {why}; {cleared}", freeze.cluster))?;
@@ -54,11 +54,11 @@ pub(crate) fn history(args: &HistoryArgs) -> anyhow::Result<Exit> {
 /// `trimtab explain`.
 pub(crate) fn explain(args: &ExplainArgs) -> anyhow::Result<Exit> {
     let reader = SqliteLedger::open_reader(&args.ledger.state)?;
-    let query: NodeQuery = args.node.parse().context("which node?")?;
+    let query: NodeQuery = args.node.parse().context("invalid node name")?;
     let Some(found) = reader.explain(&query, args.limit)? else {
         anyhow::bail!(
-            "the ledger {} knows no node {}: an instance id (i-…) or a scheduler's name is found \
-             once the node was listed",
+            "the ledger {} has no node {}: write an instance ID (i-…) or the node's name in the \
+             scheduler; trimtab must have seen the node in the node listing",
             args.ledger.state.display(),
             plain(&args.node)
         );
@@ -80,14 +80,14 @@ fn print_explanation(
     let title = format!("{} in group {} of cluster {}", found.node, found.group, found.cluster);
     line(&style.paint(Tone::Strong, &title))?;
     if let Some(until) = found.cooldown {
-        line(&format!("left alone until {until}"))?;
+        line(&format!("in cooldown until {until}"))?;
     }
     if let Some(span) = &found.figures {
         let figures = &span.figures;
         let since = span.since;
         if let Some(counts) = figures.counts {
             line(&format!(
-                "group since {since}: {} busy, {} idle, {} wanted by waiting jobs; floor {}",
+                "group since {since}: {} busy, {} idle, {} needed by waiting jobs; floor {}",
                 counts.busy, counts.idle, counts.queued, figures.floor
             ))?;
         }
@@ -119,20 +119,20 @@ fn print_explanation(
     Ok(())
 }
 
-/// What happened, in words, and what it led to.
+/// Describes an event and the state that it led to.
 fn describe(event: &ActionEvent) -> String {
     let what = match &event.event.kind {
         EventKind::Look(look) => match &look.seen_node {
-            NodeSeen::Unread => "looked, and could not see".to_owned(),
-            NodeSeen::Absent { .. } => "looked: not listed".to_owned(),
-            NodeSeen::Replaced => "looked: another instance has its name".to_owned(),
+            NodeSeen::Unread => "look: the node could not be read".to_owned(),
+            NodeSeen::Absent { .. } => "look: not listed".to_owned(),
+            NodeSeen::Replaced => "look: another instance has its name".to_owned(),
             NodeSeen::Present { status, cordon, work, .. } => {
-                format!("looked: {status}, {cordon}, {work}")
+                format!("look: {status}, {cordon}, {work}")
             }
         },
         EventKind::Cleared { request, .. } => format!("cleared for request {request}"),
         EventKind::Answered(answer) => format!("the API answered: {answer}"),
-        EventKind::GroupRequestOver(why) => format!("the call for its group is over: {why}"),
+        EventKind::GroupRequestOver(why) => format!("the request for its group ended: {why}"),
         EventKind::Veto(why) => format!("veto: {why}"),
         EventKind::Deadline => "a time limit passed".to_owned(),
         EventKind::Paused => "trimtab was paused".to_owned(),
@@ -147,9 +147,9 @@ pub(crate) fn pause(args: &PauseArgs) -> anyhow::Result<Exit> {
     let why = format!("{} ({})", args.reason, user());
     switch(args.cluster.as_deref(), Switch::Paused { why: why.into() }, &args.ledger.state)?;
     line(
-        "paused: nothing will be deleted until `trimtab resume`; what had not been asked for yet",
+        "paused: trimtab deletes no node until `trimtab resume`; cordoned nodes without a delete",
     )?;
-    line("is released at the next tick")?;
+    line("request are released at the next tick")?;
     Ok(Exit::Ok)
 }
 
@@ -159,15 +159,15 @@ pub(crate) fn resume(args: &ResumeArgs) -> anyhow::Result<Exit> {
         let cluster: ClusterName = cluster.parse()?;
         let ledger = SqliteLedger::open_operator(&args.ledger.state)?;
         if !ledger.clear_freeze(&cluster, &user(), SystemClock::start().now())? {
-            anyhow::bail!("cluster {cluster} is not frozen");
+            anyhow::bail!("cannot clear the freeze: cluster {cluster} is not frozen");
         }
-        line(&format!("cluster {cluster} is no longer frozen; its idle windows start anew"))?;
+        line(&format!("freeze of cluster {cluster} cleared; its idle timers start at zero"))?;
         return Ok(Exit::Ok);
     }
     switch(args.cluster.as_deref(), Switch::On, &args.ledger.state)?;
     match &args.cluster {
         Some(cluster) => line(&format!("cluster {cluster} resumed"))?,
-        None => line("resumed; a cluster that was paused by its own name stays paused")?,
+        None => line("resumed; clusters paused with --cluster stay paused")?,
     }
     Ok(Exit::Ok)
 }
@@ -188,7 +188,7 @@ struct Actions {
     actions: Vec<Action>,
 }
 
-/// One action as a document.
+/// An action, as printed by `--output json`.
 #[derive(Serialize)]
 struct Action {
     id: u64,
@@ -231,7 +231,7 @@ impl Action {
     }
 }
 
-/// An explanation as a document.
+/// An explanation, as printed by `--output json`.
 #[derive(Serialize)]
 struct Words {
     node: String,
@@ -239,13 +239,13 @@ struct Words {
     group: String,
     left_alone_until: Option<String>,
     figures: Option<GroupDocument>,
-    /// What would have to change for it to go, or to stay.
+    /// Condition under which the verdict would change.
     change: Option<String>,
     verdicts: Vec<Word>,
     actions: Vec<Action>,
 }
 
-/// A verdict and how long it held.
+/// A verdict and the time for which it applied.
 #[derive(Serialize)]
 struct Word {
     from: String,

@@ -22,17 +22,15 @@ use crate::service::Service;
 use crate::wiring::{Keep, Wired};
 use crate::words;
 
-/// How long a simulated cluster is watched before a plan counts: longer than any timer of
-/// the examples.
+/// Default warm-up on simulated time: longer than any idle timer of the example configurations.
 const SIMULATED_WARM_UP: Span = Span::hours(2);
 
-/// `trimtab plan`: looks at the clusters without being able to change them, then prints
-/// what it would do.
+/// `trimtab plan`: observes the clusters through read-only ports and prints the plan.
 pub(crate) async fn plan(args: &PlanArgs) -> anyhow::Result<Exit> {
     let wired = Wired::new(&args.target).await?;
     wired.check(true).await?;
     let mut drivers = wired.drivers(Mode::Observe, Keep::Nothing).await?;
-    // Whoever waits for a plan may interrupt it at once: there is nothing to release.
+    // No orderly stop is needed: a plan cordons nothing, so there is nothing to release.
     let (_running, stop) = watch::channel(false);
     let reports = warm_up(&wired, &mut drivers, args.warm_up, stop).await?;
     let tick = wired.tick();
@@ -52,9 +50,9 @@ pub(crate) async fn plan(args: &PlanArgs) -> anyhow::Result<Exit> {
     Ok(if reports.iter().all(nothing) { Exit::Ok } else { Exit::Changes })
 }
 
-/// Watches for so long, changing nothing, and returns the last report of each cluster.
-/// Simulated time is had for nothing, so there the default is long enough for every timer;
-/// elsewhere it is one look, on top of what the daemon's ledger knows.
+/// Observes for the warm-up without changing anything and returns the last report of each
+/// cluster. Without a warm-up: 2 hours of simulated time, which take no real time; otherwise one
+/// observation, added to those in the daemon's ledger.
 async fn warm_up(
     wired: &Wired,
     drivers: &mut [Driver],
@@ -81,7 +79,7 @@ async fn warm_up(
 /// `trimtab run`.
 pub(crate) async fn run(args: &RunArgs, log: &Log) -> anyhow::Result<Exit> {
     let wired = Wired::new(&args.target).await?;
-    // The default is the service's; whoever waits for an answer sees what went wrong.
+    // Without a configured level, the level that `main` chose stays.
     if let Some(level) = &wired.log_level {
         log.configure(level);
     }
@@ -98,7 +96,7 @@ pub(crate) async fn run(args: &RunArgs, log: &Log) -> anyhow::Result<Exit> {
         deleted: 0,
     };
     if mode == Mode::Observe {
-        tracing::info!("mode = \"observe\": nothing will be changed");
+        tracing::info!("observe mode: trimtab changes nothing");
     }
     let stop = stop_on_signals()?;
     if args.once {
@@ -106,7 +104,7 @@ pub(crate) async fn run(args: &RunArgs, log: &Log) -> anyhow::Result<Exit> {
         let mut doorbell = wired.doorbell(stop).await?;
         run::run_once(&mut drivers, &mut *doorbell, &mut reporter).await?;
         if args.output == Format::Table {
-            line(&format!("done: {} nodes deleted, no action open", reporter.deleted))?;
+            line(&format!("done: {} nodes deleted, no open actions", reporter.deleted))?;
         }
     } else if wired.is_lock_step() && !args.real_time {
         let mut doorbell = wired.doorbell(stop).await?;
@@ -123,7 +121,7 @@ pub(crate) async fn run(args: &RunArgs, log: &Log) -> anyhow::Result<Exit> {
     Ok(if reporter.failed { Exit::Failed } else { Exit::Ok })
 }
 
-/// Tells what each tick did.
+/// Prints and logs the result of each tick.
 struct Reporter {
     tick: Span,
     mode: Mode,
@@ -138,13 +136,13 @@ impl Audience for Reporter {
         match report {
             Err(why) => {
                 self.failed = true;
-                tracing::error!(%why, "the tick was not carried through; the next one tries again");
+                tracing::error!(%why, "tick failed; retrying at the next tick");
             }
             Ok(report) => {
                 self.failed = false;
                 self.deleted += report.ended.iter().filter(|(_, end)| *end == End::Gone).count();
                 events::tick(report, self.mode);
-                // A reader that has gone away need not stop the daemon.
+                // A closed standard output must not stop the daemon.
                 let _ = self.tell(report);
             }
         }
@@ -225,7 +223,7 @@ fn print_plan(report: &TickReport, tick: Span, brief: bool, style: Style) -> any
         line(&cost.sentence())?;
     }
     for violation in &report.violations {
-        let text = format!("refused by the audit, nothing would be done: {violation}");
+        let text = format!("plan rejected by the audit, nothing would be deleted: {violation}");
         line(&style.paint(Tone::Bad, &text))?;
     }
     Ok(())
@@ -258,7 +256,7 @@ fn print_groups(plan: &Plan) -> anyhow::Result<()> {
     line(&groups.to_string())
 }
 
-/// What each timer has cost so far, and where the one in force comes from.
+/// Prints the source of each group's idle timer and the cost of the timers so far.
 fn print_timers(report: &TickReport) -> anyhow::Result<()> {
     for (name, figures) in &report.plan.figures {
         for text in words::of_rule(figures, report.so_far.get(name)) {
@@ -268,7 +266,7 @@ fn print_timers(report: &TickReport) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A group's figures as cells of the table that `plan` and `explain` print.
+/// Returns a group's figures as cells of the table that `trimtab plan` prints.
 fn figures_row(name: &str, figures: &GroupFigures) -> Vec<String> {
     let count = |of: fn(&trimtab_core::rule::Counts) -> trimtab_core::units::NodeCount| {
         figures.counts.as_ref().map_or("-".to_owned(), |counts| of(counts).to_string())

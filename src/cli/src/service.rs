@@ -1,13 +1,12 @@
-//! What the service manager is told, and when: readiness, status, the watchdog.
+//! Notifications to systemd: readiness, status and the watchdog.
 //!
 //! ```text
 //! start ─► configuration, ledger, lease ─► first tick of each cluster ─► READY
 //! loop:    [wait ─ WATCHDOG …]  tick ─ STATUS, WATCHDOG  [wait ─ WATCHDOG …]
 //! ```
-//! The watchdog is fed by progress alone: by a tick that ended, and from inside the
-//! loop's own wait while no tick is overdue. There is no task that feeds it beside
-//! the loop, so a tick that hangs, a blocked thread and a doorbell that never rings
-//! all starve it.
+//! The watchdog is pinged after every tick, and while the loop waits for a tick that is not
+//! overdue. Only the loop pings it. A tick that hangs, a blocked thread, or a doorbell that never
+//! rings therefore leads to a restart.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -29,32 +28,32 @@ use crate::clock::SystemClock;
 use crate::log::{self, Log};
 use crate::output::plain;
 
-/// How much more time the start gets when another cluster's first tick is through:
-/// what the unit's WatchdogSec= gives a tick later on.
+/// Extension of the start timeout after the first tick of a cluster, while other clusters are
+/// still missing: the same time as WatchdogSec= of the unit.
 const MORE_TIME_TO_START: Span = Span::mins(5);
 
-/// How late a ring may be: the doorbell and a busy machine are not exact.
+/// How late a ring may be on a busy machine.
 const RING_TOLERANCE: Span = Span::secs(30);
 
-/// Pings in one watchdog time. Two are what sd_watchdog_enabled(3) recommends; one
-/// more lets one come late on a machine under load.
+/// Pings per watchdog timeout. sd_watchdog_enabled(3) recommends two; with three, one ping may
+/// be late on a busy machine.
 const PINGS_PER_TIMEOUT: u32 = 3;
 
 /// Longest STATUS= text, in characters: `systemctl status` shows one line.
 const STATUS_LIMIT: usize = 400;
 
-/// Something to tell the service manager.
+/// A notification to the service manager.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Word {
-    /// The start is over.
+    /// READY=1: the start is complete.
     Ready,
-    /// The loop goes on.
+    /// WATCHDOG=1.
     Alive,
-    /// How things stand, for people.
+    /// STATUS=: one line for operators.
     Status(String),
-    /// The start goes on and may take so much longer.
+    /// EXTEND_TIMEOUT_USEC=: the start may take this much longer.
     MoreTime(Span),
-    /// The end has begun.
+    /// STOPPING=1.
     Stopping,
 }
 
@@ -67,7 +66,7 @@ struct LastTick {
     open: usize,
     begun: usize,
     gone: usize,
-    /// What keeps every node of it, if one thing does.
+    /// The reason for which every node is kept, if there is one.
     held: Option<String>,
 }
 
@@ -92,7 +91,7 @@ impl LastTick {
     }
 }
 
-/// Whether this keeps a whole cluster, not one node or one group.
+/// Whether the reason applies to a whole cluster, not to one node or one group.
 fn holds_everything(why: &KeepReason) -> bool {
     matches!(
         why,
@@ -107,18 +106,18 @@ fn holds_everything(why: &KeepReason) -> bool {
     )
 }
 
-/// When what is to be said. Times are readings of a clock that never steps.
+/// Decides which notification is due. Times are readings of the monotonic clock.
 #[derive(Debug)]
 struct Progress {
-    /// Clusters whose first tick is not through.
+    /// Clusters whose first tick has not succeeded yet.
     awaited: BTreeSet<ClusterName>,
     ready: bool,
     last: BTreeMap<ClusterName, LastTick>,
-    /// What kept the newest tick from being carried through.
+    /// Error of the newest tick, if it failed.
     failed: Option<String>,
-    /// When the newest tick ended, or the loop began.
+    /// When the newest tick ended, or when the loop started.
     idle_since: Span,
-    /// The longest that the doorbell may let the loop wait.
+    /// Longest time that the doorbell may let the loop wait.
     longest_wait: Span,
 }
 
@@ -134,8 +133,8 @@ impl Progress {
         }
     }
 
-    /// A tick ended. One that could not be written counts as progress of the loop:
-    /// a restart mends no disk, and takes the windows with it.
+    /// Returns the notifications after a tick. A failed tick also pings the watchdog: a restart
+    /// does not repair a full disk, and it would lose the idle windows.
     fn ticked(&mut self, outcome: Result<(ClusterName, LastTick), String>, now: Span) -> Vec<Word> {
         self.idle_since = now;
         let mut words = vec![];
@@ -159,18 +158,18 @@ impl Progress {
         words
     }
 
-    /// The loop waits for its doorbell. Nothing is said once a tick is overdue.
+    /// Returns the ping to send while the loop waits; `None` when a tick is overdue.
     fn waiting(&self, now: Span) -> Option<Word> {
         let overdue = now - self.idle_since > self.longest_wait + RING_TOLERANCE;
         (!overdue).then_some(Word::Alive)
     }
 
-    /// One line for people. What came from outside cannot begin another one, which
-    /// the service manager would take for a word of its own.
+    /// Returns one line for operators. Line ends in names and errors are removed: systemd would
+    /// read the next line as another notification.
     fn status(&self) -> String {
         let mut parts = vec![];
         if let Some(why) = &self.failed {
-            parts.push(format!("the last tick was not carried through: {why}"));
+            parts.push(format!("last tick failed: {why}"));
         }
         if !self.awaited.is_empty() {
             let names: Vec<&str> = self.awaited.iter().map(ClusterName::as_str).collect();
@@ -178,12 +177,12 @@ impl Progress {
         }
         parts.extend(self.last.iter().map(|(cluster, last)| {
             let LastTick { tick: _, at, nodes, open, begun, gone, held } = last;
-            let mut text = format!("{cluster} at {at}: {nodes} nodes, {open} on their way out");
+            let mut text = format!("{cluster} at {at}: {nodes} nodes, {open} leaving");
             if *begun > 0 {
                 text += &format!(", {begun} of them new");
             }
             if *gone > 0 {
-                text += &format!(", {gone} gone");
+                text += &format!(", {gone} deleted");
             }
             if let Some(why) = held {
                 text += &format!(", all kept: {why}");
@@ -198,23 +197,22 @@ impl Progress {
     }
 }
 
-/// Whom it is said to.
+/// Sends notifications to the service manager.
 type Manager = Arc<dyn Fn(&[Word]) + Send + Sync>;
 
-/// The service that this process is, if a service manager started it; else nobody
-/// listens.
+/// Sends the notifications of this process. Without a service manager they have no effect.
 #[derive(Clone)]
 pub(crate) struct Service {
     progress: Arc<Mutex<Progress>>,
     clock: Arc<SystemClock>,
     manager: Manager,
-    /// How often the loop says that it waits; `None` without a watchdog.
+    /// Time between two pings while the loop waits; `None` without a watchdog.
     ping_every: Option<Duration>,
 }
 
 impl Service {
-    /// A service that watches over these clusters. `longest_wait` is the most that
-    /// the doorbell lets pass between two ticks.
+    /// Creates the service for these clusters. `longest_wait` is the longest time that the
+    /// doorbell lets pass between two ticks.
     pub(crate) fn new(clusters: impl IntoIterator<Item = ClusterName>, longest_wait: Span) -> Self {
         let ping_every = sd_notify::watchdog_enabled().map(|time| time / PINGS_PER_TIMEOUT);
         Self::with(clusters, longest_wait, Arc::new(notify), ping_every)
@@ -232,39 +230,37 @@ impl Service {
         Self { progress: Arc::new(Mutex::new(progress)), clock, manager, ping_every }
     }
 
-    /// The doorbell, with the watchdog fed while it is waited for. Its first ring is
-    /// at once: whoever starts the service should not wait for the schedule to learn
-    /// whether it works.
+    /// Wraps the doorbell so that the watchdog is pinged during a wait. The first ring comes at
+    /// once: readiness must not wait for the schedule.
     pub(crate) fn attend<D: Doorbell>(&self, doorbell: D) -> Attended<D> {
         Attended { doorbell, service: self.clone(), at_once: true }
     }
 
-    /// The audience, with the service manager in it.
+    /// Wraps the audience so that the service manager is notified after every tick.
     pub(crate) fn hear<'a>(&self, audience: &'a mut dyn Audience) -> Heard<'a> {
         Heard { audience, service: self.clone() }
     }
 
-    /// Tells the service manager as soon as the end has begun, also while a tick is
-    /// still under way.
+    /// Notifies the service manager when a stop is requested, even during a tick.
     pub(crate) fn follow_stop(&self, mut stop: watch::Receiver<bool>) {
         let manager = Arc::clone(&self.manager);
         tokio::spawn(async move {
             if stop.wait_for(|stopping| *stopping).await.is_ok() {
-                let text = "stopping: taking back what has not been asked for";
+                let text = "stopping: releasing cordoned nodes without a delete request";
                 manager(&[Word::Stopping, Word::Status(text.to_owned())]);
             }
         });
     }
 
-    /// SIGUSR1 writes the last tick of every cluster to the log, SIGUSR2 turns
+    /// Handles SIGUSR1, which logs the last tick of every cluster, and SIGUSR2, which turns
     /// `debug` on and off.
     ///
     /// # Errors
-    /// When the signals cannot be listened to.
+    /// When a signal handler cannot be installed.
     pub(crate) fn follow_signals(&self, log: Log) -> anyhow::Result<()> {
         use tokio::signal::unix::{SignalKind, signal};
-        let mut status = signal(SignalKind::user_defined1()).context("listening to SIGUSR1")?;
-        let mut debug = signal(SignalKind::user_defined2()).context("listening to SIGUSR2")?;
+        let mut status = signal(SignalKind::user_defined1()).context("cannot handle SIGUSR1")?;
+        let mut debug = signal(SignalKind::user_defined2()).context("cannot handle SIGUSR2")?;
         let service = self.clone();
         tokio::spawn(async move {
             loop {
@@ -308,12 +304,12 @@ impl Service {
     }
 
     fn progress(&self) -> MutexGuard<'_, Progress> {
-        // Whoever panicked while holding it left numbers, not half a number.
+        // A panic cannot leave this data half-written.
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A doorbell that says so while it is waited for.
+/// A doorbell that pings the watchdog during a wait.
 pub(crate) struct Attended<D> {
     doorbell: D,
     service: Service,
@@ -329,7 +325,7 @@ impl<D: Doorbell> Doorbell for Attended<D> {
         let Some(every) = self.service.ping_every else {
             return self.doorbell.next(deadline).await;
         };
-        // One wait from beginning to end: the pings must not begin it anew.
+        // One wait for the whole ring: a ping must not restart it.
         let mut ring = self.doorbell.next(deadline);
         loop {
             tokio::select! {
@@ -340,7 +336,7 @@ impl<D: Doorbell> Doorbell for Attended<D> {
                     let word = self.service.progress().waiting(now);
                     match word {
                         Some(word) => (self.service.manager)(&[word]),
-                        None => tracing::error!("a tick is overdue, the watchdog is not fed"),
+                        None => tracing::error!("tick overdue; the watchdog is not pinged"),
                     }
                 }
             }
@@ -348,7 +344,7 @@ impl<D: Doorbell> Doorbell for Attended<D> {
     }
 }
 
-/// An audience with the service manager in it.
+/// An audience that also notifies the service manager.
 pub(crate) struct Heard<'a> {
     audience: &'a mut dyn Audience,
     service: Service,
@@ -367,7 +363,7 @@ impl Audience for Heard<'_> {
     }
 }
 
-/// Tells systemd, if it started us.
+/// Sends notifications to systemd if systemd started this process.
 fn notify(words: &[Word]) {
     let states: Vec<NotifyState<'_>> = words
         .iter()
@@ -383,7 +379,7 @@ fn notify(words: &[Word]) {
         })
         .collect();
     if let Err(why) = sd_notify::notify(&states) {
-        tracing::warn!(%why, "the service manager could not be told how things stand");
+        tracing::warn!(%why, "notification to the service manager failed");
     }
 }
 
@@ -421,7 +417,7 @@ mod tests {
         let first = progress.ticked(tick("one"), Span::secs(1));
         assert!(!is_ready(&first));
         assert!(first.contains(&Word::MoreTime(MORE_TIME_TO_START)));
-        // Only news is worth more time: a start that does not get on is given up.
+        // Only the first tick of a cluster extends the timeout: a start without progress fails.
         let again = progress.ticked(tick("one"), Span::secs(2));
         assert!(!again.contains(&Word::MoreTime(MORE_TIME_TO_START)));
         let failed = progress.ticked(Err("disk full".to_owned()), Span::secs(3));
@@ -456,14 +452,14 @@ mod tests {
         assert_eq!(status.chars().count(), STATUS_LIMIT + 1);
         assert!(
             status.starts_with(
-                "one at 1970-01-01T00:00:00Z: 12 nodes, 3 on their way out, 2 of them new, \
-                 1 gone, all kept: paused: audit"
+                "one at 1970-01-01T00:00:00Z: 12 nodes, 3 leaving, 2 of them new, \
+                 1 deleted, all kept: paused: audit"
             ),
             "{status}"
         );
     }
 
-    /// What the service manager heard.
+    /// The notifications that the service manager received.
     #[derive(Clone, Default)]
     struct Ear(Arc<Mutex<Vec<Word>>>);
 
@@ -485,8 +481,7 @@ mod tests {
         }
     }
 
-    /// A doorbell that lets the loop wait until the watchdog was fed so often, and
-    /// then rings; the second time it says stop.
+    /// A doorbell that rings after this many pings; the last ring is a stop.
     struct AfterPings {
         ear: Ear,
         pings: usize,
@@ -552,8 +547,7 @@ mod tests {
         let mut doorbell = service.attend(bell);
         let mut nobody = Nobody;
         let mut audience = service.hear(&mut nobody);
-        // At its first effect the world falls silent: from then on every call to it
-        // waits for ever.
+        // At its first effect the world stops answering: from then on every call to it hangs.
         let effect = wired.world().effects() + 1;
         wired.world().kill_at(KillPoint { effect, when: KillWhen::Before });
         let world = wired.world().clone();
@@ -573,7 +567,7 @@ mod tests {
         assert_eq!(ear.pings(), before);
     }
 
-    /// Moves the world on before each ring.
+    /// Advances the world before each ring.
     struct Moving<'a, D> {
         doorbell: &'a mut D,
         world: trimtab_simulator::World,
@@ -596,7 +590,7 @@ mod tests {
         service.follow_stop(stopped);
         tokio::task::yield_now().await;
         assert!(!ear.heard(&Word::Stopping));
-        stop.send(true).expect("somebody listens");
+        stop.send(true).expect("the service follows it");
         while !ear.heard(&Word::Stopping) {
             tokio::task::yield_now().await;
         }

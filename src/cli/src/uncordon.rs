@@ -1,10 +1,9 @@
-//! `trimtab uncordon`: releases what a daemon left cordoned when it was killed.
+//! `trimtab uncordon`: releases the nodes that a killed daemon left cordoned.
 //!
-//! It does what the next start would do first, and nothing else: what is short of
-//! the delete call is released through the same states, what may have been asked
-//! for is left as it is. The service manager runs it after every end of the daemon,
-//! so it is quick when there is nothing to do, and it ends in time when a scheduler
-//! does not answer.
+//! It does the first step of the next daemon start: it releases nodes without a delete request
+//! and does not change nodes whose delete request may have been sent. The service manager runs it
+//! after every exit of the daemon, so it returns at once when there is nothing to do, and times
+//! out when a scheduler does not answer.
 
 use std::path::Path;
 use std::time::Duration;
@@ -24,7 +23,7 @@ use crate::exit::Exit;
 use crate::output::{self, Format, line};
 use crate::wiring::{Keep, Wired, layers};
 
-/// Between two tries: a scheduler shows a released node within seconds.
+/// Time between two tries: a scheduler shows a released node within seconds.
 const TRY_AGAIN: Duration = Duration::from_secs(2);
 
 /// `trimtab uncordon`.
@@ -40,8 +39,8 @@ pub(crate) async fn uncordon(args: &UncordonArgs) -> anyhow::Result<Exit> {
             if before.unasked.is_empty() {
                 Outcome::Done(Report::of(&before, before.clone(), None))
             } else if settings.mode == Mode::Observe {
-                let why = "mode = \"observe\" has nothing that could take a cordon off: write \
-                           mode = \"enforce\" and run this again, or resume the nodes by hand";
+                let why = "observe mode cannot uncordon nodes: set mode = \"enforce\" and run \
+                           `trimtab uncordon` again, or resume the nodes in the scheduler";
                 Outcome::Done(Report::of(&before, before.clone(), Some(why.to_owned())))
             } else {
                 match take_all_back(args, limit).await {
@@ -59,24 +58,21 @@ pub(crate) async fn uncordon(args: &UncordonArgs) -> anyhow::Result<Exit> {
     Ok(outcome.exit())
 }
 
-/// What is to be known of a ledger before anything is connected to.
+/// State of the ledger, read before any connection is made.
 enum Ledger {
-    /// A daemon has it.
-    Held {
-        /// Which one.
-        holder: String,
-    },
-    /// Nobody has it.
+    /// A daemon holds its lock.
+    Held { holder: String },
+    /// No daemon holds its lock.
     Free {
-        /// Its actions that are not over.
+        /// Actions that have not ended.
         open: Vec<(ClusterName, OpenAction)>,
     },
 }
 
-/// Looks into the ledger as its only user. One that was never made has nothing in it.
+/// Reads the ledger while holding its lock. A ledger that does not exist has no open actions.
 fn left_behind(path: &Path) -> anyhow::Result<Ledger> {
     let there = path.try_exists();
-    if !there.with_context(|| format!("looking for the ledger {}", path.display()))? {
+    if !there.with_context(|| format!("cannot access the ledger {}", path.display()))? {
         return Ok(Ledger::Free { open: vec![] });
     }
     match SqliteLedger::open(path, SystemClock::start().now(), Durability::Full) {
@@ -90,7 +86,7 @@ fn is_held(why: &anyhow::Error) -> bool {
     matches!(why.downcast_ref::<OpenError>(), Some(OpenError::Held { .. }))
 }
 
-/// Connects and releases, all within the limit.
+/// Connects to the clusters and releases the nodes, within the limit.
 async fn take_all_back(args: &UncordonArgs, limit: Duration) -> anyhow::Result<()> {
     let tried = tokio::time::timeout(limit, async {
         let wired = Wired::new(&args.target).await?;
@@ -100,11 +96,11 @@ async fn take_all_back(args: &UncordonArgs, limit: Duration) -> anyhow::Result<(
     });
     tried
         .await
-        .unwrap_or_else(|_| Err(anyhow::anyhow!("it was not confirmed within {}", args.within)))
+        .unwrap_or_else(|_| Err(anyhow::anyhow!("timed out after {} (--within)", args.within)))
 }
 
-/// Releases whatever is short of the delete call, in all clusters at the same
-/// time: one that does not answer holds up no other. Ends once nothing is left.
+/// Releases all nodes without a delete request. It handles the clusters in parallel, so that one
+/// that does not answer does not delay the others, and returns when no such node is left.
 async fn release(drivers: Vec<Driver>, try_again: Duration) {
     let each = drivers.into_iter().map(|driver| take_one_back(driver, try_again));
     futures_util::future::join_all(each).await;
@@ -112,9 +108,9 @@ async fn release(drivers: Vec<Driver>, try_again: Duration) {
 
 async fn take_one_back(mut driver: Driver, try_again: Duration) {
     loop {
-        // A release that failed, and one that does not show yet, are tried again.
+        // Retry a release that failed or that the scheduler does not show yet.
         if let Err(why) = driver.shut_down().await {
-            tracing::warn!(cluster = %driver.policy().cluster, %why, "taking back failed");
+            tracing::warn!(cluster = %driver.policy().cluster, %why, "release failed; retrying");
         }
         if driver.history().actions.values().all(|action| action.state.is_asked()) {
             return;
@@ -123,12 +119,12 @@ async fn take_one_back(mut driver: Driver, try_again: Duration) {
     }
 }
 
-/// Open actions, by what may be done about them.
+/// Open actions, by whether they can be released.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct LeftBehind {
-    /// Short of the delete call.
+    /// Without a delete request: can be released.
     unasked: Vec<Left>,
-    /// Their deletion may have been asked for.
+    /// The delete request may have been sent: must not be released.
     asked: Vec<Left>,
 }
 
@@ -160,27 +156,24 @@ impl LeftBehind {
     }
 }
 
-/// How it ended.
+/// Result of the command.
 enum Outcome {
-    /// A daemon has the ledger: it takes care of its cordons itself.
-    Alive {
-        /// Which one.
-        holder: String,
-    },
-    /// All that could be done was done.
+    /// A running daemon holds the ledger and manages its cordons itself.
+    Alive { holder: String },
+    /// The command ran; the report lists what it released.
     Done(Report),
 }
 
-/// What was released and what was not.
+/// Nodes that were released and nodes that were not.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 struct Report {
-    /// Nodes released, or seen to bear no cordon of ours any more.
+    /// Nodes that were released or no longer have a cordon of trimtab.
     released: Vec<Left>,
-    /// Nodes left alone because their deletion may have been asked for.
+    /// Nodes that were not changed because their delete request may have been sent.
     left_alone: Vec<Left>,
-    /// Nodes that should have been released.
+    /// Nodes whose release failed.
     not_released: Vec<Left>,
-    /// Why these were not.
+    /// Why it failed.
     why: Option<String>,
 }
 
@@ -208,7 +201,7 @@ impl Outcome {
                 return match format {
                     Format::Json => output::json(&Alive { daemon: holder }),
                     Format::Table => {
-                        line(&format!("the daemon is alive ({holder}): it sees to its cordons"))
+                        line(&format!("trimtab is running ({holder}) and manages its cordons"))
                     }
                 };
             }
@@ -220,7 +213,7 @@ impl Outcome {
         let Report { released, left_alone, not_released, why } = report;
         let parts = [
             ("released", released),
-            ("left alone, its deletion may have been asked for", left_alone),
+            ("not changed, the delete request may have been sent", left_alone),
             ("NOT released", not_released),
         ];
         for (what, nodes) in parts {
@@ -229,16 +222,16 @@ impl Outcome {
             }
         }
         match (not_released.len(), why) {
-            (0, _) => line("nothing is left to release"),
+            (0, _) => line("no cordoned nodes to release"),
             (left, Some(why)) => line(&format!("{left} not released: {why}")),
             (left, None) => {
-                line(&format!("{left} not released: no such cluster in the configuration"))
+                line(&format!("{left} not released: the configuration lacks their cluster"))
             }
         }
     }
 }
 
-/// The daemon that has the ledger.
+/// The daemon that holds the ledger.
 #[derive(Serialize)]
 struct Alive<'a> {
     daemon: &'a str,
@@ -302,7 +295,7 @@ mod tests {
                 assert_ne!(ring, Ring::Stop, "it never came to that");
                 daemon.tick(ring, Intent::Act).await.expect("a tick");
             }
-            // A daemon that is dropped does nothing more: that is what SIGKILL does.
+            // Dropping the daemon has the effect of SIGKILL: it does nothing more.
         }
 
         fn open(&self) -> Vec<(ClusterName, OpenAction)> {
@@ -310,7 +303,7 @@ mod tests {
             reader.open_actions().expect("readable")
         }
 
-        /// What the scheduler shows of this ledger's cordons.
+        /// The cordons of this ledger that the scheduler shows.
         async fn cordons(&self) -> BTreeMap<NodeName, ActionId> {
             let id = SqliteLedger::open_reader(&self.state).expect("a ledger").id();
             let ports = self.world().ports(PortOptions::default());
@@ -392,10 +385,10 @@ mod tests {
         assert!(tried.is_err(), "it waited no longer");
         let left = LeftBehind::of(&place.open());
         assert!(!left.unasked.is_empty());
-        let why = Some("it was not confirmed within 1m".to_owned());
+        let why = Some("timed out after 1m (--within)".to_owned());
         let outcome = Outcome::Done(Report::of(&left, left.clone(), why));
         assert_eq!(outcome.exit(), Exit::Failed);
-        // Nothing keeps the next try from succeeding.
+        // The next try succeeds.
         place.world().revive();
         release(vec![place.daemon().await], Duration::ZERO).await;
         assert_eq!(place.cordons().await, BTreeMap::new());
@@ -418,7 +411,7 @@ mod tests {
     async fn the_command_ends_every_open_action_that_was_not_asked_for() {
         let place = Scenery::new().await;
         place.run_until(is_settling).await;
-        // The command makes a world of its own, in which nothing is cordoned.
+        // The command creates its own world, in which nothing is cordoned.
         let exit = uncordon(&place.uncordon("60s")).await.expect("it runs");
         assert_eq!(exit, Exit::Ok);
         assert_eq!(place.open(), vec![]);

@@ -1,18 +1,18 @@
-//! A group's rule and a node's verdict in sentences: what was counted, what it
-//! is worth, when the next node goes, and what would have to change.
+//! Sentences about a group and a node: node counts, costs, the next deletion, and the condition
+//! that would change a verdict.
 
 use trimtab_core::plan::{Bound, GroupFigures, KeepReason, Verdict};
 use trimtab_core::rule::learned::{SoFar, TimerInForce};
 use trimtab_core::units::{NodeCount, Span, Usd};
 
-/// What the rule says of a group, a sentence each.
+/// Explains the rule's figures for a group, one sentence per item.
 pub(crate) fn of_rule(figures: &GroupFigures, so_far: Option<&SoFar>) -> Vec<String> {
     let mut said = vec![];
     if let (Some(counts), Some(tau)) = (figures.counts, figures.tau) {
         let through = match (figures.surplus, figures.covered_since) {
-            (Some(surplus), _) => format!("{surplus} of them throughout the last {tau}"),
-            (None, Some(since)) => format!("watched since {since}, for less than {tau}"),
-            (None, None) => "not watched yet".to_owned(),
+            (Some(surplus), _) => format!("{surplus} of them for all of the last {tau}"),
+            (None, Some(since)) => format!("observed since {since}, for less than {tau}"),
+            (None, None) => "not observed yet".to_owned(),
         };
         let NodeCount(idle) = counts.idle;
         said.push(format!("{idle} idle, {through}"));
@@ -20,15 +20,15 @@ pub(crate) fn of_rule(figures: &GroupFigures, so_far: Option<&SoFar>) -> Vec<Str
     }
     if let Some(cost) = figures.cost.filter(|cost| !cost.break_even.is_forever()) {
         said.push(format!(
-            "a node saves {} by going, and costs {} to bring back: as much as {} of idling (T*)",
+            "deleting a node saves {}, bringing it back costs {}: break-even after {} idle (T*)",
             cost.price, cost.boot_cost, cost.break_even
         ));
     }
     said.push(next(figures));
     if figures.group_call_refused {
         said.push(
-            "its nodes are deleted by their ids until trimtab restarts: the API refused a call \
-             for the whole group"
+            "the API refused a request for the whole group: trimtab deletes its nodes by ID until \
+             it restarts"
                 .to_owned(),
         );
     }
@@ -37,7 +37,7 @@ pub(crate) fn of_rule(figures: &GroupFigures, so_far: Option<&SoFar>) -> Vec<Str
     said
 }
 
-/// Which jobs wait for nodes of the group.
+/// Names the jobs that wait for nodes of the group; `None` if no job waits.
 fn waiting(figures: &GroupFigures) -> Option<String> {
     let jobs: Vec<String> = figures.waiting.iter().map(ToString::to_string).collect();
     let more = figures.waiting_jobs.saturating_sub(jobs.len());
@@ -52,37 +52,37 @@ fn timer(figures: &GroupFigures, tau: Span) -> String {
     let Some(fit) = &figures.fit else { return format!("the idle timer τ is {tau}") };
     let in_force = match figures.standing {
         Some(TimerInForce::Governed) => format!(
-            "the idle timer τ is {tau}; what the learned one ({}) has cost is more than 5 % above \
-             break-even, which is in force until it is not",
+            "the idle timer τ is {tau} (break-even): the learned timer ({}) has cost over 5 % \
+             more than break-even so far",
             fit.timer
         ),
         Some(TimerInForce::Learned) => {
-            format!("the idle timer τ is {tau}, which would have cost least")
+            format!("the idle timer τ is {tau} (learned: the cheapest timer)")
         }
-        None => format!("the idle timer τ is {tau}; what would have cost least is {}", fit.timer),
+        None => format!("the idle timer τ is {tau} (configured); the cheapest is {}", fit.timer),
     };
     let headroom = match fit.headroom {
         NodeCount::ZERO => String::new(),
-        headroom => format!(" with {headroom} surplus"),
+        headroom => format!(" with {headroom} nodes of headroom"),
     };
     format!(
-        "{in_force}{headroom} on {} idle gaps of its own and {} of all groups of the cluster, in \
-         the 28 days before {}",
+        "{in_force}{headroom}, from {} idle gaps of this group and {} of all groups of the \
+         cluster, in the 28 days before {}",
         fit.own_gaps, fit.pooled_gaps, fit.at
     )
 }
 
 fn next(figures: &GroupFigures) -> String {
     if figures.marks > NodeCount::ZERO {
-        return format!("{} go now", figures.marks);
+        return format!("{} to delete now", figures.marks);
     }
     match figures.next_at {
         None if figures.headroom > NodeCount::ZERO => {
-            format!("no node would go before more than {} idle", figures.headroom)
+            format!("no node is surplus while at most {} are idle (headroom)", figures.headroom)
         }
-        None => "no node would go before one idles that no job waits for".to_owned(),
+        None => "no node is surplus: waiting jobs need every idle node".to_owned(),
         Some(at) => format!(
-            "the next node is surplus from {at} on, if no more are needed until then{}",
+            "the next node is surplus at {at} if demand does not rise until then{}",
             bound(figures)
         ),
     }
@@ -91,7 +91,7 @@ fn next(figures: &GroupFigures) -> String {
 fn bound(figures: &GroupFigures) -> String {
     match figures.bound {
         None | Some(Bound::Surplus) => String::new(),
-        Some(bound) => format!("; now held by: {bound}"),
+        Some(bound) => format!("; now limited by {bound}"),
     }
 }
 
@@ -100,14 +100,14 @@ fn costs(so_far: &SoFar) -> String {
     let of_optimum = |cost: Usd| {
         let optimum = costs.clairvoyant;
         if optimum > Usd::ZERO {
-            format!("{cost} ({:.2} times that)", cost.as_dollars() / optimum.as_dollars())
+            format!("{cost} ({:.2} times)", cost.as_dollars() / optimum.as_dollars())
         } else {
             cost.to_string()
         }
     };
     format!(
-        "since {since} idle time, boots and waiting would have cost {} with foresight, {} with the \
-         learned timer, {} with break-even, {} with a fixed {fixed}",
+        "cost of idle time, boots and waiting since {since}: {} at the optimum, {} with the \
+         learned timer, {} with break-even, {} with a fixed timer of {fixed}",
         costs.clairvoyant,
         of_optimum(costs.learned),
         of_optimum(costs.break_even),
@@ -115,82 +115,86 @@ fn costs(so_far: &SoFar) -> String {
     )
 }
 
-/// What would have to change for a node to go (or to stay).
+/// Returns the condition under which the verdict on a node would change.
 pub(crate) fn what_would_change(verdict: &Verdict, figures: Option<&GroupFigures>) -> String {
     match verdict {
         Verdict::Mark(_) => {
-            "a job that lands on it, an operator's resume, a pause or a floor keeps it".to_owned()
-        }
-        Verdict::Leaving { .. } => {
-            "until the delete call is sent, a job, an operator, a pause or a floor brings it back"
+            "kept if a job starts on it, an operator resumes it, trimtab is paused, or a floor \
+             needs it"
                 .to_owned()
         }
-        Verdict::Release(_) => "it may be chosen again after its cool-down".to_owned(),
-        Verdict::Keep(why) => format!("it goes {}", unless(why, figures)),
+        Verdict::Leaving { .. } => {
+            "released if, before the delete request, a job or a floor needs it, an operator \
+             resumes it, or trimtab is paused"
+                .to_owned()
+        }
+        Verdict::Release(_) => "it can be selected again after its cooldown".to_owned(),
+        Verdict::Keep(why) => format!("deletion: {}", unless(why, figures)),
     }
 }
 
-/// The end of "it goes …".
+/// Returns the end of "deletion: …".
 fn unless(why: &KeepReason, figures: Option<&GroupFigures>) -> String {
     let text = match why {
-        KeepReason::Stopped(_) => "once trimtab may act (`trimtab resume`)",
+        KeepReason::Stopped(_) => "possible after `trimtab resume`, or when trimtab may act again",
         KeepReason::Frozen(_) => {
-            "once an operator ends the freeze (`trimtab resume --clear-freeze`)"
+            "possible after an operator clears the freeze (`trimtab resume --clear-freeze`)"
         }
         KeepReason::BackedOff(backoff) => {
-            return format!("at {} at the earliest, when requests are tried again", backoff.until);
+            return format!("not before {}, when requests are retried", backoff.until);
         }
         KeepReason::ClusterUnread | KeepReason::ListingLost(_) | KeepReason::WorkloadUnread(_) => {
-            "once all of it can be read, and it was idle for τ since"
+            "possible after trimtab can read all of it and the node is idle for τ"
         }
-        KeepReason::ClusterNotReady(_) | KeepReason::GroupNotCalm => "once that is in service",
-        KeepReason::SoftwareUpdate => "once the update is over",
-        KeepReason::RivalAutoscaler => "once the other autoscaler is off",
-        KeepReason::RecoveryUnderWay => "once the recovery is over",
-        KeepReason::GroupNotNamed => "if a [[cluster.group]] names its group",
-        KeepReason::ControlRole(_) => "never: such nodes are not touched",
-        KeepReason::GroupFrozen(_) => "once the counts agree again and nothing is scaling",
-        KeepReason::PriceUnknown => "if price_usd_per_hour is written",
-        KeepReason::BootUnknown => "if boot is written",
-        KeepReason::PaidAnyway(_) => "never for money: deleting it saves nothing",
-        KeepReason::CapacityContradicts { .. } => "if `capacity` says what the API shows",
-        KeepReason::ScarceCapacity => "if accept_regain_risk_usd says what losing it may cost",
-        KeepReason::NodeLocalDataUndeclared => "if node_local_data is declared",
-        KeepReason::LargestJobUndeclared => "if max_job_nodes is declared",
-        KeepReason::ShuttingDown => "by itself: it is on its way out",
-        KeepReason::Impaired(_) => "once it is healthy, undrained and idle",
-        KeepReason::Arriving(_) => "once it has joined and was idle for τ",
-        KeepReason::Unknown(_) => "once every evidence source says that it is idle, for τ",
+        KeepReason::ClusterNotReady(_) | KeepReason::GroupNotCalm => "possible when in service",
+        KeepReason::SoftwareUpdate => "possible after the update",
+        KeepReason::RivalAutoscaler => "possible after the other autoscaler is disabled",
+        KeepReason::RecoveryUnderWay => "possible after the recovery",
+        KeepReason::GroupNotNamed => "possible if a [[cluster.group]] names its group",
+        KeepReason::ControlRole(_) => "never; trimtab does not delete nodes of this role",
+        KeepReason::GroupFrozen(_) => "possible after the counts agree and no group is scaling",
+        KeepReason::PriceUnknown => "possible if price_usd_per_hour is set",
+        KeepReason::BootUnknown => "possible if boot is set",
+        KeepReason::PaidAnyway(_) => "never; deleting it saves nothing",
+        KeepReason::CapacityContradicts { .. } => "possible if `capacity` matches the API",
+        KeepReason::ScarceCapacity => "possible if accept_regain_risk_usd is set",
+        KeepReason::NodeLocalDataUndeclared => "possible if node_local_data is set",
+        KeepReason::LargestJobUndeclared => "possible if max_job_nodes is set",
+        KeepReason::ShuttingDown => "in progress; the node is shutting down",
+        KeepReason::Impaired(_) => "possible when it is healthy, not drained and idle",
+        KeepReason::Arriving(_) => "possible after it joins and is idle for τ",
+        KeepReason::Unknown(_) => "possible after every evidence source reports it idle for τ",
         KeepReason::Busy(_) | KeepReason::Active(_) => {
-            "once its work is over and as many nodes idle for τ"
+            "possible after its work ends and this many nodes are idle for τ"
         }
-        KeepReason::Protected => "if its protection is taken away",
+        KeepReason::Protected => "possible if its protection is removed",
         KeepReason::CoolingDown { until }
         | KeepReason::TooYoung { until }
         | KeepReason::RecentlyBusy { until } => {
-            return format!("at {until} at the earliest, if it is surplus then");
+            return format!("not before {until}, and only if it is surplus then");
         }
         KeepReason::WindowOpen { covered_since: Some(since), tau } if !tau.is_forever() => {
-            return format!("at {} at the earliest, if it idles until then", *since + *tau);
+            return format!("not before {}, and only if it is idle until then", *since + *tau);
         }
-        KeepReason::WindowOpen { .. } => "once it was watched for as long as the idle timer",
+        KeepReason::WindowOpen { .. } => "possible after observations cover the idle timer τ",
         KeepReason::Enough(Bound::Surplus) => {
             let next = figures.and_then(|figures| figures.next_at);
             return match next {
-                Some(at) => format!("at {at} or later, if no more nodes are needed until then"),
-                None => "once more nodes idle than waiting jobs and headroom take".to_owned(),
+                Some(at) => format!("not before {at}, and only if demand does not rise"),
+                None => "possible when more nodes are idle than waiting jobs and headroom need"
+                    .to_owned(),
             };
         }
-        KeepReason::Enough(Bound::Floor) => "if min_nodes or a keep window asks for fewer nodes",
-        KeepReason::Enough(Bound::ClusterFloor) => "if the cluster's min_nodes asks for fewer",
-        KeepReason::Enough(Bound::RequestBudget) => "with a later request (max_delete_per_request)",
-        KeepReason::Enough(Bound::HourBudget) => "later in the hour (max_delete_per_hour)",
-        KeepReason::Enough(Bound::DayBudget) => "later in the day (max_delete_per_day)",
+        KeepReason::Enough(Bound::Floor) => "possible if min_nodes or the keep window is lower",
+        KeepReason::Enough(Bound::ClusterFloor) => "possible if the cluster's min_nodes is lower",
+        KeepReason::Enough(Bound::RequestBudget) => "possible later (max_delete_per_request)",
+        KeepReason::Enough(Bound::HourBudget) => "possible later (max_delete_per_hour)",
+        KeepReason::Enough(Bound::DayBudget) => "possible later (max_delete_per_day)",
         KeepReason::Enough(Bound::LeavingBudget) => {
-            "once those on their way out are gone (max_leaving_percent)"
+            "possible after the leaving nodes are gone (max_leaving_percent)"
         }
-        KeepReason::Enough(Bound::Candidates) => "once it may be chosen",
-        KeepReason::Enough(Bound::WholeGroup) => "with its whole group",
+        KeepReason::Enough(Bound::Candidates) => "possible when it becomes a candidate",
+        KeepReason::Enough(Bound::WholeGroup) => "possible only together with its whole group",
     };
     text.to_owned()
 }
@@ -203,7 +207,7 @@ mod tests {
 
     use super::*;
 
-    /// What is said of a timer of 10 minutes where 20 would have cost least.
+    /// The sentence about a timer where the cheapest timer is 20 minutes.
     fn said(standing: Option<TimerInForce>, in_force: i64) -> String {
         let fit = Fit {
             at: Time(0),
@@ -261,19 +265,19 @@ mod tests {
 
     #[test]
     fn a_timer_is_called_learned_only_where_it_is() {
-        let rests = " with 1 surplus on 7 idle gaps of its own and 9 of all groups of the \
-                     cluster, in the 28 days before 1970-01-01T00:00:00Z";
+        let rests = " with 1 nodes of headroom, from 7 idle gaps of this group and 9 of all \
+                     groups of the cluster, in the 28 days before 1970-01-01T00:00:00Z";
         assert_eq!(
             said(None, 10),
-            format!("the idle timer τ is 10m; what would have cost least is 20m{rests}")
+            format!("the idle timer τ is 10m (configured); the cheapest is 20m{rests}")
         );
         assert_eq!(
             said(Some(TimerInForce::Learned), 20),
-            format!("the idle timer τ is 20m, which would have cost least{rests}")
+            format!("the idle timer τ is 20m (learned: the cheapest timer){rests}")
         );
         let governed = said(Some(TimerInForce::Governed), 30);
         assert!(
-            governed.starts_with("the idle timer τ is 30m; what the learned one (20m) has cost"),
+            governed.starts_with("the idle timer τ is 30m (break-even): the learned timer (20m)"),
             "{governed}"
         );
     }

@@ -238,7 +238,7 @@ fn systemd_hears_ready_after_the_first_tick_then_of_life_and_at_last_of_the_stop
     assert_eq!(first, "STATUS=waiting for the first tick of simulated");
     ear.hear("READY=1");
     let status = ear.hear("STATUS=simulated at 2026-03-02T00:00:00");
-    assert!(status.ends_with("13 nodes, 0 on their way out"), "{status}");
+    assert!(status.ends_with("13 nodes, 0 leaving"), "{status}");
     // The schedule is one of minutes: these come from the loop's wait.
     for _ in 0..5 {
         ear.hear("WATCHDOG=1");
@@ -283,7 +283,7 @@ fn uncordon_with_nothing_open_needs_no_world_and_exits_0() {
     for there_is_a_ledger in [false, true] {
         let output = uncordon();
         assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-        assert_eq!(text(&output.stdout), "nothing is left to release\n");
+        assert_eq!(text(&output.stdout), "no cordoned nodes to release\n");
         assert_eq!(state.exists(), there_is_a_ledger, "it makes no ledger");
         let once = trimtab(&["run", "--once", "--config", &config, "--world", WORLD]).output();
         assert_eq!(once.expect("it runs").status.code(), Some(0));
@@ -304,7 +304,7 @@ fn uncordon_beside_a_living_daemon_says_so_and_exits_0() {
     let output = trimtab(&["uncordon", "--config", &config]).output().expect("it runs");
     assert_eq!(output.status.code(), Some(0));
     let said = text(&output.stdout);
-    let holder = format!("the daemon is alive (pid {} ", service.process.id());
+    let holder = format!("trimtab is running (pid {} ", service.process.id());
     assert!(said.starts_with(&holder), "{said}");
 }
 
@@ -579,7 +579,7 @@ fn a_real_systemd_starts_watches_and_stops_it() {
     assert_eq!(manager.show("SubState"), "running");
     let status = manager.show("StatusText");
     assert!(status.starts_with("simulated at 2026-03-02T00:00:00"), "{status}");
-    assert!(status.ends_with("13 nodes, 0 on their way out"), "{status}");
+    assert!(status.ends_with("13 nodes, 0 leaving"), "{status}");
     assert!(manager.log().contains("trimtab::tick"), "{}", manager.log());
 
     // It is fed for longer than the watchdog waits, by a loop that only waits.
@@ -591,7 +591,7 @@ fn a_real_systemd_starts_watches_and_stops_it() {
     assert_eq!(manager.show("Result"), "success", "{}", manager.log());
     assert_eq!(manager.show("ExecMainStatus"), "0");
     assert!(manager.show("ExecStopPost").contains("status=0"), "{}", manager.show("ExecStopPost"));
-    assert!(manager.log().contains("nothing is left to release"), "{}", manager.log());
+    assert!(manager.log().contains("no cordoned nodes to release"), "{}", manager.log());
 
     // A loop that does not get on is killed, and what it left behind is seen to.
     assert!(manager.systemctl(&["start", &manager.unit]).status.success());

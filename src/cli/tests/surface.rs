@@ -141,7 +141,7 @@ fn run_once_follows_its_actions_to_their_end_and_the_ledger_tells() {
     let config = policy(folder.path(), |text| text);
     let output = run(&["run", "--once", "--config", &config, "--world", WORLD]);
     assert_eq!(code(&output), 0, "{}", stderr(&output));
-    assert!(stdout(&output).contains("3 nodes deleted, no action open"), "{}", stdout(&output));
+    assert!(stdout(&output).contains("3 nodes deleted, no open actions"), "{}", stdout(&output));
 
     let state = folder.path().join("trimtab.db");
     let state = state.to_str().expect("a plain path");

@@ -75,7 +75,7 @@ fn run_once_over_the_wire_deletes_what_the_plan_said_and_leaves_no_cordon() {
     let config = policy(folder.path(), &running, |text| text);
     let output = trimtab(&["run", "--once", "--config", &config]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    assert!(stdout(&output).contains("3 nodes deleted, no action open"), "{}", stdout(&output));
+    assert!(stdout(&output).contains("3 nodes deleted, no open actions"), "{}", stdout(&output));
     let truth: Value =
         serde_json::from_str(&running.ask("GET", "/_world/simulated/truth", "")).expect("JSON");
     assert_eq!(truth["busy_nodes_deleted"], 0, "{truth}");
@@ -250,7 +250,7 @@ fn whatever_the_api_does_where_its_documentation_is_silent_no_busy_node_goes_and
             let output = trimtab(&["run", "--once", "--config", &config]);
             let said = format!("{provisioning}, {question}: {}", stderr(&output));
             assert_eq!(output.status.code(), Some(0), "{said}");
-            assert!(stdout(&output).contains("3 nodes deleted, no action open"), "{said}");
+            assert!(stdout(&output).contains("3 nodes deleted, no open actions"), "{said}");
             let truth = running.ask("GET", "/_world/simulated/truth", "");
             let truth: Value = serde_json::from_str(&truth).expect("JSON");
             assert_eq!(truth["busy_nodes_deleted"], 0, "{said}");
@@ -271,7 +271,7 @@ fn a_cluster_that_was_never_patched_keeps_its_nodes_and_an_operator_is_told() {
     let config = policy(folder.path(), &running, |text| text);
     let output = trimtab(&["run", "--once", "--config", &config]);
     assert!(stderr(&output).contains("probably never patched"), "{}", stderr(&output));
-    assert!(stdout(&output).contains("0 nodes deleted, no action open"), "{}", stdout(&output));
+    assert!(stdout(&output).contains("0 nodes deleted, no open actions"), "{}", stdout(&output));
     let workload = running.ask("GET", "/_world/simulated/workload", "");
     assert!(!workload.contains("trimtab:"), "a cordon was left: {workload}");
     let calls = calls(&running);
