@@ -1,4 +1,4 @@
-//! `trimtab backtest`: policies side by side on recorded load.
+//! `trimtab backtest`: compares policies on recorded load.
 
 use std::io::IsTerminal;
 use std::path::Path;
@@ -18,7 +18,7 @@ use crate::exit::Exit;
 use crate::output::{self, Format, Style, Tone, line, plain, right, table};
 use crate::wiring::layers;
 
-/// GPUs of a node where nobody says otherwise.
+/// Default number of GPUs per node.
 const USUAL_GPUS: u32 = 8;
 
 /// `trimtab backtest`.
@@ -77,8 +77,8 @@ fn from_traces(args: &BacktestArgs) -> anyhow::Result<Vec<(String, Replay)>> {
     Ok(replays)
 }
 
-/// What a daemon counted itself, one replay for each cluster, whose groups learn
-/// from one another as they did there.
+/// Returns one replay per cluster from the node counts in the ledger. The groups of a cluster
+/// learn from each other, as in the daemon.
 fn from_ledger(file: &Path, args: &BacktestArgs) -> anyhow::Result<Vec<(String, Replay)>> {
     let settings = trimtab_config::load_layers(&layers(file, args.state.as_deref()))?.settings;
     let reader = SqliteLedger::open_reader(&settings.state_path)?;
@@ -91,7 +91,7 @@ fn from_ledger(file: &Path, args: &BacktestArgs) -> anyhow::Result<Vec<(String, 
         let mut groups = vec![];
         for (name, runs) in reader.runs(&policy.cluster)? {
             let Some(group) = policy.groups.get(&name) else { continue };
-            // Groups that the daemon meters: with a price, and not paid for anyway.
+            // Only groups whose nodes have a price and whose deletion saves money.
             let terms = rule::terms(group, &policy.timing);
             let Some((terms, costing)) = terms.zip(Costing::of(group)) else { continue };
             groups.extend(demand::from_runs(name.to_string(), &runs, costing, terms.fixed));
@@ -117,7 +117,7 @@ fn compare(trace: String, replay: &Replay, policies: &[Policy]) -> Comparison {
         let outcome = replay.run(policy, |moments| bar.inc(moments));
         (policy, outcome)
     };
-    // What the others are measured against, whether it is shown or not.
+    // All policies are compared with these two, even if the table does not show them.
     let (_, optimum) = run(Policy::Optimum);
     let (_, never) = run(Policy::Never);
     let outcomes: Vec<(Policy, Outcome)> = policies.iter().map(|policy| run(*policy)).collect();
@@ -130,7 +130,7 @@ fn compare(trace: String, replay: &Replay, policies: &[Policy]) -> Comparison {
     }
 }
 
-/// A bar on stderr where that is a terminal.
+/// Returns a progress bar on stderr, hidden unless stderr is a terminal.
 fn progress(replay: &Replay, policies: &[Policy]) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
@@ -144,13 +144,13 @@ fn progress(replay: &Replay, policies: &[Policy]) -> ProgressBar {
     bar
 }
 
-/// Everything that is printed.
+/// The JSON document.
 #[derive(Serialize)]
 struct Document {
     traces: Vec<Comparison>,
 }
 
-/// One trace and what policies came to on it.
+/// The costs of the policies on one trace.
 #[derive(Serialize)]
 struct Comparison {
     trace: String,
@@ -187,11 +187,11 @@ impl GroupRow {
     }
 }
 
-/// What one policy came to.
+/// The costs of one policy.
 #[derive(Serialize)]
 struct Row {
     policy: String,
-    /// Cost over the optimum's; absent where the optimum costs nothing.
+    /// Cost divided by the cost of the optimum; absent if the optimum costs nothing.
     ratio_to_optimum: Option<f64>,
     cost_usd: f64,
     idle_node_hours: f64,
@@ -265,7 +265,7 @@ impl Comparison {
         line("")
     }
 
-    /// Prices and times, if all groups have the same.
+    /// Describes price and times if they are the same for all groups.
     fn terms(&self) -> String {
         let of = |group: &GroupRow| {
             let boot = Span::secs(group.boot_seconds);
@@ -278,6 +278,6 @@ impl Comparison {
         };
         let mut terms = self.groups.iter().map(of);
         let Some(first) = terms.next() else { return String::new() };
-        if terms.all(|other| other == first) { first } else { "; each at its own price".to_owned() }
+        if terms.all(|other| other == first) { first } else { "; prices vary by group".to_owned() }
     }
 }

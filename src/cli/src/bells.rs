@@ -1,8 +1,8 @@
-//! What the loop sleeps on, by where the clusters are.
+//! Doorbells for real and simulated clusters.
 //!
-//! A simulated world in lock-step moves only while the loop sleeps, and its sleep takes no
-//! time. Everything else goes by the clock on the wall: the cron schedule, deadlines, and
-//! a backstop should the schedule die.
+//! In lock-step, simulated time moves only while the loop sleeps, and the sleep takes no real
+//! time. All other clusters follow the wall clock: the cron schedule, deadlines, and a backstop in
+//! case the scheduler stops.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,15 +17,15 @@ use crate::hooks::Hearing;
 use crate::simulated::{self, WorldClient};
 use crate::wiring::{Endpoint, Wired};
 
-/// How many ticks may be missed before the backstop rings.
+/// Number of ticks without a ring after which the backstop rings.
 const BACKSTOP_TICKS: i64 = 3;
-/// The shortest sleep: a deadline that is over does not make the loop spin.
+/// Shortest sleep: prevents a busy loop at a deadline in the past.
 const SHORTEST_WAIT: Duration = Duration::from_millis(10);
-/// The longest, whatever a world's clock says.
+/// Longest sleep, for any clock of a world.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
 impl Wired {
-    /// Whether time is had for nothing: it moves only while somebody sleeps.
+    /// Whether simulated time moves only while the loop sleeps, so that waiting takes no real time.
     pub(crate) fn is_lock_step(&self) -> bool {
         match &self.place {
             Endpoint::World(_) => true,
@@ -33,7 +33,7 @@ impl Wired {
         }
     }
 
-    /// What to sleep on.
+    /// Returns the doorbell of the loop.
     ///
     /// # Errors
     /// When the schedule cannot be started.
@@ -50,7 +50,7 @@ impl Wired {
                 Some(world) if world.is_in_lock_step() => {
                     Box::new(Stoppable { bell: world.doorbell(self.tick()), stop })
                 }
-                // Only the offset of its clock is its own.
+                // Its clock differs from the wall clock only by an offset.
                 Some(world) if world.speed() == 1.0 => {
                     Box::new(self.cron(stop, simulated::clock(world)).await?)
                 }
@@ -61,7 +61,7 @@ impl Wired {
         Ok(self.hearing(bell, heard, self.is_lock_step()))
     }
 
-    /// The same that also hears the end of a program that was asked.
+    /// Wraps a doorbell so that it also rings when a hook ends.
     fn hearing(
         &self,
         bell: Box<dyn Doorbell>,
@@ -71,7 +71,7 @@ impl Wired {
         Box::new(Hearing { bell, errands: Arc::clone(&self.errands), stop, holds_time })
     }
 
-    /// The same for a world in this process that moves with the clock on the wall.
+    /// Returns the doorbell for real time: a world in this process follows the wall clock.
     ///
     /// # Errors
     /// When the schedule cannot be started.
@@ -88,7 +88,7 @@ impl Wired {
         }
     }
 
-    /// The longest that the loop sleeps.
+    /// Longest sleep of the loop.
     pub(crate) fn backstop(&self) -> Span {
         self.tick().times(BACKSTOP_TICKS)
     }
@@ -102,7 +102,7 @@ impl Wired {
     }
 }
 
-/// A doorbell whose sleep takes no time, and that also hears a stop.
+/// A doorbell whose sleep takes no real time, with a check for a stop before each sleep.
 struct Stoppable<D> {
     bell: D,
     stop: watch::Receiver<bool>,
@@ -111,13 +111,13 @@ struct Stoppable<D> {
 #[async_trait]
 impl<D: Doorbell> Doorbell for Stoppable<D> {
     async fn next(&mut self, deadline: Option<Time>) -> Ring {
-        // A signal is heard between two sleeps.
+        // Lets the signal task run between two sleeps.
         tokio::task::yield_now().await;
         if *self.stop.borrow() { Ring::Stop } else { self.bell.next(deadline).await }
     }
 }
 
-/// A world elsewhere whose time goes by itself, some times as fast as on the wall.
+/// Doorbell of a world behind an endpoint whose time runs at another speed than real time.
 struct Paced {
     world: WorldClient,
     every: Span,
@@ -130,7 +130,7 @@ impl Doorbell for Paced {
         if *self.stop.borrow() {
             return Ring::Stop;
         }
-        // A reading that fails leaves the clock as it was reckoned.
+        // If the reading fails, the extrapolated clock is used.
         let _ = self.world.read_clock().await;
         let now = self.world.now();
         let every = self.every.0.max(1);

@@ -1,4 +1,5 @@
-//! `trimtab check-config`: what is wrong, or what is in force and who said so.
+//! `trimtab check-config`: prints all problems of a configuration, or every setting with its
+//! origin.
 
 use serde::Serialize;
 use trimtab_config::{Loaded, Note, Origin, Problem, Problems, Setting};
@@ -10,8 +11,8 @@ use crate::output::{self, Format, Style, Tone, line, plain, table};
 use crate::simulated;
 use crate::wiring::layers;
 
-/// Reads all layers as `run` would, and looks at the files of hooks. Changes nothing and
-/// asks nobody.
+/// Reads all layers as `trimtab run` does and checks the files of the hooks. Makes no connection
+/// and changes nothing.
 pub(crate) fn check_config(args: &CheckConfigArgs) -> anyhow::Result<Exit> {
     let loaded = trimtab_config::load_layers(&layers(&args.file, args.state.as_deref()));
     let loaded = loaded.and_then(with_files);
@@ -34,7 +35,7 @@ pub(crate) fn check_config(args: &CheckConfigArgs) -> anyhow::Result<Exit> {
     }
 }
 
-/// The same with what the files of hooks say on this machine.
+/// Adds the problems and notes of the hook files on this machine.
 fn with_files(mut loaded: Loaded) -> Result<Loaded, Problems> {
     let (problems, notes) = hooks::check(&loaded);
     loaded.settings.notes.extend(notes);
@@ -67,7 +68,7 @@ fn print(loaded: &Loaded, style: Style) -> anyhow::Result<()> {
     line(&style.paint(Tone::Good, &text))
 }
 
-/// A path's cluster and group, `cluster[research].group[workers]`, and the key in them.
+/// Splits a path into its section, such as `cluster[research].group[workers]`, and its key.
 fn split(path: &str) -> (&str, &str) {
     let group = path.find("].group[").map(|at| at + "].group[".len());
     let cluster = path.strip_prefix("cluster[").map(|_| 0);
@@ -78,7 +79,7 @@ fn split(path: &str) -> (&str, &str) {
     }
 }
 
-/// File and line: the column is for problems, which concern a part of a line.
+/// Describes an origin; for a file, without the column, which only problems need.
 fn from(origin: &Origin) -> String {
     match origin {
         Origin::File { file, place: Some(place), .. } => format!("{file}:{}", place.line),
@@ -89,17 +90,17 @@ fn from(origin: &Origin) -> String {
     }
 }
 
-/// Without control characters, but with its lines.
+/// Removes control characters except line ends.
 fn plain_lines(text: &str) -> String {
     text.lines().map(plain).collect::<Vec<_>>().join("\n")
 }
 
-/// What `--output json` prints.
+/// The JSON document.
 #[derive(Serialize)]
 struct Document<'a> {
     /// Whether the daemon would start with it.
     valid: bool,
-    /// The files that were read, in the order in which they are laid over each other.
+    /// Files that were read; later files override earlier ones.
     files: &'a [String],
     settings: &'a [Setting],
     notes: &'a [Note],

@@ -1,6 +1,6 @@
-//! The machine's own clocks, and the doorbell that follows them.
+//! The clocks of this machine, and the doorbell that follows them.
 //!
-//! Below this crate nothing reads a clock or sleeps.
+//! No other crate of the daemon reads a clock or sleeps.
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -12,14 +12,14 @@ use tokio_cron_scheduler::{Job, JobScheduler};
 use trimtab_core::units::{Span, Time};
 use trimtab_daemon::ports::{Clock, Doorbell, Ring};
 
-/// The machine's wall clock and its monotonic one.
+/// The wall clock and the monotonic clock of this machine.
 #[derive(Debug)]
 pub(crate) struct SystemClock {
     started: Instant,
 }
 
 impl SystemClock {
-    /// A clock whose monotonic reading starts at zero.
+    /// Returns a clock whose monotonic reading starts at zero.
     pub(crate) fn start() -> Self {
         Self { started: Instant::now() }
     }
@@ -27,7 +27,7 @@ impl SystemClock {
 
 impl Clock for SystemClock {
     fn now(&self) -> Time {
-        // A wall clock before 1970 stands at 1970.
+        // A wall clock before 1970 reads as 1970.
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Time(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
     }
@@ -37,14 +37,12 @@ impl Clock for SystemClock {
     }
 }
 
-/// Rings by a cron schedule, by deadlines, and, should the scheduler die, by a
-/// backstop interval.
+/// Rings on a cron schedule, at deadlines, and at a backstop interval in case the scheduler stops.
 ///
-/// `tokio-cron-scheduler` is used as a doorbell only: its job posts into a
-/// channel of one place, so that rings neither pile up nor overlap, and a
-/// scheduler that stops firing costs nothing but the alignment to the clock.
+/// `tokio-cron-scheduler` only posts rings to a channel with a capacity of one, so rings neither
+/// queue nor overlap. If the scheduler stops firing, ticks continue at the backstop interval.
 pub(crate) struct CronDoorbell {
-    /// Whose time deadlines are in; it goes as fast as the wall's.
+    /// Clock of the deadlines; it runs at the speed of the wall clock.
     clock: Arc<dyn Clock>,
     backstop: Span,
     rings: mpsc::Receiver<()>,
@@ -54,8 +52,8 @@ pub(crate) struct CronDoorbell {
 }
 
 impl CronDoorbell {
-    /// A doorbell for a six-field cron schedule in UTC. `backstop` is the
-    /// longest it sleeps; deadlines are times of `clock`.
+    /// Starts a doorbell for a six-field cron schedule in UTC. `backstop` is the longest sleep;
+    /// deadlines are times of `clock`.
     ///
     /// # Errors
     /// When the schedule cannot be parsed or the scheduler cannot start.
@@ -66,17 +64,17 @@ impl CronDoorbell {
         clock: Arc<dyn Clock>,
     ) -> anyhow::Result<Self> {
         let (ring, rings) = mpsc::channel(1);
-        let scheduler = JobScheduler::new().await.context("starting the cron scheduler")?;
+        let scheduler = JobScheduler::new().await.context("cannot start the cron scheduler")?;
         let job = Job::new_async(schedule, move |_, _| {
             let ring = ring.clone();
             Box::pin(async move {
-                // A full channel means that a ring is waiting already.
+                // A full channel already contains a ring.
                 let _ = ring.try_send(());
             })
         });
-        let job = job.with_context(|| format!("schedule `{schedule}`"))?;
-        scheduler.add(job).await.context("adding the schedule")?;
-        scheduler.start().await.context("starting the cron scheduler")?;
+        let job = job.with_context(|| format!("invalid schedule `{schedule}`"))?;
+        scheduler.add(job).await.context("cannot add the schedule")?;
+        scheduler.start().await.context("cannot start the cron scheduler")?;
         Ok(Self { clock, backstop, rings, stop, _scheduler: scheduler })
     }
 }
@@ -107,11 +105,11 @@ impl Doorbell for CronDoorbell {
 /// the process at once.
 ///
 /// # Errors
-/// When the signals cannot be listened to.
+/// When a signal handler cannot be installed.
 pub(crate) fn stop_on_signals() -> anyhow::Result<watch::Receiver<bool>> {
     use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate()).context("listening to SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("listening to SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;
     let (stop, stopped) = watch::channel(false);
     tokio::spawn(async move {
         for already in [false, true] {
@@ -122,7 +120,7 @@ pub(crate) fn stop_on_signals() -> anyhow::Result<watch::Receiver<bool>> {
             if already {
                 std::process::exit(130);
             }
-            tracing::info!("stopping: taking back what has not been asked for yet");
+            tracing::info!("stopping: releasing cordoned nodes without a delete request");
             let _ = stop.send(true);
         }
     });
@@ -137,8 +135,8 @@ mod tests {
         Arc::new(SystemClock::start())
     }
 
-    /// The scheduler crate has releases whose repeated jobs never fire again
-    /// after a stall; cron jobs must.
+    /// Some releases of the scheduler crate never fire repeated jobs again after a stall; cron
+    /// jobs must.
     #[tokio::test]
     async fn a_schedule_still_rings_after_a_stall() {
         let (_keep, stop) = watch::channel(false);

@@ -1,5 +1,4 @@
-//! What `--output json` prints of plans and figures. Names carry their units;
-//! times are RFC 3339 in UTC.
+//! JSON documents for plans and figures. Key names contain units; times are RFC 3339 in UTC.
 
 use std::collections::BTreeMap;
 
@@ -13,13 +12,12 @@ use trimtab_daemon::driver::TickReport;
 
 use crate::metrics_cost::MetricsDocument;
 
-/// The plans of all clusters, in the order of the configuration.
+/// Plans of all clusters, in the order of the configuration.
 #[derive(Serialize)]
 pub(crate) struct PlansDocument {
     pub(crate) clusters: Vec<PlanDocument>,
 }
 
-/// A plan.
 #[derive(Serialize)]
 pub(crate) struct PlanDocument {
     cluster: String,
@@ -29,12 +27,12 @@ pub(crate) struct PlanDocument {
     releases: Vec<ReleaseDocument>,
     nodes: Vec<NodeDocument>,
     violations: Vec<String>,
-    /// None where metrics cost nothing.
+    /// `None` when the metrics are free.
     metrics: Option<MetricsDocument>,
 }
 
 impl PlanDocument {
-    /// The plan of a tick; `tick` is the time between two.
+    /// Returns the plan of a tick; `tick` is the time between two ticks.
     pub(crate) fn of(report: &TickReport, tick: Span) -> Self {
         let plan = &report.plan;
         Self {
@@ -57,7 +55,7 @@ impl PlanDocument {
     }
 }
 
-/// The numbers behind a group's verdicts.
+/// Figures behind a group's verdicts.
 #[derive(Serialize)]
 pub(crate) struct GroupDocument {
     counts: Option<Counts>,
@@ -68,7 +66,7 @@ pub(crate) struct GroupDocument {
     boot_cost_usd: Option<f64>,
     surplus: Option<u32>,
     upcoming: u32,
-    /// Jobs that wait for its nodes: how many, and those that take most.
+    /// Number of jobs that wait for nodes of the group; `waiting` lists the largest.
     waiting_jobs: usize,
     waiting: Vec<WaitingDocument>,
     headroom: u32,
@@ -77,7 +75,7 @@ pub(crate) struct GroupDocument {
     marks: u32,
     bound: Option<String>,
     wanted_back: u32,
-    /// When the next node would be surplus, if nothing changed.
+    /// Time at which the next node is surplus if the counts stay as they are.
     next_at: Option<String>,
     learned: Option<LearnedDocument>,
     so_far: Option<SoFarDocument>,
@@ -101,7 +99,7 @@ impl WaitingDocument {
     }
 }
 
-/// Where the learned timer comes from.
+/// The learned timer and its data.
 #[derive(Serialize)]
 struct LearnedDocument {
     idle_timer_seconds: i64,
@@ -109,11 +107,11 @@ struct LearnedDocument {
     fitted_at: String,
     own_gaps: u64,
     pooled_gaps: u64,
-    /// Held to break-even, because it has cost too much so far.
+    /// Whether break-even replaces it because the learned timer has cost too much so far.
     governed: bool,
 }
 
-/// What timers would have cost on what was seen, side by side.
+/// Costs of the timers on the observed demand.
 #[derive(Serialize)]
 struct SoFarDocument {
     since: String,
@@ -139,7 +137,6 @@ impl SoFarDocument {
 }
 
 impl GroupDocument {
-    /// The document of these figures.
     pub(crate) fn of(figures: &GroupFigures, so_far: Option<&SoFar>) -> Self {
         let cost = figures.cost.as_ref();
         let break_even = cost.map(|cost| cost.break_even).filter(|span| !span.is_forever());
@@ -175,7 +172,7 @@ impl GroupDocument {
     }
 }
 
-/// A node to begin with.
+/// A node to delete.
 #[derive(Serialize)]
 struct MarkDocument {
     node: String,
@@ -186,7 +183,7 @@ struct MarkDocument {
     idle_timer_seconds: i64,
     saves_usd_per_hour: f64,
     boot_cost_usd: f64,
-    /// Nodes that a call for its whole group leaves; absent for one by ids.
+    /// Nodes that stay after a request for the whole group; absent for a request by IDs.
     #[serde(skip_serializing_if = "Option::is_none")]
     whole_group_leaves: Option<u32>,
 }
@@ -208,7 +205,7 @@ impl MarkDocument {
     }
 }
 
-/// An action to release.
+/// A cordoned node to release.
 #[derive(Serialize)]
 struct ReleaseDocument {
     action: u64,
@@ -226,7 +223,7 @@ impl ReleaseDocument {
     }
 }
 
-/// A word on a node.
+/// The verdict on a node.
 #[derive(Serialize)]
 struct NodeDocument {
     node: String,
@@ -248,12 +245,12 @@ impl NodeDocument {
     }
 }
 
-/// A verdict in one word.
+/// Returns a verdict as one word.
 pub(crate) fn decision(verdict: &Verdict) -> &'static str {
     match verdict {
         Verdict::Keep(_) => "keep",
         Verdict::Mark(_) => "delete",
         Verdict::Leaving { .. } => "leaving",
-        Verdict::Release(_) => "hand-back",
+        Verdict::Release(_) => "release",
     }
 }

@@ -1,23 +1,23 @@
-//! Exit codes: a documented enum, and the errors that have a code of their own.
+//! Exit codes, and the errors that have their own exit code.
 
 use std::process::ExitCode;
 
 /// How the program ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
-    /// All went well; for `plan`, there is nothing to do.
+    /// 0: success; for `trimtab plan`, no changes.
     Ok,
-    /// Something failed.
+    /// 1: an error without its own code.
     Failed,
-    /// `plan`: there is something to do.
+    /// 2: `trimtab plan` has changes.
     Changes,
-    /// The command line makes no sense.
+    /// 64: invalid command line.
     Usage,
-    /// Something that is needed is not there.
+    /// 69: a required service or program is not available.
     Unavailable,
-    /// We are not allowed to.
+    /// 77: access denied.
     Denied,
-    /// The configuration makes no sense.
+    /// 78: invalid configuration.
     Configuration,
 }
 
@@ -35,18 +35,17 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Something that is needed and is not there: exit code 69.
+/// A required service or program is not available: exit code 69.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct Unavailable(pub(crate) String);
 
-/// Something that we may not do: exit code 77.
+/// Access denied: exit code 77.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct Denied(pub(crate) String);
 
-/// A cluster that is not where the configuration says it is, or a program that is not
-/// what it should be: exit code 78.
+/// A cluster or program does not match the configuration: exit code 78.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct Misplaced(pub(crate) String);

@@ -1,5 +1,5 @@
-//! The operator's own programs: whether their files can be trusted, and what keeps
-//! them going beside the loop. The end of one rings the doorbell.
+//! Hooks (programs of the operator): checks their files and runs them concurrently with the loop.
+//! The end of a program rings the doorbell.
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -15,7 +15,7 @@ use trimtab_program::{Untrusted, trusted};
 
 use crate::exit::Misplaced;
 
-/// A cluster's hooks by their keys.
+/// Returns the hooks of a cluster with their configuration keys.
 fn hooks(cluster: &ClusterSettings) -> impl Iterator<Item = (&'static str, &HookSettings)> {
     let both = [("gate", &cluster.gate), ("on_node_check", &cluster.on_node_check)];
     both.into_iter().filter_map(|(key, hook)| Some((key, hook.as_ref()?)))
@@ -25,8 +25,8 @@ fn program(hook: &HookSettings) -> &Path {
     Path::new(hook.command.first().map_or("", String::as_str))
 }
 
-/// What speaks against the programs of a configuration. One that is not on this
-/// machine need not be: a configuration may be checked elsewhere.
+/// Checks the programs of a configuration. A missing program is only a note, because a
+/// configuration may be checked on another machine.
 pub(crate) fn check(loaded: &Loaded) -> (Vec<Problem>, Vec<Note>) {
     let (mut problems, mut notes) = (vec![], vec![]);
     for cluster in &loaded.settings.clusters {
@@ -39,8 +39,8 @@ pub(crate) fn check(loaded: &Loaded) -> (Vec<Problem>, Vec<Note>) {
                 Ok(_) => {}
                 Err(Untrusted::Unseen { path, why }) if why.kind() == ErrorKind::NotFound => {
                     let text = format!(
-                        "{} is not on this machine; where it is missing, `trimtab run` refuses \
-                         to enforce",
+                        "{} is not on this machine; where it is missing, `trimtab run` does not \
+                         start in enforce mode",
                         path.display()
                     );
                     notes.push(Note { origin, key, text });
@@ -56,13 +56,13 @@ pub(crate) fn check(loaded: &Loaded) -> (Vec<Problem>, Vec<Note>) {
     (problems, notes)
 }
 
-/// Programs at work.
+/// Counts the programs that are running.
 pub(crate) struct Errands {
     under_way: watch::Sender<usize>,
     ended: Notify,
 }
 
-/// One of them, also if it is dropped half-way.
+/// One running program. Dropping it decrements the count, even when its task is cancelled.
 struct Errand(Arc<Errands>);
 
 impl Drop for Errand {
@@ -73,12 +73,11 @@ impl Drop for Errand {
 }
 
 impl Errands {
-    /// None yet.
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self { under_way: watch::Sender::new(0), ended: Notify::new() })
     }
 
-    /// What begins one.
+    /// Returns a function that starts a program as a counted task.
     fn start(self: &Arc<Self>) -> Start {
         let errands = Arc::clone(self);
         Arc::new(move |work| {
@@ -91,10 +90,10 @@ impl Errands {
         })
     }
 
-    /// The ports with this cluster's programs behind them. Observing asks nobody.
+    /// Adds this cluster's hooks to the ports. Observe mode runs no hooks.
     ///
     /// # Errors
-    /// [`Misplaced`] when one of them cannot be trusted, or is not there.
+    /// [`Misplaced`] when a program is missing or not trusted.
     pub(crate) fn wire(
         self: &Arc<Self>,
         ports: Ports,
@@ -126,23 +125,21 @@ impl Errands {
         })
     }
 
-    /// Until none is under way.
+    /// Waits until no program is running.
     async fn are_over(&self) {
-        // The sender is ours, so it is there.
+        // `self` holds the sender, so the channel is open.
         let _ = self.under_way.subscribe().wait_for(|count| *count == 0).await;
     }
 }
 
-/// A doorbell that also hears the end of an errand.
+/// A doorbell that also rings when an errand ends.
 pub(crate) struct Hearing {
-    /// The doorbell.
     pub(crate) bell: Box<dyn Doorbell>,
-    /// What is under way.
     pub(crate) errands: Arc<Errands>,
-    /// Somebody wants it to end.
+    /// Becomes true when a stop is requested.
     pub(crate) stop: watch::Receiver<bool>,
-    /// Time moves only while it sleeps, and programs work in real time: it is held
-    /// until they are done.
+    /// Whether to wait for the programs before the doorbell sleeps: in lock-step, simulated time
+    /// moves only during the sleep, but programs run in real time.
     pub(crate) holds_time: bool,
 }
 
@@ -163,7 +160,7 @@ impl Doorbell for Hearing {
             () = errands.ended.notified() => {}
             ring = bell.next(deadline) => return ring,
         }
-        // A deadline that is over: a world that follows the clock is brought up to now.
+        // A deadline in the past: a world that follows the wall clock catches up.
         bell.next(Some(Time(0))).await
     }
 }
@@ -211,7 +208,7 @@ mod tests {
         }));
         let over = Some(Time(0));
         let early = tokio::time::timeout(Duration::from_millis(100), bell.next(over)).await;
-        assert!(early.is_err(), "time went on beside a program");
+        assert!(early.is_err(), "time moved while a program was running");
         send_stop.send(true).expect("it listens");
         assert_eq!(bell.next(over).await, Ring::Stop);
     }

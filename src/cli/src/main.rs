@@ -1,4 +1,4 @@
-//! The program: reads the command line, wires, prints. It decides nothing.
+//! The `trimtab` program: parses the command line, runs the command, and prints errors.
 
 mod args;
 mod backtest;
@@ -48,7 +48,7 @@ fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(why) => {
-            // Help and version are asked for; everything else is misuse.
+            // Help and version are not errors; everything else is invalid usage.
             let asked_for = !why.use_stderr();
             let _ = why.print();
             return if asked_for { Exit::Ok } else { Exit::Usage }.into();
@@ -69,8 +69,8 @@ fn perform_all(command: &Command) -> anyhow::Result<Exit> {
     runtime.block_on(perform(command, &log))
 }
 
-/// What a command's log shows where nobody says otherwise. A service tells of every
-/// tick and every action; whoever waits for an answer sees what went wrong.
+/// Returns the default log level of a command. A service logs every tick and action; an
+/// interactive command logs only warnings and errors.
 fn level(command: &Command) -> &'static str {
     match command {
         Command::Run(args) if args.is_service() => "info",
@@ -140,16 +140,16 @@ async fn demonstrate(args: &DemoArgs) -> anyhow::Result<Exit> {
     Ok(if report.holds() { Exit::Ok } else { Exit::Failed })
 }
 
-/// One cause a line.
-#[expect(clippy::print_stderr, reason = "this is where an operator is told what went wrong")]
+/// Prints an error and its causes to stderr, one per line.
+#[expect(clippy::print_stderr, reason = "errors go to the operator on stderr")]
 fn complain(why: &anyhow::Error) {
     let mut said = why.to_string();
     eprintln!("trimtab: {}", lines(&said));
     for cause in why.chain().skip(1) {
         let cause = cause.to_string();
-        // The texts of some errors contain their causes.
+        // Some error texts already contain their causes.
         if !said.contains(&cause) {
-            eprintln!("  because {}", lines(&cause));
+            eprintln!("  caused by: {}", lines(&cause));
             said = cause;
         }
     }

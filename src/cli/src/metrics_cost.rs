@@ -1,16 +1,16 @@
-//! What a cluster's metrics cost on this schedule, beside asking for everything.
+//! Cost of a cluster's metrics on this schedule, compared with requesting all metrics.
 
 use serde::Serialize;
 use trimtab_core::units::Span;
 use trimtab_daemon::observe::MetricsUse;
 
-/// CloudWatch's price of a metric requested with GetMetricData, in US dollars; other calls
+/// CloudWatch price of one metric requested with GetMetricData, in US dollars; other calls
 /// cost the same each (CloudWatch pricing page, all commercial regions but GovCloud, 2026).
 const USD_PER_METRIC: f64 = 0.01 / 1000.0;
-/// What a month has here.
+/// A month of 30 days.
 const MONTH: Span = Span::hours(30 * 24);
 
-/// What a tick's metrics took, and what that makes in a month of such ticks.
+/// Metrics that a tick requested, and their cost per month at this tick rate.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub(crate) struct MetricsDocument {
     metrics_requested: u64,
@@ -21,7 +21,7 @@ pub(crate) struct MetricsDocument {
 }
 
 impl MetricsDocument {
-    /// Of one tick; `None` where metrics cost nothing.
+    /// Returns the cost of one tick's metrics; `None` if there are no metrics with a price.
     pub(crate) fn of(used: MetricsUse, tick: Span) -> Option<Self> {
         if used.everything == 0 || tick.0 <= 0 {
             return None;
@@ -37,11 +37,11 @@ impl MetricsDocument {
         })
     }
 
-    /// The same in a sentence.
+    /// Returns the cost as a sentence.
     pub(crate) fn sentence(&self) -> String {
         format!(
-            "metrics: {} requested in {} calls; on this schedule about ${:.2} a month in \
-             CloudWatch. Asking for every node would be {} metrics, ${:.2} a month.",
+            "metrics: {} requested in {} API requests, about ${:.2} per month for CloudWatch on \
+             this schedule; for all nodes: {} metrics, ${:.2} per month",
             self.metrics_requested,
             self.calls,
             self.usd_per_month,

@@ -1,5 +1,4 @@
-//! How things are printed: colours where an operator reads, tables, and the JSON
-//! envelope that tools read.
+//! Output to stdout: colours on a terminal, tables, and JSON documents.
 
 use std::io::{IsTerminal, Write};
 
@@ -9,32 +8,32 @@ use serde::Serialize;
 
 pub(crate) use trimtab_core::text::plain;
 
-/// The version of everything that `--output json` prints.
+/// Schema version of every document that `--output json` prints.
 pub(crate) const SCHEMA_VERSION: u32 = 1;
 
-/// What is printed.
+/// Output format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Format {
-    /// For people.
+    /// Text and tables
     Table,
-    /// For tools: one JSON document with a `schema_version`.
+    /// JSON documents with a `schema_version`
     Json,
 }
 
-/// Whether to colour.
+/// Whether output has colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Style {
     colours: bool,
 }
 
-/// A colour by its meaning.
+/// Meaning of a colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tone {
-    /// Good news.
+    /// Success, or a node that stays.
     Good,
-    /// Bad news.
+    /// An error, or a node that is being deleted.
     Bad,
-    /// On its way.
+    /// A change in progress, or a warning.
     Moving,
     /// Less important.
     Faint,
@@ -43,13 +42,13 @@ pub(crate) enum Tone {
 }
 
 impl Style {
-    /// Colours on a terminal, unless `NO_COLOR` is set to anything.
+    /// Colours on a terminal, unless `NO_COLOR` is set and not empty.
     pub(crate) fn of_stdout() -> Self {
         let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         Self { colours: !refused && std::io::stdout().is_terminal() }
     }
 
-    /// The text in this tone.
+    /// Returns the text in the colour of this tone.
     pub(crate) fn paint(self, tone: Tone, text: &str) -> String {
         if !self.colours {
             return text.to_owned();
@@ -65,14 +64,14 @@ impl Style {
     }
 }
 
-/// An empty table with this head, without lines: it has to fit a terminal.
+/// Returns an empty table with this header and without borders, to fit a terminal.
 pub(crate) fn table(head: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(NOTHING).set_header(head.iter().copied());
     table
 }
 
-/// Aligns these columns to the right, for numbers.
+/// Aligns these columns to the right.
 pub(crate) fn right(table: &mut Table, columns: &[usize]) {
     for column in columns {
         if let Some(column) = table.column_mut(*column) {
@@ -81,7 +80,7 @@ pub(crate) fn right(table: &mut Table, columns: &[usize]) {
     }
 }
 
-/// A document with its schema version.
+/// A document with a schema version.
 #[derive(Serialize)]
 struct Document<'a, T: Serialize> {
     schema_version: u32,
@@ -92,7 +91,7 @@ struct Document<'a, T: Serialize> {
 /// Prints a document as JSON.
 ///
 /// # Errors
-/// When it cannot be written; a reader that has gone away is no error.
+/// When the output cannot be written. A closed pipe is not an error.
 pub(crate) fn json<T: Serialize>(body: &T) -> anyhow::Result<()> {
     let document = Document { schema_version: SCHEMA_VERSION, body };
     line(&serde_json::to_string_pretty(&document)?)
@@ -101,7 +100,7 @@ pub(crate) fn json<T: Serialize>(body: &T) -> anyhow::Result<()> {
 /// Prints a line.
 ///
 /// # Errors
-/// When it cannot be written; a reader that has gone away is no error.
+/// When the output cannot be written. A closed pipe is not an error.
 pub(crate) fn line(text: &str) -> anyhow::Result<()> {
     let written = writeln!(std::io::stdout().lock(), "{text}");
     match written {
@@ -110,7 +109,7 @@ pub(crate) fn line(text: &str) -> anyhow::Result<()> {
     }
 }
 
-/// A text of several lines that came from outside, without other control characters.
+/// Removes control characters except line ends.
 pub(crate) fn lines(text: &str) -> String {
     text.split('\n').map(plain).collect::<Vec<_>>().join("\n")
 }

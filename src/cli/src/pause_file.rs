@@ -1,5 +1,5 @@
-//! The pause file: while it exists, nothing is deleted. It works when the
-//! daemon's socket, its ledger and its configuration management are all gone.
+//! The pause file: while it exists, trimtab deletes no node. It works without the ledger and
+//! without configuration management.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use trimtab_core::ids::ClusterName;
 use trimtab_core::text::plain;
 use trimtab_daemon::ports::{ReadError, Switch, Switches};
 
-/// Longest reason that is read from the file, in bytes.
+/// Longest reason to read from the file, in bytes.
 const REASON_LIMIT: usize = 200;
 
 /// Reads the pause file.
@@ -17,7 +17,6 @@ pub(crate) struct PauseFile {
 }
 
 impl PauseFile {
-    /// The pause file at this path.
     pub(crate) fn new(path: PathBuf) -> Self {
         Self { path }
     }
@@ -34,11 +33,11 @@ impl Switches for PauseFile {
                 let why = if plain.is_empty() {
                     format!("{path} exists")
                 } else {
-                    format!("{path} says: {plain}")
+                    format!("{path}: {plain}")
                 };
                 Ok(Switch::Paused { why: why.into() })
             }
-            // A link that leads nowhere is there all the same.
+            // A broken symbolic link is not "no file": report it as unreadable.
             Err(why)
                 if why.kind() == std::io::ErrorKind::NotFound
                     && std::fs::symlink_metadata(&self.path).is_err() =>
@@ -66,12 +65,12 @@ mod tests {
         assert_eq!(file.read(&cluster), Ok(Switch::On));
         std::fs::write(&path, "audit until Friday\u{1b}[2J\n").expect("written");
         let Ok(Switch::Paused { why }) = file.read(&cluster) else { panic!("not paused") };
-        assert!(why.ends_with("says: audit until Friday[2J"), "{why}");
+        assert!(why.ends_with("PAUSE: audit until Friday[2J"), "{why}");
         std::fs::remove_file(&path).expect("removed");
         std::fs::create_dir(&path).expect("a folder in its place");
         assert!(file.read(&cluster).is_err());
         std::fs::remove_dir(&path).expect("removed");
         std::os::unix::fs::symlink("nowhere", &path).expect("a link that leads nowhere");
-        assert!(file.read(&cluster).is_err(), "somebody has put something there");
+        assert!(file.read(&cluster).is_err(), "a broken link is unreadable");
     }
 }

@@ -1,7 +1,7 @@
-//! Clusters that are reached over the network: which ports a configuration gets.
+//! Clusters behind a network connection, and the ports to reach them.
 //!
-//! A cluster at an endpoint on this machine that `trimtab simulate` serves has that
-//! world's scheduler, clock and prices; every other one has this machine's clock.
+//! A cluster served by `trimtab simulate` uses the scheduler, clock and prices of its simulated
+//! world. Every other cluster uses the clock of this machine.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,23 +21,23 @@ use crate::clock::SystemClock;
 use crate::exit::{Denied, Misplaced, Unavailable};
 use crate::simulated::{self, IS_PRESENT, WorldClient};
 
-/// The clusters of a configuration, connected to.
+/// Connections to the clusters of a configuration.
 pub(crate) struct Remote {
     clusters: Vec<RemoteCluster>,
-    /// The simulated world that all of them are in, if they are in one.
+    /// The simulated world of all clusters; `None` for real clusters.
     world: Option<WorldClient>,
 }
 
-/// One of them.
+/// Connection to one cluster.
 struct RemoteCluster {
     settings: ClusterSettings,
     connection: Connection,
     cluster: Arc<Cluster>,
-    /// The simulated world that it is in, if it is in one.
+    /// The simulated world of the cluster; `None` for a real cluster.
     world: Option<WorldClient>,
 }
 
-/// What all ports of a process share.
+/// Ports that all clusters of a process share.
 pub(crate) struct Shared {
     pub(crate) switches: Arc<dyn Switches>,
     pub(crate) lease: Arc<dyn Lease>,
@@ -45,7 +45,11 @@ pub(crate) struct Shared {
 }
 
 impl Remote {
-    /// Makes the clients; nothing is asked yet.
+    /// Creates the clients. Sends no request to AWS or a scheduler.
+    ///
+    /// # Errors
+    /// [`Misplaced`] when simulated and real clusters are mixed, or simulated clusters have
+    /// several endpoints; [`Unavailable`] when a simulated cluster is not reachable.
     pub(crate) async fn connect(settings: &Settings) -> anyhow::Result<Self> {
         simulated::check(settings)?;
         let mut clusters: Vec<RemoteCluster> = vec![];
@@ -58,14 +62,14 @@ impl Remote {
         }
         let simulated = clusters.iter().filter(|one| one.world.is_some()).count();
         if worlds.len() > 1 || (simulated > 0 && simulated < clusters.len()) {
-            let why = "simulated clusters have a time of their own: give all of them one \
-                       endpoint, and real clusters a configuration of theirs";
+            let why = "simulated clusters have their own clock: use one endpoint_url for all \
+                       simulated clusters, and a separate configuration for real clusters";
             return Err(Misplaced(why.to_owned()).into());
         }
         Ok(Self { clusters, world: worlds.into_values().next() })
     }
 
-    /// The time where the clusters are.
+    /// Returns the time of the simulated world, or of this machine for real clusters.
     pub(crate) fn now(&self) -> Time {
         match self.world() {
             Some(world) => world.now(),
@@ -73,18 +77,18 @@ impl Remote {
         }
     }
 
-    /// Whether time moves only while somebody sleeps.
+    /// Whether time moves only while the loop sleeps.
     pub(crate) fn is_lock_step(&self) -> bool {
         self.world().is_some_and(WorldClient::is_in_lock_step)
     }
 
-    /// The simulated world that all clusters are in, if they are in one.
+    /// The simulated world of all clusters; `None` for real clusters.
     pub(crate) fn world(&self) -> Option<&WorldClient> {
         self.world.as_ref()
     }
 
-    /// Asks for every cluster once. One that is elsewhere than the configuration says is
-    /// a mistake of it; with `all` every one has to answer.
+    /// Describes every cluster once and rejects a cluster in another account or region than the
+    /// configuration says. With `all`, every cluster must answer.
     ///
     /// # Errors
     /// [`Misplaced`], and with `all` [`Denied`] or [`Unavailable`].
@@ -97,7 +101,7 @@ impl Remote {
                     return Err(Misplaced(format!("cluster {name}: {why}")).into());
                 }
                 Err(why) if !all => {
-                    tracing::warn!(cluster = %name, %why, "not reached at the start; going on");
+                    tracing::warn!(cluster = %name, %why, "cluster not reachable at start; retrying later");
                 }
                 Err(why @ ReadError::Denied(_)) => {
                     return Err(Denied(format!("cluster {name}: {why}")).into());
@@ -108,12 +112,12 @@ impl Remote {
         Ok(())
     }
 
-    /// The ports of every cluster, in the order of the configuration. Only enforcing has
-    /// anything that could change the world.
+    /// Returns the ports of every cluster, in the order of the configuration. Only enforce mode
+    /// has write ports.
     ///
     /// # Errors
-    /// [`Misplaced`] where enforcing would reach anything but a simulated world: an endpoint
-    /// on this machine may be the near end of a tunnel.
+    /// [`Misplaced`] in enforce mode when a cluster is not simulated. A loopback endpoint proves
+    /// nothing: it may be the local end of a tunnel.
     pub(crate) fn ports(&self, mode: Mode, shared: &Shared) -> anyhow::Result<Vec<Ports>> {
         if mode == Mode::Enforce
             && let Some(real) = self.clusters.iter().find(|one| one.world.is_none())
@@ -121,11 +125,11 @@ impl Remote {
             let name = &real.settings.policy.cluster;
             let why = if IS_PRESENT {
                 format!(
-                    "what answers for cluster {name} is not `trimtab simulate`, and this build \
-                     changes simulated clusters only"
+                    "the endpoint of cluster {name} is not `trimtab simulate`, and this build \
+                     changes only simulated clusters"
                 )
             } else {
-                format!("cluster {name} must be a simulated one, and {}", simulated::Absent)
+                format!("cluster {name} must be simulated, but {}", simulated::Absent)
             };
             return Err(Misplaced(format!("mode = \"enforce\": {why}")).into());
         }
@@ -198,8 +202,8 @@ impl RemoteCluster {
     }
 }
 
-/// The simulated world that a cluster is in. An endpoint on this machine that is none is
-/// taken for a tunnel, unless the cluster's scheduler can only be a simulated one.
+/// Connects to the simulated world of a cluster. Returns `None` for a loopback endpoint that does
+/// not serve a world, such as a tunnel, unless the cluster has a simulated scheduler.
 async fn world_of(
     settings: &ClusterSettings,
     worlds: &mut BTreeMap<String, WorldClient>,
@@ -209,8 +213,8 @@ async fn world_of(
     let Some(endpoint) = settings.endpoint_url.as_ref().filter(|url| url.is_loopback()) else {
         if is_simulated {
             let why = format!(
-                "cluster {name} has a simulated scheduler and no endpoint_url: start one with \
-                 `trimtab simulate` and name its address, or name a world with --world FILE"
+                "cluster {name} has a simulated scheduler but no endpoint_url: start \
+                 `trimtab simulate` and set endpoint_url to its address, or use --world FILE"
             );
             return Err(Unavailable(why).into());
         }

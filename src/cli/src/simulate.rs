@@ -1,8 +1,7 @@
-//! `trimtab simulate`: simulated clusters behind the endpoint, on their own.
+//! `trimtab simulate`: serves simulated clusters at an endpoint.
 //!
-//! The worlds live in the endpoint; here is the clock they follow and the programs
-//! that are told of nodes that come and go, so that a real scheduler can stand
-//! beside a simulated cluster.
+//! This module moves the simulated time and runs programs when nodes join or are terminated, so
+//! that a real scheduler can follow a simulated cluster.
 
 use std::process::Stdio;
 use std::sync::Arc;
@@ -21,20 +20,20 @@ use crate::exit::Exit;
 use crate::output::line;
 use crate::simulated::read_spec;
 
-/// The world where none is named.
+/// The world to use without --world.
 const DEFAULT_WORLD: &str = include_str!("../../../config/simulated/world.toml");
-/// How often the worlds catch up with the clock while nobody calls: nodes that come
-/// and go are told of this late at most.
+/// Interval at which the worlds catch up with the clock without requests: the longest delay of a
+/// notification about a node.
 const CATCH_UP: Duration = Duration::from_millis(250);
-/// How long a program that is told of a node may take.
+/// Time limit for a notification program.
 const HOOK_LIMIT: Duration = Duration::from_secs(60);
-/// How long the requests of the moment may take to end at a stop.
+/// Time limit for open requests at a stop.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 
 /// Serves until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// When a world makes no sense or the address cannot be listened on.
+/// When a world is invalid or the address cannot be bound.
 pub(crate) async fn simulate(args: &SimulateArgs) -> anyhow::Result<Exit> {
     let hooks = Hooks {
         gone: args.on_node_gone.as_deref().map(words).transpose().context("--on-node-gone")?,
@@ -53,9 +52,9 @@ pub(crate) async fn simulate(args: &SimulateArgs) -> anyhow::Result<Exit> {
     let url = format!("http://{}", endpoint.local_addr());
     line(&format!("listening on {url}"))?;
     let time = if args.speed > 0.0 {
-        format!("time goes {} times as fast as on the wall", args.speed)
+        format!("simulated time runs at {} times real time", args.speed)
     } else {
-        "time stands still until a client moves it by /_world".to_owned()
+        "simulated time moves only by requests to /_world".to_owned()
     };
     line(&format!("clusters: {}; {time}", clusters.join(", ")))?;
     line(&format!(
@@ -65,7 +64,7 @@ pub(crate) async fn simulate(args: &SimulateArgs) -> anyhow::Result<Exit> {
     let handle = endpoint.handle();
     let (tell_end, ended) = tokio::sync::oneshot::channel();
     let stopped = async move {
-        // A sender that is gone cannot tell of a stop any more.
+        // A closed channel counts as a stop.
         let _ = stop.wait_for(|stop| *stop).await;
         let _ = tell_end.send(());
     };
@@ -77,7 +76,7 @@ pub(crate) async fn simulate(args: &SimulateArgs) -> anyhow::Result<Exit> {
     };
     tokio::select! {
         () = endpoint.serve(stopped) => {}
-        () = late => tracing::warn!("requests were cut short: they did not end in time"),
+        () = late => tracing::warn!("open requests aborted: they exceeded the stop limit"),
         () = tell_of_nodes(&handle, &hooks, args.speed > 0.0) => {}
     }
     Ok(Exit::Ok)
@@ -96,14 +95,14 @@ fn worlds(args: &SimulateArgs) -> anyhow::Result<Vec<World>> {
         if let Some(seed) = args.seed {
             spec.seed = seed.wrapping_add(number);
         }
-        // A server that runs for days must not keep every line of its worlds' logs.
+        // A server that runs for days must not keep the world logs in memory.
         spec.keep_log = false;
         worlds.push(World::new(spec, jobs)?);
     }
     Ok(worlds)
 }
 
-/// The clock on the wall, so many times as fast.
+/// Real time multiplied by a speed.
 struct Wall {
     began: Instant,
     speed: f64,
@@ -119,14 +118,14 @@ impl Pace for Wall {
     }
 }
 
-/// Programs that are told of nodes, as words.
+/// Notification programs, each split into words.
 struct Hooks {
     gone: Option<Vec<String>>,
     added: Option<Vec<String>>,
 }
 
-/// Runs the programs, one after the other and in the order of what happened: a
-/// scheduler's configuration is no place for two writers.
+/// Runs the programs one at a time, in the order of the changes: two programs must not write the
+/// configuration of a scheduler at the same time.
 async fn tell_of_nodes(handle: &Handle, hooks: &Hooks, by_clock: bool) {
     let mut every = tokio::time::interval(CATCH_UP);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
@@ -159,24 +158,24 @@ async fn tell(program: &[String], change: &NodeChange) -> anyhow::Result<()> {
         .stdout(Stdio::null())
         .kill_on_drop(true)
         .spawn()
-        .context("it cannot be started")?;
+        .context("notification program failed to start")?;
     let run = async {
         if let Some(mut input) = child.stdin.take() {
-            // A program that does not read its input may have ended by now.
+            // The program may have exited without reading its input.
             let _ = input.write_all(&text).await;
         }
         child.wait().await
     };
     match tokio::time::timeout(HOOK_LIMIT, run).await {
         Ok(status) => {
-            let status = status.context("it cannot be waited for")?;
-            if status.success() { Ok(()) } else { bail!("it ended with {status}") }
+            let status = status.context("waiting for the program failed")?;
+            if status.success() { Ok(()) } else { bail!("program failed: {status}") }
         }
-        Err(_) => bail!("it was killed: it took longer than {} s", HOOK_LIMIT.as_secs()),
+        Err(_) => bail!("program killed: it ran longer than {} s", HOOK_LIMIT.as_secs()),
     }
 }
 
-/// Splits a command at spaces, except between quotes; nothing else has a meaning.
+/// Splits a command at spaces, except inside quotes. No other character is special.
 fn words(command: &str) -> anyhow::Result<Vec<String>> {
     let mut words: Vec<String> = vec![];
     let mut word: Option<String> = None;
@@ -194,11 +193,11 @@ fn words(command: &str) -> anyhow::Result<Vec<String>> {
         }
     }
     if let Some(open) = quote {
-        bail!("`{command}`: the quote {open} is never closed");
+        bail!("unmatched quote {open} in `{command}`");
     }
     words.extend(word);
     match words.first() {
-        None => bail!("`{command}` names no program"),
+        None => bail!("no program in `{command}`: write a path and its arguments"),
         Some(_) => Ok(words),
     }
 }

@@ -1,4 +1,4 @@
-//! `trimtab trace export`: what ran on a cluster, in the form that `backtest` reads.
+//! `trimtab trace export`: writes the jobs of a cluster as a trace for `trimtab backtest`.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -34,34 +34,34 @@ async fn export(args: &TraceExportArgs) -> anyhow::Result<Exit> {
         SchedulerSettings::Slurm(slurm) => match &slurm.access {
             SlurmAccess::Commands { conf, bin_dir } => Commands::new(bin_dir.clone(), conf.clone()),
             SlurmAccess::Rest { .. } => bail!(Misplaced(format!(
-                "cluster {name} is asked through slurmrestd, but what jobs ran is read by sacct: \
-                 name conf and bin_dir of its Slurm in a configuration for the export"
+                "cluster {name} uses slurmrestd, but the export reads jobs with sacct: set conf \
+                 and bin_dir of its Slurm in a separate configuration for the export"
             ))),
         },
         SchedulerSettings::Simulated | SchedulerSettings::None => {
             bail!(Misplaced(format!(
-                "cluster {name} has no scheduler that remembers jobs: only \"slurm\" does, where \
-                 it has a slurmdbd; `trimtab backtest --config FILE` replays what the daemon has \
-                 counted itself"
+                "cluster {name} has no job history: the export needs Slurm with slurmdbd. \
+                 `trimtab backtest --config FILE` replays the node counts in the daemon's ledger \
+                 instead"
             )));
         }
     };
     let now = SystemClock::start().now();
     let (from, to) = (args.from, args.to.unwrap_or(Time::from_secs(now.0.div_euclid(1000))));
     ensure!(from < to, "--from {from} is not before --to {to}");
-    ensure!(to <= now, "--to {to} has not been yet: it is {now}");
+    ensure!(to <= now, "--to {to} is in the future: the time is {now}");
     let history = history::read(&commands, from, to).await.map_err(|why| unread(name, &why))?;
     let extract = history.extract(from, to);
     ensure!(
         !extract.jobs.is_empty(),
-        "nothing ran on cluster {name} from {from} to {to}, or slurmdbd does not tell: where its \
-         slurmdbd.conf makes jobs private, only its operators see those of others"
+        "no jobs ran on cluster {name} from {from} to {to}, or slurmdbd hides them: if \
+         slurmdbd.conf sets PrivateData=jobs, run this as a Slurm operator"
     );
     if extract.jobs.iter().all(|job| job.gpus == MilliGpus(0)) {
         tracing::warn!(
             cluster = %name,
-            "no job has a GPU, so each counts as whole nodes: slurmdbd remembers GPUs only where \
-             slurm.conf says AccountingStorageTRES=gres/gpu"
+            "no job has GPUs, so every job counts as whole nodes; slurmdbd records GPUs only if \
+             slurm.conf sets AccountingStorageTRES=gres/gpu"
         );
     }
     let table = write_jobs(&extract.jobs);
@@ -69,7 +69,7 @@ async fn export(args: &TraceExportArgs) -> anyhow::Result<Exit> {
         line(table.trim_end())?;
         return Ok(Exit::Ok);
     };
-    std::fs::write(file, table).with_context(|| format!("writing {}", file.display()))?;
+    std::fs::write(file, table).with_context(|| format!("cannot write {}", file.display()))?;
     let document = Document::of(name.as_str(), file, (from, to), &extract);
     match args.output {
         Format::Json => output::json(&document)?,
@@ -78,24 +78,24 @@ async fn export(args: &TraceExportArgs) -> anyhow::Result<Exit> {
     Ok(Exit::Ok)
 }
 
-/// The cluster that is meant.
+/// Returns the cluster with this name, or the only cluster.
 fn chosen<'a>(settings: &'a Settings, name: Option<&str>) -> anyhow::Result<&'a ClusterSettings> {
     let names: Vec<&str> =
         settings.clusters.iter().map(|one| one.policy.cluster.as_str()).collect();
     match (name, &settings.clusters[..]) {
         (None, [only]) => Ok(only),
-        (None, _) => bail!("say which cluster with --cluster: {}", names.join(", ")),
+        (None, _) => bail!("select a cluster with --cluster: {}", names.join(", ")),
         (Some(name), all) => {
             let named = all.iter().find(|one| one.policy.cluster.as_str() == name);
             named.with_context(|| {
-                format!("no cluster is called {}: {}", plain(name), names.join(", "))
+                format!("unknown cluster {}: select {}", plain(name), names.join(" or "))
             })
         }
     }
 }
 
-/// Why there is no history. Slurm's own words tell whether there is no slurmdbd at all,
-/// or one that does not answer.
+/// Returns the error for a failed read of the history. Slurm's own message says whether slurmdbd
+/// is not configured or does not answer.
 fn unread(cluster: impl std::fmt::Display, why: &ReadError) -> anyhow::Error {
     let said = format!("cluster {cluster}: {why}");
     match why {
@@ -103,23 +103,23 @@ fn unread(cluster: impl std::fmt::Display, why: &ReadError) -> anyhow::Error {
         ReadError::Elsewhere(_) => Misplaced(said).into(),
         ReadError::Throttled(_) | ReadError::NoAnswer(_) => Unavailable(said).into(),
         ReadError::Refused(_) => Unavailable(format!(
-            "{said} (jobs that are over are slurmdbd's to tell: slurm.conf needs \
-             AccountingStorageType=accounting_storage/slurmdbd, and slurmdbd has to run)"
+            "{said} (the job history comes from slurmdbd: set \
+             AccountingStorageType=accounting_storage/slurmdbd in slurm.conf and run slurmdbd)"
         ))
         .into(),
         ReadError::Unreadable(_) => anyhow::Error::msg(said),
     }
 }
 
-/// What the trace holds.
+/// Summary of the trace.
 #[derive(Serialize)]
 struct Document {
     cluster: String,
     file: PathBuf,
-    /// The trace's zero.
+    /// Start of the trace.
     from: String,
     to: String,
-    /// Times that jobs ran; one that was requeued ran several times.
+    /// Number of runs; a requeued job has several.
     runs: usize,
     partitions: BTreeSet<String>,
     ran_at_begin: usize,
@@ -148,15 +148,15 @@ impl Document {
         let Self { file, from, to, runs, .. } = self;
         let file = plain(&file.display().to_string());
         let partitions = self.partitions.iter().cloned().collect::<Vec<_>>().join(", ");
-        line(&format!("{file}: {runs} runs of jobs from {from} to {to}, in {partitions}"))?;
+        line(&format!("{file}: {runs} job runs from {from} to {to} in {partitions}"))?;
         line(&format!(
-            "{} of them ran already at the beginning, {} still at the end: cut there",
+            "{} runs cut at the start of the trace, {} at the end",
             self.ran_at_begin, self.ran_at_end
         ))?;
         line(&format!(
-            "left out: {} jobs that never began, {} runs that ended within a second",
+            "skipped: {} jobs that never started, {} runs shorter than one second",
             self.never_started, self.momentary
         ))?;
-        line(&format!("now: trimtab backtest --trace {file}"))
+        line(&format!("next: trimtab backtest --trace {file}"))
     }
 }

@@ -1,5 +1,5 @@
-//! Wiring: a configuration and a world become drivers. The only place that
-//! chooses whether there is anything that can change the world.
+//! Wiring: turns a configuration and its clusters into drivers. Only this module decides whether
+//! a driver has write ports.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,21 +19,18 @@ use crate::pause_file::PauseFile;
 use crate::remote::{Remote, Shared};
 use crate::simulated::{self, World};
 
-/// A configuration and the clusters that it is about.
+/// A configuration and connections to its clusters.
 pub(crate) struct Wired {
-    /// The configuration.
     pub(crate) settings: Settings,
-    /// The log's level, if anybody has said one.
+    /// The log level; `None` if the configuration does not set it.
     pub(crate) log_level: Option<LogLevel>,
-    /// Where its clusters are.
     pub(crate) place: Endpoint,
-    /// Programs at work beside the loop.
+    /// Hooks that run concurrently with the loop.
     pub(crate) errands: Arc<Errands>,
 }
 
-/// Everything that says something about the configuration: the file, the environment
-/// of this process, and the command line. Only here a path may be one to the folder
-/// that trimtab was started in.
+/// Returns the layers of the configuration: the file, the environment of this process, and the
+/// command line. The ledger path of the command line may be relative to the working directory.
 pub(crate) fn layers(file: &Path, state: Option<&Path>) -> Layers {
     let whole = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     Layers {
@@ -43,19 +40,19 @@ pub(crate) fn layers(file: &Path, state: Option<&Path>) -> Layers {
     }
 }
 
-/// Where clusters are.
+/// Location of the clusters.
 pub(crate) enum Endpoint {
-    /// One, simulated in this process.
+    /// One simulated cluster in this process.
     World(World),
-    /// Reached over the network.
+    /// Clusters behind a network connection.
     Remote(Remote),
 }
 
 impl Wired {
-    /// Reads the configuration, and the world or connects to the clusters.
+    /// Reads the configuration, then reads the world file or creates the clients.
     ///
     /// # Errors
-    /// Problems of the configuration or of the world.
+    /// When the configuration or the world file is invalid, or as for [`Remote::connect`].
     pub(crate) async fn new(target: &Target) -> anyhow::Result<Self> {
         let layers = layers(&target.config, target.state.as_deref());
         let Loaded { settings, effective, .. } = trimtab_config::load_layers(&layers)?;
@@ -68,11 +65,10 @@ impl Wired {
         Ok(Self { settings, log_level, place, errands: Errands::new() })
     }
 
-    /// A driver for each cluster. `mode` decides once and for all whether there are ports
-    /// that change anything.
+    /// Creates a driver for each cluster. Only [`Mode::Enforce`] gives them write ports.
     ///
     /// # Errors
-    /// When the ledger cannot be opened, or a hook's program cannot be trusted.
+    /// When the ledger cannot be opened, or the program of a hook is not trusted.
     pub(crate) async fn drivers(&self, mode: Mode, keep: Keep) -> anyhow::Result<Vec<Driver>> {
         let now = self.now();
         let ledger = self.ledger(keep, now)?;
@@ -80,8 +76,8 @@ impl Wired {
         if let Some(tick) = newest.first().filter(|tick| tick.at > now) {
             tracing::warn!(
                 ledger = %self.settings.state_path.display(),
-                "the ledger goes on to {}, but it is {now}: what it was charged before counts \
-                 against the budgets; --state FILE starts a new one",
+                "the ledger has ticks until {}, but the time is {now}: its earlier deletions count \
+                 against the budgets; use --state FILE to start a new ledger",
                 tick.at
             );
         }
@@ -112,7 +108,7 @@ impl Wired {
         match (keep, &self.place) {
             (Keep::Ledger, _) => open(&self.settings.state_path, now),
             (Keep::Nothing, Endpoint::World(_)) => Ok(SqliteLedger::in_memory(now)?),
-            // What the daemon has watched and cordoned is known to a plan as well.
+            // A plan uses the daemon's observations and cordons, too.
             (Keep::Nothing, Endpoint::Remote(_)) => {
                 match SqliteLedger::copy_of(&self.settings.state_path) {
                     Err(OpenError::Missing { .. }) => Ok(SqliteLedger::in_memory(now)?),
@@ -122,10 +118,10 @@ impl Wired {
         }
     }
 
-    /// Asks for every remote cluster once; see [`Remote::check`].
+    /// Checks every remote cluster once, as [`Remote::check`] does.
     ///
     /// # Errors
-    /// As there.
+    /// As for [`Remote::check`].
     pub(crate) async fn check(&self, all: bool) -> anyhow::Result<()> {
         match &self.place {
             Endpoint::World(_) => Ok(()),
@@ -133,7 +129,7 @@ impl Wired {
         }
     }
 
-    /// The time where the clusters are.
+    /// Returns the time of the clusters.
     pub(crate) fn now(&self) -> Time {
         match &self.place {
             Endpoint::World(world) => world.now(),
@@ -141,12 +137,12 @@ impl Wired {
         }
     }
 
-    /// The world of a test that named one.
+    /// Returns the world of a test with a world file.
     #[cfg(all(test, feature = "simulator"))]
     pub(crate) fn world(&self) -> &World {
         match &self.place {
             Endpoint::World(world) => world,
-            Endpoint::Remote(_) => panic!("a world file was named"),
+            Endpoint::Remote(_) => panic!("the test has no world file"),
         }
     }
 
@@ -164,7 +160,7 @@ fn world_of(settings: &Settings, target: &Target, path: &Path) -> anyhow::Result
     if named != [cluster] {
         let names: Vec<String> = named.iter().map(ToString::to_string).collect();
         bail!(
-            "{} names cluster {}, but the world {} is cluster {cluster}",
+            "{} configures cluster {}, but the world {} is cluster {cluster}: use the same name",
             target.config.display(),
             names.join(", "),
             path.display()
@@ -173,7 +169,7 @@ fn world_of(settings: &Settings, target: &Target, path: &Path) -> anyhow::Result
     Ok(world)
 }
 
-/// Tells people through the log.
+/// Sends notifications to the log.
 struct Log;
 
 impl Notifier for Log {
@@ -182,16 +178,16 @@ impl Notifier for Log {
     }
 }
 
-/// Whether a run is remembered.
+/// Whether a run writes to the ledger file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Keep {
-    /// In the ledger's file.
+    /// The run writes to the ledger file.
     Ledger,
-    /// Not at all: a plan changes nothing, the ledger included.
+    /// The run keeps everything in memory: a plan changes nothing, not even the ledger.
     Nothing,
 }
 
-/// The pause file of this machine, and the world's own.
+/// The pause file of this machine, then the switches of the world.
 struct Either {
     world: Arc<dyn Switches>,
     file: PauseFile,
@@ -209,7 +205,7 @@ impl Switches for Either {
 fn open(path: &Path, now: Time) -> anyhow::Result<SqliteLedger> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         std::fs::create_dir_all(folder)
-            .with_context(|| format!("making the ledger's folder {}", folder.display()))?;
+            .with_context(|| format!("cannot create the ledger directory {}", folder.display()))?;
     }
     Ok(SqliteLedger::open(path, now, Durability::Full)?)
 }

@@ -219,7 +219,7 @@ fn the_demo_deletes_no_busy_node_and_some_without_the_cordon() {
     assert_eq!(second, document, "one seed gives one result");
     let used = run(&["demo", "--days", "1", "--state", state]);
     assert_eq!(code(&used), 1);
-    assert!(stderr(&used).contains("name another file"), "{}", stderr(&used));
+    assert!(stderr(&used).contains("use another file"), "{}", stderr(&used));
 }
 
 #[test]

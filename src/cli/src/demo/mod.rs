@@ -1,5 +1,5 @@
-//! `trimtab demo`: the whole daemon, ledger included, on a simulated cluster
-//! that runs jobs of a real one, beside what others would do on the same days.
+//! `trimtab demo`: runs the whole daemon, with its ledger, on a simulated cluster that replays
+//! jobs of a real cluster, and compares it with other policies on the same days.
 
 mod settings;
 pub(crate) mod slurm;
@@ -38,34 +38,33 @@ const TRACE_NAME: &str = "philly_vc.jobs.csv.gz";
 const TRACE: &[u8] = include_bytes!("../../../../traces/philly_vc.jobs.csv.gz");
 const WORLD: &str = include_str!("../../demo/world.toml");
 
-/// Which of the trace's virtual clusters runs in which partition.
+/// Virtual clusters of the trace and the partition that each of them runs in.
 const PARTITIONS: [(&str, &str); 2] = [("6214e9", "g5"), ("11cb48", "g6")];
-/// The first day that is replayed: a Monday of a busy week.
+/// First day of the replay: a Monday of a busy week.
 const FROM_DAY: u32 = 70;
-/// The idle time-out that most autoscalers come with.
+/// Default idle time-out of most autoscalers.
 const OTHERS_TIMER: Span = Span::mins(10);
-/// How long the live view takes, whatever it shows.
+/// Duration of the live view, for any number of days.
 const SHOW: Duration = Duration::from_secs(50);
 
-/// How many names are tried for the ledger's folder.
+/// Number of names to try for the directory of the ledger.
 const FOLDER_ATTEMPTS: u32 = 100;
 
-/// How the demo is run.
+/// Options of the demo.
 #[derive(Debug, Clone)]
 pub(crate) struct Options {
-    /// What chance starts from.
+    /// Random seed.
     pub(crate) seed: u64,
-    /// How many days are replayed.
+    /// Number of days to replay.
     pub(crate) days: u32,
-    /// Lines only, as fast as it goes.
+    /// Whether to print plain lines at full speed.
     pub(crate) plain: bool,
-    /// Without HTTP and the AWS SDKs.
+    /// Whether to run without HTTP and the AWS SDKs.
     pub(crate) in_process: bool,
-    /// Nothing but the summary.
+    /// Whether to print only the summary.
     pub(crate) silent: bool,
-    /// Where the ledger is kept; a new folder if left out.
+    /// Ledger file; `None` for a file in a new temporary directory.
     pub(crate) state: Option<PathBuf>,
-    /// How things are printed.
     pub(crate) style: Style,
 }
 
@@ -107,8 +106,8 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<Summary> {
     })
 }
 
-/// Runs the daemon as it runs in production, but for the place: the world is behind an
-/// endpoint on this machine, and the daemon reaches it through the AWS SDKs.
+/// Runs the daemon as in production, through the AWS SDKs, but against an endpoint on this machine
+/// that serves the world.
 async fn trim_over_http(world: &World, state: &Path, view: &mut View) -> anyhow::Result<Truth> {
     let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let endpoint = Endpoint::bind(any_port, vec![world.clone()], Default::default()).await?;
@@ -119,7 +118,7 @@ async fn trim_over_http(world: &World, state: &Path, view: &mut View) -> anyhow:
     });
     let driven = async {
         let ended = drive_over_http(world, &settings, state, view).await;
-        // The endpoint is in this process: it goes when the daemon has gone.
+        // The endpoint is in this process and stops after the daemon.
         drop(stop);
         ended
     };
@@ -146,7 +145,7 @@ async fn drive_over_http(
     to_the_end(driver, &mut doorbell, world, view).await
 }
 
-/// Runs the daemon on a world to its end, and returns what truly happened.
+/// Runs the daemon until the world ends, and returns the world's own record.
 async fn trim(
     world: &World,
     policy: &ClusterPolicy,
@@ -216,13 +215,13 @@ fn spec(options: &Options) -> anyhow::Result<WorldSpec> {
     Ok(spec)
 }
 
-/// Where this demo's ledger goes: a file that is not there yet, because what an
-/// earlier run was charged would count against the budgets of this one.
+/// Returns the path of the demo's ledger, which must not exist yet: deletions of an earlier run
+/// would count against the budgets of this run.
 fn state_path(options: &Options) -> anyhow::Result<PathBuf> {
     if let Some(path) = &options.state {
         if path.exists() {
             bail!(
-                "{} exists already: the demo needs a ledger of its own, so name another file",
+                "{} already exists: the demo needs a new ledger; use another file for --state",
                 path.display()
             );
         }
@@ -235,10 +234,10 @@ fn state_path(options: &Options) -> anyhow::Result<PathBuf> {
             Ok(()) => return Ok(folder.join("trimtab.db")),
             Err(why) if why.kind() == std::io::ErrorKind::AlreadyExists => {}
             Err(why) => {
-                let what = format!("making the demo's folder {}", folder.display());
+                let what = format!("cannot create the demo directory {}", folder.display());
                 return Err(why).context(what);
             }
         }
     }
-    bail!("{} is full of old trimtab-demo folders: remove them", temporary.display())
+    bail!("too many trimtab-demo directories in {}: remove them", temporary.display())
 }

@@ -11,26 +11,26 @@ const POLICY: &str = include_str!("../../demo/policy.toml");
 const ENDPOINT: &str = "http://127.0.0.1:4010";
 const SHIPPED: &str = include_str!("../../../../config/trimtab.toml");
 
-/// The demo's policy, read as every policy is.
+/// Returns the demo's policy.
 pub(super) fn policy() -> anyhow::Result<ClusterPolicy> {
     let settings = trimtab_config::parse("demo/policy.toml", POLICY)?;
     let cluster = settings.clusters.into_iter().next();
     Ok(cluster.context("the demo's policy has no cluster")?.policy)
 }
 
-/// The same as a whole configuration whose cluster is behind this endpoint.
+/// Returns the demo's configuration for a cluster at this endpoint.
 pub(super) fn at(endpoint: &str) -> anyhow::Result<Settings> {
     let text = POLICY.replacen(ENDPOINT, endpoint, 1);
     Ok(trimtab_config::parse("demo/policy.toml", &text)?)
 }
 
-/// Every setting of the demo that differs from the shipped config, as lines.
+/// Returns the settings of the demo that differ from the shipped configuration, one per line.
 pub(super) fn differences() -> anyhow::Result<Vec<String>> {
     let (ours, shipped) = (flatten(POLICY)?, flatten(SHIPPED)?);
     let mut lines = vec![];
     for (key, values) in &ours {
         let same = shipped.get(key) == Some(values);
-        // The demo has a cluster of its own, wherever it is.
+        // The name and address of the demo's cluster always differ.
         let is_place = key.ends_with("name") || key.ends_with("endpoint_url");
         if !same && !is_place {
             let join = |values: &BTreeSet<String>| {
@@ -43,7 +43,7 @@ pub(super) fn differences() -> anyhow::Result<Vec<String>> {
     Ok(lines)
 }
 
-/// Every key with the values it has, tables of an array counted as one.
+/// Returns every key with its values; the tables of an array share their keys.
 fn flatten(text: &str) -> anyhow::Result<BTreeMap<String, BTreeSet<String>>> {
     let table: toml::Table = text.parse().map_err(|why| anyhow!("{why}"))?;
     let mut flat = BTreeMap::new();

@@ -1,7 +1,7 @@
-//! `trimtab demo --scheduler slurm`: the daemon between a real Slurm on this machine and
-//! a simulated HyperPod cluster of the same nodes. Jobs are handed in with `sbatch`,
-//! nodes are drained with `scontrol`, and an instance that is deleted takes its slurmd
-//! and every process on it along. What became of each job is told by the job itself.
+//! `trimtab demo --scheduler slurm`: runs the daemon with a real Slurm on this machine and a
+//! simulated HyperPod cluster of the same nodes. The demo submits jobs with `sbatch`, the daemon
+//! drains nodes with `scontrol`, and the deletion of an instance ends its slurmd and every process
+//! on it. Each job logs its own start and end.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, TcpListener};
@@ -22,25 +22,25 @@ use crate::clock::stop_on_signals;
 use crate::exit::Unavailable;
 use crate::output::{Style, Tone, line};
 
-/// The scripts that the tests start Slurm with.
+/// Scripts that start Slurm, also used by the tests.
 const SCRIPTS: [(&str, &str); 3] = [
     ("cluster.sh", include_str!("../../../../tests/slurm/cluster.sh")),
     ("node-gone.sh", include_str!("../../../../tests/slurm/node-gone.sh")),
     ("agent.sh", include_str!("../../../../tests/slurm/agent.sh")),
 ];
-/// What has to be installed.
+/// Programs that must be installed.
 const PROGRAMS: [&str; 6] = ["slurmctld", "slurmd", "scontrol", "squeue", "sbatch", "munged"];
 
 const NODES: u16 = 8;
-/// Time of the simulated cluster goes so much faster than Slurm's.
+/// Speed of the simulated cluster, as a multiple of real time.
 const SPEED: u32 = 20;
-/// How long jobs are handed in, by Slurm's clock.
+/// Real time during which the demo submits jobs.
 const SHOW: Duration = Duration::from_secs(100);
-/// How long the last jobs may take after that.
+/// Real time limit for the last jobs after that.
 const LAST_JOBS: Duration = Duration::from_secs(90);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// ip-10-0-0-0 would run slurmctld; ip-10-0-0-1 and on are Slurm's nodes.
+/// ip-10-0-0-0 is the controller; ip-10-0-0-1 and the following are Slurm nodes.
 const WORLD: &str = r#"
 duration = "7d"
 cluster = "research"
@@ -58,7 +58,7 @@ gpus_per_node = 8
 price_usd_per_hour = 20.36
 "#;
 
-/// The policy. Waits are as shipped; budgets are out of the way for eight nodes.
+/// Returns the demo's policy: shipped waiting times, and budgets that do not limit eight nodes.
 fn policy(folder: &str, bin_dir: &str, endpoint: &str) -> String {
     format!(
         r#"
@@ -93,32 +93,32 @@ post_job_grace = "0s"
     )
 }
 
-/// What came of it.
+/// Result of the demo.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
-    /// Jobs that were handed in.
+    /// Number of submitted jobs.
     jobs: usize,
-    /// Jobs that ended by themselves after one start.
+    /// Number of jobs that ended by themselves after one start.
     finished: usize,
-    /// Jobs that were started more than once, or begun and never ended.
+    /// Jobs that started more than once, or started and did not end.
     lost: Vec<String>,
-    /// Nodes that were deleted.
+    /// Deleted nodes.
     deleted: Vec<String>,
-    /// Nodes that were cordoned and released, because a job or the floor wanted them.
+    /// Number of nodes that were cordoned and released because a job or the floor needed them.
     released: usize,
 }
 
 impl Report {
-    /// Whether the demo shows what it is there to show.
+    /// Whether the demo succeeded: it deleted nodes and lost no job.
     pub(crate) fn holds(&self) -> bool {
         self.lost.is_empty() && !self.deleted.is_empty()
     }
 
-    /// Prints it.
+    /// Prints the result as text.
     pub(crate) fn print(&self, style: Style) -> anyhow::Result<()> {
         let Self { jobs, finished, lost, deleted, released } = self;
         let text = format!(
-            "{jobs} jobs handed in, {finished} finished, {} lost; {} nodes deleted ({}), \
+            "{jobs} jobs submitted, {finished} finished, {} lost; {} nodes deleted ({}), \
              {released} released",
             lost.len(),
             deleted.len(),
@@ -136,7 +136,7 @@ impl Report {
 /// Runs the demo.
 ///
 /// # Errors
-/// [`Unavailable`] where Slurm is not installed; whatever keeps it from starting.
+/// [`Unavailable`] when Slurm is not installed; other errors when a part fails to start.
 pub(crate) async fn run(seed: u64, silent: bool, style: Style) -> anyhow::Result<Report> {
     let bin_dir = bin_dir()?;
     let mut stop = stop_on_signals()?;
@@ -144,8 +144,8 @@ pub(crate) async fn run(seed: u64, silent: bool, style: Style) -> anyhow::Result
     stage.say(&style.paint(
         Tone::Strong,
         &format!(
-            "a real slurmctld with {NODES} slurmd on this machine, and a simulated HyperPod cluster of \
-             the same nodes whose time goes {SPEED} times as fast"
+            "slurmctld and {NODES} slurmd on this machine, and a simulated HyperPod cluster of the \
+             same nodes at {SPEED} times real time"
         ),
     ))?;
     let played = tokio::select! {
@@ -156,7 +156,7 @@ pub(crate) async fn run(seed: u64, silent: bool, style: Style) -> anyhow::Result
     played
 }
 
-/// Where Slurm's commands are.
+/// Returns the directory of the Slurm commands.
 fn bin_dir() -> anyhow::Result<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
@@ -168,25 +168,25 @@ fn bin_dir() -> anyhow::Result<PathBuf> {
         return Ok(folder.clone());
     }
     bail!(Unavailable(format!(
-        "Slurm is not installed here ({} missing). On Debian or Ubuntu: apt-get install munge \
+        "Slurm is not installed ({} missing): on Debian or Ubuntu, run apt-get install munge \
          slurm-client slurm-wlm-basic-plugins slurmctld slurmd",
         missing.join(", ")
     )))
 }
 
-/// The first of enough ports in a row that nobody listens at.
+/// Returns the first port of a free range that is large enough.
 fn free_ports() -> anyhow::Result<u16> {
-    // slurmctld's, the nodes', and those the script keeps for more.
+    // One for slurmctld, one per node, and three that the script reserves for more nodes.
     let wanted = NODES + 4;
     let is_free = |port: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
     let first = (20_000..32_000).step_by(usize::from(wanted));
     first
         .into_iter()
         .find(|first| (*first..first + wanted).all(is_free))
-        .context("no ports are free between 20000 and 32000")
+        .context("not enough free ports between 20000 and 32000")
 }
 
-/// A folder of the demo's own, which goes with it.
+/// The temporary directory of the demo, removed on drop.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -199,16 +199,16 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // Slurm's daemons are nobody's children and would outlive us, however we end.
+        // Slurm's daemons are not child processes and would outlive the demo.
         let mut stop = std::process::Command::new("bash");
         stop.arg(self.0.join("cluster.sh")).arg("stop").arg(&self.0);
         let _ = stop.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
-        // What a daemon still writes to cannot be removed, and is in the way of nobody.
+        // A directory that a daemon still writes to may remain; that does no harm.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
-/// Everything that runs for the demo.
+/// The processes and files of the demo.
 struct Stage {
     folder: Folder,
     bin_dir: PathBuf,
@@ -229,7 +229,7 @@ impl Stage {
         }
         let (nodes, port) = (NODES.to_string(), free_ports()?.to_string());
         start_slurm(path, &nodes, &port).await?;
-        let trimtab = std::env::current_exe().context("this program's own file")?;
+        let trimtab = std::env::current_exe().context("cannot find the trimtab program file")?;
         let world = path.join("world.toml");
         std::fs::write(&world, WORLD)?;
         let gone = format!("{} {}", path.join("node-gone.sh").display(), path.display());
@@ -251,10 +251,10 @@ impl Stage {
             .stderr(Stdio::null())
             .kill_on_drop(true)
             .spawn()?;
-        let stdout = simulated.stdout.take().context("its output is ours")?;
+        let stdout = simulated.stdout.take().context("no pipe to `trimtab simulate`")?;
         let mut lines = BufReader::new(stdout).lines();
-        let first = lines.next_line().await?.context("`trimtab simulate` ended at once")?;
-        // The rest has to be read, or a full pipe would stop it.
+        let first = lines.next_line().await?.context("`trimtab simulate` exited at start")?;
+        // Read the rest of the output: a full pipe would block the program.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         let endpoint = first.rsplit(' ').next().unwrap_or_default();
         let config = path.join("trimtab.toml");
@@ -264,7 +264,7 @@ impl Stage {
         let daemon = Command::new(&trimtab)
             .args(["run", "--config"])
             .arg(&config)
-            // The endpoint takes any; without them the SDK would look for some elsewhere.
+            // The endpoint accepts any credentials; without them the SDK would search for some.
             .envs([("AWS_ACCESS_KEY_ID", "demo"), ("AWS_SECRET_ACCESS_KEY", "demo")])
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
@@ -283,7 +283,7 @@ impl Stage {
         if self.silent { Ok(()) } else { line(text) }
     }
 
-    /// Says it with the minutes that have passed in the cluster.
+    /// Prints a line with the minutes of simulated time since the start.
     fn tell(&self, text: &str) -> anyhow::Result<()> {
         let minutes = self.begun.elapsed().as_secs() * u64::from(SPEED) / 60;
         self.say(&format!("{minutes:>3} min  {text}"))
@@ -300,17 +300,17 @@ impl Stage {
                 break;
             }
             if passed >= next_job {
-                // Busy at first, then little, so that nodes idle while jobs still come.
+                // Many jobs at first, then few, so that nodes become idle while jobs still arrive.
                 let (pause, longest) = if passed < SHOW / 4 { (2, 12) } else { (9, 14) };
                 let job = self.submit(&mut chance, longest).await?;
-                self.tell(&format!("job {job} is handed in"))?;
+                self.tell(&format!("job {job} submitted"))?;
                 jobs.insert(job);
                 next_job = passed + Duration::from_secs(1 + random(&mut chance, pause));
             }
             self.look(&mut states)?;
             sleep(LOOK_EVERY).await;
         }
-        self.tell("no more jobs come; waiting for the last")?;
+        self.tell("no more jobs; waiting for the last jobs to end")?;
         let until = Instant::now() + LAST_JOBS;
         while !self.squeue().await?.is_empty() && Instant::now() < until {
             self.look(&mut states)?;
@@ -320,7 +320,7 @@ impl Stage {
         self.report(&jobs)
     }
 
-    /// One job on one or two nodes, which tells by itself when it begins and ends.
+    /// Submits a job on one or two nodes that logs its own start and end; returns its ID.
     async fn submit(&self, chance: &mut u64, longest: u64) -> anyhow::Result<String> {
         let nodes = 1 + random(chance, 2);
         let length = 3 + random(chance, longest);
@@ -342,7 +342,7 @@ impl Stage {
     }
 
     async fn slurm(&self, program: &str, args: &[&str]) -> anyhow::Result<String> {
-        // slurmctld is away for a moment whenever a node leaves slurm.conf.
+        // slurmctld is unavailable for a moment when a node is removed from slurm.conf.
         let mut attempts = 0;
         loop {
             let mut command = Command::new(self.bin_dir.join(program));
@@ -361,7 +361,7 @@ impl Stage {
         }
     }
 
-    /// Tells of every node whose action came to a new state.
+    /// Prints every node whose action has a new state.
     fn look(&self, states: &mut BTreeMap<String, String>) -> anyhow::Result<()> {
         for (key, node, state) in self.actions()? {
             if states.insert(key, state.clone()).as_ref() != Some(&state) {
@@ -371,9 +371,9 @@ impl Stage {
         Ok(())
     }
 
-    /// Every action that was ever begun: its id, its node, and how it stands.
+    /// Returns all actions so far: ID, node and state.
     fn actions(&self) -> anyhow::Result<Vec<(String, String, String)>> {
-        // The daemon makes it at its first start.
+        // The daemon creates the ledger at its first start.
         let Ok(ledger) = SqliteLedger::open_reader(&self.path().join("trimtab.db")) else {
             return Ok(vec![]);
         };
@@ -410,7 +410,7 @@ impl Stage {
         })
     }
 
-    /// Ends what runs, the daemon first, so that it releases what it cordoned.
+    /// Stops the processes; the daemon first, so that it can release its cordoned nodes.
     async fn end(mut self) {
         if let Some(id) = self.daemon.id() {
             let _ = Command::new("kill").args(["-TERM", &id.to_string()]).status().await;
@@ -429,31 +429,31 @@ fn word(state: &ActionState) -> &'static str {
         ActionState::Cordoning { .. } => "cordoning (scontrol update State=DRAIN)",
         ActionState::Settling { .. } => "cordoned, settling",
         ActionState::Asking { .. } | ActionState::Asked { .. } => {
-            "looked at clean, deletion asked for (BatchDeleteClusterNodes)"
+            "second look passed, delete requested (BatchDeleteClusterNodes)"
         }
         ActionState::Releasing { .. } => "releasing (scontrol update State=UNDRAIN)",
         ActionState::Ended { end: End::Gone, .. } => DELETED,
         ActionState::Ended { end: End::Released(_), .. } => RELEASED,
         ActionState::Ended { end: End::CordonLost, .. } => {
-            "somebody took the cordon away; left alone"
+            "not deleted: its cordon was removed or replaced"
         }
-        ActionState::Ended { end: End::Replaced, .. } => "it is another instance now; left alone",
+        ActionState::Ended { end: End::Replaced, .. } => "not deleted: replaced by a new instance",
     }
 }
 
-/// A number below `below`, by a small generator of our own: what it is for is only that one
-/// seed gives one run (Knuth's MMIX constants).
+/// Returns a pseudorandom number below `below`, so that one seed always gives the same jobs
+/// (linear congruential generator with the constants of Knuth's MMIX).
 fn random(state: &mut u64, below: u64) -> u64 {
     *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
     (*state >> 33) % below.max(1)
 }
 
-/// Starts so many nodes, and slurmctld at this port.
+/// Starts slurmctld at this port, and this number of nodes.
 async fn start_slurm(folder: &Path, nodes: &str, port: &str) -> anyhow::Result<()> {
     let mut command = Command::new("bash");
     command.arg(folder.join("cluster.sh")).arg("start").arg(folder).args([nodes, port]);
-    let output = command.stdin(Stdio::null()).output().await.context("bash")?;
+    let output = command.stdin(Stdio::null()).output().await.context("cannot run bash")?;
     let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "Slurm does not start: {}", said.trim());
+    ensure!(output.status.success(), "Slurm failed to start: {}", said.trim());
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What came of it, by the world's own account: the daemon never sees this.
+//! The results of the demo, from the world's own record, which the daemon never reads.
 
 use std::path::PathBuf;
 
@@ -9,20 +9,19 @@ use trimtab_simulator::truth::{JobRecord, RestartCause, Truth};
 
 use crate::output::{Style, Tone, line, right, table};
 
-/// One way of running the same days.
+/// The result of one policy on the same days.
 pub(crate) struct Outcome {
     name: &'static str,
     truth: Truth,
 }
 
 impl Outcome {
-    /// What came of it under this name.
     pub(crate) fn new(name: &'static str, truth: Truth) -> Self {
         Self { name, truth }
     }
 }
 
-/// Everything the demo found out.
+/// All results of the demo.
 pub(crate) struct Summary {
     pub(crate) days: u32,
     pub(crate) jobs: usize,
@@ -34,7 +33,7 @@ pub(crate) struct Summary {
     pub(crate) uncordoned: Outcome,
 }
 
-/// The summary as a document.
+/// The summary, as printed by `--output json`.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     days: u32,
@@ -48,7 +47,7 @@ pub(crate) struct Report {
     busy_nodes_deleted_without_cordon: usize,
 }
 
-/// One outcome in numbers.
+/// Figures of one policy.
 #[derive(Debug, Serialize)]
 struct Row {
     policy: &'static str,
@@ -64,7 +63,7 @@ struct Row {
     busy_nodes_deleted: usize,
 }
 
-/// A floor and the fewest nodes there were.
+/// A floor and the lowest number of live nodes.
 #[derive(Debug, Serialize)]
 struct Floor {
     group: String,
@@ -74,7 +73,7 @@ struct Floor {
 }
 
 impl Summary {
-    /// The summary in numbers.
+    /// Returns the figures of the summary.
     pub(crate) fn report(&self) -> Report {
         let never = &self.never.truth;
         let floors = self.policy.groups.iter().map(|(name, group)| {
@@ -111,14 +110,14 @@ impl Summary {
 }
 
 impl Summary {
-    /// What was saved against never deleting: the bill, less what waiting and
-    /// lost work are worth.
+    /// Savings compared with no deletions: the difference of the bills, minus the value of waiting
+    /// time and lost work.
     fn saved(&self, truth: &Truth) -> Usd {
         self.never.truth.cost() - truth.cost() - self.delay(truth) - self.work_lost(truth)
     }
 
-    /// What the waiting that deletions caused is worth: node-hours of waiting
-    /// jobs at the price of their nodes (`delay_value` 1).
+    /// Value of the waiting time that deletions caused: node-hours of waiting jobs at the price of
+    /// their nodes (`delay_value` 1).
     fn delay(&self, truth: &Truth) -> Usd {
         let waited = |truth: &Truth| -> Usd {
             let fitting = truth.jobs.iter().filter(|job| job.fits);
@@ -127,7 +126,7 @@ impl Summary {
         waited(truth) - waited(&self.never.truth)
     }
 
-    /// What the work is worth that deletions threw away.
+    /// Value of the work that was lost through deletions.
     fn work_lost(&self, truth: &Truth) -> Usd {
         let lost = truth.jobs.iter().flat_map(|job| job.restarts.iter().map(move |r| (job, r)));
         let ours =
@@ -135,7 +134,7 @@ impl Summary {
         ours.map(|(job, restart)| self.worth(job, restart.lost_work)).sum()
     }
 
-    /// A span of all nodes of a job, or of its share of one, at their price.
+    /// Price of a span on all nodes of a job, or on its share of one node.
     fn worth(&self, job: &JobRecord, span: Span) -> Usd {
         let group = self.policy.groups.values().find(|g| g.partitions.contains(&job.partition));
         let Some(group) = group else { return Usd::ZERO };
@@ -149,18 +148,17 @@ impl Summary {
 }
 
 impl Report {
-    /// Whether the demo showed what it is there to show: no busy node
-    /// deleted, and some without the cordon.
+    /// Whether the demo succeeded: trimtab deleted no busy node, and without the cordon it did.
     pub(crate) fn holds(&self) -> bool {
         self.busy_nodes_deleted == 0
             && self.busy_nodes_deleted_without_cordon > 0
             && self.floors.iter().all(|floor| floor.held)
     }
 
-    /// Prints it for people.
+    /// Prints the summary as text.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// When the output cannot be written.
     pub(crate) fn print(&self, style: Style) -> anyhow::Result<()> {
         line("")?;
         line(&style.paint(Tone::Strong, "the same days, four ways"))?;
@@ -196,13 +194,13 @@ impl Report {
         line(&rows.to_string())?;
         line("")?;
         line(
-            "bill: every node from its launch to its end, boots included. delay: what jobs waited",
+            "bill: all nodes from launch to termination, including boots. delay, worth: additional",
         )?;
-        line("longer than with no deletion, and its worth at the price of what they waited for.")?;
-        line("killed: jobs that a deletion ended, and the work they had done. saved: all of it.")?;
+        line("job waiting time caused by deletions, and its value at the price of the nodes.")?;
+        line("killed: jobs ended by a deletion. saved: bill saved, minus worth and work lost.")?;
         line("")?;
         line(&format!(
-            "saved in all against never: {}, against the per-node timer, which killed {} jobs: {}",
+            "saved compared with never delete: {}; with the per-node timer, which killed {} jobs: {}",
             Usd::from_dollars(self.saved_usd_against_never),
             self.outcomes.get(1).map_or(0, |timer| timer.jobs_lost),
             Usd::from_dollars(self.saved_usd_against_timer)
@@ -218,11 +216,11 @@ impl Report {
         let zero = format!("busy nodes deleted: {}", self.busy_nodes_deleted);
         line(&style.paint(tone, &zero))?;
         line(&format!(
-            "with the cordon switched off (negative control): {}",
+            "busy nodes deleted with the cordon switched off (negative control): {}",
             self.busy_nodes_deleted_without_cordon
         ))?;
         line("")?;
-        line(&format!("look into it:  trimtab history --state {}", self.ledger))?;
+        line(&format!("see also:      trimtab history --state {}", self.ledger))?;
         line(&format!("               trimtab explain NODE --state {}", self.ledger))
     }
 }

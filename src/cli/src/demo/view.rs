@@ -1,5 +1,4 @@
-//! What the demo shows while it runs: on a terminal a picture that is drawn
-//! over and over, in a pipe a line for everything that matters.
+//! Output of the demo while it runs: a live picture on a terminal, one line per event in a pipe.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::Write;
@@ -17,10 +16,10 @@ use trimtab_simulator::World;
 use super::Options;
 use crate::output::{Style, Tone, line};
 
-/// Decisions that are shown at a time.
+/// Number of decisions to show at a time.
 const SHOWN: usize = 8;
 
-/// What is shown.
+/// The output of a running demo.
 pub(crate) struct View {
     kind: Kind,
     style: Style,
@@ -32,7 +31,7 @@ pub(crate) struct View {
     last_day: i64,
 }
 
-/// How a group is drawn.
+/// Size and price of a group.
 struct GroupSize {
     size: NodeCount,
     price: UsdPerHour,
@@ -46,7 +45,7 @@ enum Kind {
 }
 
 impl View {
-    /// A view of a world.
+    /// Creates the view of a world.
     pub(crate) fn new(options: &Options, world: &World, policy: &ClusterPolicy) -> Self {
         let kind = if options.plain { Kind::Plain } else { Kind::Live };
         let groups = policy.groups.iter().map(|(name, group)| {
@@ -65,7 +64,7 @@ impl View {
         }
     }
 
-    /// A view that shows nothing.
+    /// Creates a view that shows nothing.
     pub(crate) fn silent() -> Self {
         Self {
             kind: Kind::Silent,
@@ -79,12 +78,12 @@ impl View {
         }
     }
 
-    /// Whether an operator watches.
+    /// Whether the view is a live picture on a terminal.
     pub(crate) fn is_live(&self) -> bool {
         self.kind == Kind::Live
     }
 
-    /// Says what is about to be shown.
+    /// Prints the introduction.
     pub(crate) fn opening(
         &self,
         differences: &[String],
@@ -96,20 +95,20 @@ impl View {
         let nodes: NodeCount = self.groups.values().map(|group| group.size).sum();
         self.say(&self.style.paint(Tone::Strong, "trimtab demo"));
         self.say(&format!(
-            "{days} days of a real GPU cluster ({jobs} jobs of two virtual clusters of Microsoft's \
-             Philly trace, from day {}), on a simulated HyperPod cluster of {nodes} GPU nodes in \
-             two groups, a controller and a login node.",
+            "Replays {days} days of a real GPU cluster ({jobs} jobs of two virtual clusters in \
+             Microsoft's Philly trace, from day {}) on a simulated HyperPod cluster with {nodes} \
+             GPU nodes in two groups, a controller and a login node.",
             super::FROM_DAY
         ));
         self.say(&format!(
-            "The daemon is the real one: production tick, every guard, ledger in {}.",
+            "Runs the production daemon with all its safety checks. Ledger: {}",
             state.display()
         ));
         self.say(match in_process {
-            true => "It calls the simulated cluster directly (--in-process).",
+            true => "The daemon calls the simulated cluster directly (--in-process).",
             false => {
-                "It reaches the cluster as it would in AWS: through aws-sdk-sagemaker and \
-                 aws-sdk-cloudwatch over HTTP, here at an endpoint on this machine."
+                "The daemon uses aws-sdk-sagemaker and aws-sdk-cloudwatch over HTTP, as in AWS, \
+                 with an endpoint on this machine."
             }
         });
         self.say("Settings that differ from the shipped config/trimtab.toml:");
@@ -119,7 +118,7 @@ impl View {
         self.say("");
     }
 
-    /// Shows what a tick did.
+    /// Shows the result of a tick.
     pub(crate) fn ticked(&mut self, world: &World, report: &TickReport) {
         if self.kind == Kind::Silent {
             return;
@@ -134,14 +133,14 @@ impl View {
         }
     }
 
-    /// Leaves the last picture standing.
+    /// Keeps the last picture on the screen.
     pub(crate) fn closing(&mut self) {
         self.drawn = 0;
     }
 
     fn say(&self, text: &str) {
         if self.kind != Kind::Silent {
-            // A reader that has gone away need not stop the run.
+            // A closed standard output must not stop the run.
             let _ = line(text);
         }
     }
@@ -158,14 +157,14 @@ impl View {
         }
     }
 
-    /// The time since the start: `day 3 14:05`.
+    /// Formats the time since the start: `day 3 14:05`.
     fn clock(&self, at: Time) -> String {
         let minutes = at.since(self.start).as_secs() / 60;
         let (day, hour, minute) = (minutes / 1440 + 1, minutes / 60 % 24, minutes % 60);
         format!("day {day} {hour:02}:{minute:02}")
     }
 
-    /// In a pipe, a line a day on money.
+    /// In a pipe, prints the costs once a day.
     fn daily(&mut self, world: &World, report: &TickReport) {
         let day = report.snapshot.taken_at.since(self.start).0 / Span::hours(24).0;
         if day > self.last_day {
@@ -175,7 +174,7 @@ impl View {
         }
     }
 
-    /// What was spent and saved so far against never deleting.
+    /// Describes cost so far and savings compared with no deletions.
     fn money(&self, world: &World, report: &TickReport) -> String {
         let elapsed = report.snapshot.taken_at.since(self.start);
         let truth = world.truth();
@@ -185,7 +184,7 @@ impl View {
         let never: Usd = self.groups.values().map(full).sum();
         let share = 100.0 * (never - spent).as_dollars() / never.as_dollars().max(1e-9);
         format!(
-            "spent {spent} of {never}, saved {} ({share:.0} %), {} nodes deleted, {} grown back, \
+            "spent {spent} of {never}, saved {} ({share:.0} %), {} nodes deleted, {} added back, \
              busy nodes deleted: {}",
             never - spent,
             truth.nodes_deleted(),
@@ -206,7 +205,7 @@ impl View {
             lines.push(self.strip(name, group, report));
         }
         lines.push(format!(
-            "{:12} {} busy  {} idle  {} on its way out  {} on its way in  · not there",
+            "{:12} {} busy  {} idle  {} leaving  {} arriving  · no node",
             "",
             self.style.paint(Tone::Good, "█"),
             self.style.paint(Tone::Faint, "░"),
@@ -231,7 +230,7 @@ impl View {
         let _ = out.write_all(frame.as_bytes()).and_then(|()| out.flush());
     }
 
-    /// One sign for each place of a group.
+    /// Draws one sign per node of a group, including the deleted nodes.
     fn strip(&self, name: &GroupName, group: &GroupSize, report: &TickReport) -> String {
         let figures = report.plan.figures.get(name);
         let counts = figures.and_then(|figures| figures.counts);
@@ -257,7 +256,7 @@ impl View {
     }
 }
 
-/// What of a tick is worth telling.
+/// Returns the events of a tick to show.
 fn events(report: &TickReport) -> Vec<(Tone, String)> {
     let mut events = vec![];
     for (group, figures) in &report.plan.figures {
@@ -265,7 +264,7 @@ fn events(report: &TickReport) -> Vec<(Tone, String)> {
             let (tau, boot_cost) = (figures.tau, figures.cost.map(|cost| cost.boot_cost));
             if let (Some(tau), Some(boot_cost), Some(surplus)) = (tau, boot_cost, figures.surplus) {
                 let text = format!(
-                    "{group}: {} marked; {surplus} surplus for {tau}, bringing one back costs {boot_cost}",
+                    "{group}: {} marked; {surplus} surplus for {tau}, boot cost {boot_cost} per node",
                     figures.marks
                 );
                 events.push((Tone::Moving, text));
@@ -303,7 +302,7 @@ fn events(report: &TickReport) -> Vec<(Tone, String)> {
         match end {
             End::Gone => {}
             End::Released(why) => events.push((Tone::Good, format!("{node} kept: {why}"))),
-            End::CordonLost => events.push((Tone::Good, format!("{node} kept: cordon taken away"))),
+            End::CordonLost => events.push((Tone::Good, format!("{node} kept: cordon removed"))),
             End::Replaced => events.push((Tone::Faint, format!("{node} was replaced"))),
         }
     }
@@ -313,7 +312,7 @@ fn events(report: &TickReport) -> Vec<(Tone, String)> {
     events
 }
 
-/// A few ids, and how many more.
+/// Formats at most two IDs and the number of the others.
 fn nodes(ids: &[InstanceId]) -> String {
     let few: Vec<String> = ids.iter().take(2).map(ToString::to_string).collect();
     match ids.len().saturating_sub(few.len()) {

@@ -1,5 +1,5 @@
-//! The same names in a build without the feature `simulator`. Their types have no value, so
-//! nothing here can ever run, except what says that there is no simulator.
+//! The same names for a build without the feature `simulator`. The types have no values, so only
+//! the functions that return [`Absent`] can run.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -22,9 +22,8 @@ pub(crate) enum World {}
 #[derive(Clone)]
 pub(crate) enum WorldClient {}
 
-/// What a world is made from.
+/// Specification of a world.
 pub(crate) struct Spec {
-    /// Its cluster.
     pub(crate) cluster: ClusterName,
 }
 
@@ -47,7 +46,10 @@ impl World {
 }
 
 impl WorldClient {
-    /// Never connects: what answers at the address is taken for a tunnel.
+    /// Never connects, so that a loopback endpoint counts as a tunnel.
+    ///
+    /// # Errors
+    /// Always.
     pub(crate) async fn connect(_: &str) -> Result<Self, Absent> {
         Err(Absent)
     }

@@ -1,7 +1,7 @@
-//! The simulated cluster: one in this process, or one behind `trimtab simulate`.
+//! Simulated clusters: in this process, or behind `trimtab simulate`.
 //!
-//! A program that is built without the feature `simulator` has neither. The rest of the
-//! command line is the same for both builds; only this module has two forms.
+//! A build without the feature `simulator` has neither. Only this module differs between the two
+//! builds.
 
 #[cfg(not(feature = "simulator"))]
 mod absent;
@@ -15,14 +15,14 @@ pub(crate) use present::*;
 
 use trimtab_config::{SchedulerSettings, Settings};
 
-/// Something was asked for that this build does not have: exit code 64.
+/// The command needs the simulator, which this build lacks: exit code 64.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "this trimtab was built without the feature `simulator`: build it with `cargo build -p trimtab`"
 )]
 pub(crate) struct Absent;
 
-/// A cluster of the configuration cannot exist in this build: exit code 78.
+/// A cluster has a simulated scheduler, which this build lacks: exit code 78.
 #[derive(Debug, thiserror::Error)]
 #[error("cluster {cluster} has `scheduler = {{ kind = \"simulated\" }}`: {Absent}")]
 pub(crate) struct AbsentScheduler {
@@ -32,10 +32,10 @@ pub(crate) struct AbsentScheduler {
 /// Whether this build has the simulator.
 pub(crate) const IS_PRESENT: bool = cfg!(feature = "simulator");
 
-/// Refuses a configuration that names a simulated scheduler in a build without one.
+/// Rejects a simulated scheduler in a build without the simulator.
 ///
 /// # Errors
-/// The first cluster of that kind.
+/// Names the first cluster with a simulated scheduler.
 pub(crate) fn check(settings: &Settings) -> Result<(), AbsentScheduler> {
     let is_simulated = |scheduler: &SchedulerSettings| *scheduler == SchedulerSettings::Simulated;
     match settings.clusters.iter().find(|cluster| is_simulated(&cluster.scheduler)) {

@@ -1,4 +1,4 @@
-//! The simulated cluster of a build that has one.
+//! Simulated clusters for a build with the feature `simulator`.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::clock::{CronDoorbell, SystemClock};
 pub(crate) use trimtab_endpoint::WorldClient;
 pub(crate) use trimtab_simulator::World;
 
-/// The ports of a world in this process. Only enforcing has those that change it.
+/// Returns the ports of a world in this process. Only enforce mode has write ports.
 pub(crate) fn ports(world: &World, mode: Mode) -> Ports {
     let observe_only = match mode {
         Mode::Observe => true,
@@ -28,60 +28,60 @@ pub(crate) fn ports(world: &World, mode: Mode) -> Ports {
     world.ports(PortOptions { observe_only, ..PortOptions::default() })
 }
 
-/// The scheduler of a world behind an endpoint.
+/// Returns the scheduler port of a world behind an endpoint.
 pub(crate) fn workload(world: &WorldClient) -> Arc<dyn WorkloadRead> {
     Arc::new(world.clone())
 }
 
-/// What cordons nodes there.
+/// Returns the port that cordons nodes of a world behind an endpoint.
 pub(crate) fn cordon(world: &WorldClient) -> Arc<dyn Cordon> {
     Arc::new(world.clone())
 }
 
-/// The metrics there.
+/// Returns the metrics port of a world behind an endpoint.
 pub(crate) fn utilization(world: &WorldClient) -> Arc<dyn Utilization> {
     Arc::new(world.clone())
 }
 
-/// The prices there.
+/// Returns the price port of a world behind an endpoint.
 pub(crate) fn prices(world: &WorldClient) -> Arc<dyn Prices> {
     Arc::new(world.clone())
 }
 
-/// The clock there.
+/// Returns the clock of a world behind an endpoint.
 pub(crate) fn clock(world: &WorldClient) -> Arc<dyn Clock> {
     Arc::new(world.clone())
 }
 
-/// Reads a world's spec and its recorded load.
+/// Reads the specification of a world and its trace.
 ///
 /// # Errors
-/// When the file cannot be read or is not a world.
+/// When a file cannot be read or is invalid.
 pub(crate) fn read_spec(path: &Path) -> anyhow::Result<(WorldSpec, Vec<TraceJob>)> {
     let text = std::fs::read_to_string(path)
-        .with_context(|| format!("reading the world {}", path.display()))?;
+        .with_context(|| format!("cannot read the world {}", path.display()))?;
     let spec = WorldSpec::parse(&text, &path.display().to_string())?;
     let folder = path.parent().unwrap_or(Path::new("."));
     let jobs = spec.load_trace(folder)?;
     Ok((spec, jobs))
 }
 
-/// Reads a world and the name of its cluster.
+/// Reads a world file and creates the world.
 ///
 /// # Errors
-/// As [`read_spec`].
+/// As for [`read_spec`], and when the world cannot be created from it.
 pub(crate) fn read_world(path: &Path) -> anyhow::Result<World> {
     let (spec, jobs) = read_spec(path)?;
     Ok(World::new(spec, jobs)?)
 }
 
-/// The doorbell of a world in this process that moves with the clock on the wall.
+/// Returns the doorbell of a world in this process that runs in real time.
 pub(crate) fn in_real_time(world: &World, cron: CronDoorbell) -> Box<dyn Doorbell> {
     let began = (world.now(), SystemClock::start());
     Box::new(RealTime { world: world.clone(), cron, began })
 }
 
-/// A world that moves with the clock on the wall.
+/// Doorbell of a world that runs in real time.
 struct RealTime {
     world: World,
     cron: CronDoorbell,

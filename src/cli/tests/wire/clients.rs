@@ -127,14 +127,14 @@ fn worlds_and_addresses_that_make_no_sense_are_refused_with_the_reason() {
     for (args, wanted) in [
         (&["--listen", "0.0.0.0:0"][..], "is not a loopback address"),
         (&["--listen", "somewhere"], "invalid value 'somewhere'"),
-        (&["--speed=-1"], "is no speed"),
+        (&["--speed=-1"], "invalid speed"),
         (&["--world", "/nowhere.toml"], "/nowhere.toml"),
         (
             &["--listen", "127.0.0.1:0", "--world", world, "--world", world],
             "two worlds have cluster",
         ),
-        (&["--on-node-gone", "x 'y"], "the quote ' is never closed"),
-        (&["--on-node-added", " "], "names no program"),
+        (&["--on-node-gone", "x 'y"], "unmatched quote ' in"),
+        (&["--on-node-added", " "], "no program in ` `"),
     ] {
         let said = refused(args);
         assert!(said.contains(wanted), "{args:?}: {said}");
