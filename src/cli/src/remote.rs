@@ -101,7 +101,7 @@ impl Remote {
                     return Err(Misplaced(format!("cluster {name}: {why}")).into());
                 }
                 Err(why) if !all => {
-                    tracing::warn!(cluster = %name, %why, "cluster not reachable at start; retrying later");
+                    tracing::warn!(cluster = %name, %why, "cluster not reachable; retrying");
                 }
                 Err(why @ ReadError::Denied(_)) => {
                     return Err(Denied(format!("cluster {name}: {why}")).into());

@@ -292,7 +292,7 @@ mod tests {
             let mut doorbell = self.world().doorbell(self.wired.tick());
             while !daemon.history().actions.values().any(&holds) {
                 let ring = doorbell.next(daemon.deadline()).await;
-                assert_ne!(ring, Ring::Stop, "it never came to that");
+                assert_ne!(ring, Ring::Stop, "the simulation ended before the state was reached");
                 daemon.tick(ring, Intent::Act).await.expect("a tick");
             }
             // Dropping the daemon has the effect of SIGKILL: it does nothing more.

@@ -63,7 +63,7 @@ fn timer(figures: &GroupFigures, tau: Span) -> String {
     };
     let headroom = match fit.headroom {
         NodeCount::ZERO => String::new(),
-        headroom => format!(" with {headroom} nodes of headroom"),
+        headroom => format!(" with headroom {headroom}"),
     };
     format!(
         "{in_force}{headroom}, from {} idle gaps of this group and {} of all groups of the \
@@ -265,8 +265,8 @@ mod tests {
 
     #[test]
     fn a_timer_is_called_learned_only_where_it_is() {
-        let rests = " with 1 nodes of headroom, from 7 idle gaps of this group and 9 of all \
-                     groups of the cluster, in the 28 days before 1970-01-01T00:00:00Z";
+        let rests = " with headroom 1, from 7 idle gaps of this group and 9 of all groups of the \
+                     cluster, in the 28 days before 1970-01-01T00:00:00Z";
         assert_eq!(
             said(None, 10),
             format!("the idle timer τ is 10m (configured); the cheapest is 20m{rests}")

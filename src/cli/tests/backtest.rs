@@ -1,4 +1,4 @@
-//! `trimtab backtest` as an operator and a tool meet it.
+//! `trimtab backtest`, with table and JSON output.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -31,7 +31,7 @@ fn json(args: &[&str]) -> Value {
     args.extend(["--output", "json"]);
     let output = backtest(&args);
     assert_eq!(code(&output), 0, "{}", text(&output.stderr));
-    assert_eq!(text(&output.stderr), "", "no bar where nobody watches");
+    assert_eq!(text(&output.stderr), "", "no progress bar without a terminal");
     serde_json::from_slice(&output.stdout).expect("one document")
 }
 
@@ -94,7 +94,7 @@ fn forms_are_told_by_what_is_in_them() {
     gzip.write_all(jobs.as_bytes()).expect("packed");
     let files = [
         write(folder.path(), "jobs.csv", jobs.as_bytes()),
-        // What it is called does not matter.
+        // gzip is detected by content, not by file name.
         write(folder.path(), "packed.csv", &gzip.finish().expect("packed")),
         write(folder.path(), "curve.csv", curve.as_bytes()),
         write(folder.path(), "log.swf", swf.as_bytes()),
@@ -170,8 +170,7 @@ fn what_cannot_be_replayed_is_said_with_file_line_and_what_to_write() {
     }
 }
 
-/// A daemon watches a simulated cluster for half a day; its own ledger is then
-/// replayed, and the meters that it shows are those of the replay.
+/// A daemon observes a simulated cluster for half a day; the test then replays its ledger.
 #[test]
 fn a_daemons_own_history_is_replayed_at_its_own_prices() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -1,5 +1,5 @@
-//! Configurations as an operator meets them: what is in force, what is wrong, and that
-//! the daemon runs by the same layers.
+//! `trimtab check-config`: settings with their origins, problems, and that the daemon reads the
+//! same layers.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -20,7 +20,7 @@ fn run(command: &mut Command) -> (Option<i32>, String, String) {
     (status.code(), text(stdout), text(stderr))
 }
 
-/// The simulated policy in a folder of its own, and the path of its file.
+/// Copies the simulated policy to this folder and returns the path of the copy.
 fn simulated(folder: &Path) -> String {
     let text = std::fs::read_to_string(root().join("config/simulated/trimtab.toml"));
     let text = text.expect("the example is there");
@@ -39,7 +39,7 @@ fn beside(folder: &Path, name: &str, text: &str) {
 const WORLD: &str = "config/simulated/world.toml";
 const MORE: &str = "[[cluster]]\nname = \"simulated\"\n[[cluster.group]]\nname = \"workers-g5\"\n";
 
-/// The line of a setting, its columns one space apart.
+/// Returns the line of a setting, its columns separated by one space.
 fn line_of<'a>(output: &'a str, key: &str) -> Option<String> {
     let words = |line: &'a str| line.split_whitespace().collect::<Vec<_>>();
     let lines = output.lines().map(words);
@@ -169,10 +169,10 @@ fn the_daemon_runs_by_the_same_layers() {
     let once = ["run", "--once", "--config", &config, "--world", WORLD];
     let (code, stdout, stderr) = run(trimtab(&once).env("TRIMTAB__STATE__PATH", &ledger));
     assert_eq!(code, Some(0), "{stderr}");
-    assert!(stdout.contains("0 nodes deleted"), "the file beside says observe: {stdout}");
+    assert!(stdout.contains("0 nodes deleted"), "conf.d sets observe mode: {stdout}");
     assert!(ledger.exists() && !folder.path().join("trimtab.db").exists());
     let info = |stderr: &str| stderr.lines().any(|line| line.contains("\"level\":\"INFO\""));
-    assert!(info(&stderr), "the file beside says info: {stderr}");
+    assert!(info(&stderr), "conf.d sets level info: {stderr}");
 
     let world = root().join(WORLD).canonicalize().expect("it is there");
     let world = world.to_str().expect("a plain path");
@@ -181,7 +181,7 @@ fn the_daemon_runs_by_the_same_layers() {
     command.current_dir(folder.path()).env("TRIMTAB__STATE__PATH", folder.path().join("not.db"));
     let (code, _, stderr) = run(command.env("TRIMTAB__LOG__LEVEL", "error"));
     assert_eq!(code, Some(0), "{stderr}");
-    assert!(folder.path().join("relative.db").exists(), "an option wins over a variable");
+    assert!(folder.path().join("relative.db").exists(), "an option overrides a variable");
     assert!(!folder.path().join("not.db").exists());
     assert!(!info(&stderr), "{stderr}");
 }

@@ -1,5 +1,4 @@
-//! The gate and the on-node check as an operator meets them: the whole daemon with
-//! real programs, on a simulated cluster.
+//! The gate and the on-node check: the whole daemon with real programs on a simulated cluster.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -18,7 +17,7 @@ fn trimtab(args: &[&str]) -> (Option<i32>, String, String) {
 
 const WORLD: &str = "config/simulated/world.toml";
 
-/// The simulated policy with these lines about the cluster, in a folder of its own.
+/// A copy of the simulated policy, with additional lines for the cluster.
 struct Operator {
     folder: tempfile::TempDir,
     config: String,

@@ -1,5 +1,5 @@
-//! The IAM policies: all that trimtab calls is allowed, nothing else that changes
-//! anything is, and what must never be done is denied.
+//! The IAM policies: they allow every AWS action that trimtab calls, allow no other write action,
+//! and deny the actions that trimtab must never call.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -7,18 +7,17 @@ use std::process::Command;
 
 use serde_json::Value;
 
-/// Whether a call changes anything.
+/// Kind of an AWS action: read, or a write that deletes nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Read,
-    /// By id, from a cleared request.
+    /// Deletes nodes by ID, from a cleared request.
     Delete,
-    /// By count, where every victim is safe.
+    /// Deletes nodes by count, where every node of the group may be deleted.
     Group,
 }
 
-/// Every AWS action that trimtab takes, and why. Whoever adds a call adds it here, and
-/// to the policies.
+/// Every AWS action that trimtab calls, and why. Add a new action here and to the policies.
 const CALLS: [(&str, Kind, &str); 7] = [
     ("sagemaker:DescribeCluster", Kind::Read, "status, groups, counts, account of the ARN"),
     ("sagemaker:ListClusterNodes", Kind::Read, "the listing every decision rests on"),
@@ -29,10 +28,10 @@ const CALLS: [(&str, Kind, &str); 7] = [
     ("sagemaker:UpdateCluster", Kind::Group, "group_calls"),
 ];
 
-/// What AWS asks of the caller of UpdateCluster beside it.
+/// Permissions that the caller of UpdateCluster also needs.
 const WITH_UPDATE_CLUSTER: [&str; 2] = ["iam:PassRole", "eks:DescribeCluster"];
 
-/// What no mode may do, and what would come of it.
+/// Actions that no mode may call, and their effect.
 const NEVER: [(&str, &str); 19] = [
     ("sagemaker:AddTags", "would let it flip its own switch"),
     ("sagemaker:DeleteTags", "would let it take protections off"),
@@ -57,14 +56,14 @@ const NEVER: [(&str, &str); 19] = [
 
 const CLUSTER: &str = "arn:aws:sagemaker:REGION:ACCOUNT:cluster/CLUSTER_ID";
 
-/// The policies, and the calls of their mode.
+/// The policies, and the kinds of actions that they allow.
 const POLICIES: [(&str, &[Kind]); 3] = [
     ("observe", &[Kind::Read]),
     ("scale-down", &[Kind::Read, Kind::Delete]),
     ("scale-down-with-group-calls", &[Kind::Read, Kind::Delete, Kind::Group]),
 ];
 
-/// Says that a test could not be made: CI looks for the word.
+/// Reports a skipped test: CI searches for this word.
 #[expect(clippy::print_stdout, reason = "a passing test has no other way to say so")]
 fn skipped(why: &str) {
     println!("SKIPPED: {why}");
@@ -82,7 +81,7 @@ fn policy(name: &str) -> Vec<Value> {
     document["Statement"].as_array().expect("statements").clone()
 }
 
-/// The texts of a member that is one text or a list of them.
+/// Returns the texts of a member that is one text or a list of texts.
 fn texts(value: &Value) -> Vec<&str> {
     match value.as_array() {
         Some(list) => list.iter().map(|one| one.as_str().expect("a text")).collect(),
@@ -184,7 +183,7 @@ fn only_the_groups_own_roles_can_be_passed_and_only_to_sagemaker() {
 fn the_trust_policy_names_one_role() {
     let statements = policy("trust-policy");
     assert_eq!(statements.len(), 1);
-    let Value::Object(principal) = &statements[0]["Principal"] else { panic!("nobody is named") };
+    let Value::Object(principal) = &statements[0]["Principal"] else { panic!("no principal") };
     assert_eq!(principal.keys().collect::<Vec<_>>(), ["AWS"]);
     let named = texts(&principal["AWS"]);
     assert_eq!(named, ["arn:aws:iam::ACCOUNT:role/TRIMTAB_HOST_ROLE"]);
@@ -216,8 +215,7 @@ fn sources(folder: &Path) -> String {
     text
 }
 
-/// Reads that the API has and trimtab has no use for; should that change, the list of
-/// calls has to.
+/// Read actions that trimtab does not call. If it starts to call one, move it to the list of calls.
 const OTHER_READS: [&str; 8] = [
     "sagemaker:DescribeClusterEvent",
     "sagemaker:DescribeClusterSchedulerConfig",
@@ -241,10 +239,10 @@ fn the_adapter_calls_nothing_that_is_not_on_the_list() {
     }
 }
 
-/// Denied, and newer than the models that a test may meet (botocore 1.44.5 lacks it).
+/// Denied actions that an installed botocore may not know yet (1.44.5 does not).
 const NEWER: [&str; 1] = ["sagemaker:MoveClusterNodes"];
 
-/// A misspelt denial would deny nothing.
+/// A misspelt action would deny nothing.
 #[test]
 fn every_action_is_one_that_aws_has() {
     let python = root().join("target/components/venv/bin/python");

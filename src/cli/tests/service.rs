@@ -1,5 +1,5 @@
-//! The program as a service: its log, its signals, what it tells systemd, and the
-//! unit file under a real systemd where there is one.
+//! The program as a service: its log, its signals, its notifications to systemd, and the unit file
+//! under a real systemd where one is installed.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -15,13 +15,13 @@ use serde_json::Value;
 
 const WORLD: &str = "config/simulated/world.toml";
 
-/// How long anything may take before a test gives up on it. Nothing is measured by it.
+/// Time limit of every wait in these tests; not a measurement.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The worst exposure level that the unit may have, times ten.
+/// Highest exposure level that the unit may have, times ten.
 const EXPOSURE: &str = "--threshold=15";
 
-/// Says that a test could not be made: CI looks for the word.
+/// Reports a skipped test: CI searches for this word.
 #[expect(clippy::print_stdout, reason = "a passing test has no other way to say so")]
 fn skipped(why: &str) {
     println!("SKIPPED: {why}");
@@ -41,7 +41,7 @@ fn trimtab(args: &[&str]) -> Command {
     command
 }
 
-/// A copy of the simulated policy in a folder of its own, changed by `change`.
+/// Copies the simulated policy to this folder, changed by `change`, and returns its path.
 fn policy(folder: &Path, change: impl Fn(String) -> String) -> String {
     let text = std::fs::read_to_string(root().join("config/simulated/trimtab.toml"));
     let own = folder.to_str().expect("a plain path");
@@ -65,7 +65,7 @@ fn tell(process: &Child, signal: &str) {
     assert!(told.expect("kill runs").success());
 }
 
-/// A service that runs with the clock on the wall, with its log.
+/// A service that runs in real time, with its log.
 struct Service {
     process: Child,
     lines: Receiver<String>,
@@ -85,7 +85,7 @@ impl Service {
         Self { process, lines }
     }
 
-    /// The next line of the log of which this holds.
+    /// Returns the next line of the log for which this is true.
     fn line(&self, holds: impl Fn(&Value) -> bool) -> Value {
         loop {
             let line = self.lines.recv_timeout(PATIENCE).expect("a line in time");
@@ -195,9 +195,9 @@ fn signals_turn_debug_on_and_off_and_write_the_status() {
     assert_eq!(off["level"], "INFO");
 }
 
-// ---- what systemd is told ----
+// ---- notifications to systemd ----
 
-/// A service manager's ear.
+/// A notification socket of a service manager.
 struct Ear {
     socket: UnixDatagram,
     heard: Vec<String>,
@@ -210,7 +210,7 @@ impl Ear {
         Self { socket, heard: vec![] }
     }
 
-    /// Listens until a line begins like this, and returns it.
+    /// Waits for a line with this beginning and returns it.
     fn hear(&mut self, beginning: &str) -> String {
         let mut buffer = [0; 8192];
         loop {
@@ -219,7 +219,7 @@ impl Ear {
                 self.heard.drain(..at);
                 return line;
             }
-            let length = self.socket.recv(&mut buffer).expect("a word in time");
+            let length = self.socket.recv(&mut buffer).expect("a notification in time");
             self.heard.extend(text(&buffer[..length]).lines().map(str::to_owned));
         }
     }
@@ -239,7 +239,7 @@ fn systemd_hears_ready_after_the_first_tick_then_of_life_and_at_last_of_the_stop
     ear.hear("READY=1");
     let status = ear.hear("STATUS=simulated at 2026-03-02T00:00:00");
     assert!(status.ends_with("13 nodes, 0 leaving"), "{status}");
-    // The schedule is one of minutes: these come from the loop's wait.
+    // The schedule rings every few minutes, so these pings come from the wait of the loop.
     for _ in 0..5 {
         ear.hear("WATCHDOG=1");
     }
@@ -260,12 +260,12 @@ fn a_stopped_process_says_nothing_any_more() {
     let service = Service::start(&mut run);
     ear.hear("READY=1");
     tell(&service.process, "-STOP");
-    // What was on its way may still come; then the line is dead for ten times as long
-    // as a living loop is silent.
+    // Notifications already sent may still arrive. After that, the socket must be silent for ten
+    // times the ping interval.
     ear.socket.set_read_timeout(Some(Duration::from_millis(200))).expect("set");
     let mut buffer = [0; 8192];
     let after = (0..1000).take_while(|_| ear.socket.recv(&mut buffer).is_ok()).count();
-    assert!(after < 100, "{after} words after SIGSTOP");
+    assert!(after < 100, "{after} notifications after SIGSTOP");
     tell(&service.process, "-CONT");
     ear.socket.set_read_timeout(Some(PATIENCE)).expect("set");
     ear.heard.clear();
@@ -323,7 +323,7 @@ fn unit() -> String {
     unit.expect("the unit is there")
 }
 
-/// The tool, or a word on what is missing.
+/// Returns `systemd-analyze`, or reports a skipped test.
 fn analyze() -> Option<Command> {
     let there = Command::new("systemd-analyze").arg("--version").output().is_ok();
     if !there {
@@ -336,11 +336,11 @@ fn analyze() -> Option<Command> {
 fn systemd_finds_nothing_to_say_about_the_unit() {
     let Some(mut analyze) = analyze() else { return };
     let folder = tempfile::tempdir().expect("a folder");
-    // The program has to be where the unit says that it is.
+    // The program must exist at the path in the unit.
     let here = unit().replace("/usr/bin/trimtab", env!("CARGO_BIN_EXE_trimtab"));
     let path = folder.path().join("trimtab.service");
     std::fs::write(&path, here).expect("written");
-    // With its drop-in, which changes who it is and nothing that it is forbidden.
+    // The drop-in may change the user, but no restriction.
     let drop_in = "trimtab.service.d/slurm-user.conf";
     let more = std::fs::read_to_string(root().join("systemd").join(drop_in)).expect("it is there");
     let changes = more.lines().filter(|line| !line.is_empty() && !line.starts_with(['#', '[']));
@@ -351,8 +351,7 @@ fn systemd_finds_nothing_to_say_about_the_unit() {
     std::fs::create_dir(folder.path().join("trimtab.service.d")).expect("made");
     std::fs::write(folder.path().join(drop_in), more).expect("written");
     let output = analyze.arg("verify").arg(&path).output().expect("it runs");
-    // Unknown keys and bad values are warnings only, about other units of this machine
-    // there may be some, too.
+    // Unknown keys and bad values are only warnings. Ignore warnings about other units.
     let about_us: Vec<&str> =
         text(&output.stderr).lines().filter(|line| line.contains("trimtab")).collect();
     assert_eq!(about_us, Vec::<&str>::new());
@@ -384,27 +383,27 @@ fn every_command_of_the_unit_is_one_of_ours() {
             assert!(text(&help.stdout).contains(flag), "{command}");
         }
     }
-    // No key of a systemd newer than the oldest one it is for.
+    // No key that the oldest supported systemd does not know.
     for key in ["notify-reload", "RestartSteps", "RestartMode", "ExtraFileDescriptor"] {
         assert!(!unit.contains(key), "{key}");
     }
 }
 
-/// One at a time: managers that no system's manager started have one tree of control
-/// groups between them.
+/// Serializes the tests with a manager: managers that systemd did not start share one tree of
+/// control groups.
 static ONE_MANAGER: Mutex<()> = Mutex::new(());
 
-/// A systemd of one's own: `systemd --user` with its files in a folder.
+/// A `systemd --user` for a test, with its files in a temporary folder.
 struct Manager {
     process: Child,
     folder: tempfile::TempDir,
-    /// The unit's name: of this process only, for the same reason.
+    /// Name of the unit, unique per process for the same reason.
     unit: String,
     _alone: MutexGuard<'static, ()>,
 }
 
 impl Manager {
-    /// `None`, with a word on why, where it cannot be had.
+    /// Starts the manager; returns `None` and reports a skipped test if that is not possible.
     fn start() -> Option<Self> {
         let program = ["/lib/systemd/systemd", "/usr/lib/systemd/systemd"];
         let Some(program) = program.iter().find(|path| Path::new(path).exists()) else {
@@ -412,7 +411,7 @@ impl Manager {
             return None;
         };
         let alone = ONE_MANAGER.lock().unwrap_or_else(PoisonError::into_inner);
-        // Without this folder it takes the machine for one without systemd.
+        // Without this folder, it assumes a machine without systemd.
         if std::fs::create_dir_all("/run/systemd/system").is_err() {
             skipped("/run/systemd/system is not there and cannot be made (run as root)");
             return None;
@@ -475,7 +474,7 @@ impl Manager {
         false
     }
 
-    /// What the unit and the manager itself had to say.
+    /// Returns the logs of the unit and of the manager.
     fn log(&self) -> String {
         let read = |name| std::fs::read_to_string(self.folder.path().join(name));
         let log = |name| read(name).unwrap_or_default();
@@ -486,7 +485,7 @@ impl Manager {
 impl Drop for Manager {
     fn drop(&mut self) {
         self.systemctl(&["stop", &self.unit]);
-        // Its own way out: it stops what it started.
+        // `exit` stops the units that it started.
         self.systemctl(&["exit"]);
         let begun = Instant::now();
         while begun.elapsed() < PATIENCE && matches!(self.process.try_wait(), Ok(None)) {
@@ -494,7 +493,7 @@ impl Drop for Manager {
         }
         let _ = self.process.kill();
         let _ = self.process.wait();
-        // Only if it is empty, so not where systemd runs the machine.
+        // Succeeds only if the folder is empty, so not on a machine that runs systemd.
         let _ = std::fs::remove_dir("/run/systemd/system");
     }
 }
@@ -509,8 +508,8 @@ fn at_home<'a>(command: &'a mut Command, folder: &Path) -> &'a mut Command {
         .env("XDG_RUNTIME_DIR", folder.join("run"))
 }
 
-/// Keys of the shipped unit that only a system's manager can obey, or that would hide
-/// the test's own files.
+/// Keys of the shipped unit that only a system manager supports, or that would hide the files of
+/// the test.
 const NOT_FOR_A_USER: [&str; 17] = [
     "User",
     "Group",
@@ -569,20 +568,20 @@ fn a_real_systemd_starts_watches_and_stops_it() {
     let Some(manager) = Manager::start() else { return };
     let folder = manager.folder.path().to_owned();
     let config = policy(&folder, |text| text);
-    // The schedule rings every two minutes, the watchdog bites after five seconds.
+    // The schedule rings every two minutes; the watchdog times out after five seconds.
     let keys = [("WatchdogSec", "5s"), ("RestartSec", "1h"), ("TimeoutStopSec", "20s")];
     manager.install(&unit_here(&folder, &config, &keys));
 
     let start = manager.systemctl(&["start", &manager.unit]);
     assert!(start.status.success(), "{}\n{}", text(&start.stderr), manager.log());
-    // It came back after READY=1, and that after the first tick.
+    // `systemctl start` returned after READY=1, which follows the first tick.
     assert_eq!(manager.show("SubState"), "running");
     let status = manager.show("StatusText");
     assert!(status.starts_with("simulated at 2026-03-02T00:00:00"), "{status}");
     assert!(status.ends_with("13 nodes, 0 leaving"), "{status}");
     assert!(manager.log().contains("trimtab::tick"), "{}", manager.log());
 
-    // It is fed for longer than the watchdog waits, by a loop that only waits.
+    // A loop that only waits pings the watchdog for longer than its timeout.
     let since = manager.number("ActiveEnterTimestampMonotonic");
     let fed = manager.wait_for(|m| m.number("WatchdogTimestampMonotonic") > since + 11_000_000);
     assert!(fed && manager.show("SubState") == "running", "{}", manager.log());
@@ -593,7 +592,7 @@ fn a_real_systemd_starts_watches_and_stops_it() {
     assert!(manager.show("ExecStopPost").contains("status=0"), "{}", manager.show("ExecStopPost"));
     assert!(manager.log().contains("no cordoned nodes to release"), "{}", manager.log());
 
-    // A loop that does not get on is killed, and what it left behind is seen to.
+    // systemd kills a loop without progress and then runs `trimtab uncordon`.
     assert!(manager.systemctl(&["start", &manager.unit]).status.success());
     let main = manager.show("MainPID");
     let stopped = Command::new("kill").args(["-STOP", &main]).status();

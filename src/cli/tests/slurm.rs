@@ -1,5 +1,5 @@
-//! The whole daemon between two that are not ours: it cordons on a real Slurm and
-//! deletes, through the AWS SDK, from a simulated cluster with the same nodes.
+//! The whole daemon with a real Slurm: it cordons nodes in Slurm and deletes them, through the AWS
+//! SDK, from a simulated cluster with the same nodes.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -9,12 +9,10 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use trimtab_tests::slurm::{Cluster, SKIPPED};
 
-/// How long the daemon may take to delete what it should; a machine that is busy
-/// with other things needs much of it.
+/// Time limit for the deletions, long enough for a busy machine.
 const PATIENCE: Duration = Duration::from_secs(240);
 
-/// Eight nodes as HyperPod would have them, all idle there; what runs is Slurm's
-/// to say. Time goes 20 times as fast as on the wall.
+/// Eight nodes in HyperPod; the jobs are in Slurm. Simulated time runs at 20 times real time.
 const WORLD: &str = r#"
 duration = "7d"
 cluster = "research"
@@ -31,14 +29,14 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// A program that does to the Slurm in this folder what becomes of an instance.
+/// Returns the command that repeats the change of an instance in the Slurm of this folder.
 fn hook(name: &str, slurm: &Path) -> String {
     let script = root().join("tests/slurm").join(name);
     let script = script.canonicalize().expect("it is there");
     format!("'{}' '{}'", script.display(), slurm.display())
 }
 
-/// What ends with the test.
+/// Processes that end with the test.
 struct Real {
     cluster: Cluster,
     simulated: Option<Child>,
@@ -49,7 +47,7 @@ impl Real {
         self.cluster.path()
     }
 
-    /// Starts `trimtab simulate` and returns where it listens.
+    /// Starts `trimtab simulate` and returns its URL.
     fn simulate(&mut self) -> String {
         let world = self.path().join("world.toml");
         std::fs::write(&world, WORLD).expect("written");
@@ -61,12 +59,12 @@ impl Real {
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
         self.simulated = Some(child);
         let first = lines.next().expect("a line").expect("text");
-        // The rest has to be read, or a full pipe would stop it.
+        // Read the rest of the output: a full pipe would block the program.
         std::thread::spawn(move || lines.for_each(drop));
         first.rsplit(' ').next().expect("an address").to_owned()
     }
 
-    /// Slurm's nodes, one a line, once these are gone from it.
+    /// Waits until Slurm no longer has these nodes and returns its nodes, one per line.
     fn nodes_but(&self, gone: &[String]) -> String {
         let begun = Instant::now();
         loop {
@@ -182,11 +180,11 @@ post_job_grace = "0s"
     assert!(shown.contains("JobState=RUNNING") && shown.contains("Restarts=0"), "{shown}");
 }
 
-/// The names of the nodes that are confirmed to be gone.
+/// Returns the names of the nodes whose deletion is confirmed.
 fn gone(state: &str) -> Vec<String> {
     let output = trimtab(&["history", "--state", state, "--output", "json"]).output();
     let output = output.expect("the program starts");
-    // The daemon makes it at its first start.
+    // The daemon creates the ledger at its first start.
     let Ok(document) = serde_json::from_slice::<Value>(&output.stdout) else { return vec![] };
     let actions = document["actions"].as_array().expect("actions");
     let ended = actions.iter().filter(|action| !action["ended_at"].is_null());
@@ -203,7 +201,7 @@ fn gone(state: &str) -> Vec<String> {
     names
 }
 
-/// The scheduler's name of a node, as the ledger has it.
+/// Returns the node's name in the scheduler, from the ledger.
 fn node_name(state: &str, node: &str) -> Option<String> {
     (0..8).map(|n| format!("ip-10-0-0-{n}")).find(|name| {
         let output = trimtab(&["explain", name, "--state", state, "--output", "json"]).output();

@@ -1,4 +1,4 @@
-//! The program as an operator meets it: exit codes, help, errors, the demo.
+//! The command line: exit codes, help, errors, and the demo.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -30,7 +30,7 @@ fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).expect("text")
 }
 
-/// A copy of the simulated policy in a folder of its own, changed by `change`.
+/// Copies the simulated policy to this folder, changed by `change`, and returns its path.
 fn policy(folder: &Path, change: impl Fn(String) -> String) -> String {
     let text = std::fs::read_to_string(root().join("config/simulated/trimtab.toml"));
     let text = text.expect("the example is there");
@@ -192,7 +192,7 @@ fn a_second_daemon_on_one_ledger_is_told_who_holds_it() {
     assert_eq!(code(&second), 1);
     assert!(stderr(&second).contains(&first.id().to_string()), "{}", stderr(&second));
 
-    // SIGTERM ends it in good order.
+    // SIGTERM stops it with exit code 0.
     let term = Command::new("kill").arg(first.id().to_string()).status().expect("kill runs");
     assert!(term.success());
     let ended = first.wait().expect("it ends");

@@ -1,5 +1,4 @@
-//! `trimtab trace export` on a real Slurm with a real slurmdbd, and `trimtab backtest` on
-//! what it wrote.
+//! `trimtab trace export` with a real Slurm and slurmdbd, and `trimtab backtest` with its output.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -26,7 +25,7 @@ fn now() -> Time {
     Time::from_secs(since.as_secs().try_into().expect("before the end of time"))
 }
 
-/// A configuration whose Slurm is the one of this slurm.conf.
+/// Writes a configuration that uses this slurm.conf and returns its path.
 fn config(folder: &Path, name: &str, conf: &Path) -> String {
     let path = folder.join(name);
     let conf = conf.display();
@@ -50,7 +49,7 @@ capacity = "on-demand"
     path.to_str().expect("a plain path").to_owned()
 }
 
-/// What `trace export` says of the trace that it wrote.
+/// Runs `trace export` and returns its summary, or its exit code and error.
 fn export(config: &str, from: Time, to: Time, file: &Path) -> Result<Value, (Option<i32>, String)> {
     let (from, to) = (from.to_string(), to.to_string());
     let file = file.to_str().expect("a plain path");
@@ -86,17 +85,18 @@ fn what_a_real_slurm_ran_is_exported_and_replayed() {
             std::thread::sleep(Duration::from_millis(300));
         }
     };
-    // slurmdbd is told every 5 seconds; a run that is requeued sooner can be lost to it.
+    // slurmctld sends updates to slurmdbd every 5 seconds; a run that is requeued sooner may be
+    // missing there.
     let known = || cluster.operator("sacct", &["-n", "-X", "-P", "-o", "state", "-j", &requeued]);
     until("slurmdbd knows that the job runs", &|| known() == "RUNNING");
-    // In another second than it began in.
+    // Requeue it in a later second than the one it started in.
     std::thread::sleep(Duration::from_millis(1100));
     cluster.operator("scontrol", &["requeue", &requeued]);
     cluster.operator("scancel", &[&cancelled]);
     let queue = || cluster.operator("squeue", &["-h", "-a", "-o", "%F"]);
     until("they end", &|| !queue().lines().any(|job| job == array || job == pair));
 
-    // slurmctld tells slurmdbd a little later.
+    // slurmdbd receives the updates a few seconds later.
     let file = path("trace.csv");
     until("slurmdbd knows of all runs, and how they ended", &|| {
         let told = export(&config_file, from, now(), &path("first.csv"));
@@ -135,7 +135,7 @@ fn what_a_real_slurm_ran_is_exported_and_replayed() {
     let group = &document["traces"][0]["groups"][0];
     assert!(group["busy_node_hours"].as_f64().is_some_and(|hours| hours > 0.0), "{group}");
 
-    // To a pipe goes the table and nothing else.
+    // Without --file, stdout has the table and nothing else.
     let (first, last) = (from.to_string(), to.to_string());
     let args = ["trace", "export", "--config", &config_file, "--from", &first, "--to", &last];
     let piped = trimtab(&args);
@@ -155,7 +155,7 @@ fn what_there_is_no_trace_of(cluster: &Cluster, config_file: &str, (from, to): (
     let (code, said) = export(config_file, from, tomorrow, &file).expect_err("it is not tomorrow");
     assert_eq!((code, said.contains("is in the future")), (Some(1), true), "{said}");
 
-    // A Slurm that keeps no accounts.
+    // A Slurm without accounting storage.
     let conf = std::fs::read_to_string(cluster.path().join("slurm.conf")).expect("it is there");
     let kept = conf.lines().filter(|line| !line.starts_with("AccountingStorage"));
     let without = format!(
@@ -169,7 +169,7 @@ fn what_there_is_no_trace_of(cluster: &Cluster, config_file: &str, (from, to): (
     assert_eq!((code, said.contains("Slurm accounting storage is disabled")), (Some(69), true));
     assert!(said.contains("AccountingStorageType=accounting_storage/slurmdbd"), "{said}");
 
-    // One that is away.
+    // A slurmdbd that does not run.
     let pid = std::fs::read_to_string(cluster.path().join("run/slurmdbd.pid")).expect("it runs");
     let killed = Command::new("kill").arg(pid.trim()).status().expect("kill is there");
     assert!(killed.success());

@@ -176,7 +176,7 @@ fn bin_dir() -> anyhow::Result<PathBuf> {
 
 /// Returns the first port of a free range that is large enough.
 fn free_ports() -> anyhow::Result<u16> {
-    // One for slurmctld, one per node, and three that the script reserves for more nodes.
+    // One for slurmctld, one per node, and three more that cluster.sh may use.
     let wanted = NODES + 4;
     let is_free = |port: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
     let first = (20_000..32_000).step_by(usize::from(wanted));
@@ -425,9 +425,9 @@ const RELEASED: &str = "released";
 
 fn word(state: &ActionState) -> &'static str {
     match state {
-        ActionState::Marked { .. } => "surplus, to be cordoned",
-        ActionState::Cordoning { .. } => "cordoning (scontrol update State=DRAIN)",
-        ActionState::Settling { .. } => "cordoned, settling",
+        ActionState::Marked { .. } => "surplus, to be drained",
+        ActionState::Cordoning { .. } => "draining (scontrol update State=DRAIN)",
+        ActionState::Settling { .. } => "drained, settling",
         ActionState::Asking { .. } | ActionState::Asked { .. } => {
             "second look passed, delete requested (BatchDeleteClusterNodes)"
         }
@@ -435,7 +435,7 @@ fn word(state: &ActionState) -> &'static str {
         ActionState::Ended { end: End::Gone, .. } => DELETED,
         ActionState::Ended { end: End::Released(_), .. } => RELEASED,
         ActionState::Ended { end: End::CordonLost, .. } => {
-            "not deleted: its cordon was removed or replaced"
+            "not deleted: its drain was removed or replaced"
         }
         ActionState::Ended { end: End::Replaced, .. } => "not deleted: replaced by a new instance",
     }

@@ -200,7 +200,7 @@ impl Report {
         line("killed: jobs ended by a deletion. saved: bill saved, minus worth and work lost.")?;
         line("")?;
         line(&format!(
-            "saved compared with never delete: {}; with the per-node timer, which killed {} jobs: {}",
+            "saved compared with never delete: {}; with the per-node timer (kills {} jobs): {}",
             Usd::from_dollars(self.saved_usd_against_never),
             self.outcomes.get(1).map_or(0, |timer| timer.jobs_lost),
             Usd::from_dollars(self.saved_usd_against_timer)

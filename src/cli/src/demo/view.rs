@@ -264,7 +264,7 @@ fn events(report: &TickReport) -> Vec<(Tone, String)> {
             let (tau, boot_cost) = (figures.tau, figures.cost.map(|cost| cost.boot_cost));
             if let (Some(tau), Some(boot_cost), Some(surplus)) = (tau, boot_cost, figures.surplus) {
                 let text = format!(
-                    "{group}: {} marked; {surplus} surplus for {tau}, boot cost {boot_cost} per node",
+                    "{group}: {} marked; {surplus} surplus for {tau}, boot cost {boot_cost} each",
                     figures.marks
                 );
                 events.push((Tone::Moving, text));

@@ -1,5 +1,4 @@
-//! `trimtab simulate` under clients that we did not write, and with the programs
-//! that it tells of nodes.
+//! `trimtab simulate` with third-party clients, and with the programs that it runs for nodes.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -94,7 +93,7 @@ fn nodes_that_come_and_go_are_told_to_programs_in_order_and_a_bad_program_is_sur
     let delete = format!("{{\"ClusterName\":\"hooked\",\"NodeIds\":[\"{id}\"]}}");
     assert!(call("BatchDeleteClusterNodes", &delete).contains("Successful"));
     running.ask("POST", "/_world/hooked/advance", "{\"by\":120000}");
-    // The program is run after the answer: wait for its word, not for a time.
+    // The program runs after the response: wait for its output, not for a fixed time.
     let mut line = String::new();
     for _ in 0..30_000 {
         line = std::fs::read_to_string(&told).unwrap_or_default();

@@ -29,7 +29,7 @@ fn json(output: &Output) -> Value {
 const WORLD: &str = "config/simulated/world.toml";
 const IN_LOCK_STEP: [&str; 4] = ["--listen", "127.0.0.1:0", "--speed", "0"];
 
-/// An endpoint of these worlds in lock-step.
+/// Starts an endpoint for these worlds in lock-step.
 fn endpoint(worlds: &[&str]) -> Running {
     let mut args = IN_LOCK_STEP.to_vec();
     for world in worlds {
@@ -38,7 +38,7 @@ fn endpoint(worlds: &[&str]) -> Running {
     Running::start(&args)
 }
 
-/// The simulated policy, pointed at an endpoint and changed by `change`.
+/// Writes the simulated policy for this endpoint, changed by `change`, and returns its path.
 fn policy(folder: &Path, running: &Running, change: impl Fn(String) -> String) -> String {
     let text = std::fs::read_to_string(root().join("config/simulated/trimtab.toml"));
     let own = folder.to_str().expect("a plain path");
@@ -135,7 +135,7 @@ fn an_endpoint_that_is_not_there_is_unavailable() {
 
 #[test]
 fn enforcing_needs_a_simulated_world_and_not_only_an_address_on_this_machine() {
-    // It may be the near end of a tunnel: whatever answers, it is no world.
+    // The endpoint may be the local end of a tunnel: it does not serve a world.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let addr = listener.local_addr().expect("an address");
     std::thread::spawn(move || {
@@ -168,7 +168,7 @@ fn enforcing_needs_a_simulated_world_and_not_only_an_address_on_this_machine() {
 #[test]
 fn what_a_killed_daemon_cordoned_is_released_by_uncordon() {
     let folder = tempfile::tempdir().expect("a folder");
-    // Time goes by itself here, as it does for whoever is killed.
+    // Time must move by itself here, because it also moves while a daemon is killed.
     let running = Running::start(&["--listen", "127.0.0.1:0", "--speed", "600", "--world", WORLD]);
     let settle = "[cluster.timing]\nsettle = \"10m\"\n\n[[cluster.group]]";
     let config =
@@ -188,7 +188,7 @@ fn what_a_killed_daemon_cordoned_is_released_by_uncordon() {
     daemon.kill().expect("SIGKILL");
     daemon.wait().expect("it ends");
     assert!(waited, "nothing was ever cordoned");
-    assert!(cordoned() > 0, "a killed daemon takes nothing back");
+    assert!(cordoned() > 0, "a killed daemon releases nothing");
 
     let output = trimtab(&["uncordon", "--config", &config]);
     assert_eq!(output.status.code(), Some(0), "{}{}", stdout(&output), stderr(&output));
@@ -218,7 +218,7 @@ fn the_demo_over_http_comes_to_the_same_as_in_process() {
     assert_eq!(wired, run("direct.db", &["--in-process"]));
 }
 
-/// What the API's documentation leaves open, either way.
+/// Behaviour that the API documentation does not define; both variants are tested.
 const OPEN_QUESTIONS: [&str; 14] = [
     "busy = \"conflict\"",
     "busy = \"validation\"",
@@ -325,7 +325,7 @@ fn an_idle_group_goes_by_one_call_and_nothing_of_it_but_the_count_changes() {
     assert_eq!(after, before);
 }
 
-/// A world of idle nodes of a cluster of its own.
+/// Writes a world with one cluster of idle nodes and returns its path.
 fn idle_world(folder: &Path, number: usize, nodes: usize) -> String {
     let text = format!(
         "seed = {}\nstart = \"2026-03-02T00:00:00Z\"\nduration = \"1d\"\n\
@@ -368,14 +368,14 @@ fn ten_clusters_of_a_thousand_nodes_take_the_fewest_calls_there_are() {
     let (output, peak) = with_peak_memory(&args);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let calls = calls(&running);
-    // One to see that each cluster is where it should be, one for the tick.
+    // Per cluster: one for the check at start, one for the tick.
     assert_eq!(calls["DescribeCluster"], 20, "{calls}");
-    // A page has 100 nodes, and no call gives more.
+    // 1000 nodes per cluster in pages of 100, the API maximum.
     assert_eq!(calls["ListClusterNodes"], 100, "{calls}");
     assert!(peak < 100_000, "{peak} kB");
 }
 
-/// Runs to the end, and says how much memory was in use at most, in kB.
+/// Runs the command and returns its output and peak memory in kB.
 fn with_peak_memory(args: &[&str]) -> (Output, u64) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_trimtab"));
     command.args(args).current_dir(root()).env_remove("TRIMTAB_LOG").stdin(Stdio::null());
@@ -383,11 +383,11 @@ fn with_peak_memory(args: &[&str]) -> (Output, u64) {
     let child = command.spawn().expect("the program starts");
     let status = format!("/proc/{}/status", child.id());
     let watcher = std::thread::spawn(move || {
-        // The kernel keeps the highest value, so the last reading is as good as any.
+        // VmHWM is the peak, so the last reading is the result.
         let mut peak = 0;
         while let Ok(text) = std::fs::read_to_string(&status) {
             let line = text.lines().find(|line| line.starts_with("VmHWM:"));
-            // A process that has ended and was not waited for yet has no such line.
+            // A process that has exited but was not waited for has no such line.
             let Some(line) = line else { break };
             peak = line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).unwrap_or(peak);
             std::thread::sleep(std::time::Duration::from_millis(2));

@@ -16,11 +16,11 @@ pub(crate) fn simulate(args: &[&str]) -> Command {
     command
 }
 
-/// A running endpoint, ended at the end of a test, however that ends.
+/// A running endpoint, stopped at the end of the test, even if the test fails.
 pub(crate) struct Running {
     pub(crate) child: Child,
     pub(crate) addr: String,
-    // Kept, so that the program's lines have somewhere to go.
+    // Kept open, so that the program can write its output.
     _lines: BufReader<std::process::ChildStdout>,
 }
 
@@ -34,7 +34,7 @@ impl Running {
         Self { child, addr: addr.to_owned(), _lines: lines }
     }
 
-    /// One request on a connection of its own; the body of a 200.
+    /// Sends one request on a new connection and returns the body of the 200 response.
     pub(crate) fn ask(&self, method: &str, path: &str, body: &str) -> String {
         let mut stream = TcpStream::connect(&self.addr).expect("it listens");
         let length = body.len();
@@ -51,7 +51,7 @@ impl Running {
 }
 
 impl Running {
-    /// One call of SageMaker's API; its body as JSON.
+    /// Sends one request to the SageMaker API and returns the body as JSON.
     pub(crate) fn sagemaker(&self, operation: &str, body: &str) -> serde_json::Value {
         let mut stream = TcpStream::connect(&self.addr).expect("it listens");
         let length = body.len();

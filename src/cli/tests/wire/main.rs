@@ -1,5 +1,5 @@
-//! The program on both ends of a wire: `trimtab simulate` under clients that we did not
-//! write, and the daemon with the AWS SDKs on a simulated cluster behind it.
+//! HTTP tests: `trimtab simulate` with third-party clients, and the daemon with the AWS SDKs
+//! on a simulated cluster behind `trimtab simulate`.
 
 mod clients;
 mod daemon;
