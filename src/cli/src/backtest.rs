@@ -70,7 +70,7 @@ fn from_traces(args: &BacktestArgs) -> anyhow::Result<Vec<(String, Replay)>> {
             Trace::Swf(workload) => demand::from_jobs(&workload.jobs, &selection),
             Trace::Curves(curves) => demand::from_curves(curves, &selection),
         };
-        let groups = groups.with_context(|| format!("replaying {}", path.display()))?;
+        let groups = groups.with_context(|| format!("cannot replay {}", path.display()))?;
         let replay = Replay { groups, shortest: args.shortest_timer, seed: args.seed };
         replays.push((path.display().to_string(), replay));
     }

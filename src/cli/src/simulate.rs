@@ -25,7 +25,7 @@ const DEFAULT_WORLD: &str = include_str!("../../../config/simulated/world.toml")
 /// Interval at which the worlds catch up with the clock without requests: the longest delay of a
 /// notification about a node.
 const CATCH_UP: Duration = Duration::from_millis(250);
-/// Time limit for a notification program.
+/// Time limit for the program of --on-node-gone or --on-node-added.
 const HOOK_LIMIT: Duration = Duration::from_secs(60);
 /// Time limit for open requests at a stop.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
@@ -118,7 +118,7 @@ impl Pace for Wall {
     }
 }
 
-/// Notification programs, each split into words.
+/// Programs of --on-node-gone and --on-node-added, each split into words.
 struct Hooks {
     gone: Option<Vec<String>>,
     added: Option<Vec<String>>,
@@ -142,7 +142,7 @@ async fn tell_of_nodes(handle: &Handle, hooks: &Hooks, by_clock: bool) {
             if let Some(program) = program
                 && let Err(why) = tell(program, &change).await
             {
-                tracing::warn!(node = %change.node, program = %program.join(" "), "{why:#}");
+                tracing::warn!(node = %change.node, program = %program.join(" "), "node hook failed: {why:#}");
             }
         }
     }
@@ -158,7 +158,7 @@ async fn tell(program: &[String], change: &NodeChange) -> anyhow::Result<()> {
         .stdout(Stdio::null())
         .kill_on_drop(true)
         .spawn()
-        .context("notification program failed to start")?;
+        .context("cannot start the program")?;
     let run = async {
         if let Some(mut input) = child.stdin.take() {
             // The program may have exited without reading its input.
@@ -169,9 +169,9 @@ async fn tell(program: &[String], change: &NodeChange) -> anyhow::Result<()> {
     match tokio::time::timeout(HOOK_LIMIT, run).await {
         Ok(status) => {
             let status = status.context("waiting for the program failed")?;
-            if status.success() { Ok(()) } else { bail!("program failed: {status}") }
+            if status.success() { Ok(()) } else { bail!("the program returned {status}") }
         }
-        Err(_) => bail!("program killed: it ran longer than {} s", HOOK_LIMIT.as_secs()),
+        Err(_) => bail!("the program was killed after {} s", HOOK_LIMIT.as_secs()),
     }
 }
 

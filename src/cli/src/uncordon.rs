@@ -286,7 +286,7 @@ mod tests {
             drivers.expect("a daemon").pop().expect("one cluster")
         }
 
-        /// Runs a daemon until this holds of an open action, and kills it.
+        /// Runs a daemon until this is true for an open action, then kills it.
         async fn run_until(&self, holds: impl Fn(&OpenAction) -> bool) {
             let mut daemon = self.daemon().await;
             let mut doorbell = self.world().doorbell(self.wired.tick());
@@ -377,7 +377,7 @@ mod tests {
         let place = Scenery::new().await;
         place.run_until(is_settling).await;
         let driver = place.daemon().await;
-        // From the first release on, no port answers any more.
+        // From the first release on, no port answers.
         let effect = place.world().effects() + 1;
         place.world().kill_at(KillPoint { effect, when: KillWhen::Before });
         let limit = Duration::from_millis(50);

@@ -30,7 +30,7 @@ pub(crate) struct Wired {
 }
 
 /// Returns the layers of the configuration: the file, the environment of this process, and the
-/// command line. The ledger path of the command line may be relative to the working directory.
+/// command line. Only the ledger path of the command line may be relative to the working directory.
 pub(crate) fn layers(file: &Path, state: Option<&Path>) -> Layers {
     let whole = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     Layers {

@@ -138,7 +138,7 @@ async fn drive_over_http(
     let ledger = SqliteLedger::open(state, world.now(), Durability::Full)?;
     let own = world.ports(PortOptions { observe_only: true, ..PortOptions::default() });
     let shared = Shared { switches: own.switches, lease: own.lease, notifier: own.notifier };
-    let ports = remote.ports(settings.mode, &shared)?.pop().context("no ports")?;
+    let ports = remote.ports(settings.mode, &shared)?.pop().context("the demo has no ports")?;
     let driver = Driver::start(ports, Arc::new(ledger), cluster.policy.clone()).await?;
     let at_endpoint = remote.world().context("the endpoint has no world")?;
     let mut doorbell = at_endpoint.doorbell(cluster.policy.timing.tick);
@@ -193,7 +193,7 @@ fn jobs(options: &Options) -> anyhow::Result<Vec<TraceJob>> {
     let trace = parse_trace(TRACE_NAME, TRACE)?;
     let mut jobs = vec![];
     for (from, into) in PARTITIONS {
-        let name = |text: &str| text.parse::<PartitionName>().context("a partition of the demo");
+        let name = |text: &str| text.parse::<PartitionName>().context("invalid demo partition");
         let part = TraceSpec {
             path: TRACE_NAME.to_owned(),
             partitions: vec![name(from)?],
