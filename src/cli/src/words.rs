@@ -160,7 +160,7 @@ fn unless(why: &KeepReason, figures: Option<&GroupFigures>) -> String {
         KeepReason::ScarceCapacity => "possible if accept_regain_risk_usd is set",
         KeepReason::NodeLocalDataUndeclared => "possible if node_local_data is set",
         KeepReason::LargestJobUndeclared => "possible if max_job_nodes is set",
-        KeepReason::ShuttingDown => "in progress; the node is shutting down",
+        KeepReason::ShuttingDown => "already in progress",
         KeepReason::Impaired(_) => "possible when it is healthy, not drained and idle",
         KeepReason::Arriving(_) => "possible after it joins and is idle for τ",
         KeepReason::Unknown(_) => "possible after every evidence source reports it idle for τ",
