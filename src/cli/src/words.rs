@@ -80,7 +80,7 @@ fn next(figures: &GroupFigures) -> String {
         None if figures.headroom > NodeCount::ZERO => {
             format!("no node is surplus while at most {} are idle (headroom)", figures.headroom)
         }
-        None => "no node is surplus: waiting jobs need every idle node".to_owned(),
+        None => "no node is surplus: none is idle, or waiting jobs need all idle nodes".to_owned(),
         Some(at) => format!(
             "the next node is surplus at {at} if demand does not rise until then{}",
             bound(figures)
