@@ -128,7 +128,7 @@ fn judge(layers: &layers::Read, mut findings: Findings) -> Result<Loaded, Proble
         }
         (_, _) if problems.is_empty() => {
             let origin = layers.files.first().map_or(Origin::Default, |file| file.origin.clone());
-            let what = "was refused without a reason, a bug of trimtab";
+            let what = "was refused without a reason; this is a bug in trimtab";
             Err(Problems::new(vec![layers::of_whole(&origin, what)]))
         }
         (_, _) => Err(Problems::new(problems)),

@@ -136,7 +136,7 @@ pub(crate) fn read(whole: &Origin, text: &str) -> Result<Node, Vec<Problem>> {
             origin,
             key: String::new(),
             value: None,
-            what: format!("is not TOML: {message}"),
+            what: format!("is not valid TOML: {message}"),
             instead: format!("the line reads: {}", cut(lines.line_at(start).trim())),
         });
     }

@@ -232,7 +232,7 @@ impl<T> Entry<List<T>> {
         if let Some(List { items, whole: true }) = self.value()
             && items.is_empty()
         {
-            findings.problems.push(self.spot.problem("is empty, so it does nothing", instead));
+            findings.problems.push(self.spot.problem("is empty, so it has no effect", instead));
         }
     }
 
@@ -256,7 +256,7 @@ impl<T: Ord> Entry<List<T>> {
         let items = self.items();
         for (number, Item { spot, value }) in items.iter().enumerate() {
             if let Some(first) = items.iter().take(number).find(|item| item.value == *value) {
-                let what = format!("is there twice, first on {}", first.spot.seen_from(spot));
+                let what = format!("appears twice, first on {}", first.spot.seen_from(spot));
                 findings.problems.push(spot.problem(what, "write it once"));
             }
         }
@@ -275,7 +275,7 @@ pub(crate) fn refuse_duplicates<'a, T: Ord + 'a>(
         match first.get(name) {
             Some(other) => {
                 let what = format!("is the name of {whose} ({})", other.seen_from(&entry.spot));
-                let instead = "write each name once; put the keys of both into one table";
+                let instead = "use each name once; put the keys of both into one table";
                 findings.problems.push(entry.spot.problem(what, instead));
             }
             None => {

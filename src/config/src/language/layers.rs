@@ -172,7 +172,7 @@ fn folder(file: &Path, findings: &mut Findings) -> Vec<PathBuf> {
         findings.notes.push(Note {
             origin: origin(&path),
             key: String::new(),
-            text: "is not read: it is no file whose name ends in .toml".to_owned(),
+            text: "is not read: only files whose names end in .toml are read".to_owned(),
         });
     }
     if files.len() > MOST_FILES {
@@ -209,7 +209,7 @@ fn environment(
             continue;
         }
         if name == LOG {
-            let text = "is set, and wins over log.level".to_owned();
+            let text = "is set and overrides log.level".to_owned();
             findings.notes.push(Note { origin, key: String::new(), text });
             continue;
         }
@@ -219,14 +219,14 @@ fn environment(
         if upper.starts_with(PREFIX) {
             let instead = match meant {
                 Some(meant) => format!("did you mean {meant}?"),
-                None => format!("write it in a file; variables set {} only", known.join(", ")),
+                None => format!("set it in a file; the only variables are {}", known.join(", ")),
             };
             findings.problems.push(Problem {
                 origin,
                 key: String::new(),
                 value: None,
-                what: "is not a setting that a variable can change: starting trimtab \
-                       from another shell must not move a floor, a budget or the mode"
+                what: "cannot be set by a variable: a start from another shell must not change a \
+                       floor, a budget or the mode"
                     .to_owned(),
                 instead,
             });

@@ -206,7 +206,7 @@ impl Merge<'_, '_> {
             if let Some(version) = entries.remove(CONFIG_VERSION)
                 && !matches!(version.node.value, Value::Integer(n) if n == i64::from(self.stack.version))
             {
-                let what = "is not a version of the file that this build knows";
+                let what = "is not supported by this version of trimtab";
                 let instead = format!("write {}", self.stack.version);
                 self.problem(&version, &[CONFIG_VERSION.to_owned()], what, &instead);
             }
@@ -217,10 +217,10 @@ impl Merge<'_, '_> {
         let layer = Layer(self.entries(&entries, files, &mut vec![], (number, says_so)));
         if let Some(overrides) = overrides {
             let wrong = if !says_so {
-                Some(("is not `true`", "write overrides = true, or leave it out"))
+                Some(("is not `true`", "write overrides = true, or remove it"))
             } else if self.findings.notes.len() == notes {
-                let what = "does nothing: no key of this file stands in a file before it";
-                Some((what, "leave it out"))
+                let what = "has no effect: no file before this one sets any of its keys";
+                Some((what, "remove it"))
             } else {
                 None
             };
@@ -377,9 +377,9 @@ impl Merge<'_, '_> {
             self.findings.notes.push(Note { origin: written.key.clone(), key, text });
             return true;
         }
-        let what = format!("is written already ({place}), and neither file says that it overrides");
-        let instead = "write it in one of them, or write overrides = true at the top of the file \
-                       of conf.d that is to replace it";
+        let what = format!("is already set ({place}), and this file does not set overrides = true");
+        let instead = "set it in one file only, or write overrides = true at the top of the file \
+                       of conf.d that replaces it";
         self.problem(written, at, what, instead);
         false
     }
@@ -387,7 +387,7 @@ impl Merge<'_, '_> {
     fn refuse_mixture(&mut self, written: &KeyValue, at: &[String], other: &Origin) {
         let place = other.seen_from(&written.key);
         let what = format!("is a table in one file and a value in another ({place})");
-        self.problem(written, at, what, "write it in one way");
+        self.problem(written, at, what, "use the same form in both files");
     }
 
     /// A problem of a key; its value is not shown, since it may be a secret.

@@ -217,18 +217,20 @@ pub(crate) fn unknown(
 fn hint(key: &str) -> Option<&'static str> {
     let lower = key.to_lowercase();
     if ["access_key", "secret", "session_token", "password"].iter().any(|w| lower.contains(w)) {
-        return Some("credentials do not belong in this file: the AWS default chain finds them");
+        return Some(
+            "credentials do not belong in this file: trimtab uses the default chain of AWS",
+        );
     }
     match lower.as_str() {
         "overrides" => Some(
-            "`overrides = true` belongs at the top of a file of conf.d, which then replaces \
-                  what files before it say",
+            "`overrides = true` belongs at the top of a file of conf.d; that file then replaces \
+             values of the files before it",
         ),
         "tick" | "interval" | "poll_interval" => {
-            Some("`schedule` at the top says how often to tick")
+            Some("set `schedule` at the top of the file instead")
         }
         "dry_run" | "enforce" | "observe" | "enabled" => {
-            Some("`mode = \"observe\"` or `mode = \"enforce\"` at the top says it")
+            Some("write `mode = \"observe\"` or `mode = \"enforce\"` at the top instead")
         }
         _ => None,
     }

@@ -25,7 +25,7 @@ use crate::language::entry::{Entry, Findings, Given, Item, refuse_duplicates};
 pub(crate) fn settings(file: &ConfigFile, findings: &mut Findings) -> Option<Settings> {
     let version = file.config_version.required("write config_version = 1", findings);
     if version.is_some_and(|version| *version != VERSION) {
-        let what = "is not a version of the file that this build knows";
+        let what = "is not supported by this version of trimtab";
         findings.problems.push(file.config_version.spot.problem(what, "write 1"));
     }
     let mode = file.mode.value().copied();
@@ -38,7 +38,11 @@ pub(crate) fn settings(file: &ConfigFile, findings: &mut Findings) -> Option<Set
     file.cluster.refuse_empty(instead, findings);
     let clusters = clusters.map_or(&[][..], |clusters| &clusters.items);
     let names = clusters.iter().map(|cluster| &cluster.value.name);
-    refuse_duplicates(names, "another cluster, and everything is kept by cluster name", findings);
+    refuse_duplicates(
+        names,
+        "another cluster, and trimtab keeps its records by cluster name",
+        findings,
+    );
     let schedule_spot = &file.schedule.spot;
     let clusters: Vec<_> = clusters
         .iter()
@@ -76,7 +80,7 @@ fn cluster(
         && role.account() != account.as_str()
     {
         let what = format!("is a role of another account than account_id = \"{account}\"");
-        let instead = "write a role of the account the cluster is in";
+        let instead = "write a role of the account of the cluster";
         findings.problems.push(table.role_arn.spot.problem(what, instead));
     }
     let timing = timing(&table.timing, daemon, findings);
@@ -90,7 +94,7 @@ fn cluster(
     let mass_change = mass_change(&table.mass_change, findings);
     let hooks = hooks::hooks(table, findings);
 
-    let instead = "write a [[cluster.group]] for each group that may be touched; no other ever is";
+    let instead = "write a [[cluster.group]] for each group that trimtab may touch";
     table.group.required(instead, findings);
     table.group.refuse_empty(instead, findings);
     let names = table.group.items().iter().map(|group| &group.value.name);
@@ -150,18 +154,17 @@ fn refuse_enforcing_beyond_this_machine(
     let where_to = match &table.endpoint_url.given {
         Given::Value(endpoint) if endpoint.is_loopback() => return,
         Given::Value(_) => "is not on this machine",
-        Given::Absent => "is missing, so that requests go to AWS",
+        Given::Absent => "is missing, so requests go to AWS",
         Given::Refused => return,
     };
     let spot = &table.endpoint_url.spot;
     let what = format!(
-        "{where_to}, and mode = \"enforce\" ({}) is refused for real clusters until trimtab has \
-         what they need for safety: the simulation of faults at scale, and an operator's switches \
-         and lease",
+        "{where_to}, and mode = \"enforce\" ({}) is refused for real clusters until these safety \
+         features exist: the simulation of faults at scale, and the operator's switches and lease",
         daemon.mode_spot.seen_from(spot)
     );
-    let instead = "go on with mode = \"observe\", or write the endpoint of `trimtab simulate`, such \
-                   as endpoint_url = \"http://127.0.0.1:4010\"";
+    let instead = "keep mode = \"observe\", or write the endpoint of `trimtab simulate`, such as \
+                   endpoint_url = \"http://127.0.0.1:4010\"";
     findings.problems.push(spot.problem(what, instead));
 }
 
@@ -175,7 +178,7 @@ fn mass_change(entry: &Entry<MassChangeTable>, findings: &mut Findings) -> Optio
             "is 0, so any {} nodes that change at once would freeze the cluster",
             MassChangeLimit::SMALLEST
         );
-        findings.problems.push(spot.problem(what, "write how many may change at once"));
+        findings.problems.push(spot.problem(what, "write how many nodes may change at once"));
     }
     Some(MassChangeLimit { nodes: nodes?, share: share? })
 }
@@ -227,16 +230,15 @@ fn min_nodes(table: &ClusterTable, findings: &mut Findings) -> Option<NodeCount>
     // With a size unknown there is nothing to compare with.
     let Some(sizes) = sizes.sum::<Option<NodeCount>>() else { return Some(min_nodes) };
     if min_nodes > sizes {
-        let what = format!("is more than the groups' sizes together, {sizes}");
+        let what = format!("is more than the sizes of all groups together, {sizes}");
         findings.problems.push(entry.spot.problem(what, format!("write 0 to {sizes}")));
         return None;
     }
     if min_nodes == sizes && min_nodes > NodeCount::ZERO {
-        findings.notes.push(
-            entry.spot.note(
-                "is all the groups have, so nothing is deleted unless they outgrow their sizes",
-            ),
-        );
+        findings.notes.push(entry.spot.note(
+            "is the size of all groups together, so nothing is deleted unless they have more \
+                 nodes",
+        ));
     }
     Some(min_nodes)
 }

@@ -28,8 +28,9 @@ pub(crate) fn cloudwatch(
     if let Some(preset) = table.preset.optional()? {
         for (spot, is_written) in free_form(table) {
             if is_written {
-                let what = format!("is said by the preset ({})", table.preset.spot.seen_from(spot));
-                let instead = "leave it out, or leave the preset out and spell the metric out";
+                let what =
+                    format!("is defined by the preset ({})", table.preset.spot.seen_from(spot));
+                let instead = "remove it, or remove the preset and describe the metric";
                 findings.problems.push(spot.problem(what, instead));
             }
         }
@@ -38,7 +39,7 @@ pub(crate) fn cloudwatch(
     }
     let spelled = table.namespace.is_written() || free_form(table).iter().any(|(_, w)| *w);
     if !spelled {
-        let what = "names no metric";
+        let what = "does not name a metric";
         let instead = "write preset = \"cwagent-nvidia\", or namespace, metric, measure and \
                        dimensions of a metric of your own";
         findings.problems.push(spot.problem(what, instead));
@@ -55,12 +56,12 @@ pub(crate) fn cloudwatch(
     if let Some(dimensions) = dimensions {
         let node = dimensions.use_of("node");
         if let (Some(spot), Some(true)) = (node, alone) {
-            let what = "is the scheduler's name of a node, and with scheduler kind \"none\" \
+            let what = "uses {node}, the name in the scheduler, and with scheduler kind \"none\" \
                         trimtab does not know it";
             findings.problems.push(spot.problem(what, "write \"{instance_id}\""));
             whole = false;
         } else if node.is_none() && dimensions.use_of("instance_id").is_none() {
-            let what = "does not tell one node from another";
+            let what = "does not distinguish one node from another";
             let instead = "write the dimension that names the node, such as InstanceId = \
                            \"{instance_id}\"";
             findings.problems.push(table.dimensions.spot.problem(what, instead));
@@ -88,11 +89,11 @@ fn device(table: &SourceTable, findings: &mut Findings) -> Option<Option<String>
     let what = match dimensions.0.get(&device.0) {
         Some((_, DimensionPattern::Any)) => return Some(Some(device.0)),
         Some((_, DimensionPattern::Text(_))) => {
-            "is a dimension with one text, so it tells no device from another"
+            "is a dimension with a fixed text, so it does not distinguish devices"
         }
-        None => "is none of the dimensions",
+        None => "is not one of the dimensions",
     };
-    let instead = format!("write {} = \"*\" in dimensions, or leave device out", device.0);
+    let instead = format!("write {} = \"*\" in dimensions, or remove device", device.0);
     findings.problems.push(table.device.spot.problem(what, instead));
     None
 }
@@ -102,14 +103,14 @@ fn full_scale(table: &SourceTable, findings: &mut Findings) -> Option<FullScale>
         (Some(_), Some(_)) => {
             let spot = &table.full_scale_metric.spot;
             let other = table.full_scale.spot.seen_from(spot);
-            let what = format!("says what full use is, and so does full_scale ({other})");
+            let what = format!("defines the value at full use, and so does full_scale ({other})");
             findings.problems.push(spot.problem(what, "keep one of them"));
             None
         }
         (None, Some(metric)) => {
             if table.metric.value() == Some(&metric) {
-                let what = "is the metric itself, which would always be at full use";
-                let instead = "write the metric that says how much there is";
+                let what = "is the metric itself, which would then always be at full use";
+                let instead = "write the metric whose value is full use";
                 findings.problems.push(table.full_scale_metric.spot.problem(what, instead));
                 return None;
             }

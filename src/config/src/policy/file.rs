@@ -195,7 +195,7 @@ table! {
         command: List<String> => required,
         /// How long it may take; "20m" without it.
         time_limit: Span where (
-            Span::secs(1)..=Span::hours(12), "it is how long nodes are held back for an answer"
+            Span::secs(1)..=Span::hours(12), "nodes stay cordoned while the program runs"
         ),
     }
 }
@@ -208,7 +208,7 @@ table! {
         command: List<String> => required,
         /// How long it may take for one node; "20s" without it.
         time_limit: Span where (
-            Span::secs(1)..=Span::mins(5), "it is how long nodes are held back for an answer"
+            Span::secs(1)..=Span::mins(5), "nodes stay cordoned while the program runs"
         ),
     }
 }
@@ -229,45 +229,48 @@ table! {
         /// From the moment our cordon is seen until a look may count.
         settle: Span = "30s" where (
             Span::secs(5)..=Span::mins(10),
-            "it is the time a scheduler takes to act on a drain"
+            "this is the time that the scheduler needs to apply a drain"
         ),
         /// How long a cordon may take to show; longer than a tick.
         cordon_timeout: Span = "10m" where (
-            Span::mins(1)..=DAY, "it is how long a cordon may take to show"
+            Span::mins(1)..=DAY, "this is the longest time until a cordon must be visible"
         ),
         /// How long a cordoned node may wait for a clean look.
         settling_timeout: Span = "30m" where (
-            Span::mins(1)..=DAY, "it is how long a cordoned node may wait for its look"
+            Span::mins(1)..=DAY, "this is the longest time that a cordoned node waits for a clean \
+                                  look"
         ),
         /// How old a look may be when the delete request is sent on it.
         max_look_age: Span = "30s" where (
-            Span::secs(5)..=Span::mins(5), "it is how old the look may be on which a node is deleted"
+            Span::secs(5)..=Span::mins(5), "this is the highest age of the look when the delete \
+                                            request is sent"
         ),
         /// How long a node whose deletion got no answer must be Running before it may be
         /// released.
         confirm_running: Span = "15m" where (
-            Span::mins(15)..=DAY, "a node whose deletion got no answer may still be going"
+            Span::mins(15)..=DAY, "a deletion that got no answer may still be under way"
         ),
         /// A deletion that takes longer is reported.
         deletion_overdue: Span = "1h" where (
-            Span::mins(5)..=Span::hours(7 * 24), "it is when a deletion under way is reported"
+            Span::mins(5)..=Span::hours(7 * 24), "deletions that take longer than this are reported"
         ),
         /// How long a node that was released is left alone.
         cooldown: Span = "30m" where (
             Span::mins(1)..=Span::hours(7 * 24),
-            "it is how long a node that was released is left alone"
+            "this is how long a released node is left alone"
         ),
         /// A longer gap between two looks, in ticks, starts the idle windows anew.
         max_missed_ticks: u32 = 3 where (
-            1..=10, "time that trimtab did not watch does not count as idle"
+            1..=10, "time without looks does not count as idle"
         ),
         /// How old a reading may be.
         fresh_for: Span = "5m" where (
-            Span::secs(10)..=Span::hours(1), "it is how old a reading may be"
+            Span::secs(10)..=Span::hours(1), "this is the highest age of a reading"
         ),
         /// A wall clock that steps by more voids what was watched.
         clock_tolerance: Span = "10s" where (
-            Span::secs(1)..=Span::mins(10), "it is how far two clocks may differ"
+            Span::secs(1)..=Span::mins(10), "this is the largest step of the wall clock that is \
+                                             tolerated"
         ),
     }
 }
@@ -281,7 +284,7 @@ table! {
         instance_type: InstanceType,
         /// The nodes of the whole group: what 100 % means.
         size: NodeCount => required where (
-            NodeCount(1)..=LARGEST_SIZE, "it is the nodes of the whole group"
+            NodeCount(1)..=LARGEST_SIZE, "this is the number of nodes of the whole group"
         ),
         /// Fewest live nodes at any time: a number, or a share of `size` ("25%").
         min_nodes: Amount => required,
@@ -291,7 +294,7 @@ table! {
         keep_windows: List<WindowTable>,
         /// How far ahead a floor holds already: trimtab cannot add nodes when it begins.
         lookahead: Span = "24h" where (
-            Span::ZERO..=Span::hours(14 * 24), "it is how far ahead a floor holds already"
+            Span::ZERO..=Span::hours(14 * 24), "this is how far ahead a floor applies"
         ),
         /// Most nodes in one request, at most 99; the hour's budget without it, but 10 at
         /// most.
@@ -311,10 +314,10 @@ table! {
         /// Price of one node in dollars an hour.
         price_usd_per_hour: UsdPerHour,
         /// From the request for a node to a node that takes jobs.
-        boot: Span where (Span::secs(1)..=DAY, "it is the time to a node that takes jobs"),
+        boot: Span where (Span::secs(1)..=DAY, "this is the time until a new node takes jobs"),
         /// How long a node is billed after the delete call.
         billed_after_delete: Span = "0s" where (
-            Span::ZERO..=DAY, "it is how long a deleted node is billed"
+            Span::ZERO..=DAY, "this is how long a deleted node is still billed"
         ),
         /// Value of one node-hour of waiting jobs, in node-hours of price: 0 to 100.
         delay_value: Factor = 1.0,
@@ -324,15 +327,15 @@ table! {
         idle_timer: TimerChoice = "learned",
         /// Nodes are kept for jobs that become eligible within this time.
         queue_lookahead: Span = "30m" where (
-            Span::ZERO..=DAY, "trimtab reads the queue no further ahead"
+            Span::ZERO..=DAY, "trimtab does not read the queue further ahead"
         ),
         /// A younger node is kept.
         min_age: Span = "10m" where (
-            Span::ZERO..=Span::hours(30 * 24), "a node would hardly ever be old enough"
+            Span::ZERO..=Span::hours(30 * 24), "almost no node would be old enough"
         ),
         /// A node that was busy less than this ago is kept.
         post_job_grace: Span = "2m" where (
-            Span::ZERO..=DAY, "no work lasts that long between two attempts"
+            Span::ZERO..=DAY, "a job that restarts returns sooner"
         ),
         /// Which of two equal nodes goes first.
         prefer: Prefer = "oldest",
@@ -340,7 +343,7 @@ table! {
         node_local_data: NodeLocalData,
         /// GPUs, or other devices that metrics tell apart, of one node; 0 for a CPU group. The
         /// default, 1, counts a waiting job on too many nodes rather than on none.
-        gpus_per_node: u32 = 1 where (0..=64, "no node has so many"),
+        gpus_per_node: u32 = 1 where (0..=64, "no node has more devices"),
         /// The scheduler's partitions whose waiting jobs this group serves; empty for all.
         partitions: List<PartitionName> = [],
         /// Nodes of the largest job the group is to run, which stay; required where Slurm

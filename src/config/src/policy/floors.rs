@@ -27,7 +27,8 @@ pub(crate) fn floors(
     size: Option<NodeCount>,
     findings: &mut Findings,
 ) -> Option<Floors> {
-    let instead = "write the fewest nodes to keep, such as 4 or \"25%\"; 0 only if all may go";
+    let instead = "write the fewest nodes to keep, such as 4 or \"25%\"; write 0 only if all nodes \
+                   may be deleted";
     let min_nodes = table.min_nodes.required(instead, findings).copied();
     let min_idle_nodes = table.min_idle_nodes.value().copied();
     if let (Some(size), Some(min_nodes)) = (size, min_nodes) {
@@ -54,7 +55,7 @@ fn base_floor(
     let size_at = |from: &Spot| format!("size = {size} ({})", table.size.spot.seen_from(from));
     if floor > size {
         let size_at = size_at(&table.min_nodes.spot);
-        let what = format!("is more than {size_at}, so the group could never be trimmed");
+        let what = format!("is more than {size_at}, so no node of the group could ever be deleted");
         let instead = format!("write 0 to {size}, or a share of the size such as \"25%\"");
         findings.problems.push(table.min_nodes.spot.problem(what, instead));
         return;
@@ -63,7 +64,7 @@ fn base_floor(
     if let Some(job) = job.filter(|job| *job > size) {
         let spot = &table.max_job_nodes.spot;
         let what = format!("is {job} nodes, more than {}", size_at(spot));
-        let instead = format!("write the nodes of the largest job, 1 to {size}");
+        let instead = format!("write the number of nodes of the largest job, 1 to {size}");
         findings.problems.push(spot.problem(what, instead));
         return;
     }
@@ -72,15 +73,15 @@ fn base_floor(
     if floor + headroom > size {
         let size_at = size_at(&table.min_idle_nodes.spot);
         let what = format!(
-            "and min_nodes or max_job_nodes, {floor} nodes, are more than {size_at} together, so \
-             the group could never be trimmed"
+            "and min_nodes or max_job_nodes ({floor} nodes) are together more than {size_at}, so \
+             no node of the group could ever be deleted"
         );
         let instead = format!("write 0 to {}", size.saturating_sub(floor));
         findings.problems.push(table.min_idle_nodes.spot.problem(what, instead));
     } else if floor + headroom == size {
         findings.notes.push(table.spot.note(format!(
-            "what has to stay and min_idle_nodes come to its whole size, {size}, so nothing is deleted \
-             unless it outgrows that"
+            "the nodes that must stay and min_idle_nodes are together its whole size, {size}: \
+             nothing is deleted unless the group has more nodes"
         )));
     }
 }
@@ -92,7 +93,7 @@ fn windows(
     lookahead: Option<Span>,
     findings: &mut Findings,
 ) -> Option<Vec<KeepWindow>> {
-    table.keep_windows.refuse_empty("leave it out", findings);
+    table.keep_windows.refuse_empty("remove it", findings);
     let items = table.keep_windows.items();
     let windows: Vec<_> = items
         .iter()
@@ -120,8 +121,9 @@ fn window(written: &WindowTable, spot: &Spot, findings: &mut Findings) -> Option
     let to_given = to.required("write to = \"19:00\"", findings).cloned();
     let instead = "write the IANA name of its zone, zone = \"America/New_York\"";
     let zone_given = zone.required(instead, findings).cloned();
-    let min_given =
-        min_nodes.required("write what is kept in it, min_nodes = 16", findings).copied();
+    let min_given = min_nodes
+        .required("write the number of nodes to keep in it, such as min_nodes = 16", findings)
+        .copied();
     // What is missing or wrong gets a value that fits, so that all of the keys
     // are looked at; the window is then not used.
     let mut whole = days_given.is_some()
@@ -171,14 +173,15 @@ fn window_floor(
 ) {
     let (floor, spot) = (window.min_nodes.of(size), &written.min_nodes.spot);
     if floor > size {
-        let what = format!("is more than the group's size, {size}");
+        let what = format!("is more than the size of the group, {size}");
         let instead = format!("write up to {size}, or a share of the size such as \"50%\"");
         findings.problems.push(spot.problem(what, instead));
     } else if let Some(base) = base.filter(|base| floor <= *base) {
         let what = format!(
-            "is not more than the group's min_nodes, {base} nodes, so the window would do nothing"
+            "is not more than min_nodes of the group ({base} nodes), so the window would have no \
+             effect"
         );
-        findings.problems.push(spot.problem(what, "write more, or leave the window out"));
+        findings.problems.push(spot.problem(what, "write a higher number, or remove the window"));
     }
 }
 
@@ -199,12 +202,12 @@ fn note_closed_times(window: &KeepWindow, spot: &Spot, lookahead: Span, findings
     let (shortest, longest) = (closed.iter().min(), closed.iter().max());
     let text = match (shortest, longest) {
         (Some(_), Some(longest)) if *longest <= lookahead => format!(
-            "is closed for {longest} at most, and lookahead = {lookahead} holds its floor before \
-             it opens: it is in force at all times, and min_nodes never is"
+            "is closed for at most {longest}, and its floor applies {lookahead} (lookahead) before \
+             it opens: it applies at all times, and min_nodes of the group never does"
         ),
         (Some(shortest), Some(longest)) if *shortest <= lookahead => format!(
-            "is closed for {shortest} to {longest} at a time, and lookahead = {lookahead} holds \
-             its floor that long before it opens: through the shorter breaks it stays in force"
+            "is closed for {shortest} to {longest} at a time, and its floor applies {lookahead} \
+             (lookahead) before it opens: it also applies during the shorter breaks"
         ),
         (Some(_), Some(_)) => return,
         (None, _) | (_, None) => {

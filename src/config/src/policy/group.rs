@@ -37,7 +37,7 @@ pub(crate) fn judge(
     cluster: &Cluster<'_>,
     findings: &mut Findings,
 ) -> Option<Group> {
-    let instead = "write the nodes the group has when it is whole";
+    let instead = "write the number of nodes of the whole group";
     let size = table.size.required(instead, findings).copied();
     let floors = floors(table, size, findings);
     let budgets = budgets(table, cluster.daemon.mode, findings);
@@ -114,19 +114,20 @@ fn group_calls(table: &GroupTable, size: Option<NodeCount>, findings: &mut Findi
         let spot = &table.group_calls.spot;
         if let Some(count) = count.filter(|count| *count > NodeCount::ZERO) {
             let what = format!(
-                "does nothing: {key} keeps {count} of its nodes ({}), so it is never at zero",
+                "has no effect: {key} keeps {count} of its nodes ({}), so the group never has zero \
+                 nodes",
                 other.seen_from(spot)
             );
-            let instead = "leave it out, or write group_calls = \"whole-group\"";
+            let instead = "remove it, or write group_calls = \"whole-group\"";
             findings.problems.push(spot.problem(what, instead));
         }
     }
 }
 
 fn budgets(table: &GroupTable, mode: Mode, findings: &mut Findings) -> Option<Budgets> {
-    let instead = "write the most nodes that may go in any 60 minutes, such as 8";
+    let instead = "write the most nodes that may be deleted in any 60 minutes, such as 8";
     let per_hour = table.max_delete_per_hour.required(instead, findings).copied();
-    let why = "a request names at most 99 nodes";
+    let why = "one API request takes at most 99 ids";
     // A call for the whole group names a count, not ids.
     let by_count = match table.group_calls.or(GroupCalls::Never) {
         Some(GroupCalls::ToZero | GroupCalls::WholeGroup) => true,
@@ -173,10 +174,11 @@ fn budgets(table: &GroupTable, mode: Mode, findings: &mut Findings) -> Option<Bu
         (share.value() == Some(&Share::default())).then_some(&share.spot),
     ];
     for spot in zeros.into_iter().flatten() {
-        let what = "is 0, so no node of the group is ever deleted";
+        let what = "is 0, so no node of the group is deleted";
         match mode {
             Mode::Enforce => {
-                let instead = "write 1 or more, or leave the group out so that it is not touched";
+                let instead = "write 1 or more, or remove the group: trimtab does not touch groups \
+                               that are not listed";
                 findings.problems.push(spot.problem(what, instead));
             }
             Mode::Observe => findings.notes.push(spot.note(what)),
@@ -197,10 +199,9 @@ fn regain(table: &GroupTable, findings: &mut Findings) -> Option<Regain> {
         Some(_) | None => RegainWord::Plentiful,
     };
     if instance_type.is_none() && !table.regain.is_written() {
-        findings.notes.push(table.spot.note(
-            "neither instance_type nor regain is written, so its nodes are taken to be easy to \
-             get back",
-        ));
+        findings.notes.push(
+            table.spot.note("instance_type and regain are not set, so regain is \"plentiful\""),
+        );
     }
     let word = match by_type {
         RegainWord::Scarce => "scarce",
@@ -212,8 +213,8 @@ fn regain(table: &GroupTable, findings: &mut Findings) -> Option<Regain> {
         RegainWord::Scarce => Some(Regain::Scarce { accepted_risk: risk? }),
         RegainWord::Plentiful => {
             if table.accept_regain_risk_usd.is_written() {
-                let what = "does nothing, since the group's regain is \"plentiful\"";
-                let instead = "leave it out, or write regain = \"scarce\"";
+                let what = "has no effect, because regain of the group is \"plentiful\"";
+                let instead = "remove it, or write regain = \"scarce\"";
                 findings.problems.push(table.accept_regain_risk_usd.spot.problem(what, instead));
             }
             Some(Regain::Plentiful)
@@ -228,9 +229,10 @@ fn price(
 ) -> Option<Option<UsdPerHour>> {
     let price = entry.optional()?;
     if price == Some(UsdPerHour::ZERO) && capacity.is_none_or(Capacity::is_metered) {
-        let what = "is nothing for a node that is billed by time, so nothing would ever be deleted";
-        let instead = "write its price; what is paid for anyway is capacity = \"reserved\" or \
-                       \"training-plan\"";
+        let what = "is 0, but nodes of this capacity are billed by time: no node would ever be \
+                    deleted";
+        let instead = "write the price of one node; if nodes are paid for anyway, write capacity = \
+                       \"reserved\" or \"training-plan\"";
         findings.problems.push(entry.spot.problem(what, instead));
         return None;
     }
@@ -247,15 +249,16 @@ fn declared(
 ) {
     let (mode, has_gate) = (cluster.daemon.mode, cluster.has_gate);
     if capacity.is_some_and(|capacity| !capacity.is_metered()) {
-        let text = "is paid for whether it runs or not, so no node of the group is deleted";
+        let text = "costs the same with and without nodes, so no node of the group is deleted";
         findings.notes.push(table.capacity.spot.note(text));
         return;
     }
     if regain == Some(Regain::Scarce { accepted_risk: None }) {
-        findings.notes.push(table.spot.note(
-            "its nodes are scarce, so none is deleted unless accept_regain_risk_usd says what \
-             it costs not to get one back",
-        ));
+        findings.notes.push(
+            table.spot.note(
+                "its nodes are scarce, so none is deleted unless accept_regain_risk_usd is set",
+            ),
+        );
         return;
     }
     let needed = [
@@ -265,11 +268,11 @@ fn declared(
     ];
     if table.node_local_data.value() == Some(&NodeLocalData::Gate) && !has_gate {
         let spot = &table.node_local_data.spot;
-        let what = "wants a gate program asked before each deletion, and the cluster has none";
+        let what = "requires a gate before each deletion, and the cluster has none";
         match mode {
             Mode::Enforce => {
-                let instead = "write gate = { command = [\"/path/of/the/program\"] } above the \
-                               cluster's groups";
+                let instead = "write gate = { command = [\"/path/of/the/program\"] } in the \
+                               [[cluster]], before its groups";
                 findings.problems.push(spot.problem(what, instead));
             }
             Mode::Observe => findings.notes.push(spot.note(what)),
@@ -279,10 +282,10 @@ fn declared(
         if is_written {
             continue;
         }
-        let what = "is missing, and until it is declared no node of the group is ever deleted";
+        let what = "is missing: no node of the group is deleted until it is set";
         match mode {
             Mode::Enforce => {
-                let instead = "declare it, or go on with mode = \"observe\"";
+                let instead = "set it, or keep mode = \"observe\"";
                 findings.problems.push(spot.problem(what, instead));
             }
             Mode::Observe => findings.notes.push(spot.note(what)),
@@ -303,8 +306,8 @@ fn timer(
     }
     let most = GroupState::HORIZON;
     let what = format!(
-        "is not between two ticks, {least}, and the {most} for which samples are kept: a node \
-         would be called idle on one sample, or never"
+        "is not between two ticks ({least}) and {most}, the time for which samples are kept: a \
+         node would be idle after one sample, or never"
     );
     let instead = format!("write {least} to {most}, \"break-even\" or \"learned\"");
     findings.problems.push(entry.spot.problem(what, instead));
@@ -329,12 +332,12 @@ fn break_even(
     let spot = &table.idle_timer.spot;
     if tau > most {
         let what = format!(
-            "is break-even, which comes to {tau}; samples are kept for {most}, so no node would \
-             ever be deleted"
+            "gives a break-even time of {tau}, but samples are kept for {most}: no node would ever \
+             be deleted"
         );
         match cluster.daemon.mode {
             Mode::Enforce => {
-                let instead = "write a fixed idle_timer, or lower the costs of a boot \
+                let instead = "set a fixed idle_timer, or lower the costs of a boot \
                                (accept_regain_risk_usd, boot_failure_cost_usd, delay_value)";
                 findings.problems.push(spot.problem(what, instead));
             }
@@ -342,8 +345,8 @@ fn break_even(
         }
     } else if let Some(tick) = cluster.daemon.tick.filter(|tick| tau < tick.times(2)) {
         findings.notes.push(spot.note(format!(
-            "is break-even, which comes to {tau}, less than two ticks of {tick}: a node may be \
-             called idle on one sample"
+            "gives a break-even time of {tau}, less than two ticks of {tick}: a node can be idle \
+             after one sample"
         )));
     }
 }
@@ -357,7 +360,7 @@ fn queue_keys(table: &GroupTable, cluster: &Cluster<'_>, findings: &mut Findings
     };
     if has_queue {
         if !table.gpus_per_node.is_written() {
-            let text = "is not written: a waiting job is counted on nodes of 1 GPU";
+            let text = "is not set: trimtab assumes 1 GPU per node for waiting jobs";
             findings.notes.push(table.gpus_per_node.spot.note(text));
         }
         return;
@@ -369,8 +372,9 @@ fn queue_keys(table: &GroupTable, cluster: &Cluster<'_>, findings: &mut Findings
     ];
     for (spot, is_written) in needless {
         if is_written {
-            let what = "is about waiting jobs, and with scheduler kind \"none\" trimtab sees none";
-            findings.problems.push(spot.problem(what, "leave it out"));
+            let what =
+                "applies to waiting jobs, and with scheduler kind \"none\" trimtab sees none";
+            findings.problems.push(spot.problem(what, "remove it"));
         }
     }
 }

@@ -50,18 +50,16 @@ fn gate(table: &ClusterTable, findings: &mut Findings) -> Option<Option<HookSett
     let asks =
         |item: &Item<GroupTable>| item.value.node_local_data.value() == Some(&NodeLocalData::Gate);
     if !groups.clone().any(asks) {
-        let what = "would never be asked: no group has node_local_data = \"gate\"";
-        let instead = "write that into the groups whose nodes have data to be saved, or leave \
-                       the gate out";
+        let what = "would never run: no group has node_local_data = \"gate\"";
+        let instead = "set that in the groups whose nodes have data to save, or remove the gate";
         findings.problems.push(spot.problem(what, instead));
     }
     let arguments = arguments(command, findings);
     for Item { spot, value } in command.items() {
         if let Some(place) = PLACES.iter().find(|place| value.contains(**place)) {
-            let what = format!(
-                "names one node with {place}, and the gate is run once for all nodes of a request"
-            );
-            let instead = "let the program read them from its standard input, as JSON";
+            let what =
+                format!("contains {place}, but the gate runs once for all nodes of an API request");
+            let instead = "remove it: the program reads the nodes from its standard input, as JSON";
             findings.problems.push(spot.problem(what, instead));
         }
     }
@@ -83,8 +81,8 @@ fn on_node_check(
         && !items.is_empty()
         && !items.iter().any(|item| PLACES.iter().any(|place| item.value.contains(place)))
     {
-        let what = "names no node, so it would look at the same machine each time";
-        let instead = "write {node}, {ip} or {instance_id} where it is to stand in the arguments";
+        let what = "does not name a node, so it would check the same machine each time";
+        let instead = "write {node}, {ip} or {instance_id} in the arguments";
         findings.problems.push(command.spot.problem(what, instead));
     }
     let time_limit = limit(time_limit, CHECK_TIME_LIMIT, Span::secs(20), findings);
@@ -93,29 +91,29 @@ fn on_node_check(
 
 /// The path and the arguments.
 fn arguments(entry: &Entry<List<String>>, findings: &mut Findings) -> Option<Vec<String>> {
-    let instead = "write the program's whole path and its arguments, each a text: \
+    let instead = "write the absolute path of the program and its arguments, each as one text: \
                    command = [\"/usr/local/sbin/backup\", \"--verbose\"]";
     entry.required(instead, findings);
     entry.refuse_empty(instead, findings);
     let List { items, whole } = entry.value()?;
     let program = items.first()?;
     if !Path::new(&program.value).is_absolute() {
-        let what = "does not begin with `/`, and no PATH is searched for what runs with \
-                    trimtab's rights";
-        let instead = "write the program's whole path first, and each argument as a text of its \
-                       own";
+        let what = "is not an absolute path, and trimtab does not search PATH for a program that \
+                    runs with its rights";
+        let instead =
+            "write the absolute path of the program first, then each argument as one text";
         findings.problems.push(program.spot.problem(what, instead));
         return None;
     }
     if let Some(place) = PLACES.iter().find(|place| program.value.contains(**place)) {
-        let what = format!("is a program whose path depends on {place}");
-        findings.problems.push(program.spot.problem(what, "write one program for all nodes"));
+        let what = format!("contains {place} in the path of the program");
+        findings.problems.push(program.spot.problem(what, "use one program for all nodes"));
         return None;
     }
     let nul = items.iter().find(|item| item.value.contains('\0'));
     if let Some(item) = nul {
-        let what = "has a NUL character in it, which no program can be given";
-        findings.problems.push(item.spot.problem(what, "leave it out"));
+        let what = "contains a NUL character, which cannot be passed to a program";
+        findings.problems.push(item.spot.problem(what, "remove it"));
         return None;
     }
     whole.then(|| items.iter().map(|item| item.value.clone()).collect())
@@ -151,12 +149,12 @@ pub(crate) fn must_fit<'a>(
     }
     if check > timing.fresh_for {
         let what = format!(
-            "may take {check} for {most} nodes ({NODES_AT_ONCE} at a time), and what was seen of \
-             the first of them is then older than timing.fresh_for, {}",
+            "may take {check} for {most} nodes ({NODES_AT_ONCE} at a time): the first result would \
+             then be older than timing.fresh_for, {}",
             timing.fresh_for
         );
-        let instead = "write a shorter time_limit or a smaller max_delete_per_request, or allow \
-                       older readings";
+        let instead = "set a shorter time_limit, a smaller max_delete_per_request or a longer \
+                       timing.fresh_for";
         findings.problems.push(table.on_node_check.spot.problem(what, instead));
     }
     // A tick until it is asked, and one until its answer is acted on.
@@ -170,13 +168,13 @@ pub(crate) fn must_fit<'a>(
     ];
     let Some((spot, _)) = spots.into_iter().find(|(_, is_there)| *is_there) else { return };
     let what = format!(
-        "may take too long: the gate {gate}, the on-node check {check} for {most} nodes \
-         ({NODES_AT_ONCE} at a time) and two ticks are {needed}, and a settled node is released \
+        "may take too long: the gate ({gate}), the on-node check ({check} for {most} nodes, \
+         {NODES_AT_ONCE} at a time) and two ticks take {needed}, but a cordoned node is released \
          after timing.settling_timeout, {}",
         timing.settling_timeout
     );
     let instead = format!(
-        "write [cluster.timing] settling_timeout of more than {needed}, or shorter time limits"
+        "set settling_timeout in [cluster.timing] to more than {needed}, or set shorter time limits"
     );
     findings.problems.push(spot.problem(what, instead));
 }

@@ -78,7 +78,7 @@ pub(crate) fn judge(
         [(parts.idle_below, spots.idle_below), (parts.memory_below, spots.memory_below)]
     {
         if share == Some(Share::default()) {
-            let what = "is 0, and nothing measured is below that, so no node would ever be idle";
+            let what = "is 0: no measured value is below 0, so no node would ever be idle";
             refuse(spot, what.to_owned(), "write a percentage such as 5");
         }
         if share > Share::try_from_percent(MOST_IDLE_BELOW) {
@@ -91,8 +91,8 @@ pub(crate) fn judge(
     let is_known =
         kind != Some(SourceKind::Cloudwatch) || secs % 60 == 0 || [10, 20, 30].contains(&secs);
     if !is_known {
-        let what = "is not a period that CloudWatch has".to_owned();
-        refuse(spots.period, what, "write \"10s\", \"30s\" or whole minutes");
+        let what = "is not a period that CloudWatch supports".to_owned();
+        refuse(spots.period, what, "write \"10s\", \"20s\", \"30s\" or whole minutes");
         return;
     }
     if !(10..=3600).contains(&secs) {

@@ -31,7 +31,7 @@ impl FromStr for RestAddress {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         parse(text).ok_or_else(|| ParseIdError {
             text: text.to_owned(),
-            wanted: "where slurmrestd could be reached safely",
+            wanted: "a safe address of slurmrestd",
         })
     }
 }

@@ -49,13 +49,13 @@ impl Schedule {
         let parts: Vec<&str> = text.split_whitespace().collect();
         let &[second, minute, hour, day, month, weekday] = parts.as_slice() else {
             return Err(format!(
-                "has {} fields, not the six of second, minute, hour, day of the month, month, \
-                 day of the week",
+                "has {} fields instead of six: second, minute, hour, day of the month, month, day \
+                 of the week",
                 parts.len()
             ));
         };
         if day != "*" && weekday != "*" {
-            return Err("names both days of the month and of the week".to_owned());
+            return Err("sets both the day of the month and the day of the week".to_owned());
         }
         let times = Times {
             seconds: SECOND.parse(second)?,
@@ -130,7 +130,7 @@ impl Field {
                 (_, None, None) => (self.number(range)?, self.number(range)?),
                 (_, None, Some(_)) => {
                     return Err(format!(
-                        "has the step `{item}` as its {}, which does not say where to stop",
+                        "has the step `{item}` as its {}, which has no end",
                         self.name
                     ));
                 }
@@ -296,13 +296,13 @@ mod tests {
             ("0 0 0 0 * *", "not a number from 1 to 31"),
             ("0 */0 * * * *", "step is not a number from 1 to 59"),
             ("0 */90 * * * *", "step is not a number from 1 to 59"),
-            ("0 5/10 * * * *", "does not say where to stop"),
+            ("0 5/10 * * * *", "has no end"),
             ("0 30-10 * * * *", "ends before it begins"),
             ("0 , * * * *", "not a number"),
             ("0 -1 * * * *", "not a number"),
             ("0 0 0 L * *", "not a number"),
             ("0 0 0 ? * *", "not a number"),
-            ("0 0 0 1 * mon", "both days of the month and of the week"),
+            ("0 0 0 1 * mon", "both the day of the month and the day of the week"),
             ("0 0 0 30 feb *", "never fires"),
             ("0 ½ * * * *", "not a number"),
         ] {

@@ -17,8 +17,8 @@ pub(crate) fn scheduler(
     table: &ClusterTable,
     findings: &mut Findings,
 ) -> Option<SchedulerSettings> {
-    let instead = "write scheduler = { kind = \"slurm\" }, or { kind = \"none\" } where nothing \
-                   schedules jobs";
+    let instead = "write scheduler = { kind = \"slurm\" }, or { kind = \"none\" } if the cluster \
+                   has no scheduler";
     let scheduler = table.scheduler.required(instead, findings)?;
     let kind = &scheduler.kind;
     let kind_given = *kind.required("write kind = \"slurm\" or \"none\"", findings)?;
@@ -37,21 +37,26 @@ pub(crate) fn scheduler(
         } = scheduler;
         let slurms_own = [
             (&conf.spot, conf.is_written(), "Slurm's configuration file"),
-            (&bin_dir.spot, bin_dir.is_written(), "where Slurm's commands are"),
+            (&bin_dir.spot, bin_dir.is_written(), "the folder of Slurm's commands"),
             (&rest_url.spot, rest_url.is_written(), "where slurmrestd is"),
             (&token_file.spot, token_file.is_written(), "a token for slurmrestd"),
-            (&sees_all_jobs.spot, sees_all_jobs.is_written(), "about Slurm's jobs"),
-            (&node_name.spot, node_name.is_written(), "how nodes are called in Slurm"),
-            (&resource_config.spot, resource_config.is_written(), "how nodes are called in Slurm"),
+            (&sees_all_jobs.spot, sees_all_jobs.is_written(), "a setting for Slurm's jobs"),
+            (&node_name.spot, node_name.is_written(), "a setting for the names of nodes in Slurm"),
+            (
+                &resource_config.spot,
+                resource_config.is_written(),
+                "a setting for the names of \
+                                                                   nodes in Slurm",
+            ),
             (
                 &provisioning_parameters.spot,
                 provisioning_parameters.is_written(),
-                "what groups are for in Slurm",
+                "a setting for the groups of Slurm",
             ),
         ];
         for (spot, _, what) in slurms_own.into_iter().filter(|(_, is_written, _)| *is_written) {
-            let what = format!("is {what}, and the kind is not \"slurm\"");
-            findings.problems.push(spot.problem(what, "leave it out"));
+            let what = format!("is {what}, but kind is not \"slurm\"");
+            findings.problems.push(spot.problem(what, "remove it"));
         }
     }
     match kind_given {
@@ -70,10 +75,10 @@ pub(crate) fn scheduler(
                 && !endpoint.is_loopback()
             {
                 let what = format!(
-                    "is a simulated scheduler, and endpoint_url = \"{endpoint}\" is not on this \
-                     machine: a simulation knows nothing of the jobs of a real cluster"
+                    "is a simulated scheduler, but endpoint_url = \"{endpoint}\" is not on this \
+                     machine: a simulation does not know the jobs of a real cluster"
                 );
-                let instead = "write the scheduler the cluster has";
+                let instead = "write the scheduler of the cluster";
                 findings.problems.push(kind.spot.problem(what, instead));
                 return None;
             }
@@ -81,8 +86,8 @@ pub(crate) fn scheduler(
         }
         SchedulerKind::Kubernetes => {
             let what = "is not supported yet";
-            let instead = "leave the cluster out; \"none\" is not a way around it, since pods \
-                           that were not looked for would be lost";
+            let instead = "remove the cluster; do not use \"none\" instead: trimtab would not see \
+                           the pods, and could delete nodes that run them";
             findings.problems.push(kind.spot.problem(what, instead));
             None
         }
@@ -100,17 +105,17 @@ fn slurm_access(scheduler: &SchedulerTable, findings: &mut Findings) -> Option<S
         return Some(SlurmAccess::Commands { conf: conf?.0, bin_dir: bin_dir.0 });
     }
     for one in [conf, bin_dir].into_iter().filter(|one| one.is_written()) {
-        let what = "is for Slurm's commands, and rest_url or token_file says to ask slurmrestd";
+        let what = "is for Slurm's commands, but rest_url or token_file selects slurmrestd";
         let instead = "write conf and bin_dir, or rest_url and token_file";
         findings.problems.push(one.spot.problem(what, instead));
     }
-    let instead = "write rest_url = \"unix:/run/slurmrestd/slurmrestd.socket\", or leave \
-                   token_file out to run Slurm's commands";
+    let instead = "write rest_url = \"unix:/run/slurmrestd/slurmrestd.socket\", or remove \
+                   token_file to use Slurm's commands";
     let address = rest_url.required(instead, findings)?.clone();
     // By a socket slurmrestd can know who asks.
     if !matches!(address, RestAddress::Socket(_)) {
-        let instead = "write token_file = \"/etc/trimtab/slurm.jwt\", a file with what \
-                       `scontrol token` prints that only trimtab's user may use";
+        let instead = "write token_file = \"/etc/trimtab/slurm.jwt\", a file with the output of \
+                       `scontrol token` that only the user of trimtab can read";
         token_file.required(instead, findings)?;
     }
     let token_file = token_file.optional()?.map(|path| path.0);
@@ -130,19 +135,16 @@ pub(crate) fn evidence_source(
         }
         (true, Some(EvidenceSource::MetricsOnly)) => return Some(EvidenceSource::MetricsOnly),
         (true, None) => {
-            "is missing, and with scheduler kind \"none\" a job can be lost that metrics do not \
-             show: that is for an operator to accept in writing"
+            "is missing, and with scheduler kind \"none\" a job that the metrics do not show can \
+             be lost: the operator must accept this risk"
         }
-        (true, Some(EvidenceSource::Scheduler)) => "asks a scheduler, and its kind is \"none\"",
+        (true, Some(EvidenceSource::Scheduler)) => "requires a scheduler, but its kind is \"none\"",
         (false, Some(EvidenceSource::MetricsOnly)) => {
-            "would pass over the scheduler, which knows of jobs that metrics do not show"
+            "would ignore the scheduler, which knows jobs that the metrics do not show"
         }
     };
-    let instead = if no_scheduler {
-        "write evidence = \"metrics-only\" to accept it"
-    } else {
-        "leave it out"
-    };
+    let instead =
+        if no_scheduler { "write evidence = \"metrics-only\" to accept it" } else { "remove it" };
     findings.problems.push(entry.spot.problem(wrong, instead));
     None
 }

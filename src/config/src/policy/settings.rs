@@ -194,7 +194,7 @@ text!(
 text!(
     /// What is logged: a level, or directives of `tracing-subscriber`'s `EnvFilter`
     /// (levels of single modules) beside one.
-    LogLevel, "a log level, nor levels of modules beside one", is_log_level
+    LogLevel, "a log level, optionally with levels of modules", is_log_level
 );
 
 impl RoleArn {

@@ -128,8 +128,13 @@ impl Read for Dimensions {
             }
         }
         if entries.len() > MOST_DIMENSIONS {
-            let what = format!("has more than {MOST_DIMENSIONS} dimensions, and no series has");
-            findings.problems.push(spot.problem(what, "write those that a series needs"));
+            let what =
+                format!("has more than {MOST_DIMENSIONS} dimensions, the limit of CloudWatch");
+            findings.problems.push(spot.problem(
+                what,
+                "write only the dimensions that identify a \
+                                                       series",
+            ));
             return None;
         }
         (dimensions.len() == entries.len()).then_some(Self(dimensions))
@@ -152,11 +157,11 @@ fn pattern(value: &Value) -> Result<DimensionPattern, Refusal> {
     }
     let plain = text.bytes().all(|b| b == b' ' || b.is_ascii_graphic());
     if !plain || !(1..=LONGEST_DIMENSION).contains(&text.len()) {
-        let what = format!("is not 1 to {LONGEST_DIMENSION} letters, digits and signs");
+        let what = format!("is not 1 to {LONGEST_DIMENSION} printable ASCII characters");
         return Err(Refusal::new(what, format!("write {example}, or \"*\" for anything")));
     }
     if text.contains('*') {
-        let what = "has a `*` in it, which stands for anything only by itself";
+        let what = "contains `*`, which matches anything only if it is the whole text";
         return Err(Refusal::new(what, "write \"*\", or the whole text"));
     }
     let all = PLACEHOLDERS.map(|name| format!("{{{name}}}")).join(", ");
@@ -171,7 +176,7 @@ fn pattern(value: &Value) -> Result<DimensionPattern, Refusal> {
                 Some(near) => format!("did you mean {{{near}}}?"),
                 None => format!("write one of {all}"),
             };
-            return Err(Refusal::new("has a placeholder that nothing fills in", instead));
+            return Err(Refusal::new("has an unknown placeholder", instead));
         }
         rest = after;
     }

@@ -19,7 +19,7 @@ pub(crate) fn timing(
         (&table.cordon_timeout, "cordon_timeout", value(&table.cordon_timeout)),
         (
             &table.settling_timeout,
-            "settling_timeout less settle",
+            "settling_timeout minus settle",
             value(&table.settling_timeout).zip(settle).map(|(timeout, settle)| timeout - settle),
         ),
     ];
@@ -30,11 +30,11 @@ pub(crate) fn timing(
         }
         let spot = if entry.is_written() { &entry.spot } else { daemon.schedule };
         let what = format!(
-            "makes timing.{name}, {time}, no longer than a tick, {tick} (schedule, {}): a cordon \
-             would time out before the next look",
+            "makes timing.{name} ({time}) not longer than one tick ({tick}, schedule, {}): a \
+             cordon would time out before the next look",
             daemon.schedule.seen_from(spot)
         );
-        findings.problems.push(spot.problem(what, "tick more often, or allow more time"));
+        findings.problems.push(spot.problem(what, "tick more often, or set a longer time"));
     }
     if let (Some(tolerance), Some(settle)) = (clock_tolerance, settle)
         && tolerance >= settle
@@ -42,10 +42,14 @@ pub(crate) fn timing(
         let written = [&table.clock_tolerance, &table.settle].into_iter().find(|e| e.is_written());
         let spot = written.map_or(&entry.spot, |entry| &entry.spot);
         let what = format!(
-            "makes timing.clock_tolerance, {tolerance}, no shorter than timing.settle, {settle}: \
-             a step of the clock could pass for the settle time"
+            "makes timing.clock_tolerance ({tolerance}) not shorter than timing.settle ({settle}): \
+             a step of the clock could look like the settle time"
         );
-        findings.problems.push(spot.problem(what, "allow a smaller step, or a longer settle time"));
+        findings.problems.push(spot.problem(
+            what,
+            "set a shorter clock_tolerance, or a longer \
+                                                   settle",
+        ));
     }
     table.over(Timing { tick: daemon.tick?, ..Timing::default() })
 }

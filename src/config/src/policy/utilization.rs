@@ -54,10 +54,11 @@ pub(crate) fn sources<'a>(
     fresh_for: Option<Span>,
     findings: &mut Findings,
 ) -> Sources<'a> {
-    table.utilization.refuse_empty("leave it out", findings);
+    table.utilization.refuse_empty("remove it", findings);
     let alone = scheduler.map(|scheduler| *scheduler == SchedulerSettings::None);
     if alone == Some(true) && !table.utilization.is_written() {
-        let what = "is missing, and with scheduler kind \"none\" nothing else shows work";
+        let what = "is missing, and with scheduler kind \"none\" only metrics show whether a node \
+                    is in use";
         let instead = "write utilization = [{ kind = \"cloudwatch\", preset = \
                        \"cwagent-nvidia\", idle_below_percent = 5, window = \"20m\" }]";
         findings.problems.push(table.utilization.spot.problem(what, instead));
@@ -95,7 +96,7 @@ fn source<'a>(
     findings: &mut Findings,
 ) -> Source<'a> {
     let kind = table.kind.required("write kind = \"cloudwatch\"", findings).copied();
-    table.groups.refuse_empty("leave it out: the entry is then for all groups", findings);
+    table.groups.refuse_empty("remove it: the entry then applies to all groups", findings);
     table.groups.refuse_repeats(findings);
     let signals = match kind {
         Some(SourceKind::Cloudwatch) => cloudwatch(spot, table, alone, findings),
@@ -104,13 +105,13 @@ fn source<'a>(
             let namespace = [(&table.namespace.spot, table.namespace.is_written())];
             for (spot, is_written) in preset.into_iter().chain(namespace).chain(free_form(table)) {
                 if is_written {
-                    let what = "names metrics of CloudWatch, and the kind is \"simulated\"";
-                    findings.problems.push(spot.problem(what, "leave it out"));
+                    let what = "applies to metrics of CloudWatch, but kind is \"simulated\"";
+                    findings.problems.push(spot.problem(what, "remove it"));
                 }
             }
             if table.groups.is_written() {
-                let what = "restricts simulated metrics, which every group has";
-                findings.problems.push(table.groups.spot.problem(what, "leave it out"));
+                let what = "restricts simulated metrics, but every group has them";
+                findings.problems.push(table.groups.spot.problem(what, "remove it"));
             }
             Some(vec![])
         }
@@ -137,7 +138,7 @@ fn refuse_unknown_groups(table: &ClusterTable, findings: &mut Findings) {
                 Some(near) => format!("did you mean \"{near}\"?"),
                 None => "write the name of a [[cluster.group]] of this cluster".to_owned(),
             };
-            findings.problems.push(spot.problem("is no group of this cluster", instead));
+            findings.problems.push(spot.problem("is not a group of this cluster", instead));
         }
     }
 }
@@ -159,7 +160,7 @@ fn refuse_simulated_metrics_of_real_nodes(
     };
     if real {
         let what = "is simulated, and the cluster is not";
-        let instead = "write a source that knows the cluster's nodes, such as \"cloudwatch\"";
+        let instead = "write a source that has metrics of the cluster, such as \"cloudwatch\"";
         findings.problems.push(source.table.kind.spot.problem(what, instead));
     }
 }
@@ -190,7 +191,7 @@ impl Sources<'_> {
             return;
         }
         for entry in self.entries.iter().skip(1) {
-            let what = "is an entry beside simulated metrics, which are all there is of them";
+            let what = "cannot be combined with simulated metrics";
             findings.problems.push(entry.spot.problem(what, "keep one of them"));
         }
     }
@@ -229,15 +230,15 @@ impl Sources<'_> {
         let first = name.and_then(|name| self.first(name)).and_then(|at| self.entries.get(at));
         let (Some(name), Some(first)) = (name, first) else {
             if own.is_written() {
-                let what = "changes the cluster's utilization rule, and there is none";
-                let instead = "write utilization = [{ kind = … }] in the [[cluster]] first";
+                let what = "changes the utilization rule of the cluster, but there is none";
+                let instead = "first write utilization = [{ kind = … }] in the [[cluster]]";
                 findings.problems.push(own.spot.problem(what, instead));
                 return None;
             }
             if self.is_written && self.alone == Some(true) {
-                let what = "has no entry of utilization, and with scheduler kind \"none\" nothing \
-                            else shows work";
-                let instead = "name it in the groups of an entry";
+                let what = "has no entry in utilization, and with scheduler kind \"none\" only \
+                            metrics show whether a node is in use";
+                let instead = "add the group to the `groups` of an entry";
                 findings.problems.push(table.spot.problem(what, instead));
                 return None;
             }
@@ -268,8 +269,8 @@ impl Sources<'_> {
             && !window.is_written()
             && !period.is_written();
         if is_empty {
-            let what = "changes nothing of the cluster's rule";
-            findings.problems.push(spot.problem(what, "write what differs, or leave it out"));
+            let what = "changes nothing: it has no keys";
+            findings.problems.push(spot.problem(what, "write the keys that differ, or remove it"));
         }
         let either = |own: &Entry<Share>, common| own.optional().map(|own| own.or(common));
         let parts = Parts {
@@ -312,8 +313,8 @@ impl Sources<'_> {
                         && known.dimensions == signal.dimensions
                 };
                 if all.iter().any(again) {
-                    let what = format!("asks for {} of group {name} again", signal.metric);
-                    findings.problems.push(entry.spot.problem(what, "write each metric once"));
+                    let what = format!("reads {} of group {name} a second time", signal.metric);
+                    findings.problems.push(entry.spot.problem(what, "use each metric once"));
                 }
                 all.push(signal.clone());
             }
@@ -335,8 +336,8 @@ impl Sources<'_> {
         let Some(first) = entries.first() else { return };
         if !has(Measure::Utilization) {
             let what = format!(
-                "is all there is of group {name}, and none of its metrics measures utilization: \
-                 memory that is not in use is no proof that nothing runs"
+                "applies to group {name}, but no metric of this group measures utilization: a node \
+                 with free memory can still be in use"
             );
             let instead = "add an entry whose measure is \"utilization\"";
             findings.problems.push(first.spot.problem(what, instead));
@@ -347,21 +348,21 @@ impl Sources<'_> {
         let own = table.utilization.value().map(|own| &own.memory_below_percent);
         let written = entries.iter().map(|entry| &entry.table.memory_below_percent).chain(own);
         for entry in written.filter(|entry| entry.is_written()) {
-            let what = format!("does nothing: no metric of group {name} measures memory");
-            let instead = "add an entry whose measure is \"memory\", or leave it out";
+            let what = format!("has no effect: no metric of group {name} measures memory");
+            let instead = "add an entry whose measure is \"memory\", or remove it";
             findings.problems.push(entry.spot.problem(what, instead));
         }
         if self.alone == Some(true) {
             let what = format!(
-                "is all there is of group {name}, and none of its metrics measures memory: with \
-                 scheduler kind \"none\" a node is idle only if its memory is, too"
+                "applies to group {name}, but no metric of this group measures memory: with \
+                 scheduler kind \"none\" a node is idle only if its memory is idle too"
             );
             let instead = "add an entry whose measure is \"memory\"";
             findings.problems.push(first.spot.problem(what, instead));
         } else {
             let text = format!(
-                "no metric of group {name} measures memory, so work that only holds memory is \
-                 left to the scheduler to know of"
+                "no metric of group {name} measures memory, so only the scheduler can report work \
+                 that uses nothing but memory"
             );
             findings.notes.push(first.spot.note(text));
         }
@@ -385,16 +386,16 @@ fn refuse_uncounted_devices(
     let entry = &table.gpus_per_node;
     let what = if !entry.is_written() {
         format!(
-            "is not written, and {} is a metric of each device: trimtab cannot notice that one is \
-             missing",
+            "is not set, but {} is a metric of each device: trimtab could not notice a missing \
+             device",
             signal.metric
         )
     } else if entry.value() == Some(&0) {
-        format!("is 0, and {} is a metric of each device", signal.metric)
+        format!("is 0, but {} is a metric of each device", signal.metric)
     } else {
         return;
     };
-    let instead = "write how many devices a node has, or restrict the entry by groups = […]";
+    let instead = "write the number of devices of a node, or exclude the group with groups = […]";
     findings.problems.push(entry.spot.problem(what, instead));
 }
 
@@ -408,12 +409,12 @@ fn refuse_disagreement(entries: &[&Source<'_>], findings: &mut Findings) -> bool
         let mut compare = |spot: &Spot, differs: bool, key: &str, from: &Spot| {
             if differs {
                 let what = format!(
-                    "is not what the first entry says ({}), and one group has one rule",
+                    "differs from the first entry ({}), and a group has only one rule",
                     from.seen_from(spot)
                 );
                 let instead = format!(
-                    "write the same or leave it out; one group can differ by its own \
-                     utilization = {{ {key} = … }}"
+                    "write the same value or remove it; to change it for one group, write \
+                     utilization = {{ {key} = … }} in that group"
                 );
                 findings.problems.push(spot.problem(what, instead));
             }

@@ -107,7 +107,7 @@ impl Scalar for u32 {
 }
 
 fn too_large() -> Refusal {
-    Refusal::new("is far too large", format!("write at most {}", u32::MAX))
+    Refusal::new("is too large", format!("write at most {}", u32::MAX))
 }
 
 fn whole_neighbours(number: f64) -> String {
@@ -149,8 +149,8 @@ impl Scalar for Amount {
         };
         let plain = percent.bytes().all(|b| b.is_ascii_digit() || b == b'.');
         let number = percent.parse().ok().filter(|_| plain);
-        let number = number
-            .ok_or_else(|| Refusal::new("is not a number before the percent sign", instead))?;
+        let number =
+            number.ok_or_else(|| Refusal::new("has no number before the percent sign", instead))?;
         share(number).map(Self::ShareOfSize)
     }
 
@@ -185,7 +185,7 @@ pub(crate) fn number(value: &Value, example: &str) -> Result<f64, Refusal> {
         Value::Integer(number) => Ok(*number as f64),
         Value::Float(number) if number.is_finite() => Ok(*number),
         Value::Float(_) => Err(Refusal::new("is not a finite number", instead)),
-        Value::HugeInteger => Err(Refusal::new("is far too large", instead)),
+        Value::HugeInteger => Err(Refusal::new("is too large", instead)),
         Value::Text(_) | Value::Boolean(_) | Value::Datetime | Value::List(_) | Value::Table(_) => {
             Err(Refusal::kind(value, "a number", instead))
         }
@@ -220,7 +220,7 @@ impl Scalar for Usd {
 
 impl Scalar for UsdPerHour {
     fn parse(value: &Value) -> Result<Self, Refusal> {
-        let instead = "write the dollars an hour of one node, such as 3.06";
+        let instead = "write the price of one node in dollars an hour, such as 3.06";
         Self::try_from_dollars(number(value, "3.06")?)
             .ok_or_else(|| Refusal::new("is not between 0 and 10000 dollars an hour", instead))
     }
@@ -251,7 +251,7 @@ impl Scalar for Span {
         let text = match value {
             Value::Text(text) => text,
             Value::Integer(n) => {
-                let instead = format!("write the unit with it: \"{n}s\", \"{n}m\" or \"{n}h\"");
+                let instead = format!("write a number with a unit: \"{n}s\", \"{n}m\" or \"{n}h\"");
                 return Err(Refusal::new("is a number without a unit", instead));
             }
             Value::HugeInteger
@@ -281,7 +281,7 @@ fn duration(text: &str) -> Result<Span, &'static str> {
     let span: Span = text.parse().map_err(|why: ParseSpanError| match why.fault {
         SpanFault::Empty => "is empty, not a duration",
         SpanFault::NoUnit => "is a number without a unit",
-        SpanFault::UnitOrder => "does not have its units largest first",
+        SpanFault::UnitOrder => "has units that are not in the order d, h, m, s",
         SpanFault::Malformed => "is not a duration",
         SpanFault::TooLong => TOO_LONG,
     })?;
@@ -315,7 +315,7 @@ impl Scalar for Schedule {
     fn parse(value: &Value) -> Result<Self, Refusal> {
         let text = text(value, "a schedule", "\"0 */2 * * * *\"")?;
         let instead = "write six cron fields in UTC, such as \"0 */2 * * * *\" for every two \
-                       minutes; numbers, names, `*`, ranges, lists and steps";
+                       minutes; numbers, names, `*`, ranges, lists and steps are allowed";
         Self::parse(text).map_err(|what| Refusal::new(what, instead))
     }
 
@@ -332,9 +332,9 @@ impl Scalar for AbsolutePath {
     fn parse(value: &Value) -> Result<Self, Refusal> {
         let path = Path::new(text(value, "a path", "\"/var/lib/trimtab/trimtab.db\"")?);
         if !path.is_absolute() {
-            let what = "does not begin with `/`, so it would be another file for each directory \
-                        trimtab is started in";
-            return Err(Refusal::new(what, "write the whole path"));
+            let what = "is not an absolute path, so its file would depend on the directory in \
+                        which trimtab starts";
+            return Err(Refusal::new(what, "write the absolute path, starting with `/`"));
         }
         Ok(Self(path.to_owned()))
     }
@@ -346,11 +346,11 @@ impl Scalar for AbsolutePath {
 
 impl Scalar for NodeNaming {
     fn parse(value: &Value) -> Result<Self, Refusal> {
-        let text = text(value, "how a node is called", "\"{group}-{ip}\"")?;
-        let instead = "write how nodes are called in Slurm, with {dns}, {ip}, {instance_id} or \
-                       {group} where they differ";
+        let text = text(value, "a pattern for node names", "\"{group}-{ip}\"")?;
+        let instead = "write how nodes are named in Slurm, with {dns}, {ip}, {instance_id} or \
+                       {group} for the part that differs";
         text.parse().map_err(|what: BadNaming| {
-            Refusal::new(format!("is no rule for names: {what}"), instead)
+            Refusal::new(format!("is not a valid pattern for node names: {what}"), instead)
         })
     }
 
@@ -394,16 +394,16 @@ parsed! {
         "write it as `arn:aws:iam::ACCOUNT:role/NAME`";
     EndpointUrl, "a URL", "\"http://127.0.0.1:4010\"",
         "^https?://[^/]+/?$",
-        "write scheme, host and port only; `http` is for this machine, others take `https`";
+        "write only scheme, host and port; `http` is accepted only for this machine";
     RestAddress, "where slurmrestd is", "\"unix:/run/slurmrestd/slurmrestd.socket\"",
         "^(unix:/.+|https?://[^/@]+:[0-9]+/?)$",
-        "write unix:/PATH/OF/THE/SOCKET or https://HOST:PORT; http://127.0.0.1:PORT is for this \
-         machine only, because the token would be sent in the clear";
+        "write unix:/PATH/OF/THE/SOCKET or https://HOST:PORT; http is accepted only for this \
+         machine (http://127.0.0.1:PORT), because it does not encrypt the token";
     InstanceType, "an instance type", "\"ml.g5.12xlarge\"",
         r"^ml\.[a-z0-9-]+\.[a-z0-9-]+$", "write it as SageMaker shows it";
     LogLevel, "a log level", "\"info\"",
         "^[A-Za-z0-9_:=,-]+$",
-        "write error, warn, info, debug or trace, or levels of modules beside one: \
+        "write error, warn, info, debug or trace, with optional levels of single modules: \
          \"info,trimtab_daemon=debug\"";
 }
 
@@ -483,8 +483,8 @@ macro_rules! words {
                     $(Ok($later) => Ok($later_value),)?
                     Ok(other) => {
                         let what = match suggest::nearest(other, all) {
-                            Some(near) => format!("is not a word used here; did you mean \"{near}\"?"),
-                            None => "is not a word used here".to_owned(),
+                            Some(near) => format!("is not a known value; did you mean \"{near}\"?"),
+                            None => "is not a known value".to_owned(),
                         };
                         Err(Refusal::new(what, choice))
                     }

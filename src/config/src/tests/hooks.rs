@@ -41,19 +41,19 @@ fn hooks_are_read_with_their_defaults_and_may_be_enforced_with() {
 #[test]
 fn a_hook_that_could_not_work_is_refused() {
     for (text, why) in [
-        (gated("[]", ""), "is empty, so it does nothing"),
+        (gated("[]", ""), "is empty, so it has no effect"),
         (gated("\"/bin/true\"", ""), "not a list"),
-        (gated("[\"backup\"]", ""), "no PATH is searched"),
-        (gated("[\"/bin/a\", \"{node}\"]", ""), "is run once for all nodes"),
+        (gated("[\"backup\"]", ""), "does not search PATH"),
+        (gated("[\"/bin/a\", \"{node}\"]", ""), "runs once for all nodes"),
         (gated("[\"/bin/a\\u0000\"]", ""), "NUL"),
         (gated("[\"/bin/a\"]", ", time_limit = \"0s\""), "is less than 1s"),
         (gated("[\"/bin/a\"]", ", time_limit = \"26m\""), "timing.settling_timeout, 30m"),
-        (gated("[\"/bin/a\"]", ", time_limit = \"26m\""), "of more than 30m"),
+        (gated("[\"/bin/a\"]", ", time_limit = \"26m\""), "to more than 30m"),
         (gated("[\"/bin/a\"]", ", limit = \"2m\""), "time_limit"),
-        (gated("[\"/bin/a\"]", "").replace("= \"gate\"", "= \"disposable\""), "never be asked"),
+        (gated("[\"/bin/a\"]", "").replace("= \"gate\"", "= \"disposable\""), "would never run"),
         (with_line(ENFORCED, "gate = { time_limit = \"1m\" }"), "is missing"),
-        (checked("[\"/bin/a\", \"node\"]"), "names no node"),
-        (checked("[\"/bin/{node}\", \"{node}\"]"), "depends on {node}"),
+        (checked("[\"/bin/a\", \"node\"]"), "does not name a node"),
+        (checked("[\"/bin/{node}\", \"{node}\"]"), "contains {node}"),
         (checked("[\"/bin/a\", \"{ip}\"], time_limit = \"6m\""), "is more than 5m"),
         (
             with(

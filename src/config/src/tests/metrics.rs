@@ -225,32 +225,32 @@ fn what_makes_no_rule_or_asks_for_nothing_is_refused() {
     let cpu = "preset = \"cwagent-cpu\"";
     for (text, why) in [
         // One layout or one metric.
-        (cluster(&entry("period = \"60s\"")), "names no metric"),
+        (cluster(&entry("period = \"60s\"")), "does not name a metric"),
         (cluster(&entry("preset = \"cwagent\"")), "write \"cwagent-nvidia\", \"cwagent-cpu\""),
-        (cluster(&entry(&format!("{cpu}, metric = \"m\""))), "is said by the preset"),
-        (cluster(&entry(&format!("{cpu}, {busy}"))), "is said by the preset"),
-        (cluster(&entry(&format!("{cpu}, {node}"))), "is said by the preset"),
-        (cluster(&entry(&format!("{cpu}, full_scale = 100"))), "is said by the preset"),
+        (cluster(&entry(&format!("{cpu}, metric = \"m\""))), "is defined by the preset"),
+        (cluster(&entry(&format!("{cpu}, {busy}"))), "is defined by the preset"),
+        (cluster(&entry(&format!("{cpu}, {node}"))), "is defined by the preset"),
+        (cluster(&entry(&format!("{cpu}, full_scale = 100"))), "is defined by the preset"),
         (cluster(&spelled(busy)), "dimensions\n    is missing"),
         (cluster(&spelled(node)), "measure\n    is missing"),
         (cluster(&entry(&format!("{busy}, {node}"))), "metric\n    is missing"),
         (cluster(&spelled(&format!("measure = \"power\", {node}"))), "write \"utilization\" or"),
         // Of which node.
-        (cluster(&spelled(&format!("{busy}, dimensions = {{}}"))), "tell one node from another"),
-        (cluster(&spelled(&format!("{busy}, dimensions = {{ C = \"{{cluster}}\" }}"))), "tell one"),
-        (cluster(&spelled(&format!("{busy}, dimensions = {{ I = \"*\" }}"))), "tell one node"),
+        (cluster(&spelled(&format!("{busy}, dimensions = {{}}"))), "distinguish one node"),
+        (cluster(&spelled(&format!("{busy}, dimensions = {{ C = \"{{cluster}}\" }}"))), "distinguish one"),
+        (cluster(&spelled(&format!("{busy}, dimensions = {{ I = \"*\" }}"))), "distinguish one node"),
         (cluster(&spelled(&format!("{busy}, dimensions = {{ I = \"{{instanceid}}\" }}"))), "{instance_id}?"),
-        (cluster(&spelled(&format!("{busy}, dimensions = {{ I = \"{{x}}\" }}"))), "nothing fills in"),
+        (cluster(&spelled(&format!("{busy}, dimensions = {{ I = \"{{x}}\" }}"))), "unknown placeholder"),
         (cluster(&spelled(&format!("{busy}, dimensions = {{ I = \"{{node\" }}"))), "unmatched brace"),
         (cluster(&spelled(&format!("{busy}, dimensions = {{ I = \"node}}\" }}"))), "unmatched brace"),
-        (cluster(&spelled(&format!("{busy}, dimensions = {{ I = \"i-*\" }}"))), "only by itself"),
+        (cluster(&spelled(&format!("{busy}, dimensions = {{ I = \"i-*\" }}"))), "only if it is the whole"),
         (cluster(&spelled(&format!("{busy}, dimensions = {{ I = 7 }}"))), "a dimension's text"),
         (cluster(&spelled(&format!("{busy}, dimensions = {{ \":I\" = \"*\" }}"))), "a dimension's name"),
         (cluster(&spelled(&format!("{busy}, dimensions = \"I\""))), "not a table"),
         (alone(&spelled(&format!("{busy}, dimensions = {{ H = \"{{node}}\" }}"))), "trimtab does not know it"),
         // Its scale and devices.
-        (cluster(&spelled(&format!("{busy}, {node}, device = \"gpu\""))), "none of the dimensions"),
-        (cluster(&spelled(&format!("{busy}, {node}, device = \"I\""))), "tells no device"),
+        (cluster(&spelled(&format!("{busy}, {node}, device = \"gpu\""))), "not one of the dimensions"),
+        (cluster(&spelled(&format!("{busy}, {node}, device = \"I\""))), "does not distinguish devices"),
         (cluster(&spelled(&format!("{busy}, {node}, full_scale = 0"))), "is not between 0 and"),
         (cluster(&spelled(&format!("{busy}, {node}, full_scale = nan"))), "not a finite number"),
         (
@@ -258,10 +258,10 @@ fn what_makes_no_rule_or_asks_for_nothing_is_refused() {
             "and so does full_scale",
         ),
         (cluster(&spelled(&format!("{busy}, {node}, full_scale_metric = \"m\""))), "metric itself"),
-        (cluster(&entry("preset = \"cwagent-nvidia\"")), "gpus_per_node = 0\n    is 0, and nvidia"),
+        (cluster(&entry("preset = \"cwagent-nvidia\"")), "gpus_per_node = 0\n    is 0, but nvidia"),
         (
             cluster(&entry(gpus)).replace("gpus_per_node = 8\n", ""),
-            "group[gpu].gpus_per_node\n    is not written, and nvidia_smi",
+            "group[gpu].gpus_per_node\n    is not set, but nvidia_smi",
         ),
         // Names that CloudWatch does not have.
         (cluster(&entry(&format!("{cpu}, namespace = \":N\""))), "is not a namespace"),
@@ -269,13 +269,13 @@ fn what_makes_no_rule_or_asks_for_nothing_is_refused() {
         (cluster(&spelled(&format!("{busy}, {node}")).replace("\"m\"", "\"\\u00e9\"")), "a metric's name"),
         // Groups.
         (cluster(&entry(&format!("{cpu}, groups = [\"cpus\"]"))), "did you mean \"cpu\"?"),
-        (cluster(&entry(&format!("{cpu}, groups = [\"login\"]"))), "is no group of this cluster"),
+        (cluster(&entry(&format!("{cpu}, groups = [\"login\"]"))), "is not a group of this cluster"),
         (cluster(&entry(&format!("{cpu}, groups = []"))), "is empty"),
-        (cluster(&entry(&format!("{cpu}, groups = [\"cpu\", \"cpu\"]"))), "is there twice"),
-        (alone(&entry(gpus)), "group[cpu]\n    has no entry of utilization"),
+        (cluster(&entry(&format!("{cpu}, groups = [\"cpu\", \"cpu\"]"))), "appears twice"),
+        (alone(&entry(gpus)), "group[cpu]\n    has no entry in utilization"),
         (
             format!("{}utilization = {{ window = \"1h\" }}\n", cluster(&entry(gpus))),
-            "group[cpu].utilization\n    changes the cluster's utilization rule, and there is none",
+            "group[cpu].utilization\n    changes the utilization rule of the cluster, but there is none",
         ),
         // One rule.
         (
@@ -288,25 +288,25 @@ fn what_makes_no_rule_or_asks_for_nothing_is_refused() {
         ),
         (
             cluster(&format!("{}{}", entry(cpu), entry("preset = \"container-insights-cpu\"").replace("20m", "30m"))),
-            "window = \"30m\"\n    is not what the first entry says (line 9)",
+            "window = \"30m\"\n    differs from the first entry (line 9)",
         ),
         (
             cluster(&format!("{}{}", entry(cpu), entry("preset = \"container-insights-cpu\", memory_below_percent = 6"))),
-            "memory_below_percent = 6\n    is not what the first entry says",
+            "memory_below_percent = 6\n    differs from the first entry",
         ),
         (
             cluster(&format!("{}{}", entry(cpu), entry("preset = \"container-insights-cpu\", period = \"2m\""))),
-            "period = \"2m\"\n    is not what the first entry says",
+            "period = \"2m\"\n    differs from the first entry",
         ),
-        (cluster(&format!("{}{}", entry(cpu), entry(cpu))), "again"),
+        (cluster(&format!("{}{}", entry(cpu), entry(cpu))), "a second time"),
         // Measures.
-        (cluster(&spelled(&format!("measure = \"memory\", {node}"))), "none of its metrics measures util"),
-        (alone(&spelled(&format!("{busy}, {node}"))), "none of its metrics measures memory"),
+        (cluster(&spelled(&format!("measure = \"memory\", {node}"))), "no metric of this group measures util"),
+        (alone(&spelled(&format!("{busy}, {node}"))), "no metric of this group measures memory"),
         (
             cluster(&spelled(&format!("{busy}, {node}, memory_below_percent = 5"))),
-            "does nothing: no metric of group cpu measures memory",
+            "has no effect: no metric of group cpu measures memory",
         ),
-        (cluster(&entry(&format!("{cpu}, memory_below_percent = 0"))), "nothing measured is below"),
+        (cluster(&entry(&format!("{cpu}, memory_below_percent = 0"))), "no measured value is below"),
         (cluster(&entry(&format!("{cpu}, memory_below_percent = 51"))), "in use would"),
         // Simulated metrics.
         (
@@ -317,7 +317,7 @@ fn what_makes_no_rule_or_asks_for_nothing_is_refused() {
         (
             cluster("{ kind = \"simulated\", idle_below_percent = 5, window = \"20m\", metric = \"m\" }")
                 .replace("slurm", "simulated"),
-            "names metrics of CloudWatch",
+            "applies to metrics of CloudWatch",
         ),
         (
             cluster("{ kind = \"simulated\", idle_below_percent = 5, window = \"20m\" }"),
@@ -375,10 +375,10 @@ fn a_group_is_shrunk_by_its_count_only_where_that_can_happen() {
     }
     good(&calls("whole-group"));
     assert!(
-        bad(&calls("to-zero")).contains("does nothing: min_nodes keeps 2 of its nodes (line 11)")
+        bad(&calls("to-zero")).contains("has no effect: min_nodes keeps 2 of its nodes (line 11)")
     );
     let headroom = calls("to-zero").replace("min_nodes = 2", "min_nodes = 0\nmin_idle_nodes = 1");
-    assert!(bad(&headroom).contains("does nothing: min_idle_nodes keeps 1"));
+    assert!(bad(&headroom).contains("has no effect: min_idle_nodes keeps 1"));
     for value in ["true", "\"always\"", "\"to_zero\"", "0"] {
         let report = bad(&format!("{SMALL}group_calls = {value}\n"));
         assert!(report.contains("write \"never\", \"to-zero\" or \"whole-group\""), "{report}");
