@@ -50,37 +50,37 @@ pub(crate) const VARIABLES: [Variable; 4] = [
 table! {
     /// The whole file.
     ConfigFile, "the top of the file" {
-        /// Which set of keys this is.
+        /// Version of the set of keys.
         config_version: u32 => required,
-        /// Whether anything may be changed: "observe" plans and explains, "enforce" carries
+        /// Whether trimtab may change anything: "observe" plans and explains, "enforce" carries
         /// plans out.
         mode: Mode = "observe",
-        /// When to tick: six cron fields (second, minute, hour, day of the month, month, day
+        /// When trimtab looks: six cron fields (second, minute, hour, day of the month, month, day
         /// of the week), in UTC.
         schedule: Schedule = "0 */2 * * * *",
-        /// While this file exists, nothing is begun.
+        /// While this file exists, trimtab starts no deletion in any cluster.
         pause_file: AbsolutePath = "/etc/trimtab/PAUSE",
-        /// Where the ledger is.
+        /// The ledger.
         state: StateTable,
-        /// What is logged.
+        /// What trimtab logs.
         log: LogTable,
-        /// One for each cluster; no name twice.
+        /// One table for each cluster. A name may appear only once.
         cluster: List<ClusterTable> => required,
     }
 }
 
 table! {
-    /// Where the ledger is.
+    /// The ledger.
     StateTable, "[state]" {
-        /// The ledger, an SQLite file.
+        /// Path of the ledger, an SQLite file.
         path: AbsolutePath = "/var/lib/trimtab/trimtab.db",
     }
 }
 
 table! {
-    /// What is logged.
+    /// What trimtab logs.
     LogTable, "[log]" {
-        /// A level (error, warn, info, debug, trace), or levels of single modules:
+        /// Log level (error, warn, info, debug or trace), with optional levels of single modules:
         /// "info,trimtab_daemon=debug".
         level: LogLevel = "info",
     }
@@ -89,111 +89,112 @@ table! {
 table! {
     /// One cluster.
     ClusterTable, "[[cluster]]" {
-        /// Its name in SageMaker.
+        /// Name of the cluster in SageMaker.
         name: ClusterName => required,
-        /// The region it is in.
+        /// Region of the cluster; compared with the answer of AWS at every start.
         region: Region => required,
-        /// The account it is in, 12 digits; compared with AWS's answer at every start.
+        /// Account of the cluster, 12 digits; compared with the answer of AWS at every start.
         account_id: AccountId => required,
-        /// A role of that account to assume first.
+        /// A role of this account that trimtab assumes first.
         role_arn: RoleArn,
-        /// Where to send requests instead of to AWS: scheme, host and port; plain http on
-        /// this machine only.
+        /// Endpoint for the API requests, instead of that of AWS: scheme, host and port. Plain http
+        /// is accepted only for this machine.
         endpoint_url: EndpointUrl,
-        /// Who runs the cluster's jobs.
+        /// Scheduler of the cluster.
         scheduler: SchedulerTable => required,
-        /// Whose word it is that a node is idle; with scheduler kind "none" it must be
-        /// "metrics-only".
+        /// Evidence source: what decides whether a node is idle. With scheduler kind "none" it must
+        /// be "metrics-only".
         evidence: EvidenceSource,
-        /// Metrics that can veto a deletion; with scheduler kind "none" they are required.
+        /// Metrics that can veto a deletion. Required with scheduler kind "none".
         utilization: List<SourceTable>,
-        /// A program that saves what is on the disks of nodes before they are deleted; for
-        /// groups with node_local_data = "gate".
+        /// Your program that runs before nodes are deleted, once for all nodes of an API request.
+        /// It can save the data on their disks. For groups with node_local_data = "gate".
         gate: GateTable,
-        /// A program that looks at each node itself, last of all before it is deleted.
+        /// Your program that checks one node. It runs last, for each node of an API request.
         on_node_check: OnNodeCheckTable,
         /// Fewest live nodes of all groups together.
         min_nodes: NodeCount = 0,
-        /// When a change is too large to be believed.
+        /// Limits above which a change freezes the cluster.
         mass_change: MassChangeTable,
-        /// How long things may take.
+        /// Times and timeouts.
         timing: TimingTable,
-        /// One for each group that may be touched; no other ever is.
+        /// One table for each group that trimtab may touch. It touches no other group.
         group: List<GroupTable> => required,
     }
 }
 
 table! {
-    /// Who runs the cluster's jobs.
+    /// The scheduler of a cluster.
     SchedulerTable, "scheduler = { … }" {
-        /// "slurm", "simulated" (the world behind `trimtab simulate`), or "none".
+        /// "slurm", "simulated" (the cluster behind `trimtab simulate`), or "none".
         kind: SchedulerKind => required,
-        /// Slurm's configuration file, for its commands.
+        /// Path of slurm.conf, for Slurm's commands.
         conf: AbsolutePath,
-        /// Where Slurm's commands are.
+        /// Folder of Slurm's commands.
         bin_dir: AbsolutePath,
-        /// Where slurmrestd is, instead of the commands: unix:/PATH, https://HOST:PORT, or
+        /// Address of slurmrestd, instead of the commands: unix:/PATH, https://HOST:PORT, or
         /// http://127.0.0.1:PORT on this machine.
         rest_url: RestAddress,
-        /// The file with the token (JWT) for slurmrestd, which nobody but its owner may use;
-        /// by a socket there may be none.
+        /// File with the token (JWT) for slurmrestd. Only its owner may read or write it. Optional
+        /// for a socket.
         token_file: AbsolutePath,
-        /// Whether it is certain that trimtab is shown the jobs of everybody, where Slurm
-        /// hides jobs from some users, or does not say whether it does.
+        /// Confirms that trimtab may see the jobs of all users. Required where Slurm hides jobs
+        /// from some users, or does not report whether it does.
         sees_all_jobs: bool,
-        /// How instances are called in Slurm: a text with {dns}, {ip}, {instance_id} or
-        /// {group} in it. Their DNS names and addresses say it without.
+        /// How instances are named in Slurm, if their DNS names and addresses are not sufficient: a
+        /// text with {dns}, {ip}, {instance_id} or {group}.
         node_name: NodeNaming,
-        /// HyperPod's resource_config.json, which knows instances by name and address.
+        /// HyperPod's resource_config.json, its list of names and addresses.
         resource_config: AbsolutePath,
-        /// HyperPod's provisioning_parameters.json, which says what groups are for.
+        /// HyperPod's provisioning_parameters.json, which names the controller and login groups.
         provisioning_parameters: AbsolutePath,
     }
 }
 
 table! {
-    /// A source of utilization metrics, and what counts as idle.
+    /// A source of utilization metrics, and the limits below which a node is idle.
     SourceTable, "utilization = [{ … }]" {
-        /// Where the metrics come from.
+        /// Source of the metrics.
         kind: SourceKind => required,
-        /// Metrics of a known layout.
+        /// A known layout of metrics.
         preset: Preset,
-        /// CloudWatch's namespace; with a preset, another one than its own.
+        /// Namespace in CloudWatch; beside a preset, the namespace of your agent if it is not the
+        /// default one.
         namespace: Namespace,
-        /// The metric's name.
+        /// Name of the metric.
         metric: MetricName,
-        /// What the metric says of a node.
+        /// What the metric measures.
         measure: Measure,
-        /// The dimensions a series must have to be of a node: a text with {instance_id},
-        /// {node}, {cluster} or {group} in it, or "*" for anything.
+        /// Dimensions that identify a series of the node: a text with {instance_id}, {node},
+        /// {cluster} or {group}, or "*" for anything.
         dimensions: Dimensions,
-        /// The dimension that tells one device of a node from another; its text is "*".
+        /// The dimension that distinguishes the devices of a node; its text is "*".
         device: DimensionName,
-        /// The metric's value at full use.
+        /// Value of the metric at full use; default 100.
         full_scale: FullScaleValue,
         /// The metric whose value is full use, with the same namespace and dimensions.
         full_scale_metric: MetricName,
-        /// The groups it is for; all of them without it.
+        /// Groups that the entry applies to; default: all groups.
         groups: List<GroupName>,
         /// A node is idle below this utilization, in percent.
         idle_below_percent: Share,
-        /// A node is idle below this share of memory in use, in percent; idle_below_percent
-        /// without it.
+        /// A node is idle below this share of memory in use, in percent; default:
+        /// idle_below_percent.
         memory_below_percent: Share,
-        /// How long both must have been low.
+        /// How long both must have been below their limits.
         window: Span,
-        /// The time between two datapoints; "60s" without it.
+        /// Time between two datapoints; default "60s".
         period: Span,
     }
 }
 
 table! {
-    /// A program that is asked about all nodes of a request.
+    /// A program that runs once for all nodes of an API request.
     GateTable, "gate = { … }" {
-        /// Its whole path and its arguments; no shell reads them. The nodes come as JSON on
-        /// its standard input.
+        /// Absolute path of the program and its arguments; no shell interprets them. The program
+        /// reads the nodes as JSON on its standard input.
         command: List<String> => required,
-        /// How long it may take; "20m" without it.
+        /// Longest run time; default "20m".
         time_limit: Span where (
             Span::secs(1)..=Span::hours(12), "nodes stay cordoned while the program runs"
         ),
@@ -201,12 +202,12 @@ table! {
 }
 
 table! {
-    /// A program that is asked about each node.
+    /// A program that runs once for each node of an API request.
     OnNodeCheckTable, "on_node_check = { … }" {
-        /// Its whole path and its arguments; no shell reads them. {node}, {ip} and
-        /// {instance_id} are replaced in the arguments.
+        /// Absolute path of the program and its arguments; no shell interprets them. {node}, {ip}
+        /// and {instance_id} are replaced in the arguments.
         command: List<String> => required,
-        /// How long it may take for one node; "20s" without it.
+        /// Longest run time for one node; default "20s".
         time_limit: Span where (
             Span::secs(1)..=Span::mins(5), "nodes stay cordoned while the program runs"
         ),
@@ -214,60 +215,61 @@ table! {
 }
 
 table! {
-    /// When a change is too large to be believed.
+    /// Limits above which a change freezes the cluster.
     MassChangeTable, "mass_change = { … }" {
-        /// More nodes than this that change at once freeze the cluster.
+        /// If more nodes than this change at once, the cluster freezes.
         nodes: NodeCount = 50,
-        /// A larger share of the listed nodes than this, in percent, freezes it, too.
+        /// If a larger share of the listed nodes than this changes at once, in percent, the cluster
+        /// freezes.
         percent: Share = 50,
     }
 }
 
 table! {
-    /// How long things may take.
+    /// Times and timeouts of a cluster.
     TimingTable for Timing, "[cluster.timing]" {
-        /// From the moment our cordon is seen until a look may count.
+        /// Time from the first sight of our cordon until a look counts.
         settle: Span = "30s" where (
             Span::secs(5)..=Span::mins(10),
             "this is the time that the scheduler needs to apply a drain"
         ),
-        /// How long a cordon may take to show; longer than a tick.
+        /// Longest time until a cordon must be visible. Longer than one tick.
         cordon_timeout: Span = "10m" where (
             Span::mins(1)..=DAY, "this is the longest time until a cordon must be visible"
         ),
-        /// How long a cordoned node may wait for a clean look.
+        /// Longest time that a cordoned node waits for a clean look.
         settling_timeout: Span = "30m" where (
             Span::mins(1)..=DAY, "this is the longest time that a cordoned node waits for a clean \
                                   look"
         ),
-        /// How old a look may be when the delete request is sent on it.
+        /// Highest age of the look when the delete request that rests on it is sent.
         max_look_age: Span = "30s" where (
             Span::secs(5)..=Span::mins(5), "this is the highest age of the look when the delete \
                                             request is sent"
         ),
-        /// How long a node whose deletion got no answer must be Running before it may be
+        /// How long a node whose delete request got no answer must be Running before it may be
         /// released.
         confirm_running: Span = "15m" where (
             Span::mins(15)..=DAY, "a deletion that got no answer may still be under way"
         ),
-        /// A deletion that takes longer is reported.
+        /// Deletions that take longer are reported.
         deletion_overdue: Span = "1h" where (
             Span::mins(5)..=Span::hours(7 * 24), "deletions that take longer than this are reported"
         ),
-        /// How long a node that was released is left alone.
+        /// How long a released node is left alone.
         cooldown: Span = "30m" where (
             Span::mins(1)..=Span::hours(7 * 24),
             "this is how long a released node is left alone"
         ),
-        /// A longer gap between two looks, in ticks, starts the idle windows anew.
+        /// A gap of more ticks than this between two looks restarts the idle windows.
         max_missed_ticks: u32 = 3 where (
             1..=10, "time without looks does not count as idle"
         ),
-        /// How old a reading may be.
+        /// Highest age of a reading of the scheduler, or of a datapoint.
         fresh_for: Span = "5m" where (
             Span::secs(10)..=Span::hours(1), "this is the highest age of a reading"
         ),
-        /// A wall clock that steps by more voids what was watched.
+        /// If the wall clock steps by more than this, trimtab discards the idle windows.
         clock_tolerance: Span = "10s" where (
             Span::secs(1)..=Span::mins(10), "this is the largest step of the wall clock that is \
                                              tolerated"
@@ -278,52 +280,54 @@ table! {
 table! {
     /// One instance group.
     GroupTable, "[[cluster.group]]" {
-        /// Its name in SageMaker.
+        /// Name of the group in SageMaker.
         name: GroupName => required,
-        /// Its instance type; it chooses the default of `regain`.
+        /// Instance type. It is used only for the default of `regain`.
         instance_type: InstanceType,
-        /// The nodes of the whole group: what 100 % means.
+        /// Number of nodes of the whole group: what 100 % means.
         size: NodeCount => required where (
             NodeCount(1)..=LARGEST_SIZE, "this is the number of nodes of the whole group"
         ),
         /// Fewest live nodes at any time: a number, or a share of `size` ("25%").
         min_nodes: Amount => required,
-        /// Idle headroom kept on top of that.
+        /// Headroom: idle nodes that are kept in addition to the floor.
         min_idle_nodes: NodeCount = 0,
         /// Times of the week with a higher floor.
         keep_windows: List<WindowTable>,
-        /// How far ahead a floor holds already: trimtab cannot add nodes when it begins.
+        /// How far ahead a floor applies. trimtab cannot add nodes when a window begins.
         lookahead: Span = "24h" where (
             Span::ZERO..=Span::hours(14 * 24), "this is how far ahead a floor applies"
         ),
-        /// Most nodes in one request, at most 99; the hour's budget without it, but 10 at
-        /// most.
+        /// Most nodes in one API request, at most 99. Default: max_delete_per_hour, but at most 10.
         max_delete_per_request: NodeCount,
         /// Most nodes in any 60 minutes.
         max_delete_per_hour: NodeCount => required,
-        /// Most nodes in any 24 hours; four times the hour's without it.
+        /// Most nodes in any 24 hours. Default: four times max_delete_per_hour.
         max_delete_per_day: NodeCount,
-        /// Most nodes on their way out at the same time, in percent of `size`.
+        /// Share of `size` that may be leaving at the same time, in percent.
         max_leaving_percent: Share = 25,
-        /// How the nodes are paid for.
+        /// How the group is paid for.
         capacity: Capacity => required,
-        /// Whether a deleted node can be had again.
+        /// Whether a deleted node can be obtained again. Default: "scarce" for ml.p4*, ml.p5*,
+        /// ml.p6* and ml.trn*, otherwise "plentiful".
         regain: RegainWord,
-        /// For scarce nodes: what it costs, in dollars a deletion, that one may not come back.
+        /// For scarce nodes only: expected cost of a node that cannot be obtained again, in dollars
+        /// for each deletion.
         accept_regain_risk_usd: Usd,
         /// Price of one node in dollars an hour.
         price_usd_per_hour: UsdPerHour,
-        /// From the request for a node to a node that takes jobs.
+        /// Time from the request for a node until the node takes jobs.
         boot: Span where (Span::secs(1)..=DAY, "this is the time until a new node takes jobs"),
-        /// How long a node is billed after the delete call.
+        /// How long a node is still billed after the delete request.
         billed_after_delete: Span = "0s" where (
             Span::ZERO..=DAY, "this is how long a deleted node is still billed"
         ),
         /// Value of one node-hour of waiting jobs, in node-hours of price: 0 to 100.
         delay_value: Factor = 1.0,
-        /// Expected cost of a boot that fails, in dollars.
+        /// Expected cost of failed boots, in dollars for each boot.
         boot_failure_cost_usd: Usd = 0,
-        /// How long nodes must be surplus before they go: "learned", "break-even" or a duration.
+        /// Idle timer, how long nodes must be surplus before they are deleted: "learned",
+        /// "break-even" or a duration.
         idle_timer: TimerChoice = "learned",
         /// Nodes are kept for jobs that become eligible within this time.
         queue_lookahead: Span = "30m" where (
@@ -333,28 +337,29 @@ table! {
         min_age: Span = "10m" where (
             Span::ZERO..=Span::hours(30 * 24), "almost no node would be old enough"
         ),
-        /// A node that was busy less than this ago is kept.
+        /// A node is kept for this time after it was busy.
         post_job_grace: Span = "2m" where (
             Span::ZERO..=DAY, "a job that restarts returns sooner"
         ),
-        /// Which of two equal nodes goes first.
+        /// Which of two equal nodes is deleted first.
         prefer: Prefer = "oldest",
-        /// What is on the nodes' own disks.
+        /// Data on the nodes' own disks.
         node_local_data: NodeLocalData,
-        /// GPUs, or other devices that metrics tell apart, of one node; 0 for a CPU group. The
-        /// default, 1, counts a waiting job on too many nodes rather than on none.
+        /// GPUs, or other devices with metrics of their own, of one node; 0 for a CPU group. The
+        /// default, 1, computes too many nodes for waiting jobs rather than too few.
         gpus_per_node: u32 = 1 where (0..=64, "no node has more devices"),
-        /// The scheduler's partitions whose waiting jobs this group serves; empty for all.
+        /// Partitions of the scheduler whose waiting jobs this group serves. Empty: all.
         partitions: List<PartitionName> = [],
-        /// Nodes of the largest job the group is to run, which stay; required where Slurm
-        /// refuses jobs that are larger than a partition is now (EnforcePartLimits).
+        /// Nodes of the largest job that the group must be able to run; that many nodes always
+        /// stay. Required where Slurm refuses jobs that are larger than their partition at that
+        /// moment (EnforcePartLimits).
         max_job_nodes: NodeCount,
-        /// Nodes that are never touched, by instance id.
+        /// Instance ids of nodes that are never deleted.
         protected: List<InstanceId> = [],
-        /// Whether the group may be shrunk by count, once all of its nodes are cordoned and
-        /// looked at clean.
+        /// Whether the group may be shrunk by its count, once every node is cordoned and was found
+        /// clean by a later look.
         group_calls: GroupCalls = "never",
-        /// Where the group's utilization rule differs from the cluster's.
+        /// Values of this group that differ from the utilization rule of the cluster.
         utilization: RuleTable,
     }
 }
@@ -364,27 +369,28 @@ table! {
     WindowTable, "keep_windows = [{ … }]" {
         /// "mon-fri", "sat,sun" or "daily".
         days: String => required,
-        /// Local time it opens, "08:00".
+        /// Local time at which the window opens, "08:00".
         from: String => required,
-        /// Local time it closes, up to "24:00"; at or before `from` it is the next day's.
+        /// Local time at which the window closes, up to "24:00"; if it is not later than `from`, it
+        /// is on the next day.
         to: String => required,
-        /// The IANA name of its time zone, "America/New_York".
+        /// IANA name of the time zone, "America/New_York".
         zone: String => required,
-        /// What is kept in it: a number of nodes, or a share of `size`.
+        /// Fewest live nodes during the window: a number, or a share of `size`.
         min_nodes: Amount => required,
     }
 }
 
 table! {
-    /// What counts as idle in one group, where it differs from the cluster.
+    /// Values of one group that differ from the utilization rule of the cluster.
     RuleTable, "the group's utilization = { … }" {
         /// A node is idle below this utilization, in percent.
         idle_below_percent: Share,
         /// A node is idle below this share of memory in use, in percent.
         memory_below_percent: Share,
-        /// How long both must have been low.
+        /// How long both must have been below their limits.
         window: Span,
-        /// The time between two datapoints.
+        /// Time between two datapoints.
         period: Span,
     }
 }
