@@ -1,4 +1,4 @@
-//! The configuration: several layers, read whole or not at all.
+//! The configuration, read from several layers. It is accepted only as a whole.
 //!
 //! ```text
 //! defaults ─┐
@@ -7,11 +7,10 @@
 //! variables ┤     (layers, document)            (file, read,   (check, group,
 //! options ──┘                                    values)        utilization, settings)
 //! ```
-//! [`load_layers`] reports everything that is wrong with all of them at once, each
-//! thing with its place, its key, its value and what to write instead. Nothing is
-//! coerced, nothing unknown is skipped, and what would do nothing is refused. Every
-//! value of the tree carries its own origin, and what follows the merge does not ask
-//! how many layers there were.
+//! [`load_layers`] reports all problems of all layers at once, each with its place, its key,
+//! its value and what to write instead. Values are not converted. Unknown keys, and settings
+//! that would have no effect, are refused. Every value of the tree has its own origin, so the
+//! steps after the merge do not depend on the number of layers.
 
 mod language;
 mod policy;
@@ -42,21 +41,20 @@ use language::{document, effective, layers, merge};
 use policy::check;
 use policy::file::{ConfigFile, NAMED_LISTS, VARIABLES, VERSION, surface};
 
-/// A configuration and where each of its values comes from.
+/// A configuration, with the origin of each value.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Loaded {
-    /// What the daemon was told.
     pub settings: Settings,
-    /// The same, key by key as it was written, each with its origin.
+    /// Every key in force, as written, with its origin.
     pub effective: Vec<Setting>,
-    /// The files that were read, in order.
+    /// Names of the files that were read, in order.
     pub files: Vec<String>,
 }
 
-/// Reads a configuration from one text; `file_name` is only for reports.
+/// Reads a configuration from one text. `file_name` is used in reports only.
 ///
 /// # Errors
-/// Everything that is wrong with it.
+/// Returns all problems of the text.
 pub fn parse(file_name: &str, text: &str) -> Result<Settings, Problems> {
     let whole = Origin::File { number: 0, file: Arc::from(file_name), place: None };
     let root = document::read(&whole, text).map_err(Problems::new)?;
@@ -70,10 +68,10 @@ pub fn parse(file_name: &str, text: &str) -> Result<Settings, Problems> {
     judge(&files, Findings::default()).map(|loaded| loaded.settings)
 }
 
-/// Reads a configuration from a file and the `conf.d` beside it.
+/// Reads a configuration from a file and from the `conf.d` folder beside it.
 ///
 /// # Errors
-/// Everything that is wrong with them, or why they cannot be read.
+/// Returns all problems of the files, also files that cannot be read.
 pub fn load(path: &Path) -> Result<Settings, Problems> {
     load_layers(&Layers::of_file(path)).map(|loaded| loaded.settings)
 }
@@ -81,14 +79,14 @@ pub fn load(path: &Path) -> Result<Settings, Problems> {
 /// Reads a configuration from all of its layers.
 ///
 /// # Errors
-/// Everything that is wrong with them, or why they cannot be read.
+/// Returns all problems of the layers, also files that cannot be read.
 pub fn load_layers(layers: &Layers) -> Result<Loaded, Problems> {
     let mut findings = Findings::default();
     let read = layers::read(layers, &VARIABLES, &mut findings);
     judge(&read, findings)
 }
 
-/// A JSON schema of the file, for editors that complete and check as one types.
+/// Returns the JSON Schema of the file, for editors that complete and check keys.
 pub fn schema() -> serde_json::Value {
     let description = "What trimtab may do, to which clusters, and when.";
     let mut schema = language::schema::schema::<ConfigFile>("trimtab.toml", description, &DEFAULTS);
@@ -98,7 +96,7 @@ pub fn schema() -> serde_json::Value {
     schema
 }
 
-/// The built-in defaults: those of a list of tables are under the list's key.
+/// The built-in defaults. Those of a list of tables are under the key of the list.
 static DEFAULTS: LazyLock<Node> =
     LazyLock::new(|| ConfigFile::defaults().expect("some keys have a default"));
 
@@ -106,8 +104,8 @@ fn judge(layers: &layers::Read, mut findings: Findings) -> Result<Loaded, Proble
     let merged = if layers.whole {
         merge_all(layers, &mut findings)
     } else {
-        // What is missing may stand in the file that cannot be read: of the others
-        // only what each value says by itself can be judged.
+        // A missing key may be in the file that cannot be read, so only single values of the
+        // other files are checked.
         None
     };
     let settings = merged.as_ref().and_then(|root| {
@@ -147,12 +145,12 @@ fn merge_all(layers: &layers::Read, findings: &mut Findings) -> Option<Node> {
     merge::merge(&stack, findings)
 }
 
-/// Reads every file by itself for what is wrong with its values: a value that another
-/// layer replaces, or that was not merged, is a mistake all the same.
+/// Checks the values of every file by itself, so that an invalid value is reported even if
+/// another layer replaces it or the files were not merged.
 fn judge_alone(layers: &layers::Read, findings: &mut Findings) {
     for (number, file) in layers.files.iter().enumerate() {
         let mut alone = Findings::default();
-        // The file's own keys are not keys of the whole.
+        // `overrides` and `config_version` of a conf.d file are not keys of the configuration.
         let file = if number > 0 { merge::without_own_keys(file) } else { file.clone() };
         ConfigFile::from_tree(&file, &mut alone);
         for problem in alone.problems {

@@ -1,5 +1,4 @@
-//! What is in force, key by key, and who said so: for people who ask where a value
-//! comes from.
+//! All keys in force, with their values and origins, for `trimtab check-config`.
 
 use std::collections::BTreeMap;
 
@@ -13,16 +12,14 @@ use super::read::KnownKey;
 /// One key that is in force.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Setting {
-    /// Its path, `cluster[research].group[workers].size`.
+    /// Path of the key, such as `cluster[research].group[workers].size`.
     pub key: String,
-    /// Its value, as a file would have it.
+    /// Value in the form of the file.
     pub value: toml::Value,
-    /// Who said so.
     pub origin: Origin,
 }
 
-/// All settings, in the order in which `keys` are declared; tables of a list in the order
-/// in which they were written.
+/// Returns all settings in the order of `keys`. Tables of a list keep the order of the files.
 pub(crate) fn settings(
     root: &Node,
     derived: &[(String, toml::Value)],
@@ -47,15 +44,15 @@ pub(crate) fn settings(
 }
 
 struct Listing {
-    /// The position of each key, by its path without elements.
+    /// Position of each key, by its path without list elements.
     ranks: BTreeMap<String, usize>,
-    /// The position of each element in its list, by its path.
+    /// Position of each element in its list, by its path.
     elements: BTreeMap<String, usize>,
     settings: Vec<Setting>,
 }
 
 impl Listing {
-    /// `plain` is the path without elements.
+    /// Adds the keys of a table. `plain` is its path without list elements.
     fn table(&mut self, table: &Node, spot: &Spot, plain: &str) {
         let Value::Table(entries) = &table.value else { return };
         for (key, written) in entries {
@@ -93,7 +90,7 @@ impl Listing {
     }
 }
 
-/// Where a path belongs: for each of its steps the key's place, then the element's.
+/// Returns the sort key of a path: for each step the position of the key, then of the element.
 fn rank(
     path: &str,
     ranks: &BTreeMap<String, usize>,
@@ -109,7 +106,7 @@ fn rank(
             }
             path.push_str(part);
         }
-        // What stands in a table that is one value has no place of its own.
+        // A key inside a table that is one value has no position of its own.
         rank.push(ranks.get(&plain).copied().unwrap_or(usize::MAX));
         if element.is_some() {
             rank.push(elements.get(&whole).copied().unwrap_or(usize::MAX));

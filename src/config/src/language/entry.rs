@@ -1,6 +1,6 @@
-//! What is known of one key: where it stands, and its value or why there is none.
+//! One key: its place, and its value or the reason why it has none.
 //!
-//! A value that was refused is [`Given::Refused`], so that nothing downstream calls it
+//! A value that was refused is [`Given::Refused`], so that no later check reports it as
 //! missing.
 
 use std::collections::BTreeMap;
@@ -10,16 +10,15 @@ use std::ops::RangeInclusive;
 use super::document::{KeyValue, Node, Value};
 use super::problem::{Note, Origin, Problem};
 
-/// Names in a path longer than this are replaced by their number.
+/// Longest name that a path shows, in characters. A longer one is replaced by its number.
 const LABEL_CHARS: usize = 63;
 
-/// What was found so far.
+/// Problems, notes and derived values found so far.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
     pub(crate) problems: Vec<Problem>,
     pub(crate) notes: Vec<Note>,
-    /// Values in force that nobody wrote and no layer has, since they depend on
-    /// others: path and value.
+    /// Defaults that depend on other values and so are not in any layer: path and value.
     pub(crate) derived: Vec<(String, toml::Value)>,
 }
 
@@ -65,13 +64,14 @@ impl Spot {
         Note { origin: self.origin.clone(), key: self.path.clone(), text: text.into() }
     }
 
-    /// The place, to point at from another one: `line 12`.
+    /// Returns the text for this place in a report about `from`, such as `line 12`.
     pub(crate) fn seen_from(&self, from: &Self) -> String {
         self.origin.seen_from(&from.origin)
     }
 }
 
-/// A table in a list goes by its name where it has a plain one.
+/// Returns how a path shows a table in a list: by its name if that is plain, otherwise by its
+/// number.
 fn label(number: usize, node: &Node) -> String {
     if let Value::Table(entries) = &node.value
         && let Some(KeyValue { node: Node { value: Value::Text(name), .. }, .. }) =
@@ -83,7 +83,7 @@ fn label(number: usize, node: &Node) -> String {
     format!("#{}", number + 1)
 }
 
-/// Whether a path shows this name of a table in a list.
+/// Whether a path can show this name of a table in a list.
 pub(crate) fn is_label(name: &str) -> bool {
     is_plain(name) && name.len() <= LABEL_CHARS
 }
@@ -92,24 +92,24 @@ fn is_plain(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
 }
 
-/// Quoted and escaped unless it is a bare key, as TOML has it.
+/// Returns the key as TOML writes it: quoted and escaped unless it is a bare key.
 pub(crate) fn key_as_written(key: &str) -> String {
     if is_plain(key) { key.to_owned() } else { format!("{key:?}") }
 }
 
-/// What is known of one key.
+/// One key, its place and its value.
 #[derive(Debug, Clone)]
 pub(crate) struct Entry<T> {
     pub(crate) spot: Spot,
     pub(crate) given: Given<T>,
-    /// Whether its value is one that nobody wrote.
+    /// Whether the value is a built-in default.
     pub(crate) is_default: bool,
 }
 
 #[derive(Debug, Clone)]
 pub(crate) enum Given<T> {
     Absent,
-    /// Written, but of no use; the problem is reported already.
+    /// Written, but not usable; the problem is already reported.
     Refused,
     Value(T),
 }
@@ -127,7 +127,7 @@ impl<T> Entry<T> {
         }
     }
 
-    /// Whether somebody wrote it, whatever it says.
+    /// Whether the key is in a layer other than the defaults, with a valid value or not.
     pub(crate) fn is_written(&self) -> bool {
         match self.given {
             Given::Value(_) | Given::Refused => !self.is_default,
@@ -135,20 +135,20 @@ impl<T> Entry<T> {
         }
     }
 
-    /// Notes the value in force of a key that is not written.
+    /// Records the value in force of a key that is not written.
     pub(crate) fn derive(&self, value: impl Into<toml::Value>, findings: &mut Findings) {
         if !self.is_written() {
             findings.derived.push((self.spot.path.clone(), value.into()));
         }
     }
 
-    /// Forgets its value: what was meant for this key is a problem already.
+    /// Discards the value, because a problem of this key is already reported.
     pub(crate) fn refuse(&mut self) {
         self.given = Given::Refused;
         self.is_default = false;
     }
 
-    /// Says that it is missing, if it is.
+    /// Returns the value, and reports the key if it is missing.
     pub(crate) fn required(&self, instead: &str, findings: &mut Findings) -> Option<&T> {
         if matches!(self.given, Given::Absent) {
             findings.problems.push(self.spot.problem("is missing, and has no default", instead));
@@ -158,7 +158,7 @@ impl<T> Entry<T> {
 }
 
 impl<T: Clone> Entry<T> {
-    /// The value, or that there is none; the outer none if it was refused.
+    /// Returns `Some(None)` if the key is absent, and `None` if its value was refused.
     pub(crate) fn optional(&self) -> Option<Option<T>> {
         match &self.given {
             Given::Value(value) => Some(Some(value.clone())),
@@ -167,7 +167,7 @@ impl<T: Clone> Entry<T> {
         }
     }
 
-    /// The value, or this default; none if it was refused.
+    /// Returns the value, or `default` if the key is absent, or `None` if its value was refused.
     pub(crate) fn or(&self, default: T) -> Option<T> {
         match &self.given {
             Given::Value(value) => Some(value.clone()),
@@ -178,7 +178,7 @@ impl<T: Clone> Entry<T> {
 }
 
 impl<T: PartialOrd + Copy + fmt::Display> Entry<T> {
-    /// Refuses a value outside the range.
+    /// Refuses a value outside the range and reports it.
     pub(crate) fn limited(
         mut self,
         range: &RangeInclusive<T>,
@@ -192,7 +192,7 @@ impl<T: PartialOrd + Copy + fmt::Display> Entry<T> {
         self
     }
 
-    /// The value, if it lies in the range; says so if not.
+    /// Returns the value if it is in the range, otherwise reports it.
     pub(crate) fn within(
         &self,
         (least, most): (T, T),
@@ -212,11 +212,11 @@ impl<T: PartialOrd + Copy + fmt::Display> Entry<T> {
     }
 }
 
-/// A list's readable items.
+/// The readable items of a list.
 #[derive(Debug, Clone)]
 pub(crate) struct List<T> {
     pub(crate) items: Vec<Item<T>>,
-    /// Whether all of its items were readable.
+    /// Whether all items were readable.
     pub(crate) whole: bool,
 }
 
@@ -227,7 +227,7 @@ pub(crate) struct Item<T> {
 }
 
 impl<T> Entry<List<T>> {
-    /// Refuses a list that was written and has nothing in it.
+    /// Reports a list that was written and is empty.
     pub(crate) fn refuse_empty(&self, instead: &str, findings: &mut Findings) {
         if let Some(List { items, whole: true }) = self.value()
             && items.is_empty()
@@ -236,14 +236,14 @@ impl<T> Entry<List<T>> {
         }
     }
 
-    /// The items; none if the key is absent.
+    /// Returns the items; an empty slice if the key is absent.
     pub(crate) fn items(&self) -> &[Item<T>] {
         self.value().map_or(&[], |list| &list.items)
     }
 }
 
 impl<T: Clone> Entry<List<T>> {
-    /// All values, none if the key is absent; the outer none if one was refused.
+    /// Returns all values, no values if the key is absent, or `None` if the list was refused.
     pub(crate) fn values(&self) -> Option<Vec<T>> {
         let list = self.optional()?;
         Some(list.map_or_else(Vec::new, |l| l.items.into_iter().map(|item| item.value).collect()))
@@ -251,7 +251,7 @@ impl<T: Clone> Entry<List<T>> {
 }
 
 impl<T: Ord> Entry<List<T>> {
-    /// Refuses a value that the list has twice.
+    /// Reports a value that appears twice in the list.
     pub(crate) fn refuse_repeats(&self, findings: &mut Findings) {
         let items = self.items();
         for (number, Item { spot, value }) in items.iter().enumerate() {
@@ -263,7 +263,7 @@ impl<T: Ord> Entry<List<T>> {
     }
 }
 
-/// Refuses a name that another table of the list has.
+/// Reports a name that another table of the list has too.
 pub(crate) fn refuse_duplicates<'a, T: Ord + 'a>(
     names: impl Iterator<Item = &'a Entry<T>>,
     whose: &str,

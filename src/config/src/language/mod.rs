@@ -1,7 +1,8 @@
-//! Layers of TOML to one table of values: each value has its place, and each problem
-//! names a file, a line, a column and what to write instead.
+//! Reads several layers of TOML into one tree of values. Each value has its place, and each
+//! problem names a file, a line, a column and what to write instead.
 //!
-//! Nothing here knows a cluster. [`crate::policy`] declares the keys and judges them.
+//! These modules know nothing about clusters. [`crate::policy`] declares the keys and checks
+//! their values.
 
 pub(crate) mod document;
 pub(crate) mod effective;

@@ -1,52 +1,48 @@
-//! What is wrong with a configuration, and where.
+//! Problems and notes of a configuration, with their places.
 //!
-//! A problem stops the daemon from starting; a note does not. Both name the
-//! place, the key, and what to write instead, because whoever reads them has
-//! the file open in the other window.
+//! A problem stops the daemon from starting; a note does not. A problem names the place,
+//! the key and what to write instead, so that an operator can correct the file at once.
 
 use std::fmt;
 use std::sync::Arc;
 
 use serde::Serialize;
 
-/// Where a value comes from. Ordered as the layers are: what is later here wins
-/// over what is earlier, and reports follow the files.
+/// Where a value comes from. The order is that of the layers: a later variant overrides an
+/// earlier one. Reports are sorted by it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Origin {
-    /// Nobody wrote it.
+    /// A built-in default.
     Default,
-    /// It stands in a file.
+    /// A file.
     File {
-        /// How many files were read before this one.
+        /// Number of files read before this one.
         #[serde(skip)]
         number: u32,
-        /// The file's name, as it was given or found.
+        /// Name of the file, as it was given or found.
         file: Arc<str>,
-        /// The place in it; `None` where the file as a whole is meant.
+        /// Place in the file; `None` for the file as a whole.
         #[serde(flatten)]
         place: Option<Location>,
     },
-    /// It is the value of an environment variable.
-    Environment {
-        /// The variable's name.
-        variable: Arc<str>,
-    },
-    /// It was given on the command line.
+    /// An environment variable.
+    Environment { variable: Arc<str> },
+    /// An option of the command line.
     Flag {
-        /// The option's name, with its dashes.
+        /// Name of the option, with its dashes.
         flag: Arc<str>,
     },
 }
 
 impl Origin {
-    /// Whether it is a value that nobody wrote.
+    /// Whether the value is a built-in default.
     pub(crate) fn is_default(&self) -> bool {
         *self == Self::Default
     }
 
-    /// How this place is called in a report about `from`: without the file's
-    /// name where it is the same.
+    /// Returns the text for this place in a report about `from`. The name of the file is left
+    /// out if it is the same.
     pub(crate) fn seen_from(&self, from: &Self) -> String {
         match (self, from) {
             (
@@ -67,12 +63,11 @@ impl Origin {
     }
 }
 
-/// A place in a text, both counted from 1.
+/// A place in a text. Both numbers start at 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Location {
-    /// The line.
     pub line: u32,
-    /// The character in the line.
+    /// Number of the character in the line.
     pub column: u32,
 }
 
@@ -90,20 +85,19 @@ impl fmt::Display for Origin {
     }
 }
 
-/// One thing that is wrong. Ordered by its place.
+/// One problem. The order is that of the places.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Problem {
-    /// Where it was written.
     pub origin: Origin,
-    /// The key's path, `cluster[research].group[workers].size`; empty where no
-    /// key is concerned.
+    /// Path of the key, such as `cluster[research].group[workers].size`; empty if the problem
+    /// is not about a key.
     pub key: String,
-    /// The value as written, cut to one line; `None` for a missing key, and for
-    /// an unknown one, whose value may be a secret.
+    /// The value as written, cut to one line; `None` for a missing key, and for an unknown
+    /// one, because its value may be a secret.
     pub value: Option<String>,
-    /// What is wrong with it.
+    /// What is wrong: a predicate of the key.
     pub what: String,
-    /// What to write instead; empty where `what` says it.
+    /// What to write instead; empty if `what` contains it.
     pub instead: String,
 }
 
@@ -124,15 +118,15 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Everything that is wrong, in the order of the files.
+/// All problems, in the order of the files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Problems(Vec<Problem>);
 
 impl Problems {
-    /// These, of which there is at least one, in their order and each once.
+    /// Sorts the problems and removes duplicates. The list must not be empty.
     pub fn new(mut problems: Vec<Problem>) -> Self {
-        // What one key says to several clusters is one problem.
+        // One key can be a problem for several clusters. It is reported once.
         problems.sort();
         problems.dedup();
         Self(problems)
@@ -143,14 +137,14 @@ impl Problems {
         self.0.iter()
     }
 
-    /// How many there are; never none.
+    /// Number of problems; at least 1.
     pub fn count(&self) -> usize {
         self.0.len()
     }
 }
 
 impl fmt::Display for Problems {
-    /// One block for each, then how many there are.
+    /// Writes one block for each problem, then their number.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for problem in &self.0 {
             writeln!(f, "{problem}\n")?;
@@ -164,14 +158,13 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
-/// Something that is allowed and that an operator should know.
+/// A setting that is allowed and that an operator should know about.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Note {
-    /// What it is about.
     pub origin: Origin,
-    /// The key's path; empty where no key is concerned.
+    /// Path of the key; empty if the note is not about a key.
     pub key: String,
-    /// What to know.
+    /// A predicate of the key, or a sentence about a table.
     pub text: String,
 }
 

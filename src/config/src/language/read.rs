@@ -1,8 +1,8 @@
-//! Tree to tables: which keys there are, and what a single value may be.
+//! Reads the tree of values into tables, and checks keys and single values.
 //!
-//! [`table!`] declares a table once; its fields, its reader, the check for
-//! unknown keys and the list of known ones all come from that declaration.
-//! Reading never stops at the first problem.
+//! [`table!`] declares a table once. Its fields, its reader, the check for unknown keys and
+//! the list of known keys all come from that declaration. Reading does not stop at the first
+//! problem.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -14,7 +14,7 @@ use super::entry::{Entry, Findings, Given, Item, List, Spot};
 use super::problem::Problem;
 use super::suggest;
 
-/// How the table at the root is called.
+/// Title of the table at the root.
 pub(crate) const TOP: &str = "the top of the file";
 
 /// Why a value was refused.
@@ -29,7 +29,7 @@ impl Refusal {
         Self { what: what.into(), instead: instead.into() }
     }
 
-    /// For a value of the wrong kind.
+    /// The refusal of a value of the wrong kind.
     pub(crate) fn kind(value: &Value, wanted: &str, instead: impl Into<String>) -> Self {
         Self::new(format!("is {}, not {wanted}", kind(value)), instead)
     }
@@ -48,38 +48,38 @@ fn kind(value: &Value) -> &'static str {
     }
 }
 
-/// A value that stands for itself.
+/// A type that is parsed from one value, without regard to other keys.
 pub(crate) trait Scalar: Sized {
     fn parse(value: &Value) -> Result<Self, Refusal>;
 
-    /// What an editor may be told of it, as JSON Schema: never stricter than `parse`.
+    /// Returns its JSON Schema for editors, which must not be stricter than `parse`.
     fn schema() -> serde_json::Value;
 }
 
-/// Anything that can stand behind a key.
+/// Anything that can be the value of a key.
 pub(crate) trait Read: Sized {
-    /// `None` once the problems are reported.
+    /// Returns `None` after it has reported a problem.
     fn read(node: &Node, spot: Spot, findings: &mut Findings) -> Option<Self>;
 
-    /// The default values of the keys inside; of a list of tables, those of each table.
+    /// Returns the defaults of the keys inside; for a list of tables, those of each table.
     fn defaults() -> Option<Node> {
         None
     }
 
-    /// The keys inside, for whoever lists them all.
+    /// Adds the keys inside to `into`. `at` is the path of the table.
     fn known_keys(_at: &str, _into: &mut Vec<KnownKey>) {}
 
-    /// What an editor may be told of it, as JSON Schema.
+    /// Returns its JSON Schema for editors.
     fn schema() -> serde_json::Value;
 }
 
-/// One key of the whole surface.
+/// One key of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct KnownKey {
-    /// The table it belongs in, as a header.
+    /// Header of its table.
     pub(crate) table: &'static str,
     pub(crate) key: &'static str,
-    /// From the root, without list numbers: `cluster.group.size`.
+    /// Path from the root, without list numbers: `cluster.group.size`.
     pub(crate) path: String,
 }
 
@@ -140,13 +140,13 @@ impl<T: Read> Read for List<T> {
 
     fn schema() -> serde_json::Value {
         let items = T::schema();
-        // A list of tables without any is refused wherever there is one.
+        // Every empty list of tables is refused.
         let least = usize::from(items.get("properties").is_some());
         json!({ "type": "array", "items": items, "minItems": least })
     }
 }
 
-/// A schema with its key's description.
+/// Returns the schema of a key with its description.
 pub(crate) fn described<T: Read>(text: &str) -> serde_json::Value {
     let mut schema = T::schema();
     if let Some(schema) = schema.as_object_mut() {
@@ -155,7 +155,7 @@ pub(crate) fn described<T: Read>(text: &str) -> serde_json::Value {
     schema
 }
 
-/// What a description says of the values that are allowed.
+/// Returns the part of a description that names the allowed range.
 pub(crate) fn limits<T: fmt::Display>(range: &RangeInclusive<T>) -> String {
     format!(" Allowed: {} to {}.", range.start(), range.end())
 }
@@ -168,7 +168,7 @@ pub(crate) fn entry<T: Read>(
     findings: &mut Findings,
 ) -> Entry<T> {
     let is_default = written.key.is_default();
-    // What is said about a default is said where it could have been written.
+    // A problem of a default points at the table in which the key could be set.
     let spot = if is_default {
         table.child(key, &table.origin, None)
     } else {
@@ -181,14 +181,14 @@ pub(crate) fn entry<T: Read>(
     Entry { spot, given, is_default }
 }
 
-/// What may have been meant by an unknown key.
+/// An unknown key, and the known key that was probably meant.
 pub(crate) struct Guess {
     /// A key of the same table.
     pub(crate) near: Option<&'static str>,
     pub(crate) problem: Problem,
 }
 
-/// A key that no version of the file had, with what was probably meant.
+/// Returns the problem of an unknown key, with the key that was probably meant.
 pub(crate) fn unknown(
     table: &Spot,
     (title, keys): (&str, &[&'static str]),
@@ -208,12 +208,12 @@ pub(crate) fn unknown(
             None => format!("its keys are: {}", keys.join(", ")),
         },
     };
-    // Its value is not shown: it may be a secret.
+    // The value may be a secret, so the report does not show it.
     let spot = table.child(key, &written.key, None);
     Guess { near, problem: spot.problem(format!("is not a key of {title}"), meant) }
 }
 
-/// Keys that other programs have, and what goes by another name here.
+/// Returns what to do instead of a key that other programs have, or that has another name here.
 fn hint(key: &str) -> Option<&'static str> {
     let lower = key.to_lowercase();
     if ["access_key", "secret", "session_token", "password"].iter().any(|w| lower.contains(w)) {
@@ -236,16 +236,16 @@ fn hint(key: &str) -> Option<&'static str> {
     }
 }
 
-/// Declares a table: a struct with an [`Entry`] for each key. One row is all there is to
-/// say of a key:
+/// Declares a table: a struct with an [`Entry`] for each key. One row declares one key
+/// completely:
 ///
 /// ```text
-/// /// What it is; an editor shows this.
+/// /// Description, which an editor shows.
 /// settle: Span = "30s" where (Span::secs(5)..=Span::mins(10), "why these limits"),
 /// ```
 ///
-/// `= …` is the default, as TOML. `=> required` says that there is none and that the key
-/// must be written. A table `for` a struct of the same fields makes one of its values.
+/// `= …` is the default, as TOML. `=> required` means that the key has no default and must be
+/// written. A table `for` a struct with the same fields can build that struct.
 macro_rules! table {
     ($(#[$doc:meta])* $name:ident for $target:ident, $title:literal {
         $($(#[doc = $key_doc:literal])+ $key:ident: $kind:ty
@@ -259,7 +259,7 @@ macro_rules! table {
         }
 
         impl $name {
-            /// The values over those of `base`, if none was refused.
+            /// Returns `base` with the values of this table, or `None` if one was refused.
             pub(crate) fn over(&self, base: $target) -> Option<$target> {
                 Some($target { $($key: self.$key.value().copied()?,)+ ..base })
             }
@@ -272,7 +272,7 @@ macro_rules! table {
         $(#[$doc])*
         #[derive(Debug, Clone)]
         pub(crate) struct $name {
-            /// The table itself.
+            /// Place of the table.
             pub(crate) spot: Spot,
             $($(#[doc = $key_doc])+ pub(crate) $key: Entry<$kind>,)+
         }
@@ -280,7 +280,7 @@ macro_rules! table {
         impl $name {
             const KEYS: &'static [&'static str] = &[$(stringify!($key)),+];
 
-            /// The table without any key.
+            /// Returns the table without any key.
             pub(crate) fn absent(spot: &Spot) -> Self {
                 Self {
                     $($key: Entry::absent(spot, stringify!($key)),)+
@@ -313,7 +313,8 @@ macro_rules! table {
                         }
                     }
                 }
-                // A misspelt key is not missing as well.
+                // A misspelled key is one problem: the key that was meant is not reported as
+                // missing too.
                 for key in near {
                     match key {
                         $(stringify!($key) if !table.$key.is_written() => {

@@ -1,15 +1,15 @@
-//! A JSON schema of the file, for editors that complete and check as one types.
+//! JSON Schema of the file, for editors that complete and check keys.
 //!
-//! It comes from the declarations that the reader is made of. It knows single values,
-//! not what several say together: what it accepts may still be refused by
-//! `trimtab check-config`, and what it refuses always is.
+//! It is generated from the declarations of the tables. It describes single values only, so
+//! `trimtab check-config` can refuse a file that the schema accepts. A file that the schema
+//! refuses is always refused.
 
 use serde_json::{Value as Json, json};
 
 use super::document::{Node, Value};
 use super::read::Read;
 
-/// The schema of a file as JSON Schema draft 7, which editors for TOML understand.
+/// Returns the schema of a file as JSON Schema draft 7, which TOML editors support.
 pub(crate) fn schema<T: Read>(title: &str, description: &str, defaults: &Node) -> Json {
     let mut schema = T::schema();
     add_defaults(&mut schema, defaults);
@@ -21,9 +21,9 @@ pub(crate) fn schema<T: Read>(title: &str, description: &str, defaults: &Node) -
     schema
 }
 
-/// Writes the defaults of a table's keys into its schema.
+/// Writes the defaults of a table into its schema.
 fn add_defaults(schema: &mut Json, defaults: &Node) {
-    // A built-in table lies under each element of a list.
+    // The defaults of a list of tables apply to each table.
     let table = match schema.get("items") {
         Some(_) => schema.get_mut("items"),
         None => Some(schema),

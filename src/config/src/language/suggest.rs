@@ -1,9 +1,10 @@
-//! The known word that was probably meant.
+//! Finds the known word that was probably meant.
 
-/// No word of ours is longer; it bounds the work spent on a hostile one.
+/// Longest word compared, in bytes. Every known word is shorter, and the limit bounds the work
+/// for hostile input.
 const LONGEST_WORD: usize = 64;
 
-/// The nearest of `known`, if near enough: a third of the letters may be wrong.
+/// Returns the nearest word of `known`, if at most a third of the letters are wrong.
 pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_lowercase().replace('-', "_");
     if word.len() > LONGEST_WORD {
