@@ -1,9 +1,8 @@
-//! Text to a tree of values, each with the place it was written at.
+//! Parses a text into a tree of values, each with its place.
 //!
-//! The tree is what later stages read, and they do not care how many files it
-//! came from: [`super::merge`] makes one tree of several, whose values keep their
-//! own origins. Nothing is converted here; `7.9`, `true` and `"8"` stay what they
-//! are, so that the reader can refuse them.
+//! Later stages read one tree and do not depend on the number of files: [`super::merge`]
+//! merges several trees into one, and the values keep their origins. Values are not converted
+//! here: `7.9`, `true` and `"8"` stay as they are, so that the reader can refuse them.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -14,14 +13,14 @@ use toml::de::{DeTable, DeValue};
 
 use super::problem::{Location, Origin, Problem};
 
-/// As much of a value as a report shows.
+/// Longest part of a value that a report shows, in characters.
 const SHOWN_CHARS: usize = 60;
 
 /// A value and where it was written.
 #[derive(Debug, Clone)]
 pub(crate) struct Node {
     pub(crate) origin: Origin,
-    /// As written, cut to one line; of a table, its header.
+    /// The value as written, cut to one line; for a table, its header.
     pub(crate) written: String,
     pub(crate) value: Value,
 }
@@ -43,22 +42,22 @@ pub(crate) enum Value {
 /// One entry of a table.
 #[derive(Debug, Clone)]
 pub(crate) struct KeyValue {
-    /// Where the key was written.
+    /// Place of the key.
     pub(crate) key: Origin,
     pub(crate) node: Node,
 }
 
 impl Node {
-    /// A text that was not written in a file.
+    /// Returns the node of a text from a variable or an option.
     pub(crate) fn of_text(origin: Origin, text: String) -> Self {
         let written = cut(&toml::Value::String(text.clone()).to_string());
         Self { origin, written, value: Value::Text(text) }
     }
 
-    /// A default value, from its TOML.
+    /// Returns the node of a default value, parsed from TOML.
     ///
     /// # Panics
-    /// When that is not TOML, which the first use of any default would show.
+    /// Panics if `text` is not TOML. The first use of any default would show that.
     pub(crate) fn default_of(text: &str) -> Self {
         let root = read(&Origin::Default, &format!("default = {text}")).map(|root| root.value);
         match root {
@@ -68,7 +67,7 @@ impl Node {
         .expect("a default is TOML")
     }
 
-    /// A table of default values; none without any.
+    /// Returns a table of default values, or `None` if there are none.
     pub(crate) fn default_table(keys: Vec<(&str, Self)>) -> Option<Self> {
         let entries: BTreeMap<_, _> = keys
             .into_iter()
@@ -81,19 +80,19 @@ impl Node {
         })
     }
 
-    /// The entries of a table; none for another value.
+    /// Returns the entries of a table, or `None` for any other value.
     pub(crate) fn entries(&self) -> Option<&BTreeMap<String, KeyValue>> {
         if let Value::Table(entries) = &self.value { Some(entries) } else { None }
     }
 
-    /// The same list or table without content.
+    /// Returns the same list or table without content.
     pub(crate) fn emptied(&self) -> Self {
         let is_list = matches!(self.value, Value::List(_));
         let value = if is_list { Value::List(vec![]) } else { Value::Table(BTreeMap::new()) };
         Self { value, origin: self.origin.clone(), written: self.written.clone() }
     }
 
-    /// The value for whoever shows it or hands it on; none for what no key takes.
+    /// Returns the value as TOML, or `None` for a type that no key accepts.
     pub(crate) fn to_toml(&self) -> Option<toml::Value> {
         match &self.value {
             Value::Text(text) => Some(toml::Value::String(text.clone())),
@@ -113,10 +112,10 @@ impl Node {
     }
 }
 
-/// Reads a text; `whole` is the origin of the text as a whole.
+/// Parses a text. `whole` is the origin of the text as a whole.
 ///
 /// # Errors
-/// One problem for each line that is not TOML.
+/// Returns one problem for each line that is not valid TOML.
 pub(crate) fn read(whole: &Origin, text: &str) -> Result<Node, Vec<Problem>> {
     let lines = Lines::new(whole, text);
     let (table, errors) = DeTable::parse_recoverable(text);
@@ -124,7 +123,7 @@ pub(crate) fn read(whole: &Origin, text: &str) -> Result<Node, Vec<Problem>> {
         let value = lines.table(table.get_ref());
         return Ok(Node { origin: whole.clone(), written: String::new(), value });
     }
-    // What follows the first error of a line is mostly an echo of it.
+    // Later errors in the same line are mostly consequences of the first one.
     let mut by_line = BTreeMap::new();
     let mut errors: Vec<_> =
         errors.iter().map(|e| (e.span().map_or(0, |span| span.start), e.message())).collect();
@@ -143,11 +142,11 @@ pub(crate) fn read(whole: &Origin, text: &str) -> Result<Node, Vec<Problem>> {
     Err(by_line.into_values().collect())
 }
 
-/// Finds the place of an offset.
+/// Finds the line and the column of an offset.
 struct Lines<'a> {
     whole: &'a Origin,
     text: &'a str,
-    /// Offset of each line's first byte.
+    /// Offset of the first byte of each line.
     starts: Vec<usize>,
 }
 
@@ -158,7 +157,7 @@ impl<'a> Lines<'a> {
         Self { whole, text, starts }
     }
 
-    /// The line's number from 0, and the offset of its first byte.
+    /// Returns the number of the line, from 0, and the offset of its first byte.
     fn line(&self, offset: usize) -> (usize, usize) {
         let number = self.starts.partition_point(|start| *start <= offset).saturating_sub(1);
         (number, self.starts.get(number).copied().unwrap_or(0))
@@ -178,7 +177,7 @@ impl<'a> Lines<'a> {
             Origin::File { number, file, place: _ } => {
                 Origin::File { number: *number, file: Arc::clone(file), place: Some(place) }
             }
-            // What is built in has no place that a reader could open.
+            // Other origins are not files that the operator could open.
             Origin::Default | Origin::Environment { .. } | Origin::Flag { .. } => {
                 self.whole.clone()
             }
@@ -206,8 +205,7 @@ impl<'a> Lines<'a> {
                     Err(_) => Value::HugeInteger,
                 }
             }
-            // What TOML calls a float, Rust parses, but for `+nan`; no number
-            // at all is refused by every reader.
+            // Rust parses every TOML float except `+nan`. Every reader refuses NaN.
             DeValue::Float(float) => Value::Float(float.as_str().parse().unwrap_or(f64::NAN)),
             DeValue::Boolean(boolean) => Value::Boolean(*boolean),
             DeValue::Datetime(_) => Value::Datetime,
@@ -228,7 +226,7 @@ impl<'a> Lines<'a> {
     }
 }
 
-/// The first line, and not too much of it, fit for a terminal.
+/// Returns the first line, shortened and without control characters.
 fn cut(text: &str) -> String {
     let line = text.lines().next().unwrap_or("");
     let shown: String = line.chars().take(SHOWN_CHARS).collect();

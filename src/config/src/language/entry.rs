@@ -26,7 +26,7 @@ pub(crate) struct Findings {
 #[derive(Debug, Clone)]
 pub(crate) struct Spot {
     pub(crate) origin: Origin,
-    /// `cluster[research].group[workers].size`.
+    /// Such as `cluster[research].group[workers].size`.
     pub(crate) path: String,
     written: Option<String>,
 }

@@ -1,9 +1,9 @@
-//! Where a configuration comes from: built-in defaults, the file, the files of
-//! `conf.d` beside it in the order of their names, variables, options.
+//! The layers of a configuration: built-in defaults, the file, the files of `conf.d` beside it
+//! in the order of their names, variables, options.
 //!
-//! Files may say anything, once: the same key in two files is a problem that names
-//! both places, unless the later file begins with `overrides = true`. Variables can
-//! set the keys that the caller names and no other.
+//! Files may set every key, but only once: the same key in two files is a problem that names
+//! both places, unless the later file starts with `overrides = true`. Variables can set only
+//! the keys that the caller names.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -17,57 +17,55 @@ use super::merge::Overlay;
 use super::problem::{Note, Origin, Problem};
 use super::suggest;
 
-/// A file of more bytes is not a configuration: a hundred groups with every
-/// key take a tenth of it.
+/// Largest file, in bytes. One hundred groups with every key take a tenth of it.
 const LARGEST_FILE: u64 = 1 << 20;
 
-/// More files than this beside one configuration were not put there by an operator.
+/// Most files of `conf.d`. An operator does not write more than this.
 const MOST_FILES: usize = 100;
 
-/// The folder beside the file whose files are read, too.
+/// Folder beside the file with further files.
 const FOLDER: &str = "conf.d";
 
-/// What a variable of ours begins with.
+/// Prefix of the variables that set keys.
 const PREFIX: &str = "TRIMTAB__";
 
-/// The variable that says what any command logs; it is there before a file is read.
+/// The variable with the log level of every command. It is read before any file.
 const LOG: &str = "TRIMTAB_LOG";
 
 /// A variable that sets a key, and the path of that key.
 pub(crate) type Variable = (&'static str, &'static [&'static str]);
 
-/// Where a configuration comes from.
+/// The layers to read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Layers {
-    /// The file. The files of `conf.d` beside it are read after it, by name.
+    /// The file. The files of `conf.d` beside it are read after it, in the order of their names.
     pub file: PathBuf,
-    /// The variables of the process; those that do not begin with `TRIMTAB_` are
-    /// passed over.
+    /// Variables of the process. Those that do not start with `TRIMTAB_` are ignored.
     pub environment: Vec<(OsString, OsString)>,
-    /// The ledger's file, as `--state` names it.
+    /// Path of the ledger from the option `--state`.
     pub state: Option<PathBuf>,
 }
 
 impl Layers {
-    /// A file and its `conf.d`, without variables and options.
+    /// Returns the layers of a file and its `conf.d`, without variables and options.
     pub fn of_file(file: impl Into<PathBuf>) -> Self {
         Self { file: file.into(), ..Self::default() }
     }
 }
 
-/// The files that could be read, in order, and what else was given.
+/// The layers after reading.
 pub(crate) struct Read {
-    /// The name of each file, for reports.
+    /// Name of each file, for reports.
     pub(crate) names: Vec<Arc<str>>,
-    /// Those that are TOML.
+    /// The files that are valid TOML, in order.
     pub(crate) files: Vec<Node>,
-    /// Whether that is all of them.
+    /// Whether `files` has every file.
     pub(crate) whole: bool,
     pub(crate) environment: Vec<Overlay>,
     pub(crate) flags: Vec<Overlay>,
 }
 
-/// Reads every layer; what is wrong with any of them is in `findings`.
+/// Reads every layer and adds its problems to `findings`.
 pub(crate) fn read(layers: &Layers, variables: &[Variable], findings: &mut Findings) -> Read {
     let mut read = Read {
         names: vec![],
@@ -104,7 +102,7 @@ pub(crate) fn read(layers: &Layers, variables: &[Variable], findings: &mut Findi
     read
 }
 
-/// A problem of a layer as a whole.
+/// Returns a problem of a layer as a whole.
 pub(crate) fn of_whole(origin: &Origin, what: &str) -> Problem {
     Problem {
         origin: origin.clone(),
@@ -130,8 +128,8 @@ fn text(path: &Path) -> Result<String, String> {
     })
 }
 
-/// The files of the folder, by name. What lies there and is not read is a note, but for
-/// hidden files, which are an editor's or a package manager's.
+/// Returns the files of the folder in the order of their names. Files that are not read are
+/// noted, except hidden ones, which belong to editors and package managers.
 fn folder(file: &Path, findings: &mut Findings) -> Vec<PathBuf> {
     let folder = file.parent().unwrap_or(Path::new("")).join(FOLDER);
     let origin = |path: &Path| Origin::File {
@@ -183,8 +181,8 @@ fn folder(file: &Path, findings: &mut Findings) -> Vec<PathBuf> {
     files
 }
 
-/// The variables that are ours. Exact names only: the merge folds their case, so that
-/// of two spellings either one could win.
+/// Returns the variables that set keys. Only exact names are accepted: the merge ignores case,
+/// so either of two spellings could win.
 fn environment(
     given: &[(OsString, OsString)],
     variables: &[Variable],
@@ -240,7 +238,7 @@ fn environment(
     overlays
 }
 
-/// Whether two names differ in their underscores only.
+/// Whether two names differ only in their underscores.
 fn is_same_word(a: &str, b: &str) -> bool {
     let letters = |word: &str| word.chars().filter(|c| *c != '_').collect::<String>();
     letters(a) == letters(b)

@@ -1,18 +1,18 @@
-//! Several layers to one tree, merged by the `config` crate.
+//! Merges several layers into one tree, with the `config` crate.
 //!
-//! Each value goes through that crate as it is, with its place as the origin, and the tree
-//! that comes out is made of the values that were written at the places that won. So the
-//! crate's conversions (`7.9` to 8, `true` to 1, a time of day to a text) reach nothing. Its
-//! other habits, and what is done about each:
+//! Each value passes through that crate with its place as the origin. The resulting tree is
+//! built from the original values at the places that won. So the conversions of the crate
+//! (`7.9` to 8, `true` to 1, a time of day to a text) have no effect. Its other behaviour, and
+//! what this module does about it:
 //!
-//! | habit | here |
+//! | `config` crate | here |
 //! |---|---|
-//! | a list replaces a list | lists of tables with names are merged by name, as tables; any other list is one value |
-//! | a later file wins in silence | a key in two files is a problem, unless the later one says `overrides = true` |
-//! | a quoted key `"state.path"` counts as a path | only at the top, so everything hangs under one root key |
-//! | a table replaces a value, and a value a table | a problem, whoever overrides |
-//! | names of variables are folded to lower case | only exact names of a short list get this far |
-//! | tables forget where they come from | what the files say is kept here, with its places |
+//! | a list replaces a list | named lists are merged by name; any other list is one value |
+//! | a later file wins silently | a key in two files is a problem, unless the later one overrides |
+//! | a quoted key `"state.path"` is a path | only at the top, so all keys are under one root key |
+//! | a table replaces a value, and a value a table | always a problem |
+//! | names of variables become lower case | only exact names of a short list are passed on |
+//! | tables lose their origins | the contents of the files are kept here, with their places |
 
 use std::collections::BTreeMap;
 
@@ -22,54 +22,51 @@ use super::document::{KeyValue, Node, Value};
 use super::entry::{Findings, is_label, key_as_written};
 use super::problem::{Note, Origin, Problem};
 
-/// The key that everything hangs under; also the prefix of environment variables.
+/// The root key of all keys; also the prefix of environment variables.
 const ROOT: &str = "trimtab";
 
-/// What stands between the names of a variable: `TRIMTAB__STATE__PATH`.
+/// Separator in the names of variables: `TRIMTAB__STATE__PATH`.
 const SEPARATOR: &str = "__";
 
-/// Written by a file of `conf.d` to replace what files before it say.
+/// Key of a `conf.d` file that replaces values of the files before it.
 const OVERRIDES: &str = "overrides";
 
-/// Of the whole, it stands in the first file; another file may say it again.
+/// Key of the first file for the whole configuration. Other files may repeat it.
 const CONFIG_VERSION: &str = "config_version";
 
-/// What the `config` crate calls the origin of a variable.
+/// Origin that the `config` crate gives to variables.
 const CRATE_ENVIRONMENT: &str = "the environment";
 
-/// Keys from the root on. An element of a named list goes by `=name`, or by a `#` and a
-/// number of its own if it has no name or an earlier element has the same one.
+/// Keys from the root. An element of a named list is `=name`, or `#` and a unique number if it
+/// has no name or if an earlier element has the same name.
 type Path = Vec<String>;
 
 /// A text value of a single key, from a variable or an option.
 #[derive(Debug, Clone)]
 pub(crate) struct Overlay {
-    /// The key's path.
+    /// Path of the key.
     pub(crate) path: &'static [&'static str],
-    /// Where it was given.
     pub(crate) origin: Origin,
-    /// What was given.
     pub(crate) text: String,
 }
 
-/// Everything that is laid over each other, lowest first.
+/// The layers to merge, lowest first.
 pub(crate) struct Stack<'a> {
-    /// The values that hold where nobody wrote any. Those of the tables of a named list
-    /// are under the list's key.
+    /// The built-in defaults. Those of a named list are under the key of the list.
     pub(crate) defaults: &'a Node,
-    /// The files in the order they were read; the first one's origin is the root's.
+    /// The files in the order they were read. The root has the origin of the first one.
     pub(crate) files: &'a [Node],
-    /// What variables say.
+    /// Values of variables.
     pub(crate) environment: &'a [Overlay],
-    /// What options of the command line say.
+    /// Values of command line options.
     pub(crate) flags: &'a [Overlay],
-    /// Paths of the lists whose tables are told apart by their `name`.
+    /// Paths of the lists whose tables are identified by their `name`.
     pub(crate) named_lists: &'a [&'a [&'a str]],
     /// The `config_version` of this build.
     pub(crate) version: u32,
 }
 
-/// Merges the layers. Problems and notes of the merge itself are in `findings`.
+/// Merges the layers, and adds the problems and notes of the merge to `findings`.
 pub(crate) fn merge(stack: &Stack<'_>, findings: &mut Findings) -> Option<Node> {
     let root = stack.files.first()?;
     let mut merge = Merge { stack, values: BTreeMap::new(), findings };
@@ -81,7 +78,7 @@ pub(crate) fn merge(stack: &Stack<'_>, findings: &mut Findings) -> Option<Node> 
         .map(|(number, file)| merge.file(file, number, &mut files))
         .collect();
     let defaults = Layer(merge.defaults(stack.defaults.entries()?, Some(&files), &mut vec![]));
-    // A key whose file is wrong about what it is stays wrong: the problem is the file's.
+    // If a file has a value where a table must be, an overlay does not hide that problem.
     let fits = |overlay: &&Overlay| could_hold(&files, overlay.path);
     let environment: Vec<_> = stack.environment.iter().filter(fits).collect();
     let flags: Vec<_> = stack.flags.iter().filter(fits).collect();
@@ -128,7 +125,7 @@ pub(crate) fn merge(stack: &Stack<'_>, findings: &mut Findings) -> Option<Node> 
     }
 }
 
-/// A file of `conf.d` without the keys that are about itself.
+/// Returns a `conf.d` file without the keys that apply to the file itself.
 pub(crate) fn without_own_keys(root: &Node) -> Node {
     let mut root = root.clone();
     if let Value::Table(entries) = &mut root.value {
@@ -138,20 +135,20 @@ pub(crate) fn without_own_keys(root: &Node) -> Node {
     root
 }
 
-/// What the files read so far say at one path.
+/// The content of the files read so far at one path.
 #[derive(Debug, Clone)]
 enum Part {
-    /// A value, or a list that is one.
+    /// A value, or a list that is one value.
     Value(KeyValue),
-    /// A table, or a named list as a table of its elements; and the key and the node
-    /// without content, as they were written first.
+    /// A table, or a named list as a table of its elements. The first field is the key and the
+    /// node without content, from the first file that has it.
     Table(KeyValue, Parts),
 }
 
 type Parts = BTreeMap<String, Part>;
 
-/// Whether a value may stand there: no file has a value where a table would have to be,
-/// and none has a table there.
+/// Whether a value can be set at `path`: no file has a value where a table is needed, and no
+/// file has a table at `path`.
 fn could_hold(parts: &Parts, path: &[&str]) -> bool {
     let Some((key, rest)) = path.split_first() else { return false };
     match parts.get(*key) {
@@ -161,7 +158,7 @@ fn could_hold(parts: &Parts, path: &[&str]) -> bool {
     }
 }
 
-/// A layer as the `config` crate takes it.
+/// A layer in the form of the `config` crate.
 #[derive(Debug, Clone)]
 struct Layer(Map<String, Merged>);
 
@@ -175,7 +172,7 @@ impl Source for Layer {
     }
 }
 
-/// The value for the `config` crate; what it has no kind for goes by its text.
+/// Returns the value for the `config` crate. Types that it does not have are passed as text.
 fn kind(node: &Node) -> ValueKind {
     match &node.value {
         Value::Text(text) => text.as_str().into(),
@@ -189,19 +186,19 @@ fn kind(node: &Node) -> ValueKind {
 
 struct Merge<'s, 'f> {
     stack: &'s Stack<'s>,
-    /// The values that went into the merge, by their origins.
+    /// The values passed to the merge, by their origins.
     values: BTreeMap<String, KeyValue>,
     findings: &'f mut Findings,
 }
 
 impl Merge<'_, '_> {
-    /// Adds a file to what the files before it say; the layer has what is not refused.
+    /// Adds a file to `files`. The returned layer contains the values that were not refused.
     fn file(&mut self, root: &Node, number: usize, files: &mut Parts) -> Layer {
         let Some(entries) = root.entries() else { return Layer(Map::new()) };
         let mut entries = entries.clone();
         let mut overrides = None;
         if number > 0 {
-            // These two are about the file they stand in.
+            // These two keys apply to the file itself.
             overrides = entries.remove(OVERRIDES);
             if let Some(version) = entries.remove(CONFIG_VERSION)
                 && !matches!(version.node.value, Value::Integer(n) if n == i64::from(self.stack.version))
@@ -231,7 +228,7 @@ impl Merge<'_, '_> {
         layer
     }
 
-    /// The entries of the table at `at`, for the `config` crate, and added to `known`.
+    /// Returns the entries of the table at `at` for the `config` crate, and adds them to `known`.
     fn entries(
         &mut self,
         entries: &BTreeMap<String, KeyValue>,
@@ -282,7 +279,7 @@ impl Merge<'_, '_> {
         made
     }
 
-    /// What is in a table or in a named list; none for a value.
+    /// Returns the content of a table or of a named list, or `None` for a value.
     fn below(
         &self,
         written: &KeyValue,
@@ -313,7 +310,7 @@ impl Merge<'_, '_> {
         value
     }
 
-    /// The defaults, under every table of a named list that a file has.
+    /// Returns the defaults, repeated for every table of a named list in the files.
     fn defaults(
         &mut self,
         entries: &BTreeMap<String, KeyValue>,
@@ -356,7 +353,7 @@ impl Merge<'_, '_> {
         made
     }
 
-    /// Whether a file may write a value that a file before it has.
+    /// Whether a file may set a key that an earlier file sets.
     fn may_replace(
         &mut self,
         before: &KeyValue,
@@ -367,7 +364,7 @@ impl Merge<'_, '_> {
         if let [list @ .., item, key] = at
             && (key == "name" && item.starts_with('=') && self.is_named_list(list))
         {
-            // The name by which the element was found.
+            // The name that identifies the element.
             return false;
         }
         let place = before.key.seen_from(&written.key);
@@ -390,7 +387,7 @@ impl Merge<'_, '_> {
         self.problem(written, at, what, "use the same form in both files");
     }
 
-    /// A problem of a key; its value is not shown, since it may be a secret.
+    /// Reports a problem of a key. The value may be a secret, so it is not shown.
     fn problem(
         &mut self,
         written: &KeyValue,
@@ -407,7 +404,7 @@ impl Merge<'_, '_> {
         });
     }
 
-    /// The table that the `config` crate made, of the values that were written.
+    /// Rebuilds the table that the `config` crate returned from the original values.
     fn table(
         &self,
         merged: Map<String, Merged>,
@@ -444,13 +441,13 @@ impl Merge<'_, '_> {
         made
     }
 
-    /// Whether tables in a list at this path are told apart by their names.
+    /// Whether the tables of a list at this path are identified by their names.
     fn is_named_list(&self, at: &[String]) -> bool {
         let keys = || at.iter().step_by(2);
         at.len() % 2 == 1 && self.stack.named_lists.iter().any(|list| list.iter().eq(keys()))
     }
 
-    /// The path as reports have it: `cluster[research].group[workers].size`.
+    /// Returns the path as reports show it: `cluster[research].group[workers].size`.
     fn shown(&self, at: &[String]) -> String {
         let mut text = String::new();
         for (depth, key) in at.iter().enumerate() {
@@ -468,7 +465,7 @@ impl Merge<'_, '_> {
     }
 }
 
-/// A table or a named list with its content, as it was written first.
+/// Returns a table or a named list with its content, at the place where it was written first.
 fn filled(shell: Option<&KeyValue>, below: BTreeMap<String, KeyValue>) -> KeyValue {
     let Some(KeyValue { key, node }) = shell else {
         let node =

@@ -132,7 +132,6 @@ impl Problems {
         Self(problems)
     }
 
-    /// Each problem.
     pub fn iter(&self) -> std::slice::Iter<'_, Problem> {
         self.0.iter()
     }

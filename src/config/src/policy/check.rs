@@ -1,7 +1,7 @@
-//! What values say together: the file as a whole and each cluster.
+//! Checks the file as a whole and each cluster.
 //!
-//! No check stops the next one. A value that was refused already makes the
-//! checks that need it silent, so that one mistake is one problem.
+//! No check stops the next one. A check that needs a refused value is skipped, so that one
+//! mistake is one problem.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ use super::timing::timing;
 use super::utilization;
 use crate::language::entry::{Entry, Findings, Given, Item, refuse_duplicates};
 
-/// Judges the whole file.
+/// Checks the whole file.
 pub(crate) fn settings(file: &ConfigFile, findings: &mut Findings) -> Option<Settings> {
     let version = file.config_version.required("write config_version = 1", findings);
     if version.is_some_and(|version| *version != VERSION) {
@@ -143,9 +143,9 @@ fn cluster(
     })
 }
 
-/// This build carries plans out only where nothing real can be lost: on a simulated
-/// cluster behind an endpoint of this machine. When what is owed below is there, this
-/// function and its call go.
+/// Refuses enforce mode for real clusters: this build carries out plans only on a simulated
+/// cluster behind an endpoint of this machine. Remove this function when the safety features
+/// in its message exist.
 fn refuse_enforcing_beyond_this_machine(
     table: &ClusterTable,
     daemon: &Daemon<'_>,
@@ -183,7 +183,7 @@ fn mass_change(entry: &Entry<MassChangeTable>, findings: &mut Findings) -> Optio
     Some(MassChangeLimit { nodes: nodes?, share: share? })
 }
 
-/// A request that the daemon itself would not believe.
+/// Notes budgets that allow a plan larger than the mass change limit.
 fn note_mass_changes(
     table: &ClusterTable,
     limit: MassChangeLimit,
@@ -205,7 +205,7 @@ fn note_mass_changes(
     }
 }
 
-/// All groups, or none if one of them has a problem or no name.
+/// Returns all groups, or `None` if one of them has a problem or no name.
 fn groups(
     items: &[Item<GroupTable>],
     context: &Cluster<'_>,
@@ -227,7 +227,7 @@ fn min_nodes(table: &ClusterTable, findings: &mut Findings) -> Option<NodeCount>
     let entry = &table.min_nodes;
     let min_nodes = *entry.value()?;
     let sizes = table.group.items().iter().map(|group| group.value.size.value().copied());
-    // With a size unknown there is nothing to compare with.
+    // If one size is not known, the sum is not known.
     let Some(sizes) = sizes.sum::<Option<NodeCount>>() else { return Some(min_nodes) };
     if min_nodes > sizes {
         let what = format!("is more than the sizes of all groups together, {sizes}");

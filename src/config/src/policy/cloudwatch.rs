@@ -1,13 +1,13 @@
-//! What values say together: one entry that asks CloudWatch for metrics.
+//! Checks one entry of `utilization` with metrics of CloudWatch.
 
 use super::file::SourceTable;
 use super::signals::{CloudwatchSignal, DimensionPattern, FullScale};
 use crate::language::entry::{Findings, Spot};
 
-/// What a metric's value at full use is where nothing says so: it is in percent.
+/// Default value of a metric at full use: percent.
 const FULL_SCALE: f64 = 100.0;
 
-/// The keys that spell a metric out, but for its namespace.
+/// Returns the keys that describe a metric, except its namespace.
 pub(crate) fn free_form(table: &SourceTable) -> [(&Spot, bool); 6] {
     [
         (&table.metric.spot, table.metric.is_written()),

@@ -1,4 +1,4 @@
-//! What a cluster has to know of the daemon, and a group of its cluster.
+//! Context for the checks: settings of the daemon for a cluster, and of a cluster for a group.
 
 use trimtab_core::units::Span;
 
@@ -6,22 +6,21 @@ use super::settings::{Mode, SchedulerSettings};
 use super::utilization::Sources;
 use crate::language::entry::Spot;
 
-/// What holds for all clusters.
+/// Settings of all clusters.
 pub(crate) struct Daemon<'a> {
     pub(crate) mode: Mode,
     pub(crate) mode_spot: &'a Spot,
-    /// None where the schedule was refused.
+    /// `None` if the schedule was refused.
     pub(crate) tick: Option<Span>,
     pub(crate) schedule: &'a Spot,
 }
 
-/// What a group has to know of its cluster.
+/// Settings of a cluster that the checks of its groups need.
 pub(crate) struct Cluster<'a> {
     pub(crate) daemon: &'a Daemon<'a>,
-    /// None where it is missing or was refused.
+    /// `None` if it is missing or was refused.
     pub(crate) scheduler: Option<SchedulerSettings>,
-    /// Where its metrics come from.
     pub(crate) sources: &'a Sources<'a>,
-    /// Whether it was given a gate.
+    /// Whether the cluster has a gate, valid or not.
     pub(crate) has_gate: bool,
 }

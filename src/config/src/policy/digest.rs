@@ -1,8 +1,8 @@
-//! A digest of a policy: 128-bit FNV-1a of its serialized form.
+//! Digest of a policy: 128-bit FNV-1a of its serialized form.
 //!
-//! It tells two policies apart that an operator wrote; it does not stand up to
-//! somebody who looks for a collision. The serialized form has a fixed order,
-//! so one policy has one digest, in every process of one build.
+//! It distinguishes the policies that operators write. It does not resist a deliberate
+//! collision. The serialized form has a fixed order, so one policy has the same digest in every
+//! process of one build.
 
 use serde::Serialize;
 use trimtab_core::ids::PolicyHash;
@@ -10,7 +10,7 @@ use trimtab_core::ids::PolicyHash;
 const OFFSET_BASIS: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
 const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
 
-/// The digest; none if the value has no serialized form.
+/// Returns the digest, or `None` if the value cannot be serialized.
 pub(crate) fn digest(value: &impl Serialize) -> Option<PolicyHash> {
     let bytes = serde_json::to_vec(value).ok()?;
     format!("{:032x}", fnv1a(&bytes)).parse().ok()

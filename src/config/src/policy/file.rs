@@ -1,9 +1,8 @@
-//! The file as written: every key there is, in the order of the shipped file.
+//! The file as written: every key, in the order of the shipped file.
 //!
-//! All keys are optional here and unknown ones are refused. A value that stands
-//! for itself is parsed already; what several values say together is judged in
-//! [`super::check`]. The names are part of the surface: tools write them, and the
-//! comment of a key is what an editor shows of it.
+//! All keys are optional here, and unknown keys are refused. Single values are parsed here.
+//! [`super::check`] checks values against each other. The names of the keys are part of the
+//! interface, because tools write them. Editors show the comment of a key as its description.
 
 use trimtab_core::ids::{ClusterName, GroupName, InstanceId, PartitionName};
 use trimtab_core::join::NodeNaming;
@@ -27,19 +26,18 @@ use crate::language::read::{KnownKey, Read, Refusal, described, entry, limits, t
 
 const DAY: Span = Span::hours(24);
 
-/// More nodes than any HyperPod cluster has.
+/// Largest size of a group; no HyperPod cluster has more nodes.
 pub(crate) const LARGEST_SIZE: NodeCount = NodeCount(100_000);
 
-/// The set of keys this build knows.
+/// Version of the set of keys that this build supports.
 pub(crate) const VERSION: u32 = 1;
 
-/// Lists whose tables are told apart by their `name`.
+/// Lists whose tables are identified by their `name`.
 pub(crate) const NAMED_LISTS: [&[&str]; 2] = [&["cluster"], &["cluster", "group"]];
 
-/// What variables can set, and the path of each: where things are on this machine,
-/// when to tick, and how much to log. All of them are texts, so no value of a variable
-/// has to be converted. None of them is a floor, a budget or the mode: starting trimtab
-/// from another shell must not remove a protection.
+/// Variables, and the paths of the keys that they set: locations on this machine, the schedule
+/// and the log level. All values are texts, so they need no conversion. None of them is a
+/// floor, a budget or the mode: a start from another shell must not remove a protection.
 pub(crate) const VARIABLES: [Variable; 4] = [
     ("TRIMTAB__SCHEDULE", &["schedule"]),
     ("TRIMTAB__PAUSE_FILE", &["pause_file"]),
@@ -395,7 +393,7 @@ table! {
     }
 }
 
-/// Every key of the file.
+/// Returns every key of the file.
 pub(crate) fn surface() -> Vec<KnownKey> {
     let mut keys = vec![];
     ConfigFile::known_keys("", &mut keys);
@@ -403,7 +401,7 @@ pub(crate) fn surface() -> Vec<KnownKey> {
 }
 
 impl ConfigFile {
-    /// Reads what can be read; the problems are in `findings`.
+    /// Reads the tables of the file and adds the problems to `findings`.
     pub(crate) fn from_tree(root: &Node, findings: &mut Findings) -> Option<Self> {
         Self::read(root, Spot::root(root), findings)
     }

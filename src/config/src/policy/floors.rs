@@ -1,4 +1,4 @@
-//! What values say together: which nodes of a group have to stay, and when.
+//! Checks the floors of a group: which nodes must stay, and when.
 
 use trimtab_core::policy::{Amount, KeepWindow};
 use trimtab_core::units::{NodeCount, Span, Time};
@@ -7,14 +7,14 @@ use trimtab_core::windows::{WindowError, WindowSpec};
 use super::file::{GroupTable, WindowTable};
 use crate::language::entry::{Findings, Item, Spot};
 
-/// Monday 2026-01-05, 00:00 UTC: a window is looked at from here on, a time of
-/// the year in which hardly any zone changes its clocks.
+/// Monday 2026-01-05, 00:00 UTC, from which the openings of a window are computed. Almost no
+/// zone changes its clocks at that time of the year.
 const SOME_MONDAY: Time = Time::from_secs(1_767_571_200);
 
-/// Openings and closings looked at: two a day for more than a week.
+/// Number of openings and closings computed: two a day for more than a week.
 const WEEK_OF_CHANGES: usize = 16;
 
-/// What has to stay.
+/// The floors of a group.
 pub(crate) struct Floors {
     pub(crate) min_nodes: Amount,
     pub(crate) min_idle_nodes: NodeCount,
@@ -113,7 +113,7 @@ fn windows(
     windows.into_iter().collect()
 }
 
-/// The window, once nothing is wrong with any of its keys.
+/// Returns the window if all of its keys are valid.
 fn window(written: &WindowTable, spot: &Spot, findings: &mut Findings) -> Option<KeepWindow> {
     let WindowTable { spot: _, days, from, to, zone, min_nodes } = written;
     let days_given = days.required("write days = \"mon-fri\"", findings).cloned();
@@ -124,8 +124,8 @@ fn window(written: &WindowTable, spot: &Spot, findings: &mut Findings) -> Option
     let min_given = min_nodes
         .required("write the number of nodes to keep in it, such as min_nodes = 16", findings)
         .copied();
-    // What is missing or wrong gets a value that fits, so that all of the keys
-    // are looked at; the window is then not used.
+    // A missing or invalid key gets a valid value, so that the other keys are checked too. The
+    // window is then not used.
     let mut whole = days_given.is_some()
         && from_given.is_some()
         && to_given.is_some()
@@ -138,7 +138,7 @@ fn window(written: &WindowTable, spot: &Spot, findings: &mut Findings) -> Option
         zone: zone_given.unwrap_or_else(|| "UTC".to_owned()),
         min_nodes: min_given.unwrap_or(Amount::Nodes(NodeCount(1))),
     };
-    // Each turn mends one of four keys.
+    // Each pass replaces the value of one of four keys.
     for _ in 0..=4 {
         match KeepWindow::parse(&spec) {
             Ok(window) => return whole.then_some(window),
@@ -185,8 +185,8 @@ fn window_floor(
     }
 }
 
-/// A floor holds for `lookahead` before its window opens, which can be most
-/// of the time that the window is closed, or all of it.
+/// Notes a window whose floor applies during most or all of the time that it is closed, because
+/// a floor applies `lookahead` before the window opens.
 fn note_closed_times(window: &KeepWindow, spot: &Spot, lookahead: Span, findings: &mut Findings) {
     let mut at = SOME_MONDAY;
     let mut closed: Vec<Span> = vec![];

@@ -1,4 +1,4 @@
-//! What values say together: one instance group.
+//! Checks the keys of one instance group against each other.
 
 use trimtab_core::policy::{
     Budgets, GroupCalls, GroupPolicy, NodeLocalData, REQUEST_NODE_LIMIT, Regain, TimerChoice,
@@ -16,22 +16,22 @@ use super::utilization::GroupMetrics;
 use super::values::RegainWord;
 use crate::language::entry::{Entry, Findings, Given};
 
-/// Few enough that a wrong policy is noticed before it has cost much; the hour's
-/// budget where that is less.
+/// Default of `max_delete_per_request`, if the budget of an hour is not smaller. It is small
+/// enough to notice a wrong policy before it has cost much.
 const MAX_DELETE_PER_REQUEST: NodeCount = NodeCount(10);
 
-/// The default of a day in hours of full budget: a quiet weekend day may use
-/// four of them, a policy gone wrong has four hours' worth to be noticed in.
+/// Default of `max_delete_per_day`, in budgets of an hour. A quiet weekend day fits, and a wrong
+/// policy costs at most four hours of budget in a day.
 const HOURS_A_DAY: u32 = 4;
 
-/// One group: what may be done, and what is asked about its nodes.
+/// The policy of one group, and the metrics of its nodes.
 pub(crate) struct Group {
     pub(crate) policy: GroupPolicy,
-    /// Empty where no metric of CloudWatch is asked for.
+    /// Empty if the group has no metrics of CloudWatch.
     pub(crate) signals: Vec<CloudwatchSignal>,
 }
 
-/// Judges one group.
+/// Checks one group.
 pub(crate) fn judge(
     table: &GroupTable,
     cluster: &Cluster<'_>,
@@ -90,7 +90,7 @@ pub(crate) fn judge(
     Some(Group { policy, signals })
 }
 
-/// Most nodes that one plan may take from a group.
+/// Returns the most nodes that one plan may delete from a group.
 pub(crate) fn most_at_once(policy: &GroupPolicy) -> NodeCount {
     let Budgets { per_request, per_hour, per_day, leaving } = policy.budgets;
     let above_floor = policy.size.saturating_sub(policy.min_nodes.of(policy.size));
@@ -98,7 +98,7 @@ pub(crate) fn most_at_once(policy: &GroupPolicy) -> NodeCount {
     [per_request, per_hour, per_day, above_floor].into_iter().fold(share, Ord::min)
 }
 
-/// A group that always keeps a node is never at zero.
+/// Refuses `group_calls = "to-zero"` for a group that always keeps a node.
 fn group_calls(table: &GroupTable, size: Option<NodeCount>, findings: &mut Findings) {
     match table.group_calls.value() {
         Some(GroupCalls::ToZero) => {}
@@ -128,7 +128,7 @@ fn budgets(table: &GroupTable, mode: Mode, findings: &mut Findings) -> Option<Bu
     let instead = "write the most nodes that may be deleted in any 60 minutes, such as 8";
     let per_hour = table.max_delete_per_hour.required(instead, findings).copied();
     let why = "one API request takes at most 99 ids";
-    // A call for the whole group names a count, not ids.
+    // An API request for the whole group contains a count, not ids.
     let by_count = match table.group_calls.or(GroupCalls::Never) {
         Some(GroupCalls::ToZero | GroupCalls::WholeGroup) => true,
         Some(GroupCalls::Never) | None => false,
@@ -239,7 +239,7 @@ fn price(
     Some(price)
 }
 
-/// What the planner must know before it deletes a node.
+/// Reports keys that the planner needs before it deletes a node.
 fn declared(
     table: &GroupTable,
     capacity: Option<Capacity>,
@@ -314,8 +314,8 @@ fn timer(
     None
 }
 
-/// The break-even time has the same limits as a fixed one, but it is nobody's
-/// typing error.
+/// Checks the break-even time, which has the same limits as a fixed timer. Below the lower
+/// limit it is only noted, because it is computed and not a typing error.
 fn break_even(
     table: &GroupTable,
     policy: &GroupPolicy,
@@ -324,7 +324,7 @@ fn break_even(
 ) {
     match policy.timer {
         TimerChoice::Fixed(_) => return,
-        // The learned timer is T*, too, where that is longer than 8 hours.
+        // The learned timer is the break-even time too, if that is longer than 8 hours.
         TimerChoice::Learned | TimerChoice::BreakEven => {}
     }
     let Some(cost) = boot_cost(policy).filter(|cost| !cost.break_even.is_forever()) else { return };
@@ -351,7 +351,7 @@ fn break_even(
     }
 }
 
-/// Keys about the queue, of which there is none without a scheduler.
+/// Refuses keys about the queue if the cluster has no scheduler.
 fn queue_keys(table: &GroupTable, cluster: &Cluster<'_>, findings: &mut Findings) {
     let has_queue = match cluster.scheduler {
         Some(SchedulerSettings::Slurm(_) | SchedulerSettings::Simulated) => true,

@@ -1,7 +1,7 @@
-//! The operator's own programs: the gate and the on-node check.
+//! Checks the programs of the operator: the gate and the on-node check.
 //!
-//! Only what is written is judged here. Whether the files can be trusted is asked
-//! where they are to run.
+//! Only the keys are checked here. The owners and permissions of the files are checked before
+//! each run.
 
 use std::path::Path;
 
@@ -13,8 +13,8 @@ use super::group::{self, Group};
 use super::settings::HookSettings;
 use crate::language::entry::{Entry, Findings, Given, Item, List, Spot};
 
-/// On-node checks that run at the same time: as many rounds of them as the nodes of a
-/// request take have to fit into the time that a settled node may wait.
+/// On-node checks that run at the same time. All rounds for the nodes of a request must fit
+/// into the time that a cordoned node may wait.
 pub const NODES_AT_ONCE: usize = 16;
 
 /// A backup of a node's disks takes minutes.
@@ -23,17 +23,16 @@ const GATE_TIME_LIMIT: &str = "20m";
 /// A login takes seconds.
 const CHECK_TIME_LIMIT: &str = "20s";
 
-/// What stands in a check's arguments for the node.
+/// Placeholders for the node in the arguments of a check.
 const PLACES: [&str; 3] = ["{node}", "{ip}", "{instance_id}"];
 
-/// The gate and the on-node check of a cluster, each if there is one; nothing where one
-/// was refused.
+/// The gate and the on-node check of a cluster, each if it is written.
 pub(crate) struct Hooks {
     pub(crate) gate: Option<HookSettings>,
     pub(crate) on_node_check: Option<HookSettings>,
 }
 
-/// Judges what was written of both.
+/// Checks both programs. Returns `None` if one was refused.
 pub(crate) fn hooks(table: &ClusterTable, findings: &mut Findings) -> Option<Hooks> {
     let gate = gate(table, findings);
     let on_node_check = on_node_check(&table.on_node_check, findings);
@@ -89,7 +88,7 @@ fn on_node_check(
     Some(Some(HookSettings { command: arguments?, time_limit: time_limit? }))
 }
 
-/// The path and the arguments.
+/// Returns the path and the arguments.
 fn arguments(entry: &Entry<List<String>>, findings: &mut Findings) -> Option<Vec<String>> {
     let instead = "write the absolute path of the program and its arguments, each as one text: \
                    command = [\"/usr/local/sbin/backup\", \"--verbose\"]";
@@ -129,9 +128,9 @@ fn limit(
     entry.or(default)
 }
 
-/// Whether both fit into the time that a settled node may wait: a node is released
-/// when that is over, whatever the gate is doing. And whether the check of a whole request
-/// is over before what it saw first has grown old.
+/// Reports programs that cannot finish in time. A cordoned node is released after
+/// `settling_timeout`, even if the gate still runs. And the checks of a whole request must end
+/// before the first result is older than `fresh_for`.
 pub(crate) fn must_fit<'a>(
     table: &ClusterTable,
     hooks: &Hooks,
@@ -157,7 +156,7 @@ pub(crate) fn must_fit<'a>(
                        timing.fresh_for";
         findings.problems.push(table.on_node_check.spot.problem(what, instead));
     }
-    // A tick until it is asked, and one until its answer is acted on.
+    // Up to one tick passes before the start, and one before trimtab acts on the answer.
     let needed = gate + check + timing.tick.times(2);
     if timing.settling_timeout > needed {
         return;

@@ -1,4 +1,4 @@
-//! What values say together: when a node's metrics call it idle.
+//! Checks the utilization rule: the limits below which the metrics of a node are idle.
 
 use trimtab_core::policy::UtilizationRule;
 use trimtab_core::units::{Share, Span};
@@ -7,13 +7,13 @@ use super::file::SourceTable;
 use super::values::SourceKind;
 use crate::language::entry::{Findings, Spot};
 
-/// CloudWatch's usual period; shorter ones cost money.
+/// Default period, the usual one of CloudWatch. Shorter periods cost money.
 pub(crate) const PERIOD: Span = Span::mins(1);
 
-/// Above half, "idle" would be said of nodes in use.
+/// Highest limit, in percent. Above it, nodes in use would count as idle.
 const MOST_IDLE_BELOW: f64 = 50.0;
 
-/// A number of percent as a file has it: its text is `5 %` or `12.50 %`.
+/// Returns a share in percent, as a file writes it. The text of a share is `5 %` or `12.50 %`.
 pub(crate) fn percent(share: Share) -> toml::Value {
     let text = share.to_string();
     let number = text.trim_end_matches([' ', '%']);
@@ -24,17 +24,17 @@ pub(crate) fn percent(share: Share) -> toml::Value {
     }
 }
 
-/// A rule before it is judged.
+/// A rule before the checks.
 pub(crate) struct Parts {
     pub(crate) idle_below: Option<Share>,
-    /// None where it follows `idle_below`.
+    /// `None` if it is the same as `idle_below`.
     pub(crate) memory_below: Option<Share>,
     pub(crate) window: Option<Span>,
     pub(crate) period: Option<Span>,
 }
 
 impl Parts {
-    /// What the first entry of a group says.
+    /// Returns the rule of the first entry of a group.
     pub(crate) fn of_first(table: &SourceTable) -> Self {
         Self {
             idle_below: table.idle_below_percent.value().copied(),
@@ -44,7 +44,7 @@ impl Parts {
         }
     }
 
-    /// The rule, if nothing is missing.
+    /// Returns the rule, or `None` if a part is missing.
     pub(crate) fn rule(&self) -> Option<UtilizationRule> {
         Some(UtilizationRule {
             idle_below: self.idle_below?,
@@ -55,7 +55,7 @@ impl Parts {
     }
 }
 
-/// Where its parts were written.
+/// Places of the parts.
 pub(crate) struct Spots<'a> {
     pub(crate) idle_below: &'a Spot,
     pub(crate) memory_below: &'a Spot,
@@ -63,7 +63,7 @@ pub(crate) struct Spots<'a> {
     pub(crate) period: &'a Spot,
 }
 
-/// Judges what the parts say, each by itself and together.
+/// Checks the parts, each one and all together.
 pub(crate) fn judge(
     parts: &Parts,
     spots: &Spots<'_>,

@@ -1,5 +1,5 @@
-//! What the keys mean: which keys there are, what each value may be, and what values say
-//! together.
+//! The keys and their meaning: which keys exist, which values each one accepts, and which
+//! values contradict each other.
 
 pub(crate) mod check;
 mod cloudwatch;

@@ -1,13 +1,13 @@
-//! Metrics of known layouts, as data: what an operator need not write out.
+//! Presets: metrics of known layouts, so that operators need not describe them.
 //!
-//! Names and dimensions are those of the agents' documentation. All of them are
-//! published once a minute, and all of them but the bytes of a GPU's memory in percent.
+//! Names and dimensions are those of the documentation of the agents. All metrics are published
+//! once a minute. All are in percent, except the memory of a GPU, which is in bytes.
 
 use std::collections::BTreeMap;
 
 use super::signals::{CloudwatchSignal, DimensionPattern, FullScale, Measure};
 
-/// Under which names an agent publishes.
+/// A layout of metrics that an agent publishes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Preset {
     /// The CloudWatch agent with its NVIDIA plugin.
@@ -18,24 +18,24 @@ pub(crate) enum Preset {
     ContainerInsightsNvidia,
     /// Container Insights, CPU and memory.
     ContainerInsightsCpu,
-    /// Container Insights with enhanced observability, Neuron cores; it has no metric of
-    /// their memory in relation to what there is.
+    /// Container Insights with enhanced observability, Neuron cores. It has no metric for the
+    /// share of their memory in use.
     ContainerInsightsNeuron,
 }
 
 const CWAGENT: &str = "CWAgent";
 const CONTAINER_INSIGHTS: &str = "ContainerInsights";
 
-/// What the HyperPod-independent part of each layout names a node by.
+/// The dimension that identifies a node in every layout.
 const NODE: (&str, &str) = ("InstanceId", "{instance_id}");
 
 /// One line of the table below.
 struct Row {
     metric: &'static str,
     measure: Measure,
-    /// The metric that is full use; without one it is 100.
+    /// The metric whose value is full use; `None` for a metric in percent.
     full_scale_metric: Option<&'static str>,
-    /// Dimensions beside the node's.
+    /// Dimensions in addition to that of the node.
     dimensions: &'static [(&'static str, &'static str)],
     device: Option<&'static str>,
 }
@@ -45,7 +45,7 @@ const fn of_node(metric: &'static str, measure: Measure) -> Row {
 }
 
 impl Preset {
-    /// The agent's own namespace.
+    /// Returns the default namespace of the agent.
     fn namespace(self) -> &'static str {
         match self {
             Self::CwagentNvidia | Self::CwagentCpu => CWAGENT,
@@ -75,7 +75,7 @@ impl Preset {
             ],
             Self::CwagentCpu => vec![
                 Row {
-                    // Of all CPUs together: one busy core of 96 is a percent.
+                    // All CPUs together: one busy core of 96 counts as 1 %.
                     dimensions: &[("cpu", "cpu-total")],
                     ..of_node("cpu_usage_active", Measure::Utilization)
                 },
@@ -103,7 +103,7 @@ impl Preset {
         }
     }
 
-    /// Its signals, in this namespace instead of the agent's own.
+    /// Returns the signals of the preset, in `namespace` if given.
     pub(crate) fn signals(self, namespace: Option<&str>) -> Vec<CloudwatchSignal> {
         let namespace = namespace.unwrap_or(self.namespace());
         let signal = |row: Row| {

@@ -1,6 +1,5 @@
-//! Where Slurm's REST daemon is: a socket on this machine, an address of this machine,
-//! or anywhere by TLS. What is sent to it is a token that may drain nodes, so nothing
-//! else can be said.
+//! Address of slurmrestd: a socket on this machine, an address of this machine, or any host
+//! over TLS. Requests carry a token that may drain nodes, so no other address is accepted.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -14,13 +13,12 @@ use trimtab_core::ids::ParseIdError;
 pub enum RestAddress {
     /// `unix:/run/slurmrestd/slurmrestd.socket`.
     Socket(PathBuf),
-    /// `http://127.0.0.1:6820`: an address of this machine, in the clear.
+    /// `http://127.0.0.1:6820`: an address of this machine, without encryption.
     Loopback(SocketAddr),
     /// `https://slurm.example.com:6820`.
     Tls {
         /// A name or an address, without brackets.
         host: String,
-        /// The port.
         port: u16,
     },
 }
@@ -50,7 +48,7 @@ fn parse(text: &str) -> Option<RestAddress> {
     let v6: Option<Ipv6Addr> = v6.and_then(|host| host.parse().ok());
     match scheme {
         "http" => {
-            // A name could lead elsewhere, except for the one that stands for here.
+            // A name can resolve to another machine. The only exception is localhost.
             let host = if host.eq_ignore_ascii_case("localhost") { "127.0.0.1" } else { host };
             let address = v6.map(IpAddr::from).or_else(|| host.parse().ok())?;
             let address = SocketAddr::new(address, port);

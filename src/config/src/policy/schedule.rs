@@ -1,16 +1,15 @@
-//! When to tick: six cron fields, UTC.
+//! The schedule of ticks: six cron fields, in UTC.
 //!
-//! A strict part of what the cron library accepts, so that a text means the
-//! same to both: numbers, names, ranges, lists and steps. No `?`, `L`, `W`,
-//! `#`, `@daily` or year, and not both a day of the month and a day of the
-//! week, which cron dialects combine in different ways.
+//! The syntax is a strict subset of the cron library, so that a text has the same meaning in
+//! both: numbers, names, ranges, lists and steps. It has no `?`, `L`, `W`, `#`, `@daily` or
+//! year. A day of the month and a day of the week cannot be combined, because cron dialects
+//! combine them in different ways.
 
 use std::fmt;
 
 use trimtab_core::units::Span;
 
-/// Years walked through to find the days on which a schedule fires: two leap
-/// years are among them.
+/// Years searched for the days on which a schedule fires. Two of them are leap years.
 const YEARS: std::ops::Range<u32> = 2024..2032;
 
 /// Weekday of 1 January 2024, counted from Sunday.
@@ -22,7 +21,7 @@ const MONTHS: [&str; 12] =
     ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
 const WEEKDAYS: [&str; 7] = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
 
-/// A cron text that fires.
+/// A valid schedule, which fires again and again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Schedule {
     text: String,
@@ -30,12 +29,12 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// The six fields as written.
+    /// Returns the six fields as written.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// The shortest time between two firings.
+    /// Returns the shortest time between two firings: one tick.
     pub fn interval(&self) -> Span {
         self.interval
     }
@@ -44,7 +43,7 @@ impl Schedule {
     /// the week.
     ///
     /// # Errors
-    /// What is wrong, in words that follow "is" or "has".
+    /// Returns what is wrong, as a predicate of the key.
     pub fn parse(text: &str) -> Result<Self, String> {
         let parts: Vec<&str> = text.split_whitespace().collect();
         let &[second, minute, hour, day, month, weekday] = parts.as_slice() else {
@@ -74,8 +73,8 @@ impl Schedule {
 }
 
 impl Default for Schedule {
-    /// Every two minutes: the sample rate the rule's windows were studied at,
-    /// and a few requests a minute.
+    /// Every two minutes: the sample rate for which the idle timer was studied, at the cost of a
+    /// few API requests a minute.
     fn default() -> Self {
         Self { text: "0 */2 * * * *".to_owned(), interval: Span::mins(2) }
     }
@@ -87,7 +86,7 @@ impl fmt::Display for Schedule {
     }
 }
 
-/// Numbers below 64.
+/// A set of numbers below 64.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Set(u64);
 
@@ -101,7 +100,7 @@ impl Set {
     }
 }
 
-/// One field's limits and names.
+/// Limits and names of one field.
 struct Field {
     name: &'static str,
     least: u32,
@@ -160,12 +159,12 @@ impl Field {
             })
     }
 
-    /// A Sunday that ends a range is the one after Saturday.
+    /// Parses the end of a range. A Sunday there is the one after Saturday, number 7.
     fn range_end(&self, text: &str) -> Result<u32, String> {
         if self.most == 7 && text.eq_ignore_ascii_case("sun") { Ok(7) } else { self.number(text) }
     }
 
-    /// The number of the first name.
+    /// Returns the number of the first name.
     const fn names_from(&self) -> u32 {
         self.least
     }
@@ -178,13 +177,13 @@ impl Field {
     }
 }
 
-/// One or two digits and nothing else.
+/// Parses one or two digits, without sign or spaces.
 fn digits(text: &str) -> Option<u32> {
     let plain = matches!(text.len(), 1 | 2) && text.bytes().all(|b| b.is_ascii_digit());
     plain.then(|| text.parse().ok()).flatten()
 }
 
-/// The times of day at which it fires.
+/// The times of day at which a schedule fires.
 struct Times {
     seconds: Set,
     minutes: Set,
@@ -192,8 +191,8 @@ struct Times {
 }
 
 impl Times {
-    /// Least seconds between two firings, when the nearest two days on which it
-    /// fires are so many days apart.
+    /// Returns the least time between two firings, in seconds. `days_apart` is the least number
+    /// of days between two days on which the schedule fires.
     fn least_gap(&self, days_apart: i64) -> i64 {
         let mut least = i64::MAX;
         let (mut first, mut last) = (None, None);
@@ -214,7 +213,7 @@ impl Times {
     }
 }
 
-/// The days on which it fires.
+/// The days on which a schedule fires.
 struct Days {
     days: Set,
     months: Set,
@@ -222,7 +221,8 @@ struct Days {
 }
 
 impl Days {
-    /// Least days between two days on which it fires; none if it never does.
+    /// Returns the least number of days between two days on which the schedule fires, or `None`
+    /// if it does not fire twice.
     fn least_apart(&self) -> Option<i64> {
         let mut fires: Vec<i64> = vec![];
         let mut number = 0;

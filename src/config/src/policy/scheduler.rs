@@ -1,4 +1,4 @@
-//! What values say together: who runs a cluster's jobs, and what shows that a node is idle.
+//! Checks the scheduler and the evidence source of a cluster.
 
 use trimtab_core::policy::EvidenceSource;
 
@@ -8,9 +8,9 @@ use super::settings::{SchedulerSettings, SlurmAccess, SlurmSettings};
 use super::values::{AbsolutePath, SchedulerKind};
 use crate::language::entry::{Entry, Findings};
 
-/// Where HyperPod's images have it.
+/// Path of slurm.conf in HyperPod's images.
 const SLURM_CONF: &str = "/opt/slurm/etc/slurm.conf";
-/// Where HyperPod's images have Slurm's commands.
+/// Folder of Slurm's commands in HyperPod's images.
 const SLURM_BIN: &str = "/opt/slurm/bin";
 
 pub(crate) fn scheduler(
@@ -94,7 +94,7 @@ pub(crate) fn scheduler(
     }
 }
 
-/// Slurm's commands, unless slurmrestd is named.
+/// Returns the access through slurmrestd if its keys are set, otherwise through Slurm's commands.
 fn slurm_access(scheduler: &SchedulerTable, findings: &mut Findings) -> Option<SlurmAccess> {
     let SchedulerTable { conf, bin_dir, rest_url, token_file, .. } = scheduler;
     if !rest_url.is_written() && !token_file.is_written() {
@@ -112,7 +112,7 @@ fn slurm_access(scheduler: &SchedulerTable, findings: &mut Findings) -> Option<S
     let instead = "write rest_url = \"unix:/run/slurmrestd/slurmrestd.socket\", or remove \
                    token_file to use Slurm's commands";
     let address = rest_url.required(instead, findings)?.clone();
-    // By a socket slurmrestd can know who asks.
+    // On a socket, slurmrestd can identify the user by itself.
     if !matches!(address, RestAddress::Socket(_)) {
         let instead = "write token_file = \"/etc/trimtab/slurm.jwt\", a file with the output of \
                        `scontrol token` that only the user of trimtab can read";

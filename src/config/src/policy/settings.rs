@@ -1,5 +1,5 @@
-//! The validated configuration. No value here needs a second look, and no
-//! `Option` stands for "forgotten".
+//! The validated configuration. Users of these values need no further checks, and `None` never
+//! means that the operator forgot a key.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,88 +16,79 @@ use super::schedule::Schedule;
 use super::signals::CloudwatchSignal;
 use crate::language::problem::Note;
 
-/// Everything the daemon was told.
+/// The settings of the daemon.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
-    /// Whether anything may be changed.
     pub mode: Mode,
     /// When to tick.
     pub schedule: Schedule,
-    /// The ledger's file.
+    /// Path of the ledger.
     pub state_path: PathBuf,
-    /// While this file is there, nothing is begun.
+    /// While this file exists, trimtab starts no deletion.
     pub pause_file: PathBuf,
-    /// What is logged.
     pub log_level: LogLevel,
-    /// The clusters, in the order of the file; no name twice.
+    /// The clusters, in the order of the file. Names are unique.
     pub clusters: Vec<ClusterSettings>,
-    /// What an operator should know, in the order of the file.
+    /// Notes for the operator, in the order of the file.
     pub notes: Vec<Note>,
 }
 
-/// Whether anything may be changed.
+/// Whether trimtab may change anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// Observe, plan and explain; there is no port that changes anything.
+    /// Observe, plan and explain. No port can change anything.
     Observe,
-    /// Carry plans out.
+    /// Carry out plans.
     Enforce,
 }
 
-/// One cluster: what may be done to it, and how to reach it.
+/// The policy of one cluster, and how to reach it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClusterSettings {
-    /// What may be done.
     pub policy: ClusterPolicy,
-    /// The region it is in.
     pub region: Region,
-    /// The account it is in; another one at start is a refusal to run.
+    /// Account of the cluster. trimtab refuses to run if AWS reports another one.
     pub account_id: AccountId,
-    /// A role to assume first; of the same account.
+    /// A role of the same account that trimtab assumes first.
     pub role_arn: Option<RoleArn>,
-    /// Where to send requests instead of to AWS.
+    /// Endpoint for the API requests, instead of that of AWS.
     pub endpoint_url: Option<EndpointUrl>,
-    /// Who runs its jobs.
     pub scheduler: SchedulerSettings,
-    /// The CloudWatch signals of each group that has a rule about metrics; empty where
-    /// metrics come from elsewhere or not at all.
+    /// CloudWatch signals of each group with a utilization rule; empty for other sources.
     pub signals: BTreeMap<GroupName, Vec<CloudwatchSignal>>,
-    /// Where metrics come from; `None` where no group has a rule about them.
+    /// Source of metrics; `None` if the cluster has no utilization rule.
     pub utilization: Option<UtilizationSettings>,
-    /// What is asked about nodes whose data has to be saved first.
+    /// Program that runs once for all nodes of an API request and can save their data.
     pub gate: Option<HookSettings>,
-    /// What looks at each node itself before it is deleted.
+    /// Program that checks each node before it is deleted.
     pub on_node_check: Option<HookSettings>,
 }
 
-/// A program of the operator's own.
+/// A program of the operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HookSettings {
-    /// Its absolute path, and its arguments.
+    /// Absolute path and arguments.
     pub command: Vec<String>,
-    /// How long one run may take.
+    /// Longest time of one run.
     pub time_limit: Span,
 }
 
-/// Who runs a cluster's jobs.
+/// The scheduler of a cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SchedulerSettings {
-    /// The simulated world's scheduler, behind the endpoint's `/_world`. With
-    /// an endpoint, that one is on this machine; without one, only a world in
-    /// this process can be meant.
+    /// The scheduler of a simulated cluster, under `/_world` of the endpoint. An endpoint is
+    /// always on this machine. Without an endpoint, the simulated cluster is in this process.
     Simulated,
-    /// Nobody: the evidence is metrics, and nothing can be cordoned.
+    /// No scheduler: metrics are the only evidence, and nodes cannot be cordoned.
     None,
-    /// Slurm.
     Slurm(SlurmSettings),
 }
 
-/// How Slurm is reached, and what is known of the cluster beside it.
+/// How to reach Slurm, and further files about the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SlurmSettings {
-    /// How it is asked.
     pub access: SlurmAccess,
-    /// The operator's word that the jobs of everybody are shown.
+    /// Whether the operator confirms that trimtab may see the jobs of all users.
     pub sees_all_jobs: bool,
     /// HyperPod's `resource_config.json`.
     pub resource_config: Option<PathBuf>,
@@ -105,40 +96,38 @@ pub struct SlurmSettings {
     pub provisioning_parameters: Option<PathBuf>,
 }
 
-/// How Slurm is asked.
+/// How to reach Slurm.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SlurmAccess {
-    /// Through its own commands.
+    /// Through its commands.
     Commands {
-        /// Its configuration file, passed on as `SLURM_CONF`.
+        /// Path of slurm.conf, passed as `SLURM_CONF`.
         conf: PathBuf,
-        /// The folder of its commands.
+        /// Folder of the commands.
         bin_dir: PathBuf,
     },
     /// Through slurmrestd.
     Rest {
-        /// Where that is.
         address: RestAddress,
-        /// The file that has the token (JWT) to be sent; by a socket there may be none.
+        /// File with the token (JWT). Optional for a socket.
         token_file: Option<PathBuf>,
     },
 }
 
-/// Where utilization metrics come from.
+/// The source of utilization metrics of a cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UtilizationSettings {
-    /// The source.
     pub source: UtilizationSource,
-    /// The rule of the first entry; a group's own is in its policy.
+    /// Rule of the first entry. The policy of a group has the rule of that group.
     pub rule: UtilizationRule,
 }
 
 /// A source of utilization metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UtilizationSource {
-    /// CloudWatch; what to ask for is in [`ClusterSettings::signals`].
+    /// CloudWatch. [`ClusterSettings::signals`] has the metrics.
     Cloudwatch,
-    /// The simulated world's.
+    /// Metrics of the simulated cluster.
     Simulated,
 }
 
@@ -149,7 +138,7 @@ macro_rules! text {
         pub struct $type(String);
 
         impl $type {
-            /// As written.
+            /// Returns the text as written.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -175,37 +164,37 @@ macro_rules! text {
     };
 }
 text!(
-    /// A region's code, `us-west-2`.
+    /// Code of a region, such as `us-west-2`.
     Region, "a region's code", is_region
 );
 text!(
-    /// An account's 12 digits.
+    /// The 12 digits of an account.
     AccountId, "an account id of 12 digits", is_account
 );
 text!(
-    /// A role's ARN.
+    /// ARN of a role.
     RoleArn, "a role's ARN", is_role
 );
 text!(
-    /// Scheme, host and port of an endpoint; plain `http` is on this machine.
+    /// Scheme, host and port of an endpoint. Plain `http` is accepted only for this machine.
     EndpointUrl, "a URL of scheme, host and port that is encrypted or on this machine", is_endpoint
 );
 
 text!(
-    /// What is logged: a level, or directives of `tracing-subscriber`'s `EnvFilter`
-    /// (levels of single modules) beside one.
+    /// Log level, with optional levels of single modules, in the syntax of
+    /// `tracing-subscriber`'s `EnvFilter`.
     LogLevel, "a log level, optionally with levels of modules", is_log_level
 );
 
 impl RoleArn {
-    /// The account the role is in.
+    /// Returns the account of the role.
     pub fn account(&self) -> &str {
         self.0.split(':').nth(4).unwrap_or("")
     }
 }
 
 impl EndpointUrl {
-    /// Whether it is on this machine, whatever names resolve to.
+    /// Whether the endpoint is on this machine. No other name than `localhost` counts.
     pub fn is_loopback(&self) -> bool {
         host_of(&self.0).is_some_and(|(_, host)| is_loopback(host))
     }
@@ -224,8 +213,8 @@ fn is_region(text: &str) -> bool {
         && number.bytes().all(|b| b.is_ascii_digit())
 }
 
-/// `info`, or `info,trimtab_daemon=debug,hyper=off`. All of it cannot be off: whoever
-/// silences a module should still hear of errors.
+/// Accepts `info`, or `info,trimtab_daemon=debug,hyper=off`. The log as a whole cannot be off, so
+/// that errors are always logged.
 fn is_log_level(text: &str) -> bool {
     let is_level = |level: &str| ["error", "warn", "info", "debug", "trace"].contains(&level);
     let is_module = |module: &str| {
@@ -265,13 +254,13 @@ fn is_role(text: &str) -> bool {
 fn is_endpoint(text: &str) -> bool {
     match host_of(text) {
         Some(("https", _)) => true,
-        // Requests are signed, not encrypted.
+        // Without TLS, requests are signed but not encrypted.
         Some(("http", host)) => is_loopback(host),
         Some(_) | None => false,
     }
 }
 
-/// Scheme and host of `scheme://host[:port][/]`.
+/// Returns the scheme and the host of `scheme://host[:port][/]`.
 fn host_of(text: &str) -> Option<(&str, &str)> {
     let (scheme, rest) = text.split_once("://")?;
     let rest = rest.strip_suffix('/').unwrap_or(rest);

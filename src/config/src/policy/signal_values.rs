@@ -1,5 +1,4 @@
-//! What one value of a free-form signal may be, by CloudWatch's own limits and by what
-//! can be filled in.
+//! Parses the values of a metric that the operator describes, by the limits of CloudWatch.
 
 use std::collections::BTreeMap;
 
@@ -12,20 +11,20 @@ use crate::language::entry::{Findings, Spot};
 use crate::language::read::{Read, Refusal, Scalar};
 use crate::language::suggest;
 
-/// What CloudWatch allows in a name, and in a dimension's value.
+/// Limits of CloudWatch for a name and for the value of a dimension, in bytes.
 const LONGEST_NAME: usize = 255;
 const LONGEST_DIMENSION: usize = 1024;
 
-/// A series has no more of them.
+/// Limit of CloudWatch for the dimensions of a series.
 const MOST_DIMENSIONS: usize = 30;
 
-/// The largest full scale: bytes of a petabyte, which no node has in memory.
+/// Largest full scale: a petabyte in bytes, more than the memory of any node.
 const MOST_FULL_SCALE: f64 = 1e15;
 
-/// What a dimension's text may have in it.
+/// Placeholders in the text of a dimension.
 const PLACEHOLDERS: [&str; 4] = ["instance_id", "node", "cluster", "group"];
 
-/// A text of CloudWatch by its own rules.
+/// Declares a name with the rules of CloudWatch.
 macro_rules! name {
     ($(#[$doc:meta])* $type:ident, $wanted:literal, $example:literal, $pattern:literal,
      $is_valid:expr) => {
@@ -68,7 +67,7 @@ name!(
     |text| !text.starts_with(':') && text.bytes().all(|b| b.is_ascii_graphic())
 );
 
-/// A value that is full use.
+/// Value of a metric at full use.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct FullScaleValue(pub(crate) f64);
 
@@ -92,7 +91,7 @@ impl Scalar for FullScaleValue {
 pub(crate) struct Dimensions(pub(crate) BTreeMap<String, (Spot, DimensionPattern)>);
 
 impl Dimensions {
-    /// Whether a dimension's text has this placeholder.
+    /// Returns the place of a dimension whose text has this placeholder.
     pub(crate) fn use_of(&self, placeholder: &str) -> Option<&Spot> {
         let braced = format!("{{{placeholder}}}");
         self.0.values().find_map(|(spot, pattern)| match pattern {

@@ -1,54 +1,50 @@
-//! What to ask CloudWatch for: signals of a group's nodes, as data.
+//! Signals: the CloudWatch metrics that trimtab reads for the nodes of a group.
 //!
-//! A signal is one metric of a node, or of each of its devices. Several signals of one
-//! group are combined by the maximum, measure by measure; a series that is missing makes
-//! the whole reading partial.
+//! A signal is one metric of a node, or of each of its devices. For each measure, the maximum
+//! of all signals of a group counts. A missing series makes the whole reading partial.
 
 use std::collections::BTreeMap;
 
-/// One metric that tells whether a group's nodes are in use.
+/// One metric that shows whether the nodes of a group are in use.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CloudwatchSignal {
-    /// CloudWatch's namespace, `CWAgent`.
+    /// Namespace in CloudWatch, such as `CWAgent`.
     pub namespace: String,
-    /// The metric's name, `nvidia_smi_utilization_gpu`.
+    /// Name of the metric, such as `nvidia_smi_utilization_gpu`.
     pub metric: String,
-    /// What it says.
     pub measure: Measure,
-    /// What counts as 100 %.
     pub full_scale: FullScale,
-    /// The dimensions a series must have to be this node's; it may have others beside.
+    /// Dimensions that identify a series of the node. The series may have more dimensions.
     pub dimensions: BTreeMap<String, DimensionPattern>,
-    /// The dimension that tells one device of a node from another, `index`; `None` for a
-    /// metric of the whole node. A node must show as many devices as it has.
+    /// The dimension that distinguishes the devices of a node, such as `index`; `None` for a
+    /// metric of the whole node. Every device of a node must have a series.
     pub device: Option<String>,
 }
 
-/// What a signal says of a node.
+/// What a signal measures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Measure {
-    /// How busy it is.
+    /// How busy the node is.
     Utilization,
     /// How much of its memory is in use.
     Memory,
 }
 
-/// What counts as 100 % of a signal.
+/// The value of a signal that counts as 100 %.
 #[derive(Debug, Clone, PartialEq)]
 pub enum FullScale {
-    /// This value; 100 for a metric in percent.
+    /// A fixed value; 100 for a metric in percent.
     Value(f64),
-    /// The value of another metric of the same namespace and dimensions, such as the
-    /// memory that there is. It does not change while the node lives.
+    /// The value of another metric with the same namespace and dimensions, such as the total
+    /// memory. It does not change during the life of a node.
     Metric(String),
 }
 
-/// What a dimension of a series must be.
+/// The value that a dimension of a series must have.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DimensionPattern {
-    /// Anything.
     Any,
-    /// This text, once its placeholders are filled in: `{instance_id}`, `{node}` (the
-    /// scheduler's name), `{cluster}`, `{group}`.
+    /// This text, after its placeholders are replaced: `{instance_id}`, `{node}` (the name in
+    /// the scheduler), `{cluster}`, `{group}`.
     Text(String),
 }

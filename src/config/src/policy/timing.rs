@@ -1,4 +1,4 @@
-//! What values say together: how long things may take.
+//! Checks the times of a cluster against each other and against the schedule.
 
 use trimtab_core::policy::Timing;
 use trimtab_core::units::Span;

@@ -1,9 +1,9 @@
-//! What values say together: metrics that can veto a deletion.
+//! Checks the metrics that can veto a deletion.
 //!
-//! A cluster has entries, each with the signals of one layout or one metric, for some of
-//! its groups or all of them. All entries of a group make up one rule, so they must say
-//! the same about it: the first one says it, the others may leave it out. A group's own
-//! `utilization` table then changes the rule for that group, but not the signals.
+//! Each entry of a cluster has the signals of one layout or one metric, for some or all of its
+//! groups. All entries of a group form one rule, so their limits must be the same: the first
+//! entry sets them, and the others may omit them. The `utilization` table of a group changes
+//! the rule for that group, but not the signals.
 
 use std::collections::BTreeSet;
 
@@ -20,16 +20,16 @@ use super::values::{SchedulerKind, SourceKind};
 use crate::language::entry::{Entry, Findings, Given, Item, Spot};
 use crate::language::suggest;
 
-/// The sources of a cluster's metrics.
+/// The sources of the metrics of a cluster.
 pub(crate) struct Sources<'a> {
     entries: Vec<Source<'a>>,
-    /// Whether there are any, readable or not.
+    /// Whether there are entries, valid or not.
     is_written: bool,
-    /// Whether all of them could be read, and for which groups they are.
+    /// Whether all entries and their groups could be read.
     is_whole: bool,
-    /// None where it was refused.
+    /// `None` if it was refused.
     fresh_for: Option<Span>,
-    /// Whether metrics are all the evidence there is; none where nobody can tell.
+    /// Whether metrics are the only evidence; `None` if the scheduler was refused.
     alone: Option<bool>,
 }
 
@@ -37,17 +37,17 @@ struct Source<'a> {
     spot: &'a Spot,
     table: &'a SourceTable,
     kind: Option<SourceKind>,
-    /// None where they were refused.
+    /// `None` if they were refused.
     signals: Option<Vec<CloudwatchSignal>>,
 }
 
-/// What holds for one group.
+/// The rule and the signals of one group.
 pub(crate) struct GroupMetrics {
     pub(crate) rule: UtilizationRule,
     pub(crate) signals: Vec<CloudwatchSignal>,
 }
 
-/// Judges the entries of a cluster, each by itself and all together.
+/// Checks the entries of a cluster, each one and all together.
 pub(crate) fn sources<'a>(
     table: &'a ClusterTable,
     scheduler: Option<&SchedulerSettings>,
@@ -143,7 +143,7 @@ fn refuse_unknown_groups(table: &ClusterTable, findings: &mut Findings) {
     }
 }
 
-/// Simulated metrics are of simulated nodes.
+/// Reports simulated metrics of a real cluster.
 fn refuse_simulated_metrics_of_real_nodes(
     table: &ClusterTable,
     sources: &Sources<'_>,
@@ -166,12 +166,13 @@ fn refuse_simulated_metrics_of_real_nodes(
 }
 
 impl Sources<'_> {
-    /// The position of the first entry that is for this group.
+    /// Returns the position of the first entry that applies to this group.
     fn first(&self, group: &GroupName) -> Option<usize> {
         self.entries.iter().position(|entry| entry.is_for(group))
     }
 
-    /// What the cluster as a whole is told of its metrics; nothing if it was refused.
+    /// Returns the settings of the whole cluster: `Some(None)` without metrics, and `None` if
+    /// they were refused.
     pub(crate) fn settings(&self) -> Option<Option<UtilizationSettings>> {
         if !self.is_written {
             return Some(None);
@@ -185,7 +186,7 @@ impl Sources<'_> {
         Some(Some(UtilizationSettings { source, rule: parts.rule()? }))
     }
 
-    /// A world's own metrics are all there is of them.
+    /// Reports entries beside simulated metrics: a simulated cluster has no other metrics.
     fn refuse_mixture(&self, findings: &mut Findings) {
         if self.entries.iter().all(|entry| entry.kind != Some(SourceKind::Simulated)) {
             return;
@@ -196,7 +197,7 @@ impl Sources<'_> {
         }
     }
 
-    /// The rule of an entry that is the first of some group.
+    /// Checks the rule of an entry that is the first one of a group.
     fn first_rule(&self, entry: &Source<'_>, findings: &mut Findings) {
         let table = entry.table;
         table.idle_below_percent.required("write idle_below_percent = 5", findings);
@@ -215,7 +216,8 @@ impl Sources<'_> {
         judge(&parts, &spots, entry.kind, self.fresh_for, findings);
     }
 
-    /// What holds for a group; the outer none where something was refused.
+    /// Returns the metrics of a group: `Some(None)` if it has none, and `None` if something was
+    /// refused.
     pub(crate) fn of_group(
         &self,
         table: &GroupTable,
@@ -223,7 +225,7 @@ impl Sources<'_> {
     ) -> Option<Option<GroupMetrics>> {
         let own = &table.utilization;
         if self.is_written && !self.is_whole {
-            // Nobody can tell what is for this group.
+            // The entries of this group are not known.
             return None;
         }
         let name = if self.is_written { Some(table.name.value()?) } else { None };
@@ -254,7 +256,7 @@ impl Sources<'_> {
         Some(Some(GroupMetrics { rule, signals: signals? }))
     }
 
-    /// The first entry's rule as this group has it.
+    /// Returns the rule of the first entry with the changes of this group.
     fn own_rule(
         &self,
         table: &GroupTable,
@@ -285,14 +287,14 @@ impl Sources<'_> {
             window: &window.spot,
             period: &period.spot,
         };
-        // What the entry says is judged there.
+        // The rule of the entry is checked in `first_rule`.
         if !is_empty {
             judge(&parts, &spots, first.kind, self.fresh_for, findings);
         }
         Some(parts)
     }
 
-    /// Everything that is asked for of this group.
+    /// Returns all signals of this group.
     fn signals(
         &self,
         table: &GroupTable,
@@ -376,7 +378,8 @@ impl Source<'_> {
     }
 }
 
-/// A device that is missing is noticed only by who knows how many there are.
+/// Requires the number of devices for metrics of each device. Without it, trimtab cannot notice
+/// a missing device.
 fn refuse_uncounted_devices(
     table: &GroupTable,
     signals: &[CloudwatchSignal],
@@ -399,7 +402,7 @@ fn refuse_uncounted_devices(
     findings.problems.push(entry.spot.problem(what, instead));
 }
 
-/// Whether all entries of a group say the same about its rule.
+/// Reports entries of a group with different rules. Returns whether all rules are the same.
 fn refuse_disagreement(entries: &[&Source<'_>], findings: &mut Findings) -> bool {
     let Some((first, others)) = entries.split_first() else { return true };
     let common = Parts::of_first(first.table);

@@ -1,8 +1,8 @@
-//! What one value may be, whatever the others say.
+//! Parses single values, without regard to other keys.
 //!
-//! Nothing is coerced: a count is a whole number, a duration is a text with a
-//! unit, a share of the size is a text with a percent sign. Whoever wrote
-//! `min_nodes = "8"` may have meant something else than 8.
+//! Values are not converted: a count is a whole number, a duration is a text with a unit, a
+//! share of the size is a text with a percent sign. `min_nodes = "8"` may be a mistake, so it
+//! is refused.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -26,16 +26,16 @@ use crate::language::document::Value;
 use crate::language::read::{Refusal, Scalar};
 use crate::language::suggest;
 
-/// No duration of this program is longer; it keeps sums far from overflow.
+/// Longest duration. It keeps sums far from overflow.
 const LONGEST: Span = Span::hours(366 * 24);
 
-/// What a duration of more than [`LONGEST`] is.
+/// Problem of a duration longer than [`LONGEST`].
 const TOO_LONG: &str = "is longer than a year";
 
-/// More dollars than any boot costs.
+/// Largest amount of money, in dollars: more than any boot costs.
 const MOST_DOLLARS: f64 = 1_000_000.0;
 
-/// A duration for an editor: each unit once, largest first.
+/// Pattern of a duration for editors: each unit once, largest first.
 const DURATION_PATTERN: &str = "^([0-9]+d( ?[0-9]+h)?( ?[0-9]+m)?( ?[0-9]+s)?\
     |[0-9]+h( ?[0-9]+m)?( ?[0-9]+s)?|[0-9]+m( ?[0-9]+s)?|[0-9]+s)$";
 
@@ -172,16 +172,16 @@ fn share(percent: f64) -> Result<Share, Refusal> {
     Ok(share)
 }
 
-/// Whether rounding to this part of one would change what was written.
+/// Whether rounding to `1 / parts` would change the number.
 fn has_more_digits_than(number: f64, parts: f64) -> bool {
     ((number * parts).round() - number * parts).abs() > 1e-6
 }
 
-/// A finite number, whole or not.
+/// Returns a finite number, whole or not.
 pub(crate) fn number(value: &Value, example: &str) -> Result<f64, Refusal> {
     let instead = format!("write a number, such as {example}");
     match value {
-        // Above 2^53 it is inexact, and out of every range here anyway.
+        // Above 2^53 the conversion is inexact, but every range here ends below that.
         Value::Integer(number) => Ok(*number as f64),
         Value::Float(number) if number.is_finite() => Ok(*number),
         Value::Float(_) => Err(Refusal::new("is not a finite number", instead)),
@@ -324,7 +324,7 @@ impl Scalar for Schedule {
     }
 }
 
-/// A path that means the same file for the daemon and every command.
+/// An absolute path, which is the same file for the daemon and for every command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct AbsolutePath(pub(crate) PathBuf);
 
@@ -359,7 +359,7 @@ impl Scalar for NodeNaming {
     }
 }
 
-/// A value parsed from a text by its own type.
+/// Values parsed from a text by `FromStr`.
 macro_rules! parsed {
     ($($type:ty, $wanted:literal, $example:literal, $pattern:literal, $instead:literal;)+) => {$(
         impl Scalar for $type {
@@ -412,8 +412,8 @@ parsed! {
 pub(crate) struct InstanceType(String);
 
 impl InstanceType {
-    /// Whether it belongs to a family that cannot be counted on to come back:
-    /// p4, p5, p6 and trn are sold out for weeks at a time.
+    /// Whether a deleted node of this type may not be available again: the families p4, p5, p6
+    /// and trn are sold out for weeks at a time.
     pub(crate) fn is_scarce(&self) -> bool {
         ["ml.p4", "ml.p5", "ml.p6", "ml.trn"].iter().any(|family| self.0.starts_with(family))
     }
@@ -443,15 +443,14 @@ impl fmt::Display for InstanceType {
     }
 }
 
-/// How the file says that capacity can be had again; the accepted risk is a
-/// key of its own.
+/// Value of `regain`. The accepted risk is a separate key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RegainWord {
     Plentiful,
     Scarce,
 }
 
-/// What kind of scheduler the file names.
+/// Kind of scheduler in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SchedulerKind {
     Slurm,
@@ -460,15 +459,15 @@ pub(crate) enum SchedulerKind {
     None,
 }
 
-/// What kind of metrics source the file names.
+/// Kind of metrics source in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SourceKind {
     Cloudwatch,
     Simulated,
 }
 
-/// A value that is one of a few words. Nobody is told of what is understood only to be
-/// refused with a better reason.
+/// Values that are one of a few words. A word under `not yet` is parsed, so that it can be
+/// refused with a better reason, but no message or schema suggests it.
 macro_rules! words {
     ($($type:ty {
         $($word:literal => $value:expr,)+
@@ -532,7 +531,7 @@ words! {
     }
 }
 
-/// `write "a", "b" or "c"`
+/// Returns `write "a", "b" or "c"`.
 fn choice(words: &[&str]) -> String {
     let quoted: Vec<String> = words.iter().map(|word| format!("\"{word}\"")).collect();
     match quoted.split_last() {
