@@ -1,8 +1,7 @@
-//! Whole files: what is refused and how it is said, the defaults, and the files
-//! that are shipped.
+//! Tests of whole files: problems and their reports, the defaults, and the shipped files.
 //!
-//! Reports are golden files in `tests/`, read like code. After a change of
-//! wording, `UPDATE_GOLDEN=1 cargo test -p trimtab-config` writes them anew.
+//! The expected reports are golden files in `tests/`. After a change of wording,
+//! `UPDATE_GOLDEN=1 cargo test -p trimtab-config` writes them again. Review the difference.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -38,7 +37,7 @@ max_delete_per_hour = 3
 capacity = "on-demand"
 "#;
 
-/// One that can be enforced, with every kind of value in it.
+/// A file for enforce mode, with every kind of value.
 const ENFORCED: &str = r#"
 config_version = 1
 mode = "enforce"
@@ -99,7 +98,7 @@ fn bad(text: &str) -> String {
     }
 }
 
-/// `text` with the line `key = …` of this key replaced, or added after `after`.
+/// Returns `text` with the value in the line `key = …` replaced.
 fn with(text: &str, key: &str, value: &str) -> String {
     let prefix = format!("{key} = ");
     assert!(text.lines().any(|line| line.starts_with(&prefix)), "no {key} in {text}");
@@ -487,8 +486,8 @@ fn a_file_that_cannot_be_read_is_a_problem() {
     assert!(load(dir.path()).is_err());
 }
 
-/// The shipped file with `#key = …`, `#[table]` and, if asked, `#?key = …`
-/// taken for settings.
+/// Returns the shipped file with `#key = …` and `#[table]` uncommented, and with `#?key = …` too
+/// if `examples` is set.
 fn uncommented(text: &str, examples: bool) -> String {
     let line = |line: &str| match line.strip_prefix('#') {
         Some(rest) if examples && rest.starts_with('?') => format!("{}\n", &rest[1..]),

@@ -1,5 +1,5 @@
-//! The schema that editors read: what it must accept, and what it must refuse, by the
-//! word of a validator that is not ours.
+//! Tests of the schema for editors: an independent validator checks which files it accepts and
+//! refuses.
 
 use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
@@ -46,8 +46,8 @@ fn every_key_is_described_and_what_has_no_default_is_required() {
     assert_eq!(pointer("properties/group_calls/enum/1"), Some(&serde_json::json!("to-zero")));
 }
 
-/// What Python's `jsonschema` says of each text: nothing, or what is wrong. None where it
-/// is not installed.
+/// Returns the errors that Python's `jsonschema` reports for each text, or `None` if it is not
+/// installed.
 fn judged(texts: &BTreeMap<String, String>) -> Option<BTreeMap<String, Vec<String>>> {
     let python = repository("target/components/venv/bin/python");
     let script = repository("src/config/src/tests/validate.py");

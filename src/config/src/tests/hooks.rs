@@ -1,21 +1,21 @@
-//! The gate and the on-node check: what may be written, and what is refused.
+//! Tests of the keys of the gate and the on-node check.
 
 use super::*;
 
-/// A file that enforces with this line about the cluster.
+/// Returns `text` with this line added to the cluster.
 fn with_line(text: &str, line: &str) -> String {
     let place = "evidence = \"scheduler\"\n";
     assert!(text.contains(place));
     text.replace(place, &format!("{place}{line}\n"))
 }
 
-/// One with this gate.
+/// Returns a file with this gate.
 fn gated(command: &str, more: &str) -> String {
     let text = with(ENFORCED, "node_local_data", "\"gate\"");
     with_line(&text, &format!("gate = {{ command = {command}{more} }}"))
 }
 
-/// One with this on-node check.
+/// Returns a file with this on-node check.
 fn checked(command: &str) -> String {
     with_line(ENFORCED, &format!("on_node_check = {{ command = {command} }}"))
 }

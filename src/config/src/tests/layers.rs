@@ -1,11 +1,11 @@
-//! Several layers over each other: what wins, what is refused, and what the `config`
-//! crate would have made of it.
+//! Tests of several layers: which value wins, which files are refused, and which values the
+//! `config` crate would have converted.
 
 use std::ffi::OsString;
 
 use super::*;
 
-/// A folder with `trimtab.toml` and files of `conf.d`, and what else is given.
+/// A folder with `trimtab.toml` and files of `conf.d`, and the other layers.
 struct Folder {
     dir: tempfile::TempDir,
     layers: Layers,
@@ -105,8 +105,8 @@ fn every_layer_wins_over_the_ones_before_and_is_named() {
     assert_eq!(folder.good().settings.state_path, Path::new("/flag"));
 }
 
-/// Why no value passes through the `config` crate: this is what comes out of it. When one
-/// of these fails, the crate has changed, and the table in `merge.rs` with it.
+/// Shows why no value of the `config` crate is used: the crate converts values. If one of these
+/// fails, the crate has changed, and the table in `merge.rs` must change too.
 #[test]
 fn the_config_crate_would_have_coerced_all_of_this() {
     use ::config::{Config, Environment, File, FileFormat};
@@ -236,7 +236,7 @@ fn a_variable_of_another_case_is_refused_instead_of_folded() {
         let both = folder.variable("TRIMTAB__STATE__PATH", "/b");
         assert!(both.bad().contains(name), "{name} beside the right one");
     }
-    // Others' variables are not ours, and one underscore too few is worth a word.
+    // Variables of other programs are ignored. A missing underscore is noted.
     let folder = Folder::new(SMALL, &[])
         .variable("TRIMTAB_LOG", "debug")
         .variable("TRIMTABLE", "1")
@@ -292,7 +292,7 @@ fn a_file_beside_adds_keys_groups_and_clusters() {
     let (_, origin) = folder.setting("cluster[c].group[a].size");
     assert_eq!(origin, "conf.d/20-group.toml:5:8");
     assert_eq!(loaded.files.len(), 5);
-    // A group of two files is told of by its first place.
+    // A note about a group in two files points at its first place.
     let notes: Vec<String> = settings.notes.iter().map(ToString::to_string).collect();
     assert!(notes.iter().any(|note| note.contains("trimtab.toml:8:1: cluster[c].group[g].boot")));
 }

@@ -1,4 +1,4 @@
-//! Entries of utilization: what each asks for, and of whom.
+//! Tests of the entries of `utilization`: which metrics each one reads, and for which groups.
 
 use super::*;
 
@@ -53,7 +53,7 @@ fn signals_of<'a>(settings: &'a Settings, group: &str) -> &'a [CloudwatchSignal]
     signals.get(&group.parse().unwrap()).map_or(&[], Vec::as_slice)
 }
 
-/// Namespace, metric, measure, full scale, dimensions, device: as one line.
+/// Returns namespace, metric, measure, full scale, dimensions and device as one line.
 fn line(signal: &CloudwatchSignal) -> String {
     let CloudwatchSignal { namespace, metric, measure, full_scale, dimensions, device } = signal;
     let scale = match full_scale {
