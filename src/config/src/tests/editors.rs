@@ -18,7 +18,7 @@ fn the_shipped_schema_is_the_one_of_this_build() {
     }
     let text = std::fs::read_to_string(&path).unwrap_or_default();
     let shipped: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-    assert_eq!(shipped, schema, "write it anew: UPDATE_GOLDEN=1 cargo test -p trimtab-config");
+    assert_eq!(shipped, schema, "update it: UPDATE_GOLDEN=1 cargo test -p trimtab-config");
 }
 
 #[test]

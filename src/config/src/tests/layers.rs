@@ -446,7 +446,7 @@ fn a_file_that_cannot_be_read_does_not_hide_the_problems_of_others() {
     ] {
         assert!(report.contains(line), "{line}\n--- in\n{report}");
     }
-    assert!(!report.contains("is missing"), "it may stand in the file that is no TOML: {report}");
+    assert!(!report.contains("is missing"), "it may be in the file that is not TOML: {report}");
     let folder = Folder::new(SMALL, &[("a.toml", "")]);
     std::fs::write(folder.dir.path().join("conf.d/b.toml"), b"\xff").unwrap();
     assert!(folder.bad().contains("conf.d/b.toml\n    is not UTF-8 text, from line 1 on"));

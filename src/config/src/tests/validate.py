@@ -1,8 +1,8 @@
-"""Judges configuration texts by the schema, with a validator and a TOML reader that
+"""Checks configuration texts against the schema, with a validator and a TOML reader that
 are not trimtab's.
 
 The argument names a JSON file: {"schema": path, "texts": {name: TOML}}. Prints
-{name: [what is wrong]}.
+{name: [errors]}.
 """
 
 import json
