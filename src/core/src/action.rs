@@ -105,6 +105,27 @@ pub enum ActionState {
     },
 }
 
+/// Phase of an action: what its state allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// No delete request was committed, so a veto still releases the node.
+    Revocable,
+    /// A delete request with this node was committed and may have been sent.
+    Asked {
+        /// Id of the request.
+        request: RequestId,
+        /// Scope of the request.
+        scope: RequestScope,
+    },
+    /// The node is being released to the scheduler.
+    Releasing,
+    /// The action is over.
+    Ended {
+        /// Time of the end.
+        at: Time,
+    },
+}
+
 /// Which nodes a request may delete.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum RequestScope {
@@ -393,69 +414,49 @@ pub struct Evidence {
 }
 
 impl ActionState {
+    /// Returns the phase of the action. The predicates over states rest on it, so a new state
+    /// needs one decision: the phase it belongs to.
+    pub const fn phase(&self) -> Phase {
+        match self {
+            Self::Marked { .. } | Self::Cordoning { .. } | Self::Settling { .. } => {
+                Phase::Revocable
+            }
+            Self::Asking { request, scope, .. } | Self::Asked { request, scope, .. } => {
+                Phase::Asked { request: *request, scope: *scope }
+            }
+            Self::Releasing { .. } => Phase::Releasing,
+            Self::Ended { at, .. } => Phase::Ended { at: *at },
+        }
+    }
+
     /// Whether the action is over.
     pub const fn is_ended(&self) -> bool {
-        match self {
-            Self::Ended { .. } => true,
-            Self::Marked { .. }
-            | Self::Cordoning { .. }
-            | Self::Settling { .. }
-            | Self::Asking { .. }
-            | Self::Asked { .. }
-            | Self::Releasing { .. } => false,
-        }
+        matches!(self.phase(), Phase::Ended { .. })
     }
 
     /// Whether the delete request may have been sent.
     pub const fn is_asked(&self) -> bool {
-        match self {
-            Self::Asking { .. } | Self::Asked { .. } => true,
-            Self::Marked { .. }
-            | Self::Cordoning { .. }
-            | Self::Settling { .. }
-            | Self::Releasing { .. }
-            | Self::Ended { .. } => false,
-        }
+        matches!(self.phase(), Phase::Asked { .. })
     }
 
     /// Whether a whole-group request for the node may have been sent and is not over.
     pub const fn is_in_group_call(&self) -> bool {
-        match self {
-            Self::Asking { scope: RequestScope::Group { .. }, .. }
-            | Self::Asked { scope: RequestScope::Group { .. }, .. } => true,
-            Self::Asking { scope: RequestScope::Named, .. }
-            | Self::Asked { scope: RequestScope::Named, .. }
-            | Self::Marked { .. }
-            | Self::Cordoning { .. }
-            | Self::Settling { .. }
-            | Self::Releasing { .. }
-            | Self::Ended { .. } => false,
-        }
+        matches!(self.phase(), Phase::Asked { scope: RequestScope::Group { .. }, .. })
     }
 
     /// Whether the API accepted the deletion.
     pub const fn is_accepted(&self) -> bool {
-        match self {
-            Self::Asked { answer: Answer::Accepted, .. } => true,
-            Self::Asked { .. }
-            | Self::Marked { .. }
-            | Self::Cordoning { .. }
-            | Self::Settling { .. }
-            | Self::Asking { .. }
-            | Self::Releasing { .. }
-            | Self::Ended { .. } => false,
-        }
+        matches!(self, Self::Asked { answer: Answer::Accepted, .. })
     }
 
     /// Whether a veto can still release the node.
     pub const fn is_revocable(&self) -> bool {
-        match self {
-            Self::Marked { .. } | Self::Cordoning { .. } | Self::Settling { .. } => true,
-            Self::Asking { .. }
-            | Self::Asked { .. }
-            | Self::Releasing { .. }
-            | Self::Ended { .. } => false,
-        }
+        matches!(self.phase(), Phase::Revocable)
+    }
+
+    /// Whether the node is being released.
+    pub const fn is_releasing(&self) -> bool {
+        matches!(self.phase(), Phase::Releasing)
     }
 
     /// Returns the time at which the driver must process the action, even if no scheduled tick is
@@ -478,18 +479,8 @@ impl ActionState {
     /// Whether the next tick must call DescribeClusterNode for the node: after the request it was
     /// Running in the listings for long enough to be released.
     pub fn wants_description(&self, terms: &Terms, now: Time) -> bool {
-        match self {
-            Self::Asked { answer, running_since: Some(since), .. } => {
-                now.since(*since) >= terms.running_to_release(answer)
-            }
-            Self::Asked { .. }
-            | Self::Marked { .. }
-            | Self::Cordoning { .. }
-            | Self::Settling { .. }
-            | Self::Asking { .. }
-            | Self::Releasing { .. }
-            | Self::Ended { .. } => false,
-        }
+        let Self::Asked { answer, running_since: Some(since), .. } = self else { return false };
+        now.since(*since) >= terms.running_to_release(answer)
     }
 
     /// Returns the name of the state for tables and logs.

@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::action::ActionState;
 use crate::cordon::{CordonStatus, SeenCordon};
 use crate::history::History;
 use crate::ids::{GroupName, InstanceId, LedgerId, NodeName};
@@ -265,14 +264,7 @@ fn group_freeze(
     let listed = NodeCount::of(nodes.len());
     let is_listed = |id: &InstanceId| nodes.binary_search_by_key(id, |n| n.id).is_ok();
     let (mut still_listed, mut unlisted) = (NodeCount::ZERO, NodeCount::ZERO);
-    let asked = history.actions.values().filter(|a| a.group == *name).filter(|a| match a.state {
-        ActionState::Asking { .. } | ActionState::Asked { .. } => true,
-        ActionState::Marked { .. }
-        | ActionState::Cordoning { .. }
-        | ActionState::Settling { .. }
-        | ActionState::Releasing { .. }
-        | ActionState::Ended { .. } => false,
-    });
+    let asked = history.actions.values().filter(|a| a.group == *name && a.state.is_asked());
     let gone = history.gone.iter().filter(|g| g.group == *name).map(|g| g.node);
     for id in asked.map(|a| a.node).chain(gone) {
         *if is_listed(&id) { &mut still_listed } else { &mut unlisted } += NodeCount(1);

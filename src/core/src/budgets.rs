@@ -1,6 +1,6 @@
 //! Budgets: how many nodes may still be deleted within a time. The lowest budget counts.
 
-use crate::action::ActionState;
+use crate::action::Phase;
 use crate::history::History;
 use crate::ids::GroupName;
 use crate::plan::Bound;
@@ -27,14 +27,10 @@ pub fn remaining(
 ) -> [(NodeCount, Bound); 4] {
     let (mut uncharged, mut open) = (NodeCount::ZERO, NodeCount::ZERO);
     for action in history.actions.values().filter(|a| a.group == *name) {
-        match action.state {
-            ActionState::Ended { .. } => continue,
-            ActionState::Marked { .. }
-            | ActionState::Cordoning { .. }
-            | ActionState::Settling { .. } => uncharged += NodeCount(1),
-            ActionState::Asking { .. }
-            | ActionState::Asked { .. }
-            | ActionState::Releasing { .. } => {}
+        match action.state.phase() {
+            Phase::Ended { .. } => continue,
+            Phase::Revocable => uncharged += NodeCount(1),
+            Phase::Asked { .. } | Phase::Releasing => {}
         }
         open += NodeCount(1);
     }

@@ -7,7 +7,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::action::{ActionState, Evidence, ReleaseReason};
+use crate::action::{Evidence, ReleaseReason};
 use crate::budgets::{self, RequestLimit};
 use crate::demand::{self, Queue};
 use crate::eligibility::{cluster_objection, group_objection, node_objection};
@@ -237,7 +237,7 @@ impl Group<'_> {
         let unmet = (run.counts.queued + figures.upcoming).saturating_sub(run.counts.idle);
         let wanted = below_floor.max(unmet);
         let why = if below_floor >= unmet { ReleaseReason::Floor } else { ReleaseReason::Demand };
-        let coming = self.open_actions().filter(|a| is_releasing(&a.state)).count();
+        let coming = self.open_actions().filter(|a| a.state.is_releasing()).count();
         figures.wanted_back = wanted.saturating_sub(NodeCount::of(coming));
         let mut revocable: Vec<_> =
             self.open_actions().filter(|action| action.state.is_revocable()).collect();
@@ -480,17 +480,5 @@ impl Group<'_> {
                 verdict: verdict(node),
             })
             .collect()
-    }
-}
-
-fn is_releasing(state: &ActionState) -> bool {
-    match state {
-        ActionState::Releasing { .. } => true,
-        ActionState::Marked { .. }
-        | ActionState::Cordoning { .. }
-        | ActionState::Settling { .. }
-        | ActionState::Asking { .. }
-        | ActionState::Asked { .. }
-        | ActionState::Ended { .. } => false,
     }
 }

@@ -7,7 +7,7 @@ use super::facts::{
     is_backed_off, is_floor_known, is_idle, is_paid_as_declared, is_protected, is_worth_it,
     settled_until,
 };
-use crate::action::ActionState;
+use crate::action::Phase;
 use crate::history::{History, OpenAction};
 use crate::ids::{ActionId, ClusterName, GroupName, InstanceId};
 use crate::policy::{ClusterPolicy, EvidenceSource, GroupPolicy, REQUEST_NODE_LIMIT};
@@ -226,13 +226,9 @@ fn is_second_look(node: &NodeView, action: &OpenAction, policy: &ClusterPolicy, 
 /// continuous.
 fn is_our_turn(group: &GroupName, snapshot: &Snapshot, history: &History) -> bool {
     let provisioning = snapshot.state.as_ref().map(|state| state.provisioning);
-    let in_flight = history.actions.values().filter(|action| match action.state {
-        ActionState::Asking { .. } | ActionState::Asked { .. } => true,
-        ActionState::Marked { .. }
-        | ActionState::Cordoning { .. }
-        | ActionState::Settling { .. }
-        | ActionState::Releasing { .. }
-        | ActionState::Ended { .. } => false,
+    let in_flight = history.actions.values().filter(|action| match action.state.phase() {
+        Phase::Asked { .. } => true,
+        Phase::Revocable | Phase::Releasing | Phase::Ended { .. } => false,
     });
     match provisioning {
         Some(Provisioning::Classic) | None => in_flight.count() == 0,

@@ -1,6 +1,6 @@
 //! Facts that both approval and clearance derive from the snapshot, the policy and the history.
 
-use crate::action::{ActionState, RequestScope};
+use crate::action::{ActionState, Phase, RequestScope};
 use crate::cordon::CordonStatus;
 use crate::history::History;
 use crate::ids::{ActionId, GroupName, InstanceId};
@@ -28,28 +28,17 @@ pub(super) fn is_paid_as_declared(node: &NodeView, group: &GroupPolicy) -> bool 
 }
 
 pub(super) fn settled_until(state: &ActionState) -> Option<Time> {
-    match state {
-        ActionState::Settling { until } => Some(*until),
-        ActionState::Marked { .. }
-        | ActionState::Cordoning { .. }
-        | ActionState::Asking { .. }
-        | ActionState::Asked { .. }
-        | ActionState::Releasing { .. }
-        | ActionState::Ended { .. } => None,
-    }
+    let ActionState::Settling { until } = state else { return None };
+    Some(*until)
 }
 
 pub(super) fn is_in_group_call(state: &ActionState) -> bool {
-    match state {
-        ActionState::Asking { scope, .. } | ActionState::Asked { scope, .. } => match scope {
-            RequestScope::Group { .. } => true,
-            RequestScope::Named => false,
-        },
-        ActionState::Marked { .. }
-        | ActionState::Cordoning { .. }
-        | ActionState::Settling { .. }
-        | ActionState::Releasing { .. }
-        | ActionState::Ended { .. } => false,
+    match state.phase() {
+        Phase::Asked { scope: RequestScope::Group { .. }, .. } => true,
+        Phase::Asked { scope: RequestScope::Named, .. }
+        | Phase::Revocable
+        | Phase::Releasing
+        | Phase::Ended { .. } => false,
     }
 }
 
@@ -63,14 +52,9 @@ pub(super) fn allows_group_call(name: &GroupName, group: &GroupPolicy, history: 
 }
 
 pub(super) fn is_short_of_asking(state: &ActionState) -> bool {
-    match state {
-        ActionState::Marked { .. }
-        | ActionState::Cordoning { .. }
-        | ActionState::Settling { .. } => true,
-        ActionState::Asking { .. }
-        | ActionState::Asked { .. }
-        | ActionState::Releasing { .. }
-        | ActionState::Ended { .. } => false,
+    match state.phase() {
+        Phase::Revocable => true,
+        Phase::Asked { .. } | Phase::Releasing | Phase::Ended { .. } => false,
     }
 }
 

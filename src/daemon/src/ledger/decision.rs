@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
-use trimtab_core::action::ActionState;
+use trimtab_core::action::{ActionState, Phase};
 use trimtab_core::history::{Charge, OpenAction};
 use trimtab_core::ids::{ClusterName, GroupName, InstanceId, NodeName, RequestId};
 use trimtab_core::plan::{KeepReason, NodeVerdict, Verdict};
@@ -345,14 +345,9 @@ pub(super) enum Written {
 
 /// Returns when an action ended, if it has.
 fn ended_at(state: &ActionState) -> Option<Time> {
-    match state {
-        ActionState::Ended { at, .. } => Some(*at),
-        ActionState::Marked { .. }
-        | ActionState::Cordoning { .. }
-        | ActionState::Settling { .. }
-        | ActionState::Asking { .. }
-        | ActionState::Asked { .. }
-        | ActionState::Releasing { .. } => None,
+    match state.phase() {
+        Phase::Ended { at } => Some(at),
+        Phase::Revocable | Phase::Asked { .. } | Phase::Releasing => None,
     }
 }
 

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use rusqlite::{Connection, params};
-use trimtab_core::action::{ActionState, Event};
+use trimtab_core::action::{ActionState, Event, Phase};
 use trimtab_core::history::{Freeze, OpenAction};
 use trimtab_core::ids::{
     ClusterName, GroupName, InstanceId, LedgerId, NodeName, ParseIdError, RequestId, TickId,
@@ -537,13 +537,9 @@ fn complete(conn: &Connection, mut row: HistoryRow) -> Result<HistoryRow, Fault>
 
 /// Returns the request of an action in this state.
 fn request_of(state: &ActionState) -> Option<RequestId> {
-    match state {
-        ActionState::Asking { request, .. } | ActionState::Asked { request, .. } => Some(*request),
-        ActionState::Marked { .. }
-        | ActionState::Cordoning { .. }
-        | ActionState::Settling { .. }
-        | ActionState::Releasing { .. }
-        | ActionState::Ended { .. } => None,
+    match state.phase() {
+        Phase::Asked { request, .. } => Some(request),
+        Phase::Revocable | Phase::Releasing | Phase::Ended { .. } => None,
     }
 }
 
