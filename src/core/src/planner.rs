@@ -127,7 +127,7 @@ fn stop_if_too_many(plan: &mut Plan, policy: &ClusterPolicy) {
 struct Choice {
     count: NodeCount,
     /// The bound that prevented more.
-    bound: Option<Bound>,
+    bound: Bound,
     /// Nodes that stay, if the deletion needs a whole-group request.
     remainder: Option<NodeCount>,
 }
@@ -298,6 +298,10 @@ impl Group<'_> {
         releases: &[Release],
         figures: &mut GroupFigures,
     ) -> (Vec<Mark>, Vec<NodeVerdict>) {
+        // `group_objection` has already kept a group whose price or boot time is unknown.
+        let (Some(tau), Some(BootCost { price, boot_cost, .. })) = (figures.tau, self.cost) else {
+            return (vec![], self.verdicts_all(&KeepReason::PriceUnknown, releases));
+        };
         let mut candidates: Vec<(Rank, usize, Time)> = vec![];
         // One entry for each node. The entries of candidates are set below.
         let mut verdicts: Vec<Option<Verdict>> = Vec::with_capacity(self.view.nodes.len());
@@ -320,28 +324,25 @@ impl Group<'_> {
         figures.candidates = NodeCount::of(candidates.len());
         let Choice { count, bound, remainder } = self.how_many(figures, policy, cluster_surplus);
         figures.marks = count;
-        figures.bound = bound;
+        figures.bound = Some(bound);
         // A whole-group request needs all nodes of the group cordoned, because HyperPod selects
         // which ones go.
         let marked = if remainder.is_some() { candidates.len() } else { count.get() };
 
         let mut marks = vec![];
         for (rank, (_, place, idle_since)) in candidates.into_iter().enumerate() {
-            let verdict = match (figures.surplus, figures.tau, self.cost) {
-                (Some(surplus), Some(tau), Some(cost)) if rank < marked => {
-                    let BootCost { price, boot_cost, .. } = cost;
+            let verdict = match figures.surplus {
+                Some(surplus) if rank < marked => {
                     let evidence =
                         Evidence { idle_since, surplus, tau, price, boot_cost, remainder };
                     marks.push(self.mark(&self.view.nodes[place], evidence));
                     Verdict::Mark(evidence)
                 }
-                (None, tau, _) => Verdict::Keep(KeepReason::WindowOpen {
+                Some(_) => Verdict::Keep(KeepReason::Enough(bound)),
+                None => Verdict::Keep(KeepReason::WindowOpen {
                     covered_since: figures.covered_since,
-                    tau: tau.unwrap_or(Span::FOREVER),
+                    tau,
                 }),
-                (Some(_), _, _) => {
-                    Verdict::Keep(KeepReason::Enough(bound.unwrap_or(Bound::Surplus)))
-                }
             };
             verdicts[place] = Some(verdict);
         }
@@ -373,8 +374,7 @@ impl Group<'_> {
         // while the request is open.
         let is_called = self.open_actions().any(|action| action.state.is_in_group_call());
         if is_called || self.whole_group_stays().is_some() {
-            let (count, bound) = (NodeCount::ZERO, Some(Bound::WholeGroup));
-            return Choice { count, bound, remainder: None };
+            return Choice { count: NodeCount::ZERO, bound: Bound::WholeGroup, remainder: None };
         }
         let (count, bound) = self.tightest(figures, cluster_surplus, RequestLimit::Ids);
         let named = Choice { count, bound, remainder: None };
@@ -437,8 +437,8 @@ impl Group<'_> {
         figures: &GroupFigures,
         cluster_surplus: NodeCount,
         limit: RequestLimit,
-    ) -> (NodeCount, Option<Bound>) {
-        let Some(surplus) = figures.surplus else { return (NodeCount::ZERO, Some(Bound::Surplus)) };
+    ) -> (NodeCount, Bound) {
+        let Some(surplus) = figures.surplus else { return (NodeCount::ZERO, Bound::Surplus) };
         let live = newest_live(self.history, self.name, self.now);
         // Jobs that start soon first take the nodes that τ keeps. Only idle nodes beyond those
         // jobs are surplus (docs/cost-rule.md, section 2).
@@ -446,15 +446,15 @@ impl Group<'_> {
         let surplus_count =
             surplus.min(free.saturating_sub(figures.upcoming)).saturating_sub(figures.headroom);
         // Of equal bounds the first in this order is named.
-        let mut bounds = vec![
-            (figures.candidates, Bound::Candidates),
+        let candidates = (figures.candidates, Bound::Candidates);
+        let others = [
             (surplus_count, Bound::Surplus),
             (live.saturating_sub(figures.floor), Bound::Floor),
             (cluster_surplus, Bound::ClusterFloor),
         ];
-        bounds.extend(budgets::remaining(self.name, self.policy, self.history, self.now, limit));
-        let tightest = bounds.into_iter().min_by_key(|(count, _)| *count);
-        tightest.map_or((NodeCount::ZERO, None), |(count, bound)| (count, Some(bound)))
+        let budgets = budgets::remaining(self.name, self.policy, self.history, self.now, limit);
+        let bounds = others.into_iter().chain(budgets);
+        bounds.fold(candidates, |lowest, next| if next.0 < lowest.0 { next } else { lowest })
     }
 
     /// Returns the verdict of a node with an open action, if it has one.
