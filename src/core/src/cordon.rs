@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{ActionId, InstanceId, LedgerId, NodeName};
+use crate::ids::{ActionId, InstanceId, LedgerId, NodeName, ParseIdError};
 
 /// Whether and by whom a node is cordoned.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,16 +92,20 @@ impl fmt::Display for ActionSpan {
 }
 
 impl FromStr for ActionSpan {
-    type Err = ();
+    type Err = ParseIdError;
 
     /// Parses exactly the form that `Display` writes. Signs, blanks and descending ranges are
     /// errors.
-    fn from_str(text: &str) -> Result<Self, ()> {
-        let id = |text: &str| text.parse().map(ActionId).map_err(drop);
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wrong = || ParseIdError {
+            text: text.to_owned(),
+            wanted: "an action id or an ascending range of ids (such as `7` or `7-12`)",
+        };
+        let id = |text: &str| text.parse().map(ActionId).map_err(|_| wrong());
         let (first, last) = text.split_once('-').unwrap_or((text, text));
         let (first, last) = (id(first)?, id(last)?);
         let span = Self { first, last };
-        if first <= last && span.to_string() == text { Ok(span) } else { Err(()) }
+        if first <= last && span.to_string() == text { Ok(span) } else { Err(wrong()) }
     }
 }
 
@@ -192,5 +196,7 @@ mod tests {
             let seen_node = CordonStatus::of_reason(odd, &ours);
             assert!(matches!(seen_node, CordonStatus::Operator { .. }), "{odd}: {seen_node:?}");
         }
+        let why = "9-7".parse::<ActionSpan>().expect_err("it runs backwards").to_string();
+        assert!(why.starts_with("`9-7` is not an action id or a span"), "{why}");
     }
 }
