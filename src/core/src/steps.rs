@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::action::{self, ActionState, Effect, End, Event, EventKind, ReleaseReason, Step};
-use crate::history::OpenAction;
+use crate::history::{History, OpenAction};
 use crate::ids::{ActionId, InstanceId};
 use crate::units::Time;
 
@@ -58,6 +58,14 @@ pub fn take_steps(
         states.insert(node, after);
     }
     steps
+}
+
+/// Puts a committed transition into the history: the action takes the state of the transition.
+/// Removes and returns the action if that state is its end.
+pub fn put(history: &mut History, transition: &Transition) -> Option<OpenAction> {
+    let action = history.actions.get_mut(&transition.node)?;
+    action.state = transition.state.clone();
+    if action.state.is_ended() { history.actions.remove(&transition.node) } else { None }
 }
 
 /// Whether the node gets a cooldown after this end of its action. A released node gets one, except

@@ -26,7 +26,7 @@ use trimtab_core::policy::{ClusterPolicy, EvidenceSource};
 use trimtab_core::reads::InstanceStatus;
 use trimtab_core::rule::learned::SoFar;
 use trimtab_core::snapshot::Snapshot;
-use trimtab_core::steps::{NodeEvent, Steps, take_steps, wants_cooldown};
+use trimtab_core::steps::{self, NodeEvent, Steps, take_steps, wants_cooldown};
 use trimtab_core::sweep;
 use trimtab_core::units::{NodeCount, Span, Time};
 
@@ -672,10 +672,8 @@ impl Driver {
     fn put(&mut self, steps: &Steps, at: Time) -> Vec<(InstanceId, End)> {
         let mut ended = vec![];
         for step in &steps.transitions {
-            let Some(action) = self.history.actions.get_mut(&step.node) else { continue };
-            action.state = step.state.clone();
-            let ActionState::Ended { end, .. } = &step.state else { continue };
-            let Some(over) = self.history.actions.remove(&step.node) else { continue };
+            let Some(over) = steps::put(&mut self.history, step) else { continue };
+            let ActionState::Ended { end, .. } = &over.state else { continue };
             ended.push((step.node, end.clone()));
             self.notified.retain(|(action, _)| *action != over.id);
             self.inquiries.forget(over.id);

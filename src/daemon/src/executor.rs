@@ -8,13 +8,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use trimtab_core::action::{
-    self, ActionState, Answer, Effect, Event, EventKind, RequestScope, Step,
-};
+use trimtab_core::action::{self, Answer, Effect, Event, EventKind, RequestScope, Step};
 use trimtab_core::audit::{Cleared, NumberedRequest};
 use trimtab_core::backoff::{self, Refused};
 use trimtab_core::history::{Charge, History};
 use trimtab_core::ids::InstanceId;
+use trimtab_core::steps;
 use trimtab_core::text::shortened;
 use trimtab_core::units::{Span, Time};
 
@@ -80,7 +79,7 @@ pub fn commit(
     let record = RequestRecord { request: &request, charges: &charges };
     ledger.record_transitions(cleared.cluster(), &transitions, Some(record))?;
     history.charges.extend(charges);
-    put(history, &transitions);
+    put_all(history, &transitions);
     Ok(Some(Committed(request)))
 }
 
@@ -143,7 +142,7 @@ pub fn record(
         transitions.push(Transition { action: open.id, node: *node, event, state });
     }
     ledger.record_outcome(sent.request.id(), now, &sent.outcome, &transitions)?;
-    put(history, &transitions);
+    put_all(history, &transitions);
     back_off(history, sent, now);
     Ok(())
 }
@@ -191,11 +190,9 @@ fn answers(sent: &Sent) -> BTreeMap<InstanceId, Answer> {
     }
 }
 
-fn put(history: &mut History, transitions: &[Transition]) {
-    for step in transitions {
-        if let Some(open) = history.actions.get_mut(&step.node) {
-            debug_assert!(!matches!(step.state, ActionState::Ended { .. }));
-            open.state = step.state.clone();
-        }
+fn put_all(history: &mut History, transitions: &[Transition]) {
+    for transition in transitions {
+        let ended = steps::put(history, transition);
+        debug_assert!(ended.is_none(), "a request and its answer end no action");
     }
 }
