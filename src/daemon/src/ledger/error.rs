@@ -23,16 +23,14 @@ pub enum OpenError {
         /// The newest schema that this build supports.
         known: i32,
     },
-    /// An older build wrote it, and a command must not migrate it.
+    /// An early build wrote it, before the first release. Its schema is not migrated.
     #[error(
-        "ledger {path} has schema {found}, but this command needs schema {known}: start the \
-         daemon of this build once, so that it updates the ledger"
+        "ledger {path} was written by an early build (schema {found}) that this one cannot read: \
+         move the file away; trimtab creates a new one"
     )]
     OlderSchema {
         path: String,
         found: i32,
-        /// The schema that this build needs.
-        known: i32,
     },
     /// There is no such file.
     #[error(

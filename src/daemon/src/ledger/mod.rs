@@ -77,8 +77,8 @@ pub struct SqliteLedger {
 }
 
 impl SqliteLedger {
-    /// Opens the ledger for a daemon: creates the file if it is missing, migrates an
-    /// older schema, and locks out other daemons until it is dropped or the process ends.
+    /// Opens the ledger for a daemon: creates the file if it is missing, and locks out other
+    /// daemons until it is dropped or the process ends.
     ///
     /// # Errors
     /// When another daemon holds the lock, or this build cannot use the file.

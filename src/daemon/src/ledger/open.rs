@@ -1,6 +1,6 @@
 //! Opens the file of a ledger.
 //!
-//! A file is examined before it is changed. A file of a newer build or of another
+//! A file is examined before it is changed. A file of a newer or an early build or of another
 //! program, and a damaged file, is rejected without a change.
 
 use std::path::{Path, PathBuf};
@@ -61,7 +61,7 @@ pub(super) struct Database {
 }
 
 impl Database {
-    /// Opens the file for a daemon: takes the lock, then creates or migrates the file.
+    /// Opens the file for a daemon: takes the lock, then creates the file if it is missing.
     pub(super) fn open(
         path: &Path,
         now: Time,
@@ -79,7 +79,7 @@ impl Database {
         set_up(&conn).map_err(fail)?;
         match examine(&conn, &shown)? {
             Found::Nothing => {}
-            Found::Schema(_) => check_whole(&conn, &shown)?,
+            Found::Ledger => check_whole(&conn, &shown)?,
         }
         let mode: String = conn
             .pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))
@@ -93,7 +93,7 @@ impl Database {
             });
         }
         make_durable(&conn, durability).map_err(fail)?;
-        schema::migrate(&mut conn, now, |conn| make_id(conn, id)).map_err(fail)?;
+        schema::create(&mut conn, now, |conn| make_id(conn, id)).map_err(fail)?;
         Ok(Self { conn: Mutex::new(conn), path: shown, lock: Some(lock) })
     }
 
@@ -103,7 +103,7 @@ impl Database {
         let make = || {
             let mut conn = Connection::open_in_memory()?;
             set_up(&conn)?;
-            schema::migrate(&mut conn, now, |conn| make_id(conn, id))?;
+            schema::create(&mut conn, now, |conn| make_id(conn, id))?;
             Ok(conn)
         };
         let conn = make().map_err(|fault| refuse(&path, fault))?;
@@ -138,10 +138,7 @@ impl Database {
         let conn = Connection::open_with_flags(&path, flags).map_err(|why| fail(why.into()))?;
         set_up(&conn).map_err(fail)?;
         match examine(&conn, &shown)? {
-            Found::Schema(found) if found < schema::VERSION => {
-                Err(OpenError::OlderSchema { path: shown, found, known: schema::VERSION })
-            }
-            Found::Schema(_) => {
+            Found::Ledger => {
                 make_durable(&conn, Durability::Full).map_err(fail)?;
                 Ok(Self { conn: Mutex::new(conn), path: shown, lock: None })
             }
@@ -219,8 +216,10 @@ impl Database {
 }
 
 enum Found {
+    /// An empty file.
     Nothing,
-    Schema(i32),
+    /// A ledger of this very schema.
+    Ledger,
 }
 
 /// Checks what kind of file it is, without changing it.
@@ -249,7 +248,10 @@ fn examine(conn: &Connection, path: &str) -> Result<Found, OpenError> {
             known: schema::VERSION,
         });
     }
-    Ok(Found::Schema(version))
+    if version < schema::VERSION {
+        return Err(OpenError::OlderSchema { path: path.to_owned(), found: version });
+    }
+    Ok(Found::Ledger)
 }
 
 /// Checks the file for damage, to find a damaged page before a deletion begins.

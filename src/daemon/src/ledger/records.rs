@@ -204,8 +204,7 @@ impl LedgerReader {
     }
 
     /// Returns the samples of each group of a cluster: runs of equal samples, oldest
-    /// first, with the number of their window. Skips runs of older builds, which did not
-    /// write the floor.
+    /// first, with the number of their window.
     ///
     /// # Errors
     /// When the ledger cannot be read.
@@ -219,7 +218,7 @@ impl LedgerReader {
                 "sample_run",
                 "SELECT r.*, g.name FROM instance_group g
                  JOIN sample_run r ON r.instance_group = g.id
-                 WHERE g.cluster = ?1 AND r.floor IS NOT NULL ORDER BY r.id",
+                 WHERE g.cluster = ?1 ORDER BY r.id",
                 [cluster.as_str()],
                 |cells| {
                     let group: GroupName = cells.parsed("name")?;

@@ -1,11 +1,12 @@
-//! The tables, and the migration of older files.
+//! The tables of the ledger.
 //!
 //! Times are milliseconds since 1970, spans and money are integers, and structured
 //! values (states, verdicts, evidence) are JSON, so that an operator can read
 //! everything with the `sqlite3` shell.
 //!
-//! A released migration must not be edited. Add each change as a new entry at the end
-//! of [`MIGRATIONS`].
+//! [`VERSION`] is the version of [`SCHEMA`]. A change of the tables after the first release is a
+//! migration from one version to the next; nothing has been released yet, so an older file is
+//! refused instead.
 
 use rusqlite::{Connection, TransactionBehavior, params};
 use trimtab_core::ids::LedgerId;
@@ -17,38 +18,18 @@ use super::fault::Fault;
 /// create its tables in the database of another program.
 pub(super) const APPLICATION_ID: i32 = 0x7472_696d;
 
-/// The schema this build writes.
-pub(super) const VERSION: i32 = MIGRATIONS.len() as i32;
+/// The schema this build writes and reads. Early builds wrote versions 1 to 3.
+pub(super) const VERSION: i32 = 4;
 
-/// SQL statements that migrate a file from each version to the next.
-const MIGRATIONS: &[&str] = &[V1, V2, V3];
-
-/// State of each group's learner at its last fit. The state after that is computed from
-/// the runs after `at`, so runs now contain all inputs of the learner (NULL in runs of
-/// older builds). window_no is the newest window at the time of the fit.
-const V3: &str = "
-ALTER TABLE sample_run ADD COLUMN upcoming INTEGER;
-ALTER TABLE sample_run ADD COLUMN floor INTEGER;
-CREATE TABLE learner (
-    instance_group INTEGER PRIMARY KEY REFERENCES instance_group (id),
-    at             INTEGER NOT NULL,
-    window_no      INTEGER NOT NULL,
-    fits           INTEGER NOT NULL,
-    state          TEXT    NOT NULL
-) STRICT;
-";
-
-/// Number of nodes that stay after a whole-group request; NULL for a request by ids.
-const V2: &str = "ALTER TABLE request ADD COLUMN count_after INTEGER;";
-
-const V1: &str = "
+/// The tables, with their indexes and triggers.
+const SCHEMA: &str = "
 -- The ledger itself, one row. An id once reserved is never used again.
 CREATE TABLE meta (
-    one         INTEGER PRIMARY KEY CHECK (one = 1),
-    ledger      TEXT    NOT NULL,
-    made_at     INTEGER NOT NULL,
-    next_action INTEGER NOT NULL,
-    next_request  INTEGER NOT NULL
+    one          INTEGER PRIMARY KEY CHECK (one = 1),
+    ledger       TEXT    NOT NULL,
+    made_at      INTEGER NOT NULL,
+    next_action  INTEGER NOT NULL,
+    next_request INTEGER NOT NULL
 ) STRICT;
 
 CREATE TABLE instance_group (
@@ -91,9 +72,21 @@ CREATE TABLE sample_run (
     leaving        INTEGER NOT NULL,
     impaired       INTEGER NOT NULL,
     queued         INTEGER NOT NULL,
+    upcoming       INTEGER NOT NULL,
+    floor          INTEGER NOT NULL,
     departed       INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX sample_run_window ON sample_run (instance_group, window_no, since);
+
+-- State of each group's learner at its last fit. The state after that is computed from
+-- the runs after `at`. window_no is the newest window at the time of the fit.
+CREATE TABLE learner (
+    instance_group INTEGER PRIMARY KEY REFERENCES instance_group (id),
+    at             INTEGER NOT NULL,
+    window_no      INTEGER NOT NULL,
+    fits           INTEGER NOT NULL,
+    state          TEXT    NOT NULL
+) STRICT;
 
 -- The nodes in each group's last sample.
 CREATE TABLE member (
@@ -173,12 +166,14 @@ CREATE TRIGGER action_event_is_kept BEFORE DELETE ON action_event
     BEGIN SELECT RAISE(ABORT, 'action_event is append-only'); END;
 
 -- Delete requests. The row is written before the request is sent, its outcome once
--- after it.
+-- after it. count_after is the number of nodes that stay after a whole-group request, and
+-- NULL for a request by ids.
 CREATE TABLE request (
-    request          INTEGER PRIMARY KEY,
+    request        INTEGER PRIMARY KEY,
     instance_group INTEGER NOT NULL REFERENCES instance_group (id),
     at             INTEGER NOT NULL,
     nodes          TEXT    NOT NULL,
+    count_after    INTEGER,
     look_begun_at  INTEGER NOT NULL,
     expires_at     INTEGER NOT NULL,
     outcome        TEXT,
@@ -194,7 +189,7 @@ CREATE TABLE charge (
     action         INTEGER PRIMARY KEY REFERENCES action (id),
     instance_group INTEGER NOT NULL REFERENCES instance_group (id),
     at             INTEGER NOT NULL,
-    request          INTEGER NOT NULL REFERENCES request (request)
+    request        INTEGER NOT NULL REFERENCES request (request)
 ) STRICT;
 CREATE INDEX charge_at ON charge (at);
 CREATE TRIGGER charge_is_final BEFORE UPDATE ON charge
@@ -241,9 +236,12 @@ CREATE TRIGGER switch_is_kept BEFORE DELETE ON switch
     BEGIN SELECT RAISE(ABORT, 'switch is append-only'); END;
 ";
 
-/// Migrates a file to the newest schema in one transaction. A new file gets its id from
-/// `id`.
-pub(super) fn migrate(
+/// Creates the tables in a file without any, in one transaction. The ledger gets its id from
+/// `id`. A file that has them already is not changed.
+///
+/// # Errors
+/// Fails if SQLite does, for example because the tables have another version.
+pub(super) fn create(
     conn: &mut Connection,
     now: Time,
     id: impl FnOnce(&Connection) -> Result<LedgerId, Fault>,
@@ -253,18 +251,14 @@ pub(super) fn migrate(
     if found == VERSION {
         return Ok(());
     }
-    for migration in MIGRATIONS.iter().skip(usize::try_from(found).unwrap_or(0)) {
-        tx.execute_batch(migration)?;
-    }
-    if found == 0 {
-        let id = id(&tx)?;
-        tx.execute(
-            "INSERT INTO meta (one, ledger, made_at, next_action, next_request)
-             VALUES (1, ?1, ?2, 1, 1)",
-            params![id.as_str(), now.0],
-        )?;
-        tx.pragma_update(None, "application_id", APPLICATION_ID)?;
-    }
+    tx.execute_batch(SCHEMA)?;
+    let id = id(&tx)?;
+    tx.execute(
+        "INSERT INTO meta (one, ledger, made_at, next_action, next_request)
+         VALUES (1, ?1, ?2, 1, 1)",
+        params![id.as_str(), now.0],
+    )?;
+    tx.pragma_update(None, "application_id", APPLICATION_ID)?;
     tx.pragma_update(None, "user_version", VERSION)?;
     tx.commit()?;
     Ok(())

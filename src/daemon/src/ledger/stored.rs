@@ -173,8 +173,8 @@ impl Cells<'_> {
                 leaving: self.count("leaving")?,
                 impaired: self.count("impaired")?,
                 queued: self.count("queued")?,
-                upcoming: self.maybe_count("upcoming")?.unwrap_or_default(),
-                floor: self.maybe_count("floor")?.unwrap_or_default(),
+                upcoming: self.count("upcoming")?,
+                floor: self.count("floor")?,
             },
             departed: self.whole("departed")?,
         })

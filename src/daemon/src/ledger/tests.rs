@@ -1003,6 +1003,37 @@ fn a_newer_schema_is_refused_and_left_as_it_is() {
 }
 
 #[test]
+fn a_ledger_of_an_early_build_is_refused_and_left_as_it_is() {
+    for version in 1..schema::VERSION {
+        let folder = Folder::new();
+        drop(folder.open());
+        let conn = Connection::open(folder.path()).unwrap();
+        // As the early builds named it.
+        conn.execute_batch("ALTER TABLE request RENAME TO batch").unwrap();
+        conn.pragma_update(None, "user_version", version).unwrap();
+        drop(conn);
+        let before = std::fs::read(folder.path()).unwrap();
+        let wanted = format!(
+            "ledger {} was written by an early build (schema {version}) that this one cannot \
+             read: move the file away; trimtab creates a new one",
+            folder.path().canonicalize().unwrap().display()
+        );
+        for why in [
+            folder.refusal(),
+            SqliteLedger::copy_of(&folder.path()).err().unwrap(),
+            SqliteLedger::open_reader(&folder.path()).err().unwrap(),
+            SqliteLedger::open_operator(&folder.path()).err().unwrap(),
+        ] {
+            assert_eq!(why.to_string(), wanted);
+        }
+        assert_eq!(std::fs::read(folder.path()).unwrap(), before);
+        std::fs::rename(folder.path(), folder.dir.path().join("early.db")).unwrap();
+        drop(folder.open());
+        SqliteLedger::open_reader(&folder.path()).unwrap();
+    }
+}
+
+#[test]
 fn files_of_other_programs_are_refused_and_left_as_they_are() {
     let folder = Folder::new();
     let check = |content: &[u8]| {

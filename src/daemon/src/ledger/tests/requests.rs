@@ -85,33 +85,6 @@ fn a_request_by_ids_has_no_count() {
     assert_eq!(rows[0].request.as_ref().unwrap().count_after, None);
 }
 
-#[test]
-fn a_ledger_of_the_first_schema_is_brought_up_to_date_with_its_requests() {
-    let folder = Folder::new();
-    let ledger = folder.open();
-    let mut world = World::new(1);
-    let opened = mark(&ledger, &mut world, &[0]);
-    let request = ask(&ledger, &opened, world.at).unwrap();
-    drop(ledger);
-    let conn = Connection::open(folder.path()).unwrap();
-    conn.execute_batch(
-        "ALTER TABLE request DROP COLUMN count_after;
-         ALTER TABLE sample_run DROP COLUMN upcoming;
-         ALTER TABLE sample_run DROP COLUMN floor;
-         DROP TABLE learner;",
-    )
-    .unwrap();
-    conn.pragma_update(None, "user_version", 1).unwrap();
-    // An older build wrote states without the scope of the request.
-    conn.execute("UPDATE action SET state = json_remove(state, '$.Asking.call')", []).unwrap();
-    drop(conn);
-    let ledger = folder.open();
-    let rows = ledger.reader().history(9, None).unwrap();
-    assert_eq!(rows[0].request.as_ref().unwrap().count_after, None);
-    let asking = ActionState::Asking { request, at: world.at, scope: RequestScope::Named };
-    assert_eq!(rows[0].action.state, asking);
-}
-
 /// Writes one request for each of these outcomes.
 fn end_each(ledger: &SqliteLedger, outcomes: &[DeleteOutcome]) -> (Vec<(RequestId, Time)>, World) {
     let mut world = World::new(u32::try_from(outcomes.len()).unwrap());
