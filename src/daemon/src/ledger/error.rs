@@ -28,10 +28,7 @@ pub enum OpenError {
         "ledger {path} was written by an early build (schema {found}) that this one cannot read: \
          move the file away; trimtab creates a new one"
     )]
-    OlderSchema {
-        path: String,
-        found: i32,
-    },
+    OlderSchema { path: String, found: i32 },
     /// There is no such file.
     #[error(
         "there is no ledger {path}: check `[state] path`; the daemon creates it at its first start"
