@@ -218,7 +218,7 @@ fn an_old_cluster_that_refuses_every_id_is_reported_as_never_patched() {
     let whole = run(life(one.path(), 1), hour, Some(old), refuse(Refusal::Unknown));
     assert!(never_patched(&whole) > 0);
     let sentence = whole.told.iter().map(|(_, told)| told.to_string()).collect::<String>();
-    assert!(sentence.contains("UpdateClusterSoftware is an operator's step"), "{sentence}");
+    assert!(sentence.contains("an operator must call UpdateClusterSoftware"), "{sentence}");
     let each = run(life(two.path(), 1), hour, Some(old), all_fail);
     assert!(never_patched(&each) > 0);
     // A newer cluster, or a cause that is not about node ids, does not count.

@@ -197,6 +197,6 @@ mod tests {
             assert!(matches!(seen_node, CordonStatus::Operator { .. }), "{odd}: {seen_node:?}");
         }
         let why = "9-7".parse::<ActionSpan>().expect_err("it runs backwards").to_string();
-        assert!(why.starts_with("`9-7` is not an action id or a span"), "{why}");
+        assert!(why.starts_with("`9-7` is not an action id or an ascending range"), "{why}");
     }
 }
