@@ -358,7 +358,7 @@ pub(super) fn reserve(conn: &Connection, counter: Counter, count: u32) -> Result
         Counter::Actions => {
             "UPDATE meta SET next_action = next_action + ?1 RETURNING next_action - ?1"
         }
-        Counter::Batches => {
+        Counter::Requests => {
             "UPDATE meta SET next_request = next_request + ?1 RETURNING next_request - ?1"
         }
     };
@@ -368,7 +368,7 @@ pub(super) fn reserve(conn: &Connection, counter: Counter, count: u32) -> Result
         row: "1".to_owned(),
         column: match counter {
             Counter::Actions => "next_action",
-            Counter::Batches => "next_request",
+            Counter::Requests => "next_request",
         },
         why: format!("{first} is not a valid id"),
     })
@@ -379,5 +379,5 @@ pub(super) fn reserve(conn: &Connection, counter: Counter, count: u32) -> Result
 pub(super) enum Counter {
     Actions,
     /// Request ids.
-    Batches,
+    Requests,
 }

@@ -26,7 +26,9 @@ pub enum OpenError {
     /// An early build wrote it, before the first release. Its schema is not migrated.
     #[error(
         "ledger {path} was written by an early build (schema {found}) that this one cannot read: \
-         move the file away; trimtab creates a new one"
+         run that build until `history` shows no open action, resume the nodes that it left \
+         drained, then move the file away; trimtab creates a new one, without the pause, the \
+         freezes and the charges of the old one"
     )]
     OlderSchema { path: String, found: i32 },
     /// There is no such file.

@@ -1015,7 +1015,9 @@ fn a_ledger_of_an_early_build_is_refused_and_left_as_it_is() {
         let before = std::fs::read(folder.path()).unwrap();
         let wanted = format!(
             "ledger {} was written by an early build (schema {version}) that this one cannot \
-             read: move the file away; trimtab creates a new one",
+             read: run that build until `history` shows no open action, resume the nodes that it \
+             left drained, then move the file away; trimtab creates a new one, without the \
+             pause, the freezes and the charges of the old one",
             folder.path().canonicalize().unwrap().display()
         );
         for why in [
