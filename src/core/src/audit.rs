@@ -18,7 +18,7 @@ mod facts;
 mod whole_group;
 
 pub use self::approval::{ApprovedPlan, approve};
-pub use self::clearance::{Clearance, ClearedBatch, Offer, clear};
+pub use self::clearance::{Clearance, ClearedBatch, Offer, clear, trial};
 pub use self::whole_group::{
     Cleared, ClearedGroup, NumberedRequest, Recount, clear_group, group_trial,
 };

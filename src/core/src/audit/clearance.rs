@@ -131,6 +131,13 @@ pub(super) fn ready_group<'a>(
     Ok((view, group))
 }
 
+/// Returns the nodes that [`clear`] would put into a request now, for asking a gate about them
+/// beforehand. The clearance itself is dropped: an `offer` that assumes a gate's answer must not
+/// lead to a request.
+pub fn trial(offer: Offer<'_>) -> Vec<InstanceId> {
+    clear(offer).request.map(|request| request.nodes().to_vec()).unwrap_or_default()
+}
+
 /// Clears settled actions of one group for one request by ids.
 pub fn clear(offer: Offer<'_>) -> Clearance {
     let Offer { group: group_name, gated, snapshot, policy, history, now, .. } = offer;

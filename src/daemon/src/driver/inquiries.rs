@@ -213,10 +213,7 @@ impl Driver {
         let nodes = match audit::group_trial(&offer) {
             // HyperPod picks the nodes of a whole-group request, so ask about all of them.
             Ok((nodes, _)) => nodes,
-            Err(_) => match audit::clear(offer).request {
-                Some(trial) => trial.nodes().to_vec(),
-                None => vec![],
-            },
+            Err(_) => audit::trial(offer),
         };
         let question = |node: InstanceId| {
             let action = history.actions.get(&node)?;
