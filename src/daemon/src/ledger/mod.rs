@@ -189,7 +189,7 @@ impl Ledger for SqliteLedger {
     }
 
     fn reserve_request(&self) -> Result<RequestId, LedgerError> {
-        let reserve = |conn: &_| decision::reserve(conn, Counter::Batches, 1);
+        let reserve = |conn: &_| decision::reserve(conn, Counter::Requests, 1);
         self.db.write("could not reserve a request id", |tx| reserve(tx)).map(RequestId)
     }
 
