@@ -38,8 +38,8 @@ pub struct History {
     pub backoff: Option<Backoff>,
     /// Whether this cluster has ever accepted a deletion, so that it supports deletions.
     pub has_accepted: bool,
-    /// Groups of which the API refused a call for the whole group: their nodes go by
-    /// their ids. The ledger does not keep this, so a new start tries such a call again.
+    /// Groups for which the API refused a whole-group request. Their nodes are deleted by id. The
+    /// ledger does not store this, so after a restart trimtab tries a whole-group request again.
     pub group_calls_refused: BTreeSet<GroupName>,
 }
 
@@ -184,8 +184,8 @@ impl fmt::Display for Stop {
 }
 
 impl History {
-    /// When a group may be shrunk by count: as its policy says, but never after the API
-    /// refused that.
+    /// Returns which whole-group requests are allowed for a group: those of its policy, or none
+    /// after the API refused one.
     pub fn group_calls(&self, name: &GroupName, policy: &GroupPolicy) -> GroupCalls {
         if self.group_calls_refused.contains(name) { GroupCalls::Never } else { policy.group_calls }
     }
